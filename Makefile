@@ -1,0 +1,35 @@
+# The two commands that set everything up: `make demo` and `make test`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test format clean
+
+demo: $(STAMP)
+	$(BIN)/python scripts/pipeline.py experiment=demo out=outputs/demo
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Caches only: results under outputs/ and the environment stay.
+clean:
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find mvdecor scripts tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# Made once, and brought up to date when the dependencies change.
+$(STAMP): pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+			echo "mvdecor needs Python 3.11 or newer, and $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=python3.12"; \
+			exit 1; }; \
+		$(PYTHON) -m venv --clear .venv; }
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@

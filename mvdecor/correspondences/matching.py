@@ -1,0 +1,184 @@
+"""Which pixels of two views see the same surface point (paper section 3.1), without a nearest-neighbour search.
+
+A point seen at a pixel of A is projected into B. It matches if B sees, at that pixel (in some layer), the same sheet of
+surface: the point lies within `tolerance` of the plane that B sees there, no farther along it than a pixel reaches, and
+the two normals, each facing its own camera, agree. The last check keeps the two sides of a thin wall apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mvdecor.views import Surface
+
+
+@dataclass(frozen=True)
+class Matches:
+    """M matches between the views A and B of P pairs, sorted by pair.
+
+    No pixel of A and no pixel (of a layer) of B occurs twice.
+
+    Attributes:
+        pair: int64 [M], the pair of each match.
+        pixel_a: int64 [M], pixel in A as an index into [L, H, W] flattened.
+        layer_b: int64 [M], layer in B.
+        xy_b: float32 [M, 2], sub-pixel image position (x, y) in B; pixel (i, j) has its centre at (j + 0.5, i + 0.5).
+        points: float32 [M, 3], the surface point in the world.
+        overlap: float32 [P], matches of a pair over the smaller foreground of its two views (all layers together).
+    """
+
+    pair: Tensor
+    pixel_a: Tensor
+    layer_b: Tensor
+    xy_b: Tensor
+    points: Tensor
+    overlap: Tensor
+
+    def __len__(self) -> int:
+        return int(self.pair.shape[0])
+
+    def select(self, index: Tensor) -> Matches:
+        """The matches at `index` (an index tensor or mask)."""
+        return Matches(
+            self.pair[index], self.pixel_a[index], self.layer_b[index], self.xy_b[index], self.points[index], self.overlap
+        )
+
+    @staticmethod
+    def cat(matches: list[Matches]) -> Matches:
+        """Matches of several sets of pairs as one; pairs are numbered on."""
+        offsets = [0]
+        for m in matches:
+            offsets.append(offsets[-1] + len(m.overlap))
+        return Matches(
+            torch.cat([m.pair + o for m, o in zip(matches, offsets, strict=False)]),
+            torch.cat([m.pixel_a for m in matches]),
+            torch.cat([m.layer_b for m in matches]),
+            torch.cat([m.xy_b for m in matches]),
+            torch.cat([m.points for m in matches]),
+            torch.cat([m.overlap for m in matches]),
+        )
+
+
+def match_views(a: Surface, b: Surface, tolerance: float = 5e-3, min_cosine: float = 0.5) -> Matches:
+    """Match view p of `a` with view p of `b`, for all P pairs at once.
+
+    Args:
+        a: surfaces of P views [P, L, H, W].
+        b: surfaces of the P other views of the same shapes.
+        tolerance: largest distance of a point from the plane seen in B, in units of the world (the paper matches
+            within 5e-3 of the unit sphere).
+        min_cosine: least cosine between the two normals.
+
+    Returns:
+        the `Matches`; of several pixels of A that fall into one pixel of B the one nearest to its centre is kept.
+    """
+    assert len(a) == len(b), f"{len(a)} views against {len(b)}"
+    pairs, layers, height, width = b.mask.shape
+    points = a.points.reshape(pairs, -1, 3)
+    xy, z = b.cameras.project(points)
+    column, row = xy[..., 0].floor(), xy[..., 1].floor()
+    inside = a.mask.reshape(pairs, -1) & (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    # only points that land in the image go on: [Q] of [P, L*H*W]
+    pair, pixel_a = inside.nonzero(as_tuple=True)
+    points, xy, z = points[pair, pixel_a], xy[pair, pixel_a], z[pair, pixel_a]
+    pixel_b = (row[pair, pixel_a] * width + column[pair, pixel_a]).long()
+    normals_a = a.normals.reshape(pairs, -1, 3)[pair, pixel_a]
+
+    distance = torch.full((len(pair), layers), torch.inf, device=points.device)
+    for layer in range(layers):
+        seen = b.points[:, layer].reshape(pairs, -1, 3)[pair, pixel_b]
+        normals_b = b.normals[:, layer].reshape(pairs, -1, 3)[pair, pixel_b]
+        off_plane = ((points - seen) * normals_b).sum(-1).abs()
+        # how far a pixel reaches along the plane: its size at that depth, more where the plane is seen at a slant
+        slant = ((b.cameras.centers[pair] - seen) * normals_b).sum(-1) / (b.cameras.centers[pair] - seen).norm(dim=-1)
+        reach = tolerance + z / b.cameras.intrinsics[pair, 0, 0] / slant.abs().clamp_min(0.1)
+        same = (
+            b.mask[:, layer].reshape(pairs, -1)[pair, pixel_b]
+            & (off_plane < tolerance)
+            & ((points - seen).norm(dim=-1) < reach)
+            & ((normals_a * normals_b).sum(-1) > min_cosine)
+        )
+        distance[:, layer] = torch.where(same, off_plane, torch.inf)
+    best, layer_b = distance.min(dim=1)
+
+    keep = torch.isfinite(best).nonzero()[:, 0]
+    pair, pixel_a, layer_b, xy, points = pair[keep], pixel_a[keep], layer_b[keep], xy[keep], points[keep]
+    target = (pair * layers + layer_b) * (height * width) + pixel_b[keep]
+    keep = _nearest_of_each(target, (xy - xy.floor() - 0.5).norm(dim=-1))
+    pair = pair[keep]
+    foreground = torch.minimum(a.mask.flatten(1).sum(1), b.mask.flatten(1).sum(1)).clamp_min(1)
+    overlap = torch.bincount(pair, minlength=pairs) / foreground
+    return Matches(pair, pixel_a[keep], layer_b[keep], xy[keep], points[keep], overlap)
+
+
+def _nearest_of_each(key: Tensor, distance: Tensor) -> Tensor:
+    """Indices of the entry with the least distance for each distinct key, in ascending order of key."""
+    order = torch.argsort(distance, stable=True)
+    order = order[torch.argsort(key[order], stable=True)]
+    ordered = key[order]
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return order[first]
+
+
+def sample_matches(matches: Matches, count: int, generator: torch.Generator | None = None) -> Matches:
+    """At most `count` random matches of each pair, drawn without replacement.
+
+    Args:
+        matches: of P pairs.
+        count: most matches a pair.
+        generator: on the CPU, for the same draw on every device.
+    """
+    order = torch.rand(len(matches), generator=generator).argsort().to(matches.pair.device)
+    order = order[torch.argsort(matches.pair[order], stable=True)]
+    pair = matches.pair[order]
+    starts = torch.searchsorted(pair, torch.arange(len(matches.overlap), device=pair.device))
+    rank = torch.arange(len(pair), device=pair.device) - starts[pair]
+    return matches.select(order[rank < count])
+
+
+def embeddings_at_a(embeddings: Tensor, matches: Matches) -> Tensor:
+    """Embeddings at the matched pixels of A.
+
+    Args:
+        embeddings: [P, L, D, H, W].
+        matches: M matches of the P pairs.
+
+    Returns:
+        [M, D].
+    """
+    layer, pixel = _split(matches.pixel_a, embeddings)
+    return embeddings.flatten(3)[matches.pair, layer, :, pixel]
+
+
+def embeddings_at_b(embeddings: Tensor, matches: Matches) -> Tensor:
+    """Embeddings at the sub-pixel positions in B, interpolated bilinearly (at the border from the pixels inside).
+
+    Args:
+        embeddings: [P, L, D, H, W].
+        matches: M matches of the P pairs.
+
+    Returns:
+        [M, D].
+    """
+    height, width = embeddings.shape[-2:]
+    flat = embeddings.flatten(3)
+    xy = matches.xy_b - 0.5
+    corner = xy.floor()
+    part = (xy - corner).to(embeddings.dtype)
+    result = torch.zeros((), device=embeddings.device)
+    for dx in (0, 1):
+        for dy in (0, 1):
+            x = (corner[:, 0] + dx).clamp(0, width - 1).long()
+            y = (corner[:, 1] + dy).clamp(0, height - 1).long()
+            weight = (part[:, 0] if dx else 1 - part[:, 0]) * (part[:, 1] if dy else 1 - part[:, 1])
+            result = result + weight[:, None] * flat[matches.pair, matches.layer_b, :, y * width + x]
+    return result
+
+
+def _split(index: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    pixels = embeddings.shape[-1] * embeddings.shape[-2]
+    return index // pixels, index % pixels

@@ -1,0 +1,51 @@
+"""Choosing two views of a shape that overlap enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from mvdecor.correspondences.matching import Matches, match_views
+from mvdecor.views import Surface
+
+
+def choose_pair(
+    surface: Callable[[list[int]], Surface],
+    views: Sequence[int],
+    min_overlap: float,
+    tries: int,
+    generator: torch.Generator,
+    tolerance: float = 5e-3,
+    min_cosine: float = 0.5,
+    rejected: set[frozenset[int]] | None = None,
+) -> tuple[int, int, Matches] | None:
+    """Draw pairs of views until one overlaps in more than `min_overlap` of the smaller view's foreground.
+
+    Args:
+        surface: gives the surfaces of the listed views of one shape, in that order.
+        views: views to choose from.
+        min_overlap: least overlap (0.15 in the paper's recipe).
+        tries: most pairs to try.
+        generator: CPU generator of the draws.
+        tolerance: see `match_views`.
+        min_cosine: see `match_views`.
+        rejected: pairs known to overlap too little, which are skipped at no cost; those found here are added.
+
+    Returns:
+        views a and b and their matches (one pair), or None if no pair tried was good enough: the caller reports the
+        shape instead of looking for ever.
+    """
+    if len(views) < 2:
+        return None
+    rejected = set() if rejected is None else rejected
+    for _ in range(tries):
+        a, b = (views[i] for i in torch.randperm(len(views), generator=generator)[:2].tolist())
+        if frozenset((a, b)) in rejected:
+            continue
+        both = surface([a, b])
+        matches = match_views(both[[0]], both[[1]], tolerance, min_cosine)
+        if float(matches.overlap[0]) > min_overlap:
+            return a, b, matches
+        rejected.add(frozenset((a, b)))
+    return None

@@ -1,0 +1,171 @@
+"""Labelled meshes as PLY files, which every mesh viewer opens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvdecor.errors import InputError
+from mvdecor.figures.layout import write_atomically
+from mvdecor.figures.palette import LIGHT_GREY, colours_of, label_palette
+from mvdecor.shapes.shape import UNDETERMINED, Shape
+
+SIGNATURE = "comment mvdecor labelled mesh"
+VERTEX = np.dtype([("position", "<f4", 3)])
+COLOURED_VERTEX = np.dtype([("position", "<f4", 3), ("colour", "u1", 3)])
+RESERVED = {"vertex_indices", "vertex_index", "red", "green", "blue", "alpha", "label", "corners", "colour", "n"}
+
+
+def write_ply(
+    path: Path | str,
+    shape: Shape,
+    face_labels: Tensor | None = None,
+    face_colours: Tensor | np.ndarray | None = None,
+    scalars: Mapping[str, Tensor] | None = None,
+    vertex_colours: bool = True,
+) -> None:
+    """Write a shape as a binary PLY, faces in the shape's own order, with labels and colours.
+
+    Each face has `red green blue`, with labels an int `label` (names in lines `comment label 3 = hand`; -1 is
+    undetermined), and a float property for each of `scalars`. Many viewers show only the colours of vertices, so by
+    default each face also gets three vertices of its own that carry its colour: face f is vertices 3f, 3f+1, 3f+2.
+    The file appears complete or not at all; parents are created.
+
+    Args:
+        path: the file.
+        shape: the mesh. Its own `face_labels` are not written unless given.
+        face_labels: int64 [F], values in [-1, len(shape.label_names)).
+        face_colours: uint8 [F, 3], RGB; by default the colours of the labels (`label_palette`), or light grey.
+        scalars: float [F] by name, e.g. {"confidence": ...}.
+        vertex_colours: False keeps the shape's shared vertices, which then have no colour.
+
+    Raises:
+        InputError: if an array does not have one row a face, a label has no name, a scalar's name cannot be a property,
+            or the file cannot be written.
+    """
+    scalars = {} if scalars is None else scalars
+    _check_rows(shape, face_labels, face_colours, scalars)
+    labels = None if face_labels is None else _numpy(face_labels).astype(np.int64)
+    colours = _face_colours(shape, labels) if face_colours is None else _numpy(face_colours).astype(np.uint8)
+    vertices = _vertices(shape, colours if vertex_colours else None)
+    faces = np.zeros(shape.num_faces, dtype=_face_type(labels is not None, tuple(scalars)))
+    faces["n"] = 3
+    faces["corners"] = np.arange(3 * len(faces)).reshape(-1, 3) if vertex_colours else _numpy(shape.faces)
+    faces["colour"] = colours
+    if labels is not None:
+        faces["label"] = labels
+    for name, values in scalars.items():
+        faces[name] = _numpy(values)
+    names = shape.label_names if labels is not None else ()
+    header = _header(names, len(vertices), len(faces), vertex_colours, labels is not None, tuple(scalars))
+    write_atomically(path, header.encode() + vertices.tobytes() + faces.tobytes())
+
+
+def read_ply_labels(path: Path | str) -> tuple[Tensor, tuple[str, ...]]:
+    """Face labels and label names of a file that `write_ply` wrote with labels.
+
+    Returns:
+        int64 [F], labels (-1 = undetermined), and the names (white space in them as single spaces).
+
+    Raises:
+        InputError: if the file is absent, is not such a file, or is damaged.
+    """
+    path = Path(path)
+    remedy = "only files that mvdecor wrote with labels can be read back; write it again"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    head, end, body = content.partition(b"end_header\n")
+    lines = head.decode(errors="replace").splitlines()
+    if not end or SIGNATURE not in lines or "property int label" not in lines:
+        raise InputError(f"{path} holds no face labels of mvdecor: {remedy}")
+    counts = [re.fullmatch(r"element (vertex|face) (\d+)", line) for line in lines]
+    sizes = {found[1]: int(found[2]) for found in counts if found}
+    names = [found[2] for line in lines if (found := re.fullmatch(r"comment label (\d+) = ?(.*)", line))]
+    scalars = tuple(line.removeprefix("property float ") for line in lines[_face_line(lines) :] if " float " in line)
+    vertex = COLOURED_VERTEX if "property uchar red" in lines[: _face_line(lines)] else VERTEX
+    face, start = _face_type(True, scalars), sizes.get("vertex", 0) * vertex.itemsize
+    expected = _header(
+        tuple(names), sizes.get("vertex", 0), sizes.get("face", 0), vertex is COLOURED_VERTEX, True, scalars
+    )
+    if (head + end).decode(errors="replace") != expected or len(body) != start + sizes["face"] * face.itemsize:
+        raise InputError(f"{path} is damaged, or was changed by another program: {remedy}")
+    labels = np.frombuffer(body, dtype=face, offset=start)["label"].astype(np.int64)
+    if len(labels) and not (labels.min() >= UNDETERMINED and labels.max() < len(names)):
+        raise InputError(f"{path} has labels {labels.min()}..{labels.max()} but {len(names)} label names: {remedy}")
+    return torch.from_numpy(labels), tuple(names)
+
+
+def _header(
+    names: tuple[str, ...], vertices: int, faces: int, vertex_colours: bool, labels: bool, scalars: tuple[str, ...]
+) -> str:
+    rgb = ["property uchar red", "property uchar green", "property uchar blue"]
+    lines = ["ply", "format binary_little_endian 1.0", SIGNATURE]
+    lines += [f"comment label {k} = {' '.join(name.split())}" for k, name in enumerate(names)]
+    lines += [f"element vertex {vertices}", *(f"property float {axis}" for axis in "xyz")]
+    lines += rgb if vertex_colours else []
+    lines += [f"element face {faces}", "property list uchar int vertex_indices", *rgb]
+    lines += ["property int label"] if labels else []
+    lines += [f"property float {name}" for name in scalars]
+    return "\n".join([*lines, "end_header", ""])
+
+
+def _face_type(labels: bool, scalars: tuple[str, ...]) -> np.dtype:
+    fields: list[tuple] = [("n", "u1"), ("corners", "<i4", 3), ("colour", "u1", 3)]
+    fields += [("label", "<i4")] if labels else []
+    return np.dtype(fields + [(name, "<f4") for name in scalars])
+
+
+def _face_line(lines: list[str]) -> int:
+    """Where the properties of the faces start."""
+    return next((k for k, line in enumerate(lines) if line.startswith("element face ")), len(lines))
+
+
+def _vertices(shape: Shape, colours: np.ndarray | None) -> np.ndarray:
+    """The shape's vertices, or with colours three of each face's own."""
+    positions = _numpy(shape.vertices)
+    if colours is None:
+        vertices = np.zeros(len(positions), dtype=VERTEX)
+        vertices["position"] = positions
+        return vertices
+    vertices = np.zeros(3 * shape.num_faces, dtype=COLOURED_VERTEX)
+    vertices["position"] = positions[_numpy(shape.faces).reshape(-1)]
+    vertices["colour"] = colours.repeat(3, axis=0)
+    return vertices
+
+
+def _face_colours(shape: Shape, labels: np.ndarray | None) -> np.ndarray:
+    if labels is None:
+        return np.full((shape.num_faces, 3), LIGHT_GREY, dtype=np.uint8)
+    return colours_of(labels, label_palette(len(shape.label_names)))
+
+
+def _check_rows(
+    shape: Shape, labels: Tensor | None, colours: Tensor | np.ndarray | None, scalars: Mapping[str, Tensor]
+) -> None:
+    count = shape.num_faces
+    if labels is not None:
+        if labels.shape != (count,):
+            raise InputError(f"shape {shape.id}: labels {list(labels.shape)} for {count} faces; one a face is needed")
+        if int(labels.min()) < UNDETERMINED or int(labels.max()) >= len(shape.label_names):
+            raise InputError(
+                f"shape {shape.id}: labels {int(labels.min())}..{int(labels.max())} cannot be written with "
+                f"{len(shape.label_names)} label names; give the shape its label_names"
+            )
+    if colours is not None and tuple(colours.shape) != (count, 3):
+        raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {count} faces; give [F, 3]")
+    for name, values in scalars.items():
+        if values.shape != (count,):
+            raise InputError(f"shape {shape.id}: {name} {list(values.shape)} for {count} faces; one a face is needed")
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name in RESERVED:
+            raise InputError(f"shape {shape.id}: {name!r} cannot name a face property; choose a plain, unused word")
+
+
+def _numpy(values: Tensor | np.ndarray) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values

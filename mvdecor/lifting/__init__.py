@@ -1,0 +1,16 @@
+"""From per-pixel predictions to labels on the faces of a mesh. Knows no data set and no network."""
+
+from mvdecor.lifting.fill import FILL_RULES, FaceLabels, fill_unseen
+from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES, FaceVoter, FaceVotes, seen_faces, vote
+
+__all__ = [
+    "FILL_RULES",
+    "LAYER_ORDERS",
+    "VOTE_RULES",
+    "FaceLabels",
+    "FaceVoter",
+    "FaceVotes",
+    "fill_unseen",
+    "seen_faces",
+    "vote",
+]

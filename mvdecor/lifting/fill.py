@@ -1,0 +1,114 @@
+"""Labels of all faces from the votes on those that were seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from mvdecor.errors import InputError
+from mvdecor.lifting.vote import FaceVotes
+from mvdecor.shapes.shape import Shape
+
+FillRule = Literal["nearest", "component"]
+FILL_RULES: tuple[str, ...] = get_args(FillRule)
+
+
+@dataclass(frozen=True)
+class FaceLabels:
+    """A label for every face of a shape.
+
+    Attributes:
+        labels: int64 [F], in [0, C).
+        confidence: float32 [F], in [0, 1], the label's share of its face's votes; a filled face has its source's.
+        filled: bool [F], True where no pixel voted and the label is a copy of another face's.
+        coverage: area of the seen faces as a share of the shape's, in [0, 1].
+    """
+
+    labels: Tensor
+    confidence: Tensor
+    filled: Tensor
+    coverage: float
+
+    def __post_init__(self) -> None:
+        f = self.labels.shape[0]
+        assert self.labels.shape == (f,) and self.labels.dtype == torch.int64, "labels must be int64 [F]"
+        assert self.confidence.shape == (f,), f"confidence must be [F], got {list(self.confidence.shape)}"
+        assert self.filled.shape == (f,) and self.filled.dtype == torch.bool, "filled must be bool [F]"
+
+
+def fill_unseen(shape: Shape, votes: FaceVotes, rule: FillRule = "nearest") -> FaceLabels:
+    """The most voted label of each seen face; unseen faces copy a seen one and are marked as filled.
+
+    Args:
+        shape: the shape that was voted on.
+        votes: its votes.
+        rule: which seen face an unseen one copies. `nearest`: the one whose centre is nearest to its own (the paper's
+            way). `component`: the nearest within its own connected component (faces that share a corner's position)
+            if any face of that was seen, else the nearest of all.
+
+    Returns:
+        `FaceLabels` on the votes' device.
+
+    Raises:
+        InputError: for an unknown rule, votes for another face count, or if no face was seen at all.
+    """
+    if rule not in FILL_RULES:
+        raise InputError(f"unknown fill rule {rule!r}; choose one of: {', '.join(FILL_RULES)}")
+    if len(votes.seen) != shape.num_faces:
+        raise InputError(f"shape {shape.id}: votes on {len(votes.seen)} faces for a shape of {shape.num_faces}")
+    if not bool(votes.seen.any()):
+        raise InputError(
+            f"shape {shape.id}: no view saw any of its {shape.num_faces} faces with a vote; check that the shape is "
+            "normalised to the unit sphere and that the cameras look at it"
+        )
+    confidence, labels = votes.scores.max(dim=-1)
+    source = torch.from_numpy(_sources(shape, votes.seen.cpu().numpy(), rule)).to(labels.device)
+    return FaceLabels(labels[source], confidence[source], ~votes.seen, covered_area(shape, votes.seen))
+
+
+def covered_area(shape: Shape, seen: Tensor) -> float:
+    """Area of the faces where `seen` (bool [F]) as a share of the shape's; the share of their number if it has none."""
+    areas = shape.face_areas.double().cpu()
+    if not float(areas.sum()) > 0:
+        areas = torch.ones_like(areas)
+    return float(areas[seen.cpu()].sum() / areas.sum())
+
+
+def _sources(shape: Shape, seen: np.ndarray, rule: str) -> np.ndarray:
+    """int64 [F], the face whose label each face takes: itself where seen."""
+    centers = shape.face_centers.double().cpu().numpy()
+    source = np.arange(shape.num_faces)
+    source[~seen] = _nearest(centers, np.flatnonzero(~seen), np.flatnonzero(seen))
+    if rule == "component" and not seen.all():
+        component = _components(shape)
+        order = np.argsort(component, kind="stable")
+        for members in np.split(order, np.flatnonzero(np.diff(component[order])) + 1):
+            inside = seen[members]
+            if inside.any():
+                source[members[~inside]] = _nearest(centers, members[~inside], members[inside])
+    return source
+
+
+def _nearest(centers: np.ndarray, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """For each face of `queries` the face of `candidates` whose centre is nearest."""
+    if len(queries) == 0:
+        return queries
+    return candidates[cKDTree(centers[candidates]).query(centers[queries])[1]]
+
+
+def _components(shape: Shape) -> np.ndarray:
+    """int [F], number of each face's connected component."""
+    # by position: CAD files repeat vertices, and twins rarely share theirs
+    _, corner = np.unique(shape.vertices.cpu().numpy(), axis=0, return_inverse=True)
+    corners = corner.reshape(-1)[shape.faces.cpu().numpy()]
+    size = int(corners.max()) + 1
+    rows, columns = np.concatenate([corners[:, :2], corners[:, 1:]]).T
+    graph = coo_array((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][corners[:, 0]]

@@ -1,0 +1,203 @@
+"""Votes of pixels on the faces they see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from mvdecor.errors import InputError
+from mvdecor.shapes.shape import Shape
+from mvdecor.views.views import Views
+
+VoteRule = Literal["entropy", "mean", "majority"]
+LayerOrder = Literal["all", "outer_first", "outer_only"]
+VOTE_RULES: tuple[str, ...] = get_args(VoteRule)
+LAYER_ORDERS: tuple[str, ...] = get_args(LayerOrder)
+
+_LEAST_WEIGHT = 1e-12
+_VIEWS_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class FaceVotes:
+    """What the pixels said about each face. Twin faces (`Shape.twin_groups`) carry the same values.
+
+    Attributes:
+        scores: float32 [F, C], class probabilities; rows sum to 1 where `seen`, are 0 elsewhere.
+        seen: bool [F], True where at least one voting pixel saw the face or its twin.
+        weight: float32 [F], sum of the weights of the face's votes (its number of pixels, if all weigh 1).
+    """
+
+    scores: Tensor
+    seen: Tensor
+    weight: Tensor
+
+    def __post_init__(self) -> None:
+        f = self.scores.shape[0]
+        assert self.scores.ndim == 2, f"scores must be [F, C], got {list(self.scores.shape)}"
+        assert self.seen.shape == (f,) and self.seen.dtype == torch.bool, "seen must be bool [F]"
+        assert self.weight.shape == (f,), f"weight must be [F], got {list(self.weight.shape)}"
+
+
+class FaceVoter:
+    """Sums votes over batches of views, so that the logits of all views need never exist at once.
+
+    A pixel adds weight x class probability to its face's group of twins (paper, section on multi-view aggregation):
+
+    - `entropy`: the softmax, weighing (1 - H / log C) ** power, H the entropy of the pixel's own prediction in nats:
+      1 where it is certain, 0 where it knows nothing. (The released code leaves out log C, so that with enough classes
+      unsure pixels win.) A least weight of 1e-12 lets a face seen by unsure pixels alone still follow them.
+    - `mean`: the softmax, weighing 1.
+    - `majority`: one vote for the most probable class.
+
+    Layers: `all` votes together; `outer_first`: a group takes only the votes of the outermost layer in which any view
+    saw it; `outer_only`: only layer 0 votes.
+
+    On CUDA the order of float32 additions varies, and with it the last digits of the result.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        num_labels: int,
+        rule: VoteRule = "entropy",
+        layer_order: LayerOrder = "all",
+        layers: int = 1,
+        power: float = 20.0,
+        device: torch.device | str | None = None,
+    ) -> None:
+        """
+        Args:
+            shape: the shape that votes are about.
+            num_labels: C.
+            rule: see above.
+            layer_order: see above.
+            layers: L, layers of the views to come.
+            power: exponent of the entropy weight (20 in the released code).
+            device: where the sums live; the shape's device by default.
+
+        Raises:
+            InputError: for an unknown rule or layer order, or a negative power.
+        """
+        _check_choice("vote rule", rule, VOTE_RULES)
+        _check_choice("layer order", layer_order, LAYER_ORDERS)
+        if not power >= 0:
+            raise InputError(f"the power of the entropy weight is {power}; it must be 0 or more")
+        assert num_labels >= 1 and layers >= 1, f"num_labels {num_labels} and layers {layers} must be at least 1"
+        self.rule, self.layer_order, self.layers, self.power = rule, layer_order, layers, power
+        self.shape_id, self.num_labels = shape.id, num_labels
+        device = shape.faces.device if device is None else device
+        representatives, group = shape.twin_groups.unique(return_inverse=True)
+        self._group = group.to(device)
+        kept_layers = layers if layer_order == "outer_first" else 1
+        self._sums = torch.zeros(kept_layers, len(representatives), num_labels, device=device)
+        self._seen = torch.zeros(kept_layers, len(representatives), dtype=torch.bool, device=device)
+        self._broken = torch.zeros((), dtype=torch.bool, device=device)
+
+    def add(self, face_ids: Tensor, logits: Tensor) -> None:
+        """Let the pixels of some views vote.
+
+        Args:
+            face_ids: int [n, L, H, W], -1 = background, which does not vote.
+            logits: float or half [n, L, C, H, W], class scores before the softmax; summed in float32.
+        """
+        n, layers, height, width = face_ids.shape
+        assert layers == self.layers, f"views of {layers} layers for a voter of {self.layers}"
+        assert logits.shape == (n, layers, self.num_labels, height, width), (
+            f"logits {list(logits.shape)} do not fit {n} views of {layers} layers, {self.num_labels} labels, "
+            f"{height}x{width}"
+        )
+        for ids, batch in zip(face_ids.split(_VIEWS_AT_ONCE), logits.split(_VIEWS_AT_ONCE), strict=True):
+            self._add_batch(ids.to(self._sums.device), batch.to(self._sums.device))
+
+    def _add_batch(self, face_ids: Tensor, logits: Tensor) -> None:
+        if self.layer_order == "outer_only":
+            face_ids, logits = face_ids[:, :1], logits[:, :1]
+        mask = face_ids >= 0
+        row = self._group[face_ids[mask].long()]
+        if self.layer_order == "outer_first":
+            layer = torch.arange(self.layers, device=mask.device)[None, :, None, None].expand_as(mask)
+            row = row + layer[mask] * self._sums.shape[1]
+        logits = logits.permute(0, 1, 3, 4, 2)[mask].float()
+        # kept on the device until `result`, so that no batch waits for it
+        self._broken |= ~torch.isfinite(logits.amax(dim=-1)).all()
+        self._sums.view(-1, self.num_labels).index_add_(0, row, self._votes(logits))
+        self._seen.view(-1)[row] = True
+
+    def _votes(self, logits: Tensor) -> Tensor:
+        """[P, C] -> [P, C], each pixel's weight x probabilities."""
+        if self.rule == "majority":
+            return torch.nn.functional.one_hot(logits.argmax(dim=-1), self.num_labels).float()
+        probabilities = logits.softmax(dim=-1)
+        if self.rule == "mean" or self.num_labels == 1:
+            return probabilities
+        entropy = torch.special.entr(probabilities).sum(dim=-1, keepdim=True)
+        certainty = (1 - entropy / math.log(self.num_labels)).clamp(0.0, 1.0)
+        return probabilities * certainty.pow(self.power).clamp_min(_LEAST_WEIGHT)
+
+    def result(self) -> FaceVotes:
+        """The votes so far, written to all faces of each group.
+
+        Raises:
+            InputError: if a logit was NaN or infinitely large.
+        """
+        sums, seen = self._sums[0], self._seen[0]
+        for layer in range(1, len(self._sums)):
+            sums = torch.where(seen[:, None], sums, self._sums[layer])
+            seen = seen | self._seen[layer]
+        if bool(self._broken):
+            raise InputError(
+                f"shape {self.shape_id}: the network's logits are NaN or infinite on some pixels; its training "
+                "diverged: use an earlier checkpoint or train again with a lower learning rate"
+            )
+        weight = sums.sum(dim=-1)
+        scores = sums / torch.where(seen, weight, 1.0)[:, None]
+        return FaceVotes(scores[self._group], seen[self._group], weight[self._group])
+
+
+def vote(
+    shape: Shape,
+    views: Views,
+    logits: Tensor,
+    rule: VoteRule = "entropy",
+    layer_order: LayerOrder = "all",
+    power: float = 20.0,
+) -> FaceVotes:
+    """All votes of all views at once; see `FaceVoter` for the rules and for many views.
+
+    Args:
+        shape: the shape that `views` were rasterized from.
+        views: N views in L layers.
+        logits: float or half [N, L, C, H, W], class scores before the softmax.
+        rule: "entropy", "mean" or "majority".
+        layer_order: "all", "outer_first" or "outer_only".
+        power: exponent of the entropy weight.
+
+    Returns:
+        `FaceVotes` on the logits' device.
+
+    Raises:
+        InputError: for an unknown rule or layer order, or logits that are NaN or infinite.
+    """
+    assert logits.ndim == 5, f"logits must be [N, L, C, H, W], got {list(logits.shape)}"
+    voter = FaceVoter(shape, logits.shape[2], rule, layer_order, views.layers, power, logits.device)
+    voter.add(views.face_ids, logits)
+    return voter.result()
+
+
+def seen_faces(shape: Shape, views: Views) -> Tensor:
+    """bool [F]: True where some pixel of some layer sees the face or its twin."""
+    groups = shape.twin_groups
+    seen = torch.zeros(shape.num_faces, dtype=torch.bool, device=groups.device)
+    ids = views.face_ids.to(groups.device)
+    seen[groups[ids[ids >= 0].long()]] = True
+    return seen[groups]
+
+
+def _check_choice(what: str, value: str, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise InputError(f"unknown {what} {value!r}; choose one of: {', '.join(valid)}")

@@ -1,0 +1,18 @@
+"""Embedding networks, the segmentation head, input normalisation and checkpoints. Knows no mesh."""
+
+from mvdecor.networks.checkpoint import load_checkpoint, load_pretrained, save_checkpoint
+from mvdecor.networks.deeplab import DeepLabV3Plus
+from mvdecor.networks.model import NORMALISATION, Model, SegmentationHead, build_model
+from mvdecor.networks.unet import UNet
+
+__all__ = [
+    "NORMALISATION",
+    "DeepLabV3Plus",
+    "Model",
+    "SegmentationHead",
+    "UNet",
+    "build_model",
+    "load_checkpoint",
+    "load_pretrained",
+    "save_checkpoint",
+]

@@ -1,0 +1,259 @@
+"""Checkpoints: a folder with `model.safetensors` (weights and input normalisation) and `checkpoint.json` (the rest)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import Container, OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as tensors_to_bytes
+from torch import Tensor
+
+from mvdecor.errors import InputError
+from mvdecor.networks.model import Model, build_model
+
+FORMAT = "mvdecor-checkpoint-1"
+WEIGHTS = "model.safetensors"
+INFO = "checkpoint.json"
+KINDS = ("pretrained", "finetuned")
+
+
+def save_checkpoint(folder: Path | str, model: Model, info: Mapping[str, Any]) -> None:
+    """Write a checkpoint, replacing the one that `folder` may hold.
+
+    Both files are written and synced in a folder beside it, which then takes its name; whatever interrupts this,
+    `load_checkpoint` finds the whole old checkpoint or the whole new one.
+
+    Args:
+        folder: the checkpoint's folder; its parents are made.
+        model: a model of `build_model`, on any device.
+        info: plain values to keep with it: `kind` ("pretrained" or "finetuned"), `label_names`, `views` (their
+            configuration), `revision`, `metrics`, ... Network, channels and number of labels come from the model.
+
+    Raises:
+        InputError: `folder` is a file or holds files that are not a checkpoint's (they would be lost).
+        ValueError: `info` contradicts the model or has no valid `kind`.
+    """
+    folder = Path(folder)
+    _check_replaceable(folder)
+    weights = tensors_to_bytes({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+    text = json.dumps(_record(model, info, weights), indent=2, default=_plain) + "\n"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+    try:
+        new.mkdir()
+        _write_synced(new / WEIGHTS, weights)
+        _write_synced(new / INFO, text.encode())
+        _sync_folder(new)
+        _swap(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path | str, device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
+    """Read a checkpoint back.
+
+    Args:
+        folder: a folder of `save_checkpoint`.
+        device: where the model goes.
+
+    Returns:
+        the model in evaluation mode, with the normalisation it was trained with, and what `checkpoint.json` says.
+
+    Raises:
+        InputError: the folder or a file is missing, damaged, of another format, or does not fit this code's network.
+    """
+    path = _find(Path(folder))
+    info = _read_info(path)
+    # Initial weights are replaced at once: do not download them.
+    network = {k: (None if k == "weights" else v) for k, v in info["network"].items()}
+    try:
+        model = build_model(network, info["channels"], info["num_labels"])
+    except InputError as error:
+        raise InputError(f"{path / INFO}: the model it describes cannot be made: {error}") from error
+    model.config["weights"] = info["network"].get("weights")
+    _load_state(model, _read_weights(path, info), path)
+    return model.to(device).eval(), info
+
+
+def load_pretrained(model: Model, folder: Path | str) -> dict[str, Any]:
+    """Copy the network's weights and input normalisation of a checkpoint into `model`; its head stays as it is.
+
+    Args:
+        model: a model of the same network and channels, on any device; changed in place.
+        folder: a folder of `save_checkpoint`.
+
+    Returns:
+        what the checkpoint's `checkpoint.json` says.
+
+    Raises:
+        InputError: as `load_checkpoint`, or the checkpoint is of another network or other channels; the message names
+            every setting that differs.
+    """
+    path = _find(Path(folder))
+    info = _read_info(path)
+    differences = _differences(model, info)
+    if differences:
+        raise InputError(
+            f"{path}: this checkpoint is of another model: {'; '.join(differences)}. "
+            "Use the checkpoint's settings, or pretrain again with these"
+        )
+    state = {k: v for k, v in _read_weights(path, info).items() if not k.startswith("head.")}
+    state |= {k: v for k, v in model.state_dict().items() if k.startswith("head.")}
+    _load_state(model, state, path)
+    return info
+
+
+def _record(model: Model, info: Mapping[str, Any], weights: bytes) -> dict[str, Any]:
+    fixed = {
+        "format": FORMAT,
+        "network": model.config,
+        "channels": list(model.channels),
+        "num_labels": model.num_labels,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    if clash := sorted(fixed.keys() & info.keys()):
+        raise ValueError(f"info must not hold {', '.join(clash)}: the checkpoint takes them from the model")
+    if not model.config:
+        raise ValueError("the model has no config: make it with build_model")
+    if info.get("kind") not in KINDS:
+        raise ValueError(f"info['kind'] must be one of {KINDS}, got {info.get('kind')!r}")
+    names = info.get("label_names")
+    if model.num_labels is not None and names is not None and len(names) != model.num_labels:
+        raise ValueError(f"{len(names)} label_names for a head of {model.num_labels} labels")
+    return {**fixed, **info}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Container):
+        return OmegaConf.to_container(value, resolve=True)
+    raise TypeError(f"info must hold plain values, not {type(value).__name__}")
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: choose another folder for the checkpoint")
+    if folder.is_dir() and (foreign := sorted(p.name for p in folder.iterdir() if p.name not in (WEIGHTS, INFO))):
+        raise InputError(
+            f"{folder} holds files that are not a checkpoint's ({', '.join(foreign[:3])}) and would be lost: "
+            "choose another folder for the checkpoint"
+        )
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _previous(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Give `new` the name of `folder`. No system call replaces a full folder, so the old one steps aside first."""
+    old = _previous(folder)
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    _sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _find(folder: Path) -> Path:
+    """The folder to read: the old one that stepped aside if a save was killed between its two renames."""
+    if folder.is_dir():
+        return folder
+    if _previous(folder).is_dir():
+        return _previous(folder)
+    raise InputError(f"{folder}: no checkpoint folder here; give the folder that holds {WEIGHTS} and {INFO}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: the checkpoint is incomplete; copy it again or train again") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from error
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = folder / INFO
+    try:
+        info = json.loads(_read(path).decode())
+    except ValueError as error:  # not UTF-8 or not JSON
+        raise InputError(f"{path} is damaged ({error}): copy the checkpoint again or train again") from error
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        found = info.get("format") if isinstance(info, dict) else None
+        raise InputError(f"{path}: format {found!r} where {FORMAT!r} is read; use the version of mvdecor that wrote it")
+    missing = [k for k in ("network", "channels", "num_labels", "weights_sha256") if k not in info]
+    if missing or not isinstance(info["network"], dict) or not isinstance(info["channels"], list):
+        what = f"no {', '.join(missing)}" if missing else "network or channels is of the wrong type"
+        raise InputError(f"{path} is damaged ({what}): copy the checkpoint again or train again")
+    return info
+
+
+def _read_weights(folder: Path, info: Mapping[str, Any]) -> dict[str, Tensor]:
+    path = folder / WEIGHTS
+    data = _read(path)
+    if hashlib.sha256(data).hexdigest() != info["weights_sha256"]:
+        raise InputError(f"{path} is damaged, or not the one that {INFO} belongs to: copy both again or train again")
+    try:
+        return load_tensors(data)
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged ({error}): copy the checkpoint again or train again") from error
+
+
+def _load_state(model: Model, state: Mapping[str, Tensor], folder: Path) -> None:
+    own = model.state_dict()
+    wrong = [k for k in sorted(own.keys() | state.keys()) if k not in own or k not in state]
+    wrong += [k for k in own if k in state and own[k].shape != state[k].shape]
+    if wrong:
+        raise InputError(
+            f"{folder / WEIGHTS}: {len(wrong)} tensors do not fit the network that {INFO} describes "
+            f"(first: {wrong[0]}); use the version of mvdecor that wrote it, or train again"
+        )
+    model.load_state_dict(dict(state))
+
+
+def _differences(model: Model, info: Mapping[str, Any]) -> list[str]:
+    here, there = _flat(model.config, "network"), _flat(info["network"], "network")
+    here["channels"], there["channels"] = "+".join(model.channels), "+".join(map(str, info["channels"]))
+    unset = "not set"
+    return [
+        f"{k}: {here.get(k, unset)} here, {there.get(k, unset)} in the checkpoint"
+        for k in sorted(here.keys() | there.keys())
+        if here.get(k, unset) != there.get(k, unset) and k != "network.weights"  # only where training started from
+    ]
+
+
+def _flat(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        flat |= _flat(value, f"{prefix}.{key}") if isinstance(value, Mapping) else {f"{prefix}.{key}": value}
+    return flat

@@ -1,0 +1,19 @@
+"""Meshes with part labels: readers, normalisation, made-up shapes, few-shot splits. Knows no camera."""
+
+from mvdecor.shapes.fewshot import draw_few_shot, draw_views
+from mvdecor.shapes.loading import ShapeSet, load_shapes
+from mvdecor.shapes.partnet import PartNet
+from mvdecor.shapes.people import RenderPeople
+from mvdecor.shapes.shape import UNDETERMINED, Shape, Texture
+
+__all__ = [
+    "UNDETERMINED",
+    "PartNet",
+    "RenderPeople",
+    "Shape",
+    "ShapeSet",
+    "Texture",
+    "draw_few_shot",
+    "draw_views",
+    "load_shapes",
+]

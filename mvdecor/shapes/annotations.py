@@ -1,0 +1,127 @@
+"""What lies beside a mesh: one label a face (`.npy`) and the lists of ids of a split (`.json`)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvdecor.errors import InputError
+from mvdecor.shapes.shape import UNDETERMINED
+
+SPLITS = ("train", "val", "test", "unlabelled")
+"""Names that `ids` of every reader understands."""
+
+
+def check_split(split: str) -> None:
+    """Raise InputError unless `split` is one of `SPLITS`."""
+    if split not in SPLITS:
+        raise InputError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+
+
+def check_id(id: str, root: Path) -> None:
+    """Raise InputError if an id would lead out of `root`."""
+    if not id or id in (".", "..") or any(character in id for character in "/\\\0"):
+        raise InputError(f"{root}: {id!r} is not a valid shape id (a plain name, no path)")
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """The content of a JSON file; InputError (ending in `remedy`) if it is missing or malformed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from error
+
+
+def id_list(value: Any, where: str) -> list[str]:
+    """`value` as a list of distinct ids; InputError naming `where` if it is anything else."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InputError(f"{where}: must be a list of shape ids (strings)")
+    if len(set(value)) != len(value):
+        twice = next(item for item in value if value.count(item) > 1)
+        raise InputError(f"{where}: names {twice} twice; keep each id once")
+    return list(value)
+
+
+class SplitFile:
+    """A `split.json`: {"labels": [names], "train": [ids], "test": [ids]}, every key optional, "val" allowed.
+
+    Args:
+        path: the file. If it is missing and `required` is False, there are no labels and no lists.
+
+    Raises:
+        InputError: malformed file, a list with an id twice, or an id in two of train, val and test.
+    """
+
+    def __init__(self, path: Path, required: bool = False) -> None:
+        self.path = path
+        content: Any = {}
+        if required or path.exists():
+            content = read_json(path, 'it should be {"labels": [...], "train": [...], "test": [...]}')
+        if not isinstance(content, dict):
+            raise InputError(f'{path}: should be an object {{"labels": [...], "train": [...], "test": [...]}}')
+        self.label_names = tuple(id_list(content.get("labels", []), f"{path}, labels"))
+        self.lists = {key: id_list(content[key], f"{path}, {key}") for key in ("train", "val", "test") if key in content}
+        check_disjoint(self.lists, str(path))
+
+    @property
+    def held_out(self) -> set[str]:
+        """Ids that nothing may be trained on, with or without labels."""
+        return {*self.lists.get("val", []), *self.lists.get("test", [])}
+
+    def ids(self, split: str) -> list[str]:
+        """The list `split`; InputError with the remedy if the file lacks it."""
+        if split not in self.lists:
+            raise InputError(
+                f"{self.path}: has no list {split!r}; write this file with "
+                f'{{"labels": [part names], "train": [ids], "test": [ids]}} and {split!r} among its lists'
+            )
+        return list(self.lists[split])
+
+
+def check_disjoint(lists: dict[str, list[str]], where: str) -> None:
+    """Raise InputError if an id is in two of the lists: testing on trained shapes makes every figure worthless."""
+    owner: dict[str, str] = {}
+    for name, ids in lists.items():
+        for id in ids:
+            if id in owner:
+                raise InputError(f"{where}: {id} is both in {owner[id]} and in {name}; keep it in one")
+            owner[id] = name
+
+
+def read_face_labels(path: Path, num_faces: int, label_names: tuple[str, ...], hint: str = "") -> Tensor:
+    """Labels of a mesh from a `.npy` file of integers, one a face; negative or 255 is undetermined.
+
+    Returns:
+        int64 [num_faces] in [-1, len(label_names)).
+
+    Raises:
+        InputError: unreadable file, wrong count or type, or a label that has no name. `hint` is added to a wrong count.
+    """
+    try:
+        raw = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a readable .npy file ({error}); write it with numpy.save") from error
+    if not isinstance(raw, np.ndarray) or raw.ndim != 1 or raw.dtype.kind not in "iu":
+        kind = f"{raw.dtype} {list(raw.shape)}" if isinstance(raw, np.ndarray) else "an archive"
+        raise InputError(f"{path}: must hold integers [faces], one a face; it holds {kind}")
+    if len(raw) != num_faces:
+        raise InputError(
+            f"{path}: {len(raw)} labels for a mesh of {num_faces} faces{hint}; write one label a face, in the file's order"
+        )
+    labels = raw.astype(np.int64)
+    labels[labels < 0] = UNDETERMINED
+    if len(label_names) <= 255:  # beyond that 255 is a label like any other
+        labels[labels == 255] = UNDETERMINED
+    if len(labels) and labels.max() >= len(label_names):
+        raise InputError(
+            f"{path}: label {int(labels.max())} has no name, there are {len(label_names)} label names; "
+            "add the names or correct the labels (-1 or 255 is undetermined)"
+        )
+    return torch.from_numpy(labels)

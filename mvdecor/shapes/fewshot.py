@@ -1,0 +1,59 @@
+"""Choosing the k labelled shapes of a few-shot run (paper section 4: k random shapes that cover all labels)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+
+import numpy as np
+
+from mvdecor.errors import InputError
+
+
+def draw_few_shot(labels: Mapping[str, Set[int]], k: int, seed: int, tries: int = 1000) -> tuple[list[str], set[int]]:
+    """Draw k shapes without replacement that together show every label, if any such set is found.
+
+    Uniform draws of k shapes, seeded, are tried in turn; the first that covers all labels is taken, else the first of
+    those that cover most.
+
+    Args:
+        labels: for each shape id the labels it shows (without undetermined).
+        k: number of shapes.
+        seed: of the draws.
+        tries: most draws.
+
+    Returns:
+        the ids in sorted order, and the labels that they do *not* show (empty if the set covers).
+
+    Raises:
+        InputError: if k is not in 1..len(labels), or no shape has any label.
+    """
+    ids = sorted(labels)
+    if not 1 <= k <= len(ids):
+        raise InputError(f"k={k} labelled shapes were asked for, but the split holds {len(ids)} that can be used: lower finetune.k")
+    wanted = set().union(*labels.values())
+    if not wanted:
+        raise InputError(f"none of the {len(ids)} shapes of the split has a label at this level: choose another data.level or category")
+    rng = np.random.default_rng(seed)
+    best: list[str] = []
+    best_missing = wanted | {-1}
+    for _ in range(tries):
+        drawn = sorted(ids[i] for i in rng.choice(len(ids), size=k, replace=False))
+        missing = wanted - set().union(*(labels[i] for i in drawn))
+        if len(missing) < len(best_missing):
+            best, best_missing = drawn, missing
+        if not missing:
+            break
+    return best, best_missing
+
+
+def draw_views(num_views: int, v: int | None, seed: int) -> list[int]:
+    """The labelled views of a shape: all, or v of them drawn without replacement.
+
+    Raises:
+        InputError: if v is not in 1..num_views.
+    """
+    if v is None:
+        return list(range(num_views))
+    if not 1 <= v <= num_views:
+        raise InputError(f"v={v} labelled views a shape were asked for, but there are {num_views}: lower finetune.v or raise views.count")
+    return sorted(np.random.default_rng(seed).choice(num_views, size=v, replace=False).tolist())

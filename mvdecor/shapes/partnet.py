@@ -1,0 +1,242 @@
+"""PartNet v0 (Mo et al., CVPR 2019), read as it is downloaded: `ROOT/data_v0/<anno_id>/` and `ROOT/stats/`.
+
+Labels come part file by part file from `result_after_merging.json`, which is exact, instead of by transferring the
+10 000 labelled points of the challenge files onto the mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mvdecor.errors import InputError
+from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list, read_json
+from mvdecor.shapes.obj import ObjMesh, read_obj
+from mvdecor.shapes.shape import UNDETERMINED, Shape
+
+DOWNLOAD = "download PartNet v0 from https://www.shapenet.org (PartNet archive) so that ROOT/data_v0 and ROOT/stats exist"
+DOWNLOAD_SHAPE = "download the shape again, or leave it out with data.on_error=skip"
+
+
+class PartNet:
+    """PartNet shapes of one category (or all) with part labels at one level.
+
+    A face takes the label of the deepest path among its leaf and the leaf's ancestors that the level's list names;
+    it is -1 (undetermined) if none is named, or if no leaf holds its part file.
+
+    Args:
+        root: folder that holds `data_v0/` and `stats/`.
+        category: e.g. "Bottle", or "all": shapes of every category without labels, for pretraining.
+        level: 1, 2, 3 (the official lists) or "leaf" (the lines of kind `leaf` of the category's whole list).
+        splits: "official", or a JSON file {category: {"train": [anno_id, ...], "test": [...]}} (absolute, or relative
+            to `root`).
+
+    Attributes:
+        label_names: path of each label, e.g. "bottle/normal_bottle/neck"; () for "all". Label c is line c of the list.
+        label_ids: the official ids at the start of those lines. The official challenge files use c + 1, and 0 for
+            undetermined.
+
+    Raises:
+        InputError: a missing folder or file, an unknown category, level or split.
+    """
+
+    def __init__(
+        self, root: str | Path, category: str, level: int | str = 3, splits: str | Path = "official"
+    ) -> None:
+        self.root = Path(root)
+        self.category = category
+        for folder in (self.root, self.root / "data_v0", self.root / "stats"):
+            if not folder.is_dir():
+                raise InputError(f"{folder}: no such folder; {DOWNLOAD} (data.root is ROOT)")
+        labels = [] if category == "all" else _read_level(self.root / "stats", category, level)
+        self.label_ids: tuple[int, ...] = tuple(number for number, _ in labels)
+        self.label_names: tuple[str, ...] = tuple(path for _, path in labels)
+        self._label_of_path = {path: label for label, path in enumerate(self.label_names)}
+        self._splits, self._splits_name = _read_splits(self.root, splits)
+
+    def ids(self, split: str) -> list[str]:
+        """Anno ids of a split, in the order of its list; the shapes themselves may not all have been downloaded.
+
+        "unlabelled" is every folder of `data_v0`, in numerical order and of whatever category, that is in no
+        validation or test list of any category. With category "all" the other splits join the lists of all categories.
+        """
+        check_split(split)
+        if split == "unlabelled":
+            return self._unlabelled()
+        categories = list(self._splits) if self.category == "all" else [self.category]
+        lists = [self._splits[name][split] for name in categories if split in self._splits.get(name, {})]
+        if not lists:
+            there = {name: list(parts) for name, parts in self._splits.items()}
+            have = f"it has {', '.join(there[self.category])}" if self.category in there else f"it has {', '.join(there)}"
+            raise InputError(
+                f"{self._splits_name}: no list {split!r} for category {self.category} ({have}); "
+                "add it, or set data.splits to another file"
+            )
+        return [id for ids in lists for id in ids]
+
+    def load(self, id: str) -> Shape:
+        """One shape, normalised to the unit sphere, with labels unless the category is "all".
+
+        Faces: part files in the order in which the tree first names them, faces in each file's order.
+
+        Raises:
+            InputError: the shape's folder or one of the files that its tree names is missing or unreadable.
+        """
+        check_id(id, self.root)
+        folder = self.root / "data_v0" / id
+        if not folder.is_dir():
+            raise InputError(f"{folder}: PartNet shape {id} is not there; {DOWNLOAD_SHAPE}")
+        parts = _read_parts(folder)
+        meshes = [_read_part(folder, name, path) for name, path in parts]
+        labels = [self._label(path) for _, path in parts]
+        counts = [len(mesh.faces) for mesh in meshes]
+        if sum(counts) == 0:
+            raise InputError(f"{folder / 'objs'}: none of its {len(parts)} part files has a face; {DOWNLOAD_SHAPE}")
+        vertices, faces = _concatenate(meshes)
+        shape = Shape(
+            id=id,
+            vertices=torch.from_numpy(vertices).float(),
+            faces=torch.from_numpy(faces),
+            face_labels=None if self.category == "all" else torch.from_numpy(np.repeat(labels, counts)),
+            label_names=self.label_names,
+            category=_read_category(folder),
+        )
+        return shape.normalized()
+
+    def _label(self, path: str | None) -> int:
+        """Label of the deepest path of `path` and its ancestors that the list names."""
+        while path:
+            if path in self._label_of_path:
+                return self._label_of_path[path]
+            path = path.rpartition("/")[0]
+        return UNDETERMINED
+
+    def _unlabelled(self) -> list[str]:
+        held_out = {
+            id for parts in self._splits.values() for name in ("val", "test") for id in parts.get(name, [])
+        }
+        names = [folder.name for folder in (self.root / "data_v0").iterdir() if folder.is_dir()]
+        visible = [name for name in names if not name.startswith(".") and name not in held_out]
+        return sorted(visible, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
+
+
+def _read_level(stats: Path, category: str, level: int | str) -> list[tuple[int, str]]:
+    """(official id, path) of each label of a category's level."""
+    folder = stats / "after_merging_label_ids"
+    if str(level) not in ("1", "2", "3", "leaf"):
+        raise InputError(f"unknown PartNet level {level!r}; choose 1, 2, 3 or leaf")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; {DOWNLOAD}")
+    if not (folder / f"{category}.txt").is_file():
+        known = sorted(path.stem for path in folder.glob("*.txt") if "-" not in path.stem)
+        raise InputError(f"{folder}: no part labels for category {category!r}; choose one of {', '.join(known)}")
+    file = folder / (f"{category}.txt" if level == "leaf" else f"{category}-level-{level}.txt")
+    if not file.is_file():
+        levels = [number for number in "123" if (folder / f"{category}-level-{number}.txt").is_file()] + ["leaf"]
+        raise InputError(
+            f"{file}: PartNet defines no level {level} for {category}; set data.level to one of {', '.join(levels)}"
+        )
+    lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines or not all(len(line) == 3 and line[0].isdecimal() for line in lines):
+        raise InputError(f"{file}: each line should be '<id> <path> <kind>'; download PartNet's stats again")
+    labels = [(int(number), path) for number, path, kind in lines if level != "leaf" or kind == "leaf"]
+    if len({path for _, path in labels}) != len(labels):
+        raise InputError(f"{file}: names a path twice; download PartNet's stats again")
+    return labels
+
+
+def _read_splits(root: Path, splits: str | Path) -> tuple[dict[str, dict[str, list[str]]], str]:
+    """{category: {split: anno ids}} and the name of where it comes from."""
+    if str(splits) == "official":
+        folder = root / "stats" / "train_val_test_split"
+        return _read_official_splits(folder), str(folder)
+    path = root / splits
+    content = read_json(path, 'it should be {category: {"train": [...], "test": [...]}}, or use data.splits=official')
+    if not isinstance(content, dict) or not all(isinstance(parts, dict) for parts in content.values()):
+        raise InputError(f'{path}: should be an object {{category: {{"train": [...], "test": [...]}}}}')
+    result = {
+        category: {name: id_list(parts[name], f"{path}, {category}, {name}") for name in parts}
+        for category, parts in content.items()
+    }
+    for category, parts in result.items():
+        unknown = sorted(set(parts) - {"train", "val", "test"})
+        if unknown:
+            raise InputError(f"{path}, {category}: unknown split {unknown[0]!r}; use train, val and test")
+        check_disjoint(parts, f"{path}, {category}")
+    return result, str(path)
+
+
+def _read_official_splits(folder: Path) -> dict[str, dict[str, list[str]]]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; {DOWNLOAD}, or set data.splits to a file of your own")
+    result: dict[str, dict[str, list[str]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        category, _, split = path.stem.rpartition(".")
+        if not category or split not in ("train", "val", "test"):
+            continue
+        rows = read_json(path, "download PartNet's stats again")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and "anno_id" in row for row in rows):
+            raise InputError(f'{path}: should be a list of {{"anno_id": ...}}; download PartNet\'s stats again')
+        result.setdefault(category, {})[split] = id_list([row["anno_id"] for row in rows], str(path))
+    return result
+
+
+def _read_parts(folder: Path) -> list[tuple[str, str | None]]:
+    """Part files of a shape as (name, path of the leaf that holds it or None), in the order the tree names them."""
+    path = folder / "result_after_merging.json"
+    tree = read_json(path, DOWNLOAD_SHAPE)
+    if not isinstance(tree, list) or len(tree) != 1:
+        raise InputError(f"{path}: should be a list of one root node; {DOWNLOAD_SHAPE}")
+    parts: dict[str, str | None] = {}
+    for node_path, node in _walk(tree[0], "", path):
+        objs = node.get("objs") or []
+        if not isinstance(objs, list) or not all(isinstance(name, str) for name in objs):
+            raise InputError(f"{path}: 'objs' of {node_path} should be a list of names; {DOWNLOAD_SHAPE}")
+        for name in objs:
+            if not name or "/" in name or "\\" in name or ".." in name:
+                raise InputError(f"{path}: {node_path} names the file {name!r}, which is no plain name; {DOWNLOAD_SHAPE}")
+            parts.setdefault(name, None)
+            if not node.get("children"):
+                if parts[name] not in (None, node_path):
+                    raise InputError(f"{path}: both {parts[name]} and {node_path} hold {name}; {DOWNLOAD_SHAPE}")
+                parts[name] = node_path
+    if not parts:
+        raise InputError(f"{path}: names no part files; {DOWNLOAD_SHAPE}")
+    return list(parts.items())
+
+
+def _walk(node: Any, parent: str, file: Path) -> Iterator[tuple[str, dict]]:
+    """(path, node) of a tree, a node before its children."""
+    if not isinstance(node, dict) or not isinstance(node.get("name"), str):
+        raise InputError(f"{file}: a node below {parent or 'the root'!r} has no name; {DOWNLOAD_SHAPE}")
+    path = f"{parent}/{node['name']}" if parent else node["name"]
+    yield path, node
+    for child in node.get("children") or []:
+        yield from _walk(child, path, file)
+
+
+def _read_part(folder: Path, name: str, path: str | None) -> ObjMesh:
+    file = folder / "objs" / f"{name}.obj"
+    if not file.is_file():
+        raise InputError(
+            f"PartNet shape {folder.name}: part {path or '(of no leaf)'} names {file}, which is missing; {DOWNLOAD_SHAPE}"
+        )
+    return read_obj(file)
+
+
+def _read_category(folder: Path) -> str:
+    meta = read_json(folder / "meta.json", DOWNLOAD_SHAPE)
+    if not isinstance(meta, dict) or not isinstance(meta.get("model_cat"), str):
+        raise InputError(f"{folder / 'meta.json'}: has no 'model_cat'; {DOWNLOAD_SHAPE}")
+    return meta["model_cat"]
+
+
+def _concatenate(meshes: list[ObjMesh]) -> tuple[np.ndarray, np.ndarray]:
+    """float64 [V, 3] and int64 [F, 3] of several meshes one after the other."""
+    offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
+    faces = [mesh.faces + offset for mesh, offset in zip(meshes, offsets[:-1], strict=True)]
+    return np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces)

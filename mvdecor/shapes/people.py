@@ -1,0 +1,98 @@
+"""Textured people as a scan vendor delivers them (RenderPeople), with face labels beside the mesh if there are any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mvdecor.errors import InputError
+from mvdecor.shapes.annotations import SplitFile, check_id, check_split, read_face_labels
+from mvdecor.shapes.obj import ObjMesh, read_obj
+from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.texture import obj_texture
+
+
+class RenderPeople:
+    """A folder of people, one folder each: `NAME/*.obj` + `.mtl` + images, and `<obj stem>_labels.npy` if labelled.
+
+    A delivery as it comes (`rp_NAME_posed_001_OBJ/rp_NAME_posed_001.obj`, `tex/`) fits without changes.
+
+    Args:
+        root: the folder of folders.
+        splits: JSON file, relative to `root` or absolute: {"labels": [part names], "train": [names], "test": [names]};
+            "val" is allowed. It may be missing as long as nothing but "unlabelled" is asked for.
+        texture_size: images with a longer side are reduced to it (an 8192 x 8192 image takes 200 MB); None: as they are.
+
+    Attributes:
+        label_names: "labels" of the split file.
+
+    Raises:
+        InputError: missing folder, or a malformed split file.
+    """
+
+    def __init__(self, root: str | Path, splits: str | Path = "split.json", texture_size: int | None = None) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise InputError(
+                f"{self.root}: no such folder; set data.root to the folder that holds one folder a person "
+                "(NAME/NAME.obj, NAME.mtl, tex/; RenderPeople is bought from renderpeople.com)"
+            )
+        if texture_size is not None and texture_size < 1:
+            raise InputError(f"texture_size must be at least 1 pixel, got {texture_size}")
+        self.texture_size = texture_size
+        self._splits = SplitFile(self.root / splits, required=str(splits) != "split.json")
+        self.label_names: tuple[str, ...] = self._splits.label_names
+
+    def ids(self, split: str) -> list[str]:
+        """Folder names of a split, in the order of its list; "unlabelled": every folder not in val or test, by name."""
+        check_split(split)
+        if split != "unlabelled":
+            return self._splits.ids(split)
+        names = sorted(folder.name for folder in self.root.iterdir() if folder.is_dir())
+        return [name for name in names if not name.startswith((".", "__")) and name not in self._splits.held_out]
+
+    def load(self, id: str) -> Shape:
+        """One person, normalised to the unit sphere, textured, and labelled if the labels file is there.
+
+        Vertices are the `v` lines (not split where the texture has seams); faces are in the file's order.
+
+        Raises:
+            InputError: missing or unreadable mesh, material, image or labels.
+        """
+        check_id(id, self.root)
+        path = _find_obj(self.root / id)
+        mesh = read_obj(path)
+        if len(mesh.faces) == 0:
+            raise InputError(f"{path}: has no faces; export or download it again")
+        labels = path.with_name(f"{path.stem}_labels.npy")
+        shape = Shape(
+            id=id,
+            vertices=torch.from_numpy(mesh.vertices).float(),
+            faces=torch.from_numpy(mesh.faces),
+            face_labels=self._read_labels(labels, mesh) if labels.exists() else None,
+            label_names=self.label_names,
+            texture=obj_texture(mesh, path, self.texture_size),
+            category="person",
+        )
+        return shape.normalized()
+
+    def _read_labels(self, path: Path, mesh: ObjMesh) -> torch.Tensor:
+        if not self.label_names:
+            raise InputError(f'{self._splits.path}: needs "labels", the part names of the values in {path}')
+        hint = " (its polygons are split into triangles)" if mesh.has_polygons else ""
+        return read_face_labels(path, len(mesh.faces), self.label_names, hint)
+
+
+def _find_obj(folder: Path) -> Path:
+    """The OBJ of the folder's own name, or else the only one in it."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; correct the id in the split file, or put the folder there")
+    own = folder / f"{folder.name}.obj"
+    if own.is_file():
+        return own
+    objs = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".obj" and path.is_file())
+    if len(objs) != 1:
+        found = f"several .obj files ({', '.join(path.name for path in objs)})" if objs else "no .obj file"
+        raise InputError(f"{folder}: holds {found}; there must be one, or one named {own.name}")
+    return objs[0]

@@ -1,0 +1,223 @@
+"""`Shape`: a triangle mesh whose labels belong to faces by index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvdecor.errors import InputError
+
+if TYPE_CHECKING:
+    import trimesh
+    from pytorch3d.structures import Meshes
+
+UNDETERMINED = -1
+"""Label of a face that has no known part. It is never trained on, never votes and is never counted."""
+
+
+@dataclass(frozen=True)
+class Texture:
+    """Colour of a surface: one or more images and where each face lies in them.
+
+    Attributes:
+        uv: float32 [F, 3, 2], texture coordinates (u, v) of each corner of each face; (0, 0) is the *bottom left* of
+            the image (OBJ convention), values outside [0, 1] repeat the image.
+        images: RGB images, each uint8 [H, W, 3], row 0 at the top.
+        image_ids: int64 [F], the image of each face. A face of plain colour has a 1x1 image.
+    """
+
+    uv: Tensor
+    images: tuple[Tensor, ...]
+    image_ids: Tensor
+
+    @cached_property
+    def packed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All the images as one list of pixels, so that colours of faces of different images are one gather.
+
+        Returns:
+            uint8 [P, 3], the pixels of all images row by row; int64 [I], where each image starts; int64 [I, 2], height
+            and width of each image.
+        """
+        sizes = torch.tensor([image.shape[:2] for image in self.images], device=self.uv.device)
+        ends = sizes.prod(dim=1).cumsum(0)
+        pixels = [image.reshape(-1, 3) for image in self.images]
+        return pixels[0] if len(pixels) == 1 else torch.cat(pixels), ends - sizes.prod(dim=1), sizes
+
+    def to(self, device: torch.device | str) -> Texture:
+        """The same texture with its tensors on `device`."""
+        return Texture(
+            self.uv.to(device), tuple(i.to(device) for i in self.images), self.image_ids.to(device)
+        )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A mesh with optional part labels and texture.
+
+    Faces are never reordered, merged or dropped after loading: a label belongs to a face by its index.
+
+    Attributes:
+        id: name of the shape, unique within its data set.
+        vertices: float32 [V, 3], world frame, y up.
+        faces: int64 [F, 3], indices into `vertices`.
+        face_labels: int64 [F] with values in [-1, len(label_names)), -1 = undetermined; None for an unlabelled shape.
+        label_names: name of each label.
+        texture: colours of the surface, or None.
+        category: e.g. "Bottle".
+
+    Raises:
+        InputError: at construction, if the arrays do not fit together (empty mesh, indices or labels out of range,
+            non-finite vertices, a label count that is not the face count).
+    """
+
+    id: str
+    vertices: Tensor
+    faces: Tensor
+    face_labels: Tensor | None = None
+    label_names: tuple[str, ...] = ()
+    texture: Texture | None = None
+    category: str = ""
+
+    def __post_init__(self) -> None:
+        _check_mesh(self)
+        if self.face_labels is not None:
+            _check_labels(self)
+        if self.texture is not None:
+            _check_texture(self)
+
+    @property
+    def num_faces(self) -> int:
+        return int(self.faces.shape[0])
+
+    @cached_property
+    def twin_groups(self) -> Tensor:
+        """int64 [F]: for each face the lowest index of the faces that have the same three corners (in any order).
+
+        PartNet's meshes carry nearly every face twice, once turned around. Which twin a rasterizer reports is
+        arbitrary, so rasterizers draw only the lowest one, and votes go to the group (`lifting`). Corners are compared
+        by position, not by vertex index.
+        """
+        _, corner = np.unique(self.vertices.cpu().numpy(), axis=0, return_inverse=True)
+        corners = np.sort(corner.reshape(-1)[self.faces.cpu().numpy()], axis=1)
+        _, first, group = np.unique(corners, axis=0, return_index=True, return_inverse=True)
+        return torch.from_numpy(first[group.reshape(-1)].astype(np.int64)).to(self.faces.device)
+
+    @cached_property
+    def face_areas(self) -> Tensor:
+        """float32 [F], in squared units of the vertices; 0 for a degenerate face."""
+        return 0.5 * self._face_cross.norm(dim=-1)
+
+    @cached_property
+    def face_normals(self) -> Tensor:
+        """float32 [F, 3], unit normals by the winding of the file (which CAD files often get wrong); 0 if degenerate."""
+        return torch.nn.functional.normalize(self._face_cross, dim=-1, eps=1e-20)
+
+    @cached_property
+    def face_centers(self) -> Tensor:
+        """float32 [F, 3], mean of the three corners."""
+        return self.vertices[self.faces].mean(dim=1)
+
+    @property
+    def _face_cross(self) -> Tensor:
+        a, b, c = self.vertices[self.faces].unbind(dim=1)
+        # float64: the cross product of a sliver's edges cancels in float32
+        return torch.linalg.cross((b - a).double(), (c - a).double()).float()
+
+    def to(self, device: torch.device | str) -> Shape:
+        """The same shape with its tensors on `device`."""
+        return replace(
+            self,
+            vertices=self.vertices.to(device),
+            faces=self.faces.to(device),
+            face_labels=None if self.face_labels is None else self.face_labels.to(device),
+            texture=None if self.texture is None else self.texture.to(device),
+        )
+
+    def normalized(self) -> Shape:
+        """Centred on its bounding box and scaled so that the farthest used vertex lies on the unit sphere.
+
+        Deterministic (the released code normalises by random surface samples). Vertices that no face uses are moved
+        along but do not count.
+        """
+        used = self.vertices[self.faces.reshape(-1)].double()
+        center = (used.amin(dim=0) + used.amax(dim=0)) / 2
+        radius = (used - center).norm(dim=-1).amax()
+        if not radius > 0:
+            raise InputError(f"shape {self.id}: all its corners are one point; it cannot be scaled to the unit sphere")
+        return replace(self, vertices=((self.vertices.double() - center) / radius).float())
+
+    def to_trimesh(self) -> trimesh.Trimesh:
+        """As a `trimesh.Trimesh` with the same vertices and faces in the same order (no texture)."""
+        import trimesh
+
+        return trimesh.Trimesh(self.vertices.cpu().numpy(), self.faces.cpu().numpy(), process=False)
+
+    @classmethod
+    def from_trimesh(cls, mesh: trimesh.Trimesh, id: str = "mesh", **fields) -> Shape:
+        """From a `trimesh.Trimesh` (loaded with `process=False, maintain_order=True`); other fields by keyword."""
+        return cls(
+            id=id,
+            vertices=torch.tensor(np.asarray(mesh.vertices), dtype=torch.float32),
+            faces=torch.tensor(np.asarray(mesh.faces), dtype=torch.int64),
+            **fields,
+        )
+
+    def to_pytorch3d(self) -> Meshes:
+        """As PyTorch3D `Meshes` with one mesh (no texture)."""
+        from pytorch3d.structures import Meshes
+
+        return Meshes(verts=[self.vertices], faces=[self.faces])
+
+    @classmethod
+    def from_pytorch3d(cls, meshes: Meshes, id: str = "mesh", **fields) -> Shape:
+        """From PyTorch3D `Meshes` that hold exactly one mesh; other fields by keyword."""
+        if len(meshes) != 1:
+            raise InputError(f"a Shape is one mesh; these Meshes hold {len(meshes)}: pass meshes[i]")
+        vertices, faces = meshes.verts_list()[0], meshes.faces_list()[0]
+        return cls(id=id, vertices=vertices.float(), faces=faces.long(), **fields)
+
+
+def _check_mesh(shape: Shape) -> None:
+    v, f = shape.vertices, shape.faces
+    if v.ndim != 2 or v.shape[1] != 3 or v.dtype != torch.float32:
+        raise InputError(f"shape {shape.id}: vertices must be float32 [V, 3], got {v.dtype} {list(v.shape)}")
+    if f.ndim != 2 or f.shape[1] != 3 or f.dtype != torch.int64:
+        raise InputError(f"shape {shape.id}: faces must be int64 [F, 3], got {f.dtype} {list(f.shape)}")
+    if len(f) == 0:
+        raise InputError(f"shape {shape.id}: the mesh has no faces (a point cloud?); mvdecor needs a triangle mesh")
+    if int(f.min()) < 0 or int(f.max()) >= len(v):
+        raise InputError(f"shape {shape.id}: a face refers to vertex {int(f.max())} of {len(v)} vertices")
+    if not bool(torch.isfinite(v).all()):
+        raise InputError(f"shape {shape.id}: {int((~torch.isfinite(v)).any(1).sum())} vertices are NaN or infinite")
+
+
+def _check_labels(shape: Shape) -> None:
+    labels = shape.face_labels
+    assert labels is not None
+    if labels.dtype != torch.int64 or labels.ndim != 1:
+        raise InputError(f"shape {shape.id}: face labels must be int64 [F], got {labels.dtype} {list(labels.shape)}")
+    if len(labels) != len(shape.faces):
+        raise InputError(f"shape {shape.id}: {len(labels)} face labels for {len(shape.faces)} faces; one a face is needed")
+    if int(labels.min()) < UNDETERMINED or int(labels.max()) >= len(shape.label_names):
+        raise InputError(
+            f"shape {shape.id}: face labels span {int(labels.min())}..{int(labels.max())}, "
+            f"but there are {len(shape.label_names)} label names (allowed: -1 for undetermined, then 0 up)"
+        )
+
+
+def _check_texture(shape: Shape) -> None:
+    texture = shape.texture
+    assert texture is not None
+    n = len(shape.faces)
+    if texture.uv.shape != (n, 3, 2) or texture.image_ids.shape != (n,):
+        raise InputError(
+            f"shape {shape.id}: texture of {list(texture.uv.shape)} uv and {list(texture.image_ids.shape)} image ids "
+            f"does not fit {n} faces"
+        )
+    if not texture.images or int(texture.image_ids.min()) < 0 or int(texture.image_ids.max()) >= len(texture.images):
+        raise InputError(f"shape {shape.id}: a face refers to a texture image that is not there")

@@ -1,0 +1,162 @@
+"""Colours of OBJ files: materials of `.mtl` files and their images as a `Texture`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from mvdecor.errors import InputError
+from mvdecor.shapes.obj import ObjMesh
+from mvdecor.shapes.shape import Texture
+
+PLAIN = (0.8, 0.8, 0.8)
+"""Colour of a face without material, and of a material that states none."""
+
+
+@dataclass
+class Material:
+    """One `newmtl`: colour (RGB in [0, 1]) and the image file that replaces it where a face has texture coordinates."""
+
+    color: tuple[float, ...] = PLAIN
+    image: Path | None = None
+
+
+def plain_image(color: tuple[float, ...]) -> Tensor:
+    """uint8 [1, 1, 3] of a colour with components in [0, 1]."""
+    return torch.tensor([round(255 * min(max(value, 0.0), 1.0)) for value in color], dtype=torch.uint8).view(1, 1, 3)
+
+
+def image_tensor(image: Image.Image, max_size: int | None = None) -> Tensor:
+    """uint8 [H, W, 3] of a Pillow image without its alpha; reduced so that no side exceeds `max_size`."""
+    if max_size is not None and max(image.size) > max_size:
+        image = image.convert("RGB")
+        image.thumbnail((max_size, max_size), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(image.convert("RGB")))
+
+
+def read_image(path: Path, max_size: int | None = None) -> Tensor:
+    """uint8 [H, W, 3] of an image file.
+
+    Raises:
+        InputError: missing, unreadable or too large for Pillow's limit.
+    """
+    try:
+        with Image.open(path) as image:
+            return image_tensor(image, max_size)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: texture image is missing; put it there, or remove the material's map_Kd") from error
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: texture image cannot be read ({error}); export or download it again") from error
+
+
+def read_mtl(path: Path) -> dict[str, Material]:
+    """Materials of an MTL file by name: `Kd` and `map_Kd`; everything else about the surface is left out.
+
+    Raises:
+        InputError: missing or malformed file, or a `map_Kd` that scales or shifts its image (bake it in).
+    """
+    try:
+        text = path.read_bytes().decode("utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise InputError(
+            f"{path}: material file cannot be read ({error.strerror}); put it there, or remove the OBJ's mtllib line"
+        ) from error
+    materials: dict[str, Material] = {}
+    current = Material()
+    for line in text.splitlines():
+        key, _, value = line.strip().partition(" ")
+        value = value.strip()
+        if key == "newmtl":
+            current = materials.setdefault(value, Material())
+        elif key == "Kd":
+            current.color = _color(value, path)
+        elif key == "map_Kd":
+            current.image = _image_path(value, path)
+    return materials
+
+
+def _color(value: str, path: Path) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(number) for number in value.split()[:3])
+    except ValueError as error:
+        raise InputError(f"{path}: 'Kd {value}' is no colour ({error}); three numbers from 0 to 1 are needed") from error
+    return numbers * 3 if len(numbers) == 1 else numbers  # "Kd r" alone is grey, by the format
+
+
+def _image_path(value: str, path: Path) -> Path:
+    """The file that a `map_Kd` names, which exporters write with options, backslashes or a path of their own machine."""
+    words = value.split()
+    while words and words[0].startswith("-"):
+        option = words.pop(0)
+        arguments = []
+        while len(words) > 1 and (_is_number(words[0]) or words[0] in ("on", "off")):
+            arguments.append(words.pop(0))
+        if (option == "-s" and any(float(x) != 1 for x in arguments)) or (
+            option == "-o" and any(float(x) != 0 for x in arguments)
+        ):
+            raise InputError(f"{path}: 'map_Kd {value}' scales or shifts its image; bake that into the texture coordinates")
+    name = " ".join(words).replace("\\", "/")
+    given = path.parent / name
+    beside = [path.parent / Path(name).name, path.parent / "tex" / Path(name).name]
+    return next((candidate for candidate in [given, *beside] if candidate.is_file()), given)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def obj_texture(mesh: ObjMesh, path: Path, max_size: int | None = None) -> Texture | None:
+    """Texture of an OBJ file that was read from `path`, or None if it uses no materials.
+
+    A face whose material has an image takes it through its texture coordinates; any other face has the plain colour of
+    its material (`PLAIN` without one). Images that several materials share are stored once.
+
+    Raises:
+        InputError: a missing material file, material or image.
+    """
+    if not mesh.libraries or not mesh.materials or len(mesh.faces) == 0:
+        return None
+    known: dict[str, Material] = {}
+    for library in _library_paths(mesh.libraries, path):
+        known.update(read_mtl(library))
+    used = np.unique(mesh.material_ids)
+    missing = [mesh.materials[i] for i in used if i >= 0 and mesh.materials[i] not in known]
+    if missing:
+        raise InputError(f"{path}: material {missing[0]!r} is in none of {', '.join(mesh.libraries)}; add it there")
+
+    has_uv = (mesh.uv_faces >= 0).all(axis=1)
+    images: list[Tensor] = []
+    index: dict[Path | tuple[float, ...], int] = {}
+    image_ids = np.empty(len(mesh.faces), dtype=np.int64)
+    for number in used:
+        material = known[mesh.materials[number]] if number >= 0 else Material()
+        of_material = mesh.material_ids == number
+        for faces, source in ((of_material & has_uv, material.image or material.color), (of_material & ~has_uv, material.color)):
+            if not faces.any():
+                continue
+            if source not in index:
+                index[source] = len(images)
+                images.append(read_image(source, max_size) if isinstance(source, Path) else plain_image(source))
+            image_ids[faces] = index[source]
+    uv = np.zeros((len(mesh.faces), 3, 2))
+    uv[has_uv] = mesh.uvs[mesh.uv_faces[has_uv]]
+    return Texture(torch.from_numpy(uv).float(), tuple(images), torch.from_numpy(image_ids))
+
+
+def _library_paths(libraries: tuple[str, ...], path: Path) -> list[Path]:
+    """One `mtllib` line may name several files, or one file with spaces in its name."""
+    result: list[Path] = []
+    for library in libraries:
+        whole = path.parent / library
+        several = [path.parent / word for word in library.split()]
+        result += several if not whole.is_file() and all(file.is_file() for file in several) else [whole]
+    return result

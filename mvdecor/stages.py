@@ -1,0 +1,361 @@
+"""The stages of a run: pretrain, finetune, evaluate, and all of them in a row. Here the rooms meet.
+
+Each stage reads the configuration (configs/config.yaml), writes into `cfg.out` and closes with a JSON file of what it did.
+A stage whose JSON file is there and was made with the same settings is not run again; with other settings it is refused, so
+that results are never overwritten or mixed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mvdecor.errors import InputError
+from mvdecor.evaluation import PartMetrics, ceiling_labels, format_table, summarize
+from mvdecor.figures import write_ply
+from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
+from mvdecor.shapes import Shape, ShapeSet, draw_few_shot, draw_views, load_shapes
+from mvdecor.training import pictures
+from mvdecor.training.batches import LabelledSource
+from mvdecor.training.finetune import finetune
+from mvdecor.training.log import Log
+from mvdecor.training.predict import predict_faces
+from mvdecor.training.pretrain import pretrain
+from mvdecor.training.setup import (
+    make_fabric,
+    make_pair_source,
+    make_rendering,
+    make_scenes,
+    make_shape_set,
+    peak_memory_gb,
+    pretraining_shapes,
+    provenance,
+)
+
+PRETRAIN_SETTINGS = ("data.unlabelled", "data.pretrain_split", "data.pretrain_limit", "views", "network", "loss", "seed")
+PRETRAIN_SETTINGS += ("precision", "training.matching", "training.pretrain", "training.colour_jitter", "training.random_light")
+FINETUNE_SETTINGS = ("data.labelled", "views", "network", "loss", "seed", "run", "precision", "training", "checkpoint")
+EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "evaluation", "checkpoint")
+
+
+def run_pretrain(cfg: DictConfig) -> dict:
+    """Pretrain on unlabelled shapes; writes `out/model` (best validation loss), `out/log` and `out/pretrain.json`."""
+    out = Path(cfg.out)
+    if (done := _finished(out / "pretrain.json", cfg, PRETRAIN_SETTINGS)) is not None:
+        return done
+    start = _Cost()
+    fabric = make_fabric(cfg)
+    shapes, skipped = pretraining_shapes(cfg)
+    held_out = max(1, round(len(shapes) * cfg.training.pretrain.validation_share))
+    if len(shapes) - held_out < 1:
+        raise InputError(f"pretraining needs at least 2 shapes (one to validate on), the split has {len(shapes)}: see data.pretrain_split")
+    settings = cfg.training.pretrain
+    train = make_pair_source(cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, fabric.device), settings.pairs)
+    validation = make_pair_source(
+        cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), fabric.device), settings.pairs, augment=False
+    )
+    model = build_model(cfg.network, cfg.views.channels, None).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    log = Log(out / "log", cfg.training.log_every, cfg.progress)
+    log.picture("pretrain/channels", pictures.channels_sheet(train))
+    log.picture("pretrain/matches", pictures.matches_sheet(train))
+
+    def save_best(model: Model, metrics: dict[str, float]) -> Path:
+        info = {"kind": "pretrained", "label_names": [], "metrics": metrics, **provenance(cfg)}
+        save_checkpoint(out / "model", model, info)
+        return out / "model"
+
+    history = pretrain(
+        fabric,
+        model,
+        train,
+        validation,
+        instantiate(cfg.loss),
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        validate_every=settings.validate_every,
+        validation_batches=settings.validation_batches,
+        seed=cfg.seed,
+        log=log,
+        save_best=save_best,
+    )
+    log.close()
+    _list_skipped(skipped)
+    result = {
+        "shapes": [s.id for s in shapes],
+        "validation_shapes": [s.id for s in shapes[-held_out:]],
+        "skipped": skipped,
+        "unmatchable": sorted(train.scenes.shapes[i].id for i in train.unmatchable),
+        "history": history.steps,
+        "cost": start.spent(),
+    }
+    return _write_result(out / "pretrain.json", result, cfg)
+
+
+def run_finetune(cfg: DictConfig) -> dict:
+    """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model`, `out/finetune.json`."""
+    out = Path(cfg.out)
+    if (done := _finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
+        return done
+    start = _Cost()
+    fabric = make_fabric(_with(cfg, seed=cfg.seed + cfg.run))
+    shape_set = make_shape_set(cfg.data.labelled)
+    model = build_model(cfg.network, cfg.views.channels, _num_labels(shape_set, cfg))
+    if cfg.checkpoint is not None:
+        load_pretrained(model, cfg.checkpoint)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    shapes, uncovered, skipped = few_shot_shapes(cfg, shape_set)
+    settings = cfg.training.finetune
+    scenes = make_scenes(cfg, shapes, cfg.seed, fabric.device)
+    views = [draw_views(scenes.num_views(i), settings.v, cfg.seed + cfg.run + i) for i in range(len(scenes))]
+    labelled = LabelledSource(scenes, make_rendering(cfg, augment=True), views, settings.batch_size)
+    pairs = make_pair_source(cfg, scenes, settings.pairs) if settings.lambda_ssl > 0 else None
+    log = Log(out / "log", cfg.training.log_every, cfg.progress)
+    history = finetune(
+        fabric,
+        model,
+        labelled,
+        pairs,
+        instantiate(cfg.loss),
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        decay=settings.decay,
+        decay_every=settings.decay_every,
+        lambda_ssl=settings.lambda_ssl,
+        seed=cfg.seed + cfg.run,
+        log=log,
+    )
+    log.picture("finetune/predictions", pictures.predictions_sheet(fabric, model, labelled), settings.steps)
+    log.close()
+    result = {
+        "shapes": [s.id for s in shapes],
+        "views": dict(zip((s.id for s in shapes), views, strict=True)),
+        "labels_not_covered": [shape_set.label_names[i] for i in sorted(uncovered)],
+        "skipped": skipped,
+        "history": history.steps,
+        "cost": start.spent(),
+    }
+    info = {
+        "kind": "finetuned",
+        "label_names": list(shape_set.label_names),
+        "category": cfg.data.category,
+        "shapes": result["shapes"],
+        **provenance(cfg),
+    }
+    save_checkpoint(out / "model", model, info)
+    _list_skipped(skipped)
+    return _write_result(out / "finetune.json", result, cfg)
+
+
+def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], set[int], list]:
+    """The k labelled shapes of run `cfg.run`, the labels that they do not show, and the skipped shapes."""
+    shapes, skipped = load_shapes(shape_set, shape_set.ids("train"), cfg.data.on_error)
+    labels = {s.id: set() if s.face_labels is None else set(s.face_labels.unique().tolist()) - {-1} for s in shapes}
+    ids, uncovered = draw_few_shot(labels, cfg.training.finetune.k, cfg.seed + cfg.run)
+    if uncovered:
+        names = ", ".join(shape_set.label_names[i] for i in sorted(uncovered))
+        print(f"note: no draw of k={len(ids)} shapes was found that covers all labels; not covered: {names}")
+    by_id = {s.id: s for s in shapes}
+    return [by_id[i] for i in ids], uncovered, skipped
+
+
+def run_evaluate(cfg: DictConfig) -> dict:
+    """Label the test shapes with `cfg.checkpoint`; writes `out/metrics.json`, `out/labels` and `out/meshes`."""
+    out = Path(cfg.out)
+    if cfg.checkpoint is None:
+        raise InputError("evaluation needs a fine-tuned model: give checkpoint=FOLDER (out/model of scripts/finetune.py)")
+    if (done := _finished(out / "metrics.json", cfg, EVALUATE_SETTINGS)) is not None:
+        return done
+    start = _Cost()
+    fabric = make_fabric(cfg)
+    model, info = load_checkpoint(cfg.checkpoint, fabric.device)
+    shape_set = make_shape_set(cfg.data.labelled)
+    _check_model(model, info, cfg, shape_set)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settings = cfg.evaluation
+    metrics = PartMetrics(shape_set.label_names, settings.protocol, settings.points, cfg.seed)
+    ceiling = PartMetrics(shape_set.label_names, settings.protocol, settings.points, cfg.seed)
+    coverage, skipped = {}, []
+    ids = shape_set.ids(settings.split)[: settings.limit]
+    for number, id in enumerate(ids):
+        loaded, bad = load_shapes_one(shape_set, id, cfg.data.on_error)
+        skipped += bad
+        if loaded is None:
+            continue
+        scenes = make_scenes(cfg, [loaded], cfg.seed + 1_000_000 + number, fabric.device)
+        rendering = make_rendering(cfg, augment=False)
+        predicted = predict_faces(fabric, model, scenes, 0, rendering, batch_size=settings.batch_size, **cfg.lifting)
+        metrics.add(loaded, predicted.labels)
+        ceiling.add(loaded, ceiling_labels(loaded, scenes.views(0).to("cpu"), cfg.lifting.fill).labels)
+        coverage[id] = 100 * predicted.coverage
+        _write_labels(out, loaded, predicted, with_mesh=settings.meshes is None or number < settings.meshes)
+    if not coverage:
+        raise InputError(f"no test shape could be read: all {len(skipped)} of split {settings.split!r} were skipped")
+    _list_skipped(skipped)
+    figures = metrics.result()
+    for id, shape in figures["shapes"].items():
+        shape["coverage"] = coverage[id]
+    result = {
+        **figures,
+        "category": cfg.data.category,
+        "coverage": float(np.mean(list(coverage.values()))),
+        "ceiling": {k: v for k, v in ceiling.result().items() if k in ("part_miou", "shape_miou", "accuracy", "parts")},
+        "split": {"name": settings.split, "ids": list(coverage)},
+        "skipped": skipped,
+        "trained_on": info.get("shapes"),
+        "cost": start.spent(),
+    }
+    return _write_result(out / "metrics.json", result, cfg)
+
+
+def load_shapes_one(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | None, list[tuple[str, str]]]:
+    """Load one shape; None and the reason if it is skipped."""
+    try:
+        return shape_set.load(id), []
+    except InputError as error:
+        if on_error != "skip":
+            raise
+        print(f"warning: skipped shape {id}: {error}")
+        return None, [(id, str(error))]
+
+
+def run_pipeline(cfg: DictConfig) -> dict:
+    """Pretrain, then fine-tune and evaluate from scratch and pretrained for each run; writes `out/table.json`."""
+    start, out = _Cost(), Path(cfg.out)
+    if cfg.data.get("generate"):
+        from mvdecor.shapes.generate import write_partnet
+
+        write_partnet(cfg.data.root, **cfg.data.generate)
+    if cfg.checkpoint is None:
+        _stage("pretraining", out / "pretrain")
+        run_pretrain(_with(cfg, out=out / "pretrain"))
+    pretrained = cfg.checkpoint or out / "pretrain" / "model"
+    rows: list[dict[str, Any]] = []
+    for run in range(cfg.training.finetune.runs):
+        for method, checkpoint in (("scratch", None), ("pretrained", pretrained)):
+            folder = out / method / f"run_{run}"
+            _stage(f"{method}, run {run}", folder)
+            tuned = run_finetune(_with(cfg, out=folder, checkpoint=checkpoint, run=run))
+            metrics = run_evaluate(_with(cfg, out=folder, checkpoint=folder / "model", run=run))
+            rows.append({"method": method, "category": cfg.data.category, "run": run, "part_miou": metrics["part_miou"]})
+            print(
+                f"{method} run {run}: part mIoU {metrics['part_miou']:.1f} (ceiling {metrics['ceiling']['part_miou']:.1f}), "
+                f"shape mIoU {metrics['shape_miou']:.1f}, training loss {tuned['history'][-1]['loss']:.3f}",
+                flush=True,
+            )
+    table = summarize(rows) | {"runs": rows, "ceiling": metrics["ceiling"]["part_miou"], "cost": start.spent()}
+    model, info = load_checkpoint(out / "pretrained" / "run_0" / "model")
+    own = ("format", "network", "channels", "num_labels", "weights_sha256")
+    save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in own})
+    pictures.pipeline_figures(cfg, out)
+    _write_result(out / "table.json", table, cfg)
+    print("\n" + format_table(table["rows"]))
+    print(f"\nceiling of these views: {table['ceiling']:.1f}\npictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes")
+    print(f"fine-tuned model: {out / 'model'}\ncurves: tensorboard --logdir {out}")
+    return table
+
+
+def _with(cfg: DictConfig, **changes) -> DictConfig:
+    changes = {k: str(v) if isinstance(v, Path) else v for k, v in changes.items()}
+    return OmegaConf.merge(cfg, changes)  # type: ignore[return-value]
+
+
+def _stage(name: str, folder: Path) -> None:
+    print(f"== {name} -> {folder}", flush=True)
+
+
+def _num_labels(shape_set: ShapeSet, cfg: DictConfig) -> int:
+    if not shape_set.label_names:
+        raise InputError(f"data {cfg.data.name}, category {cfg.data.category}: there are no labels to fine-tune on")
+    return len(shape_set.label_names)
+
+
+def _check_model(model: Model, info: dict, cfg: DictConfig, shape_set: ShapeSet) -> None:
+    if info["kind"] != "finetuned":
+        raise InputError(f"{cfg.checkpoint}: this model was only pretrained and has no labels yet: run scripts/finetune.py first")
+    if list(model.channels) != list(cfg.views.channels):
+        raise InputError(
+            f"{cfg.checkpoint}: the model takes {'+'.join(model.channels)}, the configuration renders "
+            f"{'+'.join(cfg.views.channels)}: set views.channels=[{','.join(model.channels)}]"
+        )
+    if list(info.get("label_names", [])) != list(shape_set.label_names):
+        raise InputError(
+            f"{cfg.checkpoint}: the model's labels ({', '.join(info.get('label_names', []))}) are not those of the data "
+            f"({', '.join(shape_set.label_names)}): choose the category and level that it was fine-tuned on"
+        )
+
+
+def _write_labels(out: Path, shape: Shape, predicted, with_mesh: bool) -> None:
+    (out / "labels").mkdir(parents=True, exist_ok=True)
+    np.save(out / "labels" / f"{shape.id}.npy", predicted.labels.cpu().numpy().astype(np.int16))
+    if with_mesh:
+        scalars = {"confidence": predicted.confidence.cpu(), "filled": predicted.filled.float().cpu()}
+        write_ply(out / "meshes" / f"{shape.id}.ply", shape, predicted.labels.cpu(), scalars=scalars)
+
+
+def _list_skipped(skipped: list[tuple[str, str]]) -> None:
+    if skipped:
+        print(f"skipped {len(skipped)} shapes that could not be read:")
+        for id, reason in skipped:
+            print(f"  {id}: {reason}")
+
+
+def _settings(cfg: DictConfig, keys: tuple[str, ...]) -> dict:
+    return {key: OmegaConf.to_container(OmegaConf.create({"v": OmegaConf.select(cfg, key)}), resolve=True)["v"] for key in keys}  # type: ignore[index,call-overload]
+
+
+def _finished(file: Path, cfg: DictConfig, keys: tuple[str, ...]) -> dict | None:
+    """The result in `file` if it was made with the same settings; None if there is none.
+
+    Raises:
+        InputError: if it was made with other settings, or cannot be read.
+    """
+    if not file.exists():
+        return None
+    try:
+        result = json.loads(file.read_text())
+        old = OmegaConf.create(result["config"])
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{file}: damaged result ({error}): remove it or choose another out=") from error
+    before, now = _settings(old, keys), _settings(_resolved(cfg), keys)  # type: ignore[arg-type]
+    changed = [key for key in keys if before[key] != now[key]]
+    if changed:
+        raise InputError(f"{file} holds a result made with other settings ({', '.join(changed)}): choose another out=")
+    print(f"{file}: already there, made with the same settings; not run again", flush=True)
+    return result
+
+
+def _resolved(cfg: DictConfig) -> DictConfig:
+    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[return-value]
+
+
+def _write_result(file: Path, result: dict, cfg: DictConfig) -> dict:
+    """Write a stage's JSON whole or not at all."""
+    result = {**result, **provenance(cfg), "seed": cfg.seed}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(part, file)
+    return result
+
+
+class _Cost:
+    """Wall and processor time since it was made, and peak memory."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> dict:
+        return {
+            "wall_seconds": round(time.perf_counter() - self._wall, 1),
+            "cpu_seconds": round(time.process_time() - self._cpu, 1),
+            "peak_memory_gb": peak_memory_gb(),
+        }

@@ -1,0 +1,84 @@
+"""The fine-tuning loop: cross-entropy on k labelled shapes plus lambda times the contrastive loss (paper section 3.2)."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import nn
+
+from mvdecor.networks import Model
+from mvdecor.training.batches import LabelledSource, PairSource
+from mvdecor.training.log import Log
+from mvdecor.training.pretrain import History, contrast_embeddings
+
+
+def finetune(
+    fabric: Fabric,
+    model: Model,
+    labelled: LabelledSource,
+    pairs: PairSource | None,
+    loss: nn.Module,
+    *,
+    steps: int,
+    learning_rate: float = 1e-3,
+    decay: float = 0.99,
+    decay_every: int = 40,
+    lambda_ssl: float = 0.001,
+    seed: int = 0,
+    log: Log,
+) -> History:
+    """Train all weights of `model` in place on `L_seg + lambda_ssl * L_ssl`, one loss and one step.
+
+    Args:
+        fabric: device and precision.
+        model: network with a head.
+        labelled: batches of labelled views.
+        pairs: batches of pairs for the contrastive term; None leaves it out.
+        loss: the contrastive loss.
+        steps: optimizer steps.
+        learning_rate: of Adam.
+        decay: factor of the learning rate ...
+        decay_every: ... after so many steps (0.99 every 40 in the recipe).
+        lambda_ssl: weight of the contrastive term; 0 leaves it out.
+        seed: of the draws.
+        log: where scalars and progress go.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    wrapped.mark_forward_method("embed_and_segment")
+    rate = torch.optim.lr_scheduler.StepLR(optimizer, decay_every, decay)
+    generator = torch.Generator().manual_seed(seed)
+    history, start = History(), time.perf_counter()
+    recent: list[torch.Tensor] = []
+    wrapped.train()
+    for step in log.progress(steps, "finetune"):
+        images, labels = labelled.draw(generator)
+        inputs, split = images.flatten(0, 1), images.shape[0] * images.shape[1]
+        batch = None
+        if pairs is not None and lambda_ssl > 0:
+            batch = pairs.draw(generator)
+            inputs = torch.cat([inputs, batch.images.flatten(0, 2)])
+        embeddings, logits = wrapped.embed_and_segment(inputs)
+        segmentation = F.cross_entropy(logits[:split].float(), labels.flatten(0, 1), ignore_index=-1)
+        total, figures = segmentation, {"loss_segmentation": segmentation.detach()}
+        if batch is not None:
+            contrastive, accuracy = contrast_embeddings(
+                embeddings[split:].unflatten(0, batch.images.shape[:3]), batch, loss
+            )
+            total = segmentation + lambda_ssl * contrastive
+            figures |= {"loss_contrastive": contrastive.detach(), "retrieval_accuracy": accuracy}
+        optimizer.zero_grad()
+        fabric.backward(total)
+        optimizer.step()
+        rate.step()
+        recent.append(segmentation.detach())
+        if log.due(step) or step + 1 == steps:
+            numbers = {name: float(value) for name, value in figures.items()}
+            log.scalars("finetune", numbers, step)
+            history.steps.append({"step": step + 1, "loss": float(torch.stack(recent).mean())})
+            recent.clear()
+    history.seconds = time.perf_counter() - start
+    return history

@@ -1,0 +1,51 @@
+"""From a model and the views of a shape to labels on its faces."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+
+from mvdecor.lifting import FaceLabels, FaceVoter, fill_unseen
+from mvdecor.networks import Model
+from mvdecor.training.batches import Rendering
+from mvdecor.training.scenes import Scenes
+from mvdecor.views import surface_of
+
+
+@torch.no_grad()
+def predict_faces(
+    fabric: Fabric,
+    model: Model,
+    scenes: Scenes,
+    shape: int,
+    rendering: Rendering,
+    *,
+    batch_size: int = 16,
+    rule: str = "entropy",
+    power: float = 20.0,
+    layer_order: str = "all",
+    fill: str = "nearest",
+) -> FaceLabels:
+    """Label all views of a shape with the network and let their pixels vote on its faces.
+
+    Args:
+        fabric: precision.
+        model: with a head, in evaluation mode, on the scenes' device.
+        scenes: the shape's scenes.
+        shape: its index there.
+        rendering: how views become the model's input.
+        batch_size: images (views x layers) a pass.
+        rule, power, layer_order: see `mvdecor.lifting.FaceVoter`.
+        fill: see `mvdecor.lifting.fill_unseen`.
+    """
+    views = scenes.views(shape)
+    assert model.num_labels is not None, "predict_faces needs a model with a head"
+    voter = FaceVoter(scenes.shapes[shape], model.num_labels, rule, layer_order, views.layers, power)  # type: ignore[arg-type]
+    step = max(1, batch_size // views.layers)
+    for start in range(0, len(views), step):
+        part = views[slice(start, start + step)]
+        images = rendering(scenes, shape, part, surface_of(scenes.shapes[shape], part))
+        with fabric.autocast():
+            logits = model(images.flatten(0, 1))
+        voter.add(part.face_ids, logits.unflatten(0, images.shape[:2]))
+    return fill_unseen(scenes.shapes[shape], voter.result(), fill)  # type: ignore[arg-type]

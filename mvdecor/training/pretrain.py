@@ -1,0 +1,142 @@
+"""The pretraining loop: embeddings of matched pixels agree, all others differ (paper section 3.1)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
+from mvdecor.networks import Model
+from mvdecor.training.batches import PairBatch, PairSource
+from mvdecor.training.log import Log
+
+
+@dataclass
+class History:
+    """What a loop leaves behind for reports: figures at the steps logged, seconds in all."""
+
+    steps: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def contrast(model: Model, batch: PairBatch, loss: nn.Module) -> tuple[Tensor, Tensor]:
+    """Loss and retrieval accuracy of a batch of pairs; one pass of the network over all its views."""
+    embeddings = model.embed(batch.images.flatten(0, 2))
+    embeddings = embeddings.unflatten(0, batch.images.shape[:3])
+    return contrast_embeddings(embeddings, batch, loss)
+
+
+def contrast_embeddings(embeddings: Tensor, batch: PairBatch, loss: nn.Module) -> tuple[Tensor, Tensor]:
+    """Loss and retrieval accuracy from the embeddings [2, P, L, D, H, W] of a batch of pairs."""
+    a = embeddings_at_a(embeddings[0], batch.matches)
+    b = embeddings_at_b(embeddings[1], batch.matches)
+    return loss(a, b, batch.matches.points, batch.matches.pair)
+
+
+def pretrain(
+    fabric: Fabric,
+    model: Model,
+    train: PairSource,
+    validation: PairSource,
+    loss: nn.Module,
+    *,
+    steps: int,
+    learning_rate: float = 1e-3,
+    schedule: str = "plateau",
+    validate_every: int = 2000,
+    validation_batches: int = 20,
+    seed: int = 0,
+    log: Log,
+    save_best: Callable[[Model, dict[str, float]], Path],
+) -> History:
+    """Train `model` in place; `save_best` is called whenever the validation loss is the best so far.
+
+    Args:
+        fabric: device and precision.
+        model: network without a head.
+        train: batches of the training shapes.
+        validation: batches of held-out shapes; the same ones are drawn at every validation.
+        loss: called as `loss(a, b, points, pair)`.
+        steps: optimizer steps.
+        learning_rate: of Adam.
+        schedule: "plateau" halves the rate when the validation loss has not improved for 5 validations, down to 1e-5 (the
+            recipe); "cosine" lets it fall to zero over `steps` after a short warm-up (short runs); "constant".
+        validate_every: steps between validations; the last step always validates.
+        validation_batches: batches of a validation.
+        seed: of the draws.
+        log: where scalars and progress go.
+        save_best: receives the model and its validation figures.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    wrapped.mark_forward_method("embed")
+    rate = make_schedule(optimizer, schedule, steps)
+    generator = torch.Generator().manual_seed(seed)
+    history, best, start = History(), math.inf, time.perf_counter()
+    wrapped.train()
+    for step in log.progress(steps, "pretrain"):
+        batch = train.draw(generator)
+        value, accuracy = contrast(wrapped, batch, loss)
+        optimizer.zero_grad()
+        fabric.backward(value)
+        optimizer.step()
+        if schedule != "plateau":
+            rate.step()
+        if log.due(step):
+            figures = {"loss": float(value.detach()), "retrieval_accuracy": float(accuracy), "learning_rate": _rate(optimizer)}
+            log.scalars("pretrain", figures, step)
+        if (step + 1) % validate_every == 0 or step + 1 == steps:
+            figures = validate(wrapped, validation, loss, validation_batches)
+            log.scalars("pretrain_validation", figures, step)
+            history.steps.append({"step": step + 1, **figures})
+            if schedule == "plateau":
+                rate.step(figures["loss"])
+            if figures["loss"] < best:
+                best = figures["loss"]
+                save_best(model, {"step": step + 1, **figures})
+    history.seconds = time.perf_counter() - start
+    return history
+
+
+@torch.no_grad()
+def validate(model: Model, source: PairSource, loss: nn.Module, batches: int) -> dict[str, float]:
+    """Mean loss and retrieval accuracy over batches that are the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    model.eval()
+    results = [contrast(model, source.draw(generator), loss) for _ in range(batches)]
+    model.train()
+    return {
+        "loss": float(torch.stack([r[0] for r in results]).mean()),
+        "retrieval_accuracy": float(torch.stack([r[1] for r in results]).mean()),
+    }
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int):
+    """The learning-rate schedule of pretraining by name (see `pretrain`).
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    from mvdecor.errors import InputError
+
+    if name == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=5, min_lr=1e-5)
+    if name == "cosine":
+        warmup = max(1, min(100, steps // 10))
+        return torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda s: min(1, (s + 1) / warmup) * (1 + math.cos(math.pi * min(1, s / steps))) / 2
+        )
+    if name == "constant":
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 1.0)
+    raise InputError(f"unknown schedule {name!r}: choose plateau, cosine or constant")
+
+
+def _rate(optimizer: torch.optim.Optimizer) -> float:
+    return float(optimizer.param_groups[0]["lr"])

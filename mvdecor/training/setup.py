@@ -1,0 +1,154 @@
+"""From the configuration to what the loops take: device, shapes, scenes and sources of batches."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning_fabric import Fabric, seed_everything
+from omegaconf import DictConfig, OmegaConf
+
+from mvdecor.errors import InputError
+from mvdecor.shapes import Shape, ShapeSet, load_shapes
+from mvdecor.training.batches import PairSource, Rendering
+from mvdecor.training.scenes import Scenes
+from mvdecor.views import make_rasterizer, place_cameras
+
+
+def make_fabric(cfg: DictConfig) -> Fabric:
+    """Device and precision of the configuration; also seeds the initial weights.
+
+    Raises:
+        InputError: for a device that is not there or an unknown precision.
+    """
+    if cfg.device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device={cfg.device!r} is unknown: choose auto, cpu or cuda")
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda, but PyTorch sees no CUDA device here: use device=cpu or auto")
+    accelerator = "cuda" if cfg.device != "cpu" and torch.cuda.is_available() else "cpu"
+    precision = cfg.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if accelerator == "cuda" or _cpu_has_bfloat16() else "32-true"
+    seed_everything(cfg.seed, verbose=False)
+    try:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    except ValueError as error:
+        raise InputError(f"precision={cfg.precision!r}: {error}") from error
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def make_shape_set(node: DictConfig) -> ShapeSet:
+    """Instantiate a data set of the `data` group; its own error is shown instead of Hydra's around it."""
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise InputError(f"data: {error}") from error
+
+
+def pretraining_shapes(cfg: DictConfig) -> tuple[list[Shape], list[tuple[str, str]]]:
+    """The shapes to pretrain on, and those skipped with their reasons."""
+    shape_set = make_shape_set(cfg.data.unlabelled)
+    ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
+    return load_shapes(shape_set, ids, cfg.data.on_error)
+
+
+def make_scenes(cfg: DictConfig, shapes: Sequence[Shape], seed: int, device: torch.device) -> Scenes:
+    """The shapes with the cameras of the `views` group."""
+    views = cfg.views
+
+    def place(shape: Shape, camera_seed: int):
+        return place_cameras(
+            shape,
+            views.count,
+            views.size,
+            camera_seed,
+            views.close_ups,
+            fov=views.fov,
+            distance=tuple(views.distance),
+            jitter=views.jitter,
+        )
+
+    rasterizer = make_rasterizer(views.rasterizer, device)
+    return Scenes(shapes, place, rasterizer, views.layers, seed, device, views.keep)
+
+
+def make_rendering(cfg: DictConfig, augment: bool) -> Rendering:
+    """How views become images, with the random parts of training or without."""
+    return Rendering(
+        channels=tuple(cfg.views.channels),
+        depth=cfg.views.depth,
+        normal_frame=cfg.views.normal_frame,
+        random_light=augment and cfg.training.random_light,
+        colour_jitter=cfg.training.colour_jitter if augment else 0.0,
+    )
+
+
+def make_pair_source(
+    cfg: DictConfig, scenes: Scenes, pairs: int, augment: bool = True, views: Sequence[Sequence[int]] | None = None
+) -> PairSource:
+    """Batches of overlapping pairs of the scenes' views."""
+    matching = cfg.training.matching
+    return PairSource(
+        scenes,
+        make_rendering(cfg, augment),
+        pairs=pairs,
+        points=cfg.training.pretrain.points,
+        min_overlap=matching.min_overlap,
+        tolerance=matching.tolerance,
+        min_cosine=matching.min_cosine,
+        tries=matching.tries,
+        views=views,
+    )
+
+
+def provenance(cfg: DictConfig) -> dict:
+    """What a result needs beside it to be believed: the configuration, the code's revision, the machine."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() and cfg.device != "cpu" else "cpu"
+    return {
+        "config": OmegaConf.to_container(cfg, resolve=True),
+        "revision": revision(),
+        "machine": {
+            "device": device,
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def revision() -> str:
+    """The code's git revision, with "-dirty" if files were changed since; "unknown" outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")
+
+
+def peak_memory_gb() -> dict[str, float]:
+    """Largest memory of this process so far, in GB: of the host and, if used, of the GPU."""
+    peak = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+    if torch.cuda.is_available():
+        peak["gpu"] = torch.cuda.max_memory_allocated() / 1e9
+    return peak

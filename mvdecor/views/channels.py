@@ -1,0 +1,181 @@
+"""Images for the network, each computed from face id and ray: nothing here rasterizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from mvdecor.errors import InputError
+from mvdecor.shapes.shape import Shape, Texture
+from mvdecor.views.cameras import Cameras
+from mvdecor.views.views import Surface, Views, barycentric
+
+CHANNELS: dict[str, int] = {"rgb": 3, "depth": 1, "normal": 3, "points": 3, "front_depth": 1, "layer": 1}
+"""Known channels and how many numbers a pixel each has."""
+
+GREY, AMBIENT, DIFFUSE = 0.8, 0.3, 0.7  # of a surface without texture
+LIGHT_SPREAD = 0.6  # of `random_lights`
+
+
+def num_channels(names: Sequence[str]) -> int:
+    """How many channels these names make together.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    unknown = [name for name in names if name not in CHANNELS]
+    if unknown or not names:
+        raise InputError(f"channels {list(names)}: unknown {unknown}; choose one or more of {', '.join(CHANNELS)}")
+    return sum(CHANNELS[name] for name in names)
+
+
+def render_channels(
+    shape: Shape,
+    views: Views,
+    surface: Surface,
+    names: Sequence[str] = ("rgb",),
+    lights: Tensor | None = None,
+    depth: str = "minmax",
+    normal_frame: str = "camera",
+) -> Tensor:
+    """Images of the named channels, one after another in the order of `names`. All are 0 on the background.
+
+    - rgb: in [0, 1]; the texture, unshaded and bilinear, or where the shape has none two-sided Lambert shading of a
+      light grey (each face shows its side that faces the camera).
+    - depth: camera z; "minmax": scaled over each image's foreground (each view and layer) to [0, 1], near = 0, and 0.5
+      where an image has only one depth; "metric": as it is.
+    - normal: unit normal that faces the camera, in camera or world axes.
+    - points: world position.
+    - front_depth: how far (camera z, metric) behind the surface of the layer in front; 0 in layer 0.
+    - layer: number of the layer over the last layer's number, l / max(1, L - 1).
+
+    Args:
+        shape: the shape, on the views' device.
+        views: N views in L layers of it.
+        surface: `surface_of(shape, views)`.
+        names: channels, of `CHANNELS`.
+        lights: float32 [N, 3], unit directions *towards* the light, world frame, one a view; default: a light at each
+            camera. Textured shapes do not use it.
+        depth: "minmax" or "metric".
+        normal_frame: "camera" (OpenCV axes) or "world".
+
+    Returns:
+        float32 [N, L, C, H, W], C = `num_channels(names)`, on the views' device.
+
+    Raises:
+        InputError: for an unknown channel, `depth` or `normal_frame`.
+    """
+    num_channels(names)
+    if depth not in ("minmax", "metric"):
+        raise InputError(f"depth={depth!r} is unknown; choose minmax or metric")
+    if normal_frame not in ("camera", "world"):
+        raise InputError(f"normal_frame={normal_frame!r} is unknown; choose camera or world")
+    images = []
+    for name in names:
+        if name == "rgb":
+            image = _shade(surface, lights) if shape.texture is None else _textured(shape, views, surface)
+        elif name == "depth":
+            image = (_minmax(surface) if depth == "minmax" else surface.depth)[..., None]
+        elif name == "normal":
+            image = _in_camera(surface) if normal_frame == "camera" else surface.normals
+        elif name == "points":
+            image = surface.points
+        elif name == "front_depth":
+            image = _front_depth(surface)[..., None]
+        else:
+            image = _layer(surface)[..., None]
+        images.append(image)
+    return torch.cat(images, dim=-1).permute(0, 1, 4, 2, 3).contiguous()
+
+
+def random_lights(cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
+    """Directions towards a light around each camera: the way to the camera plus Gaussian noise of `LIGHT_SPREAD`.
+
+    Args:
+        cameras: N cameras.
+        generator: a CPU generator.
+
+    Returns:
+        float32 [N, 3], unit, world frame, on the cameras' device.
+    """
+    noise = torch.randn(len(cameras), 3, generator=generator).to(cameras.rotation.device)
+    return normalize(_headlights(cameras) + LIGHT_SPREAD * noise, dim=-1)
+
+
+def sample_texture(texture: Texture, image_ids: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear colours at texture coordinates; coordinates repeat, as in `Texture`.
+
+    Args:
+        texture: on the device of the arguments.
+        image_ids: int64 [...], image of each point.
+        uv: float32 [..., 2].
+
+    Returns:
+        float32 [..., 3], in [0, 1].
+    """
+    pixels, offsets, sizes = texture.packed
+    height, width = sizes[image_ids].unbind(-1)
+    offset = offsets[image_ids]
+    uv = uv - uv.floor()
+    x = uv[..., 0] * width - 0.5  # texel centres lie at half
+    y = (1 - uv[..., 1]) * height - 0.5
+    x0, y0 = x.floor(), y.floor()
+    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
+    left, top = x0.long() % width, y0.long() % height
+    right, bottom = (left + 1) % width, (top + 1) % height
+    above, below = offset + top * width, offset + bottom * width
+    upper = torch.lerp(pixels[above + left].float(), pixels[above + right].float(), fx)
+    lower = torch.lerp(pixels[below + left].float(), pixels[below + right].float(), fx)
+    return torch.lerp(upper, lower, fy) / 255
+
+
+def _textured(shape: Shape, views: Views, surface: Surface) -> Tensor:
+    texture = shape.texture
+    assert texture is not None
+    mask = surface.mask
+    # A sliver's barycentric coordinates are ill-conditioned; its colour must still come from within the face
+    weights = barycentric(shape, views, surface)[mask].clamp(0, 1)
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    faces = views.face_ids[mask].long()
+    uv = (weights[..., None] * texture.uv[faces]).sum(dim=-2)
+    image = torch.zeros_like(surface.points)
+    image[mask] = sample_texture(texture, texture.image_ids[faces], uv)
+    return image
+
+
+def _shade(surface: Surface, lights: Tensor | None) -> Tensor:
+    lights = _headlights(surface.cameras) if lights is None else lights
+    cosine = (surface.normals @ lights[:, None, None, :, None])[..., 0].clamp_min(0)
+    grey = GREY * (AMBIENT + DIFFUSE * cosine) * surface.mask
+    return grey[..., None].expand(*grey.shape, 3)
+
+
+def _headlights(cameras: Cameras) -> Tensor:
+    return -cameras.rotation[:, 2]
+
+
+def _minmax(surface: Surface) -> Tensor:
+    low = surface.depth.masked_fill(~surface.mask, torch.inf).amin(dim=(2, 3), keepdim=True)
+    high = surface.depth.masked_fill(~surface.mask, -torch.inf).amax(dim=(2, 3), keepdim=True)
+    flat = high - low <= 1e-6 * high  # rounding alone must not be stretched to [0, 1]
+    scaled = torch.where(flat, 0.5, (surface.depth - low) / torch.where(flat, 1.0, high - low))
+    return torch.where(surface.mask, scaled, 0.0)
+
+
+def _in_camera(surface: Surface) -> Tensor:
+    return (surface.cameras.rotation[:, None, None, None] @ surface.normals[..., None])[..., 0]
+
+
+def _front_depth(surface: Surface) -> Tensor:
+    behind = torch.zeros_like(surface.depth)
+    behind[:, 1:] = surface.depth[:, 1:] - surface.depth[:, :-1]
+    return torch.where(surface.mask, behind, 0.0)
+
+
+def _layer(surface: Surface) -> Tensor:
+    layers = surface.mask.shape[1]
+    number = torch.arange(layers, device=surface.mask.device) / max(1, layers - 1)
+    return number[:, None, None] * surface.mask

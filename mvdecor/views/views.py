@@ -1,0 +1,145 @@
+"""`Views` (what a rasterizer returns) and `Surface` (what follows exactly from a view and the mesh)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mvdecor.shapes.shape import Shape
+from mvdecor.views.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class Views:
+    """Face ids seen by N cameras in L layers: all that a rasterizer returns and all that is ever cached.
+
+    Attributes:
+        cameras: the N cameras.
+        face_ids: int32 [N, L, H, W], index into the faces of *this shape* (the lowest twin, see `Shape.twin_groups`),
+            -1 = background. Layer 0 is what the camera sees; layer l is what it would see with the first l surfaces
+            along each pixel's ray taken away (depth peeling).
+    """
+
+    cameras: Cameras
+    face_ids: Tensor
+
+    def __post_init__(self) -> None:
+        n, h, w = len(self.cameras), self.cameras.height, self.cameras.width
+        assert self.face_ids.dtype == torch.int32 and self.face_ids.ndim == 4, "face_ids must be int32 [N, L, H, W]"
+        assert self.face_ids.shape[0] == n and self.face_ids.shape[2:] == (h, w), (
+            f"face_ids {list(self.face_ids.shape)} do not fit {n} cameras of {h}x{w}"
+        )
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    @property
+    def layers(self) -> int:
+        return int(self.face_ids.shape[1])
+
+    def __getitem__(self, index: slice | Tensor | list[int]) -> Views:
+        """The views at `index` (a slice, a list or an index tensor)."""
+        return Views(self.cameras[index], self.face_ids[index])
+
+    def to(self, device: torch.device | str) -> Views:
+        """The same views with their tensors on `device`."""
+        return Views(self.cameras.to(device), self.face_ids.to(device))
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The surface points seen at the pixels of N views in L layers. All in the world frame.
+
+    Attributes:
+        cameras: the N cameras.
+        mask: bool [N, L, H, W], True where a surface is seen. The fields below are 0 elsewhere.
+        depth: float32 [N, L, H, W], camera z.
+        points: float32 [N, L, H, W, 3].
+        normals: float32 [N, L, H, W, 3], unit normal of the face, flipped towards the camera (two-sided: CAD faces often
+            look the wrong way; the mesh itself is never changed).
+    """
+
+    cameras: Cameras
+    mask: Tensor
+    depth: Tensor
+    points: Tensor
+    normals: Tensor
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def __getitem__(self, index: slice | Tensor | list[int]) -> Surface:
+        return Surface(
+            self.cameras[index], self.mask[index], self.depth[index], self.points[index], self.normals[index]
+        )
+
+    @staticmethod
+    def cat(surfaces: list[Surface]) -> Surface:
+        """The views of several surfaces (also of different shapes) as one."""
+        return Surface(
+            Cameras.cat([s.cameras for s in surfaces]),
+            torch.cat([s.mask for s in surfaces]),
+            torch.cat([s.depth for s in surfaces]),
+            torch.cat([s.points for s in surfaces]),
+            torch.cat([s.normals for s in surfaces]),
+        )
+
+
+def surface_of(shape: Shape, views: Views) -> Surface:
+    """Intersect each pixel's ray with the plane of the face it sees.
+
+    Args:
+        shape: the shape that `views` were rasterized from, on the views' device.
+        views: N views in L layers.
+
+    Returns:
+        the `Surface` [N, L, H, W].
+    """
+    mask = views.face_ids >= 0
+    faces = views.face_ids.clamp_min(0).long()
+    normals = shape.face_normals[faces]
+    corner = shape.vertices[shape.faces[:, 0]][faces]
+    rays = views.cameras.rays()[:, None].expand(-1, views.layers, -1, -1, -1)
+    centers = views.cameras.centers[:, None, None, None]
+    facing = (normals * rays).sum(-1)
+    depth = ((corner - centers) * normals).sum(-1) / torch.where(facing.abs() < 1e-12, 1.0, facing)
+    depth = torch.where(mask, depth, 0.0)
+    points = torch.where(mask[..., None], centers + depth[..., None] * rays, 0.0)
+    normals = torch.where(mask[..., None], normals * torch.where(facing > 0, -1.0, 1.0)[..., None], 0.0)
+    return Surface(views.cameras, mask, depth, points, normals)
+
+
+def barycentric(shape: Shape, views: Views, surface: Surface) -> Tensor:
+    """Barycentric coordinates of the surface points in their faces.
+
+    Returns:
+        float32 [N, L, H, W, 3], weights of the three corners, summing to 1; 0 on the background.
+    """
+    faces = views.face_ids.clamp_min(0).long()
+    a, b, c = (shape.vertices[shape.faces[:, k]][faces] for k in range(3))
+    ab, ac, ap = b - a, c - a, surface.points - a
+    d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
+    d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)
+    area = d00 * d11 - d01 * d01
+    area = torch.where(area.abs() < 1e-30, 1.0, area)
+    v = (d11 * d20 - d01 * d21) / area
+    w = (d00 * d21 - d01 * d20) / area
+    weights = torch.stack([1 - v - w, v, w], dim=-1)
+    return torch.where(surface.mask[..., None], weights, 0.0)
+
+
+def face_values_at_pixels(values: Tensor, views: Views, background: float | int = -1) -> Tensor:
+    """Carry a value of each face to the pixels that see it (labels, for example).
+
+    Args:
+        values: [F], one value a face.
+        views: N views in L layers.
+        background: value of background pixels.
+
+    Returns:
+        [N, L, H, W] of `values`' type.
+    """
+    seen = values[views.face_ids.clamp_min(0).long()]
+    return torch.where(views.face_ids >= 0, seen, torch.full_like(seen, background))

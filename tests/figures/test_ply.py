@@ -1,0 +1,112 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from mvdecor.errors import InputError
+from mvdecor.figures import label_palette, read_ply_labels, write_ply
+from mvdecor.shapes.shape import Shape
+
+NAMES = ("seat", "back = rest", "leg\nof chair", "Füße")
+
+
+def _shape(count: int = 40) -> Shape:
+    generator = torch.Generator().manual_seed(0)
+    faces = torch.stack([torch.randperm(30, generator=generator)[:3] for _ in range(count)])
+    faces[1] = faces[0].flip(0)  # a twin
+    faces[2] = faces[2, 0]  # degenerate
+    labels = torch.randint(-1, len(NAMES), (count,), generator=generator)
+    return Shape("s", torch.randn(30, 3, generator=generator), faces, labels, NAMES)
+
+
+def test_labels_and_names_come_back(tmp_path: Path) -> None:
+    shape = _shape()
+    for k, vertex_colours in enumerate((True, False)):
+        path = tmp_path / "sub" / f"{k}.ply"
+        write_ply(path, shape, shape.face_labels, scalars={"confidence": torch.rand(40)}, vertex_colours=vertex_colours)
+        labels, names = read_ply_labels(path)
+        assert labels.dtype == torch.int64 and torch.equal(labels, shape.face_labels)
+        assert names == ("seat", "back = rest", "leg of chair", "Füße")
+    assert sorted(os.listdir(tmp_path / "sub")) == ["0.ply", "1.ply"]
+
+
+@pytest.mark.parametrize("vertex_colours", [True, False])
+def test_trimesh_sees_the_same_faces_in_order_and_their_properties(tmp_path: Path, vertex_colours: bool) -> None:
+    shape, confidence = _shape(), torch.rand(40)
+    colours = torch.randint(0, 256, (40, 3), dtype=torch.uint8)
+    path = tmp_path / "a.ply"
+    write_ply(path, shape, shape.face_labels, colours, {"confidence": confidence}, vertex_colours)
+    mesh = trimesh.load(path, process=False, maintain_order=True)
+    np.testing.assert_array_equal(mesh.vertices[mesh.faces].astype(np.float32), shape.vertices[shape.faces].numpy())
+    raw = mesh.metadata["_ply_raw"]["face"]["data"]
+    np.testing.assert_array_equal(raw["label"].reshape(-1), shape.face_labels.numpy())
+    np.testing.assert_array_equal(raw["confidence"].reshape(-1), confidence.numpy())
+    for k, name in enumerate(("red", "green", "blue")):
+        np.testing.assert_array_equal(raw[name].reshape(-1), colours[:, k].numpy())
+    if vertex_colours:
+        assert len(mesh.vertices) == 120
+        seen = np.asarray(mesh.visual.vertex_colors)[mesh.faces][..., :3]
+        np.testing.assert_array_equal(seen, colours[:, None].expand(-1, 3, -1).numpy())
+    else:
+        assert len(mesh.vertices) == 30
+        np.testing.assert_array_equal(np.asarray(mesh.visual.face_colors)[:, :3], colours.numpy())
+
+
+def test_default_colours_are_those_of_the_labels(tmp_path: Path) -> None:
+    shape = _shape()
+    write_ply(tmp_path / "a.ply", shape, shape.face_labels, vertex_colours=False)
+    mesh = trimesh.load(tmp_path / "a.ply", process=False)
+    palette = np.concatenate([label_palette(len(NAMES)), [[205, 205, 205]]])  # -1 takes the last
+    np.testing.assert_array_equal(np.asarray(mesh.visual.face_colors)[:, :3], palette[shape.face_labels])
+
+
+def test_a_mesh_without_labels_has_no_label_property(tmp_path: Path) -> None:
+    write_ply(tmp_path / "a.ply", _shape())
+    assert b"property int label" not in (tmp_path / "a.ply").read_bytes()
+    with pytest.raises(InputError, match=r"a\.ply holds no face labels"):
+        read_ply_labels(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"face_labels": torch.zeros(39, dtype=torch.int64)}, r"labels \[39\] for 40 faces"),
+        ({"face_labels": torch.full((40,), 4)}, "4 label names"),
+        ({"face_colours": torch.zeros(40, 4, dtype=torch.uint8)}, r"colours \[40, 4\]"),
+        ({"scalars": {"confidence": torch.zeros(3)}}, r"confidence \[3\] for 40 faces"),
+        ({"scalars": {"red": torch.zeros(40)}}, "'red' cannot name"),
+        ({"scalars": {"two words": torch.zeros(40)}}, "'two words' cannot name"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_and_nothing_is_written(
+    tmp_path: Path, arguments: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        write_ply(tmp_path / "a.ply", _shape(), **arguments)
+    assert os.listdir(tmp_path) == []
+
+
+def test_reading_is_strict(tmp_path: Path) -> None:
+    shape, path = _shape(), tmp_path / "a.ply"
+    write_ply(path, shape, shape.face_labels)
+    content = path.read_bytes()
+    with pytest.raises(InputError, match=r"cannot read .*absent\.ply"):
+        read_ply_labels(tmp_path / "absent.ply")
+    for damaged in (
+        content[:-1],
+        content + b"\0",
+        content.replace(b"comment label 1 = back = rest\n", b""),
+        content.replace(b"element face 40", b"element face 39"),
+        content.replace(b"element vertex 120\n", b""),
+        content.replace(b"element face 40\n", b""),
+        content.replace(b"uchar red", b"float red"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"a\.ply is damaged"):
+            read_ply_labels(path)
+    path.write_bytes(trimesh.creation.box().export(file_type="ply"))
+    with pytest.raises(InputError, match=r"a\.ply holds no face labels of mvdecor"):
+        read_ply_labels(path)
