@@ -19,7 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
-from mvdecor.evaluation import PartMetrics, ceiling_labels, format_table, summarize
+from mvdecor.evaluation import PartMetrics, ceiling_labels, ceiling_table, format_table, summarize
 from mvdecor.figures import write_ply
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.shapes import Shape, ShapeSet, draw_few_shot, draw_views, load_shapes
@@ -36,12 +36,16 @@ from mvdecor.training.setup import (
     make_scenes,
     make_shape_set,
     peak_memory_gb,
+    place,
     pretraining_shapes,
     provenance,
 )
+from mvdecor.views import make_rasterizer
 
-PRETRAIN_SETTINGS = ("data.unlabelled", "data.pretrain_split", "data.pretrain_limit", "views", "network", "loss", "seed")
-PRETRAIN_SETTINGS += ("precision", "training.matching", "training.pretrain", "training.colour_jitter", "training.random_light")
+PRETRAIN_SETTINGS = (
+    *("data.unlabelled", "data.pretrain_split", "data.pretrain_limit", "views", "network", "loss", "seed", "precision"),
+    *("training.matching", "training.pretrain", "training.colour_jitter", "training.random_light"),
+)
 FINETUNE_SETTINGS = ("data.labelled", "views", "network", "loss", "seed", "run", "precision", "training", "checkpoint")
 EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "evaluation", "checkpoint")
 
@@ -56,7 +60,9 @@ def run_pretrain(cfg: DictConfig) -> dict:
     shapes, skipped = pretraining_shapes(cfg)
     held_out = max(1, round(len(shapes) * cfg.training.pretrain.validation_share))
     if len(shapes) - held_out < 1:
-        raise InputError(f"pretraining needs at least 2 shapes (one to validate on), the split has {len(shapes)}: see data.pretrain_split")
+        raise InputError(
+            f"pretraining needs at least 2 shapes (one to validate on), the split has {len(shapes)}: see data.pretrain_split"
+        )
     settings = cfg.training.pretrain
     train = make_pair_source(cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, fabric.device), settings.pairs)
     validation = make_pair_source(
@@ -171,7 +177,9 @@ def run_evaluate(cfg: DictConfig) -> dict:
     """Label the test shapes with `cfg.checkpoint`; writes `out/metrics.json`, `out/labels` and `out/meshes`."""
     out = Path(cfg.out)
     if cfg.checkpoint is None:
-        raise InputError("evaluation needs a fine-tuned model: give checkpoint=FOLDER (out/model of scripts/finetune.py)")
+        raise InputError(
+            "evaluation needs a fine-tuned model: give checkpoint=FOLDER (out/model of scripts/finetune.py)"
+        )
     if (done := _finished(out / "metrics.json", cfg, EVALUATE_SETTINGS)) is not None:
         return done
     start = _Cost()
@@ -227,6 +235,28 @@ def load_shapes_one(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape 
         return None, [(id, str(error))]
 
 
+def run_ceiling(cfg: DictConfig) -> list[dict]:
+    """Print what a perfect network would reach with these views and 1, 2 and 3 layers, on every shape of the category.
+
+    Exact areas, one row a number of layers; writes `out/ceiling.json`.
+    """
+    shape_set = make_shape_set(cfg.data.labelled)
+    shapes, skipped = load_shapes(shape_set, shape_set.ids("all"), cfg.data.on_error)
+    start = _Cost()
+    rows = ceiling_table(
+        shapes,
+        lambda shape: place(cfg, shape, cfg.seed),
+        make_rasterizer(cfg.views.rasterizer, make_fabric(cfg).device),
+        fill=cfg.lifting.fill,
+        protocol=cfg.evaluation.protocol,
+        seed=cfg.seed,
+    )
+    print(format_table(rows))
+    _list_skipped(skipped)
+    _write_result(Path(cfg.out) / "ceiling.json", {"rows": rows, "skipped": skipped, "cost": start.spent()}, cfg)
+    return rows
+
+
 def run_pipeline(cfg: DictConfig) -> dict:
     """Pretrain, then fine-tune and evaluate from scratch and pretrained for each run; writes `out/table.json`."""
     start, out = _Cost(), Path(cfg.out)
@@ -245,7 +275,9 @@ def run_pipeline(cfg: DictConfig) -> dict:
             _stage(f"{method}, run {run}", folder)
             tuned = run_finetune(_with(cfg, out=folder, checkpoint=checkpoint, run=run))
             metrics = run_evaluate(_with(cfg, out=folder, checkpoint=folder / "model", run=run))
-            rows.append({"method": method, "category": cfg.data.category, "run": run, "part_miou": metrics["part_miou"]})
+            rows.append(
+                {"method": method, "category": cfg.data.category, "run": run, "part_miou": metrics["part_miou"]}
+            )
             print(
                 f"{method} run {run}: part mIoU {metrics['part_miou']:.1f} (ceiling {metrics['ceiling']['part_miou']:.1f}), "
                 f"shape mIoU {metrics['shape_miou']:.1f}, training loss {tuned['history'][-1]['loss']:.3f}",
@@ -258,7 +290,9 @@ def run_pipeline(cfg: DictConfig) -> dict:
     pictures.pipeline_figures(cfg, out)
     _write_result(out / "table.json", table, cfg)
     print("\n" + format_table(table["rows"]))
-    print(f"\nceiling of these views: {table['ceiling']:.1f}\npictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes")
+    print(
+        f"\nceiling of these views: {table['ceiling']:.1f}\npictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes"
+    )
     print(f"fine-tuned model: {out / 'model'}\ncurves: tensorboard --logdir {out}")
     return table
 
@@ -280,7 +314,9 @@ def _num_labels(shape_set: ShapeSet, cfg: DictConfig) -> int:
 
 def _check_model(model: Model, info: dict, cfg: DictConfig, shape_set: ShapeSet) -> None:
     if info["kind"] != "finetuned":
-        raise InputError(f"{cfg.checkpoint}: this model was only pretrained and has no labels yet: run scripts/finetune.py first")
+        raise InputError(
+            f"{cfg.checkpoint}: this model was only pretrained and has no labels yet: run scripts/finetune.py first"
+        )
     if list(model.channels) != list(cfg.views.channels):
         raise InputError(
             f"{cfg.checkpoint}: the model takes {'+'.join(model.channels)}, the configuration renders "
@@ -309,7 +345,8 @@ def _list_skipped(skipped: list[tuple[str, str]]) -> None:
 
 
 def _settings(cfg: DictConfig, keys: tuple[str, ...]) -> dict:
-    return {key: OmegaConf.to_container(OmegaConf.create({"v": OmegaConf.select(cfg, key)}), resolve=True)["v"] for key in keys}  # type: ignore[index,call-overload]
+    plain: Any = OmegaConf.to_container(OmegaConf.create({k: OmegaConf.select(cfg, k) for k in keys}), resolve=True)
+    return {key: plain[key] for key in keys}
 
 
 def _finished(file: Path, cfg: DictConfig, keys: tuple[str, ...]) -> dict | None:

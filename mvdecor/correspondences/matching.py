@@ -43,7 +43,12 @@ class Matches:
     def select(self, index: Tensor) -> Matches:
         """The matches at `index` (an index tensor or mask)."""
         return Matches(
-            self.pair[index], self.pixel_a[index], self.layer_b[index], self.xy_b[index], self.points[index], self.overlap
+            self.pair[index],
+            self.pixel_a[index],
+            self.layer_b[index],
+            self.xy_b[index],
+            self.points[index],
+            self.overlap,
         )
 
     @staticmethod

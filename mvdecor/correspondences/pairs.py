@@ -26,20 +26,20 @@ def choose_pair(
         surface: gives the surfaces of the listed views of one shape, in that order.
         views: views to choose from.
         min_overlap: least overlap (0.15 in the paper's recipe).
-        tries: most pairs to try.
+        tries: most pairs to match; those known to be rejected do not count, or a shape with few good pairs would be
+            given up sooner or later.
         generator: CPU generator of the draws.
         tolerance: see `match_views`.
         min_cosine: see `match_views`.
-        rejected: pairs known to overlap too little, which are skipped at no cost; those found here are added.
+        rejected: pairs of `views` known to overlap too little, which are skipped at no cost; those found here are added.
 
     Returns:
         views a and b and their matches (one pair), or None if no pair tried was good enough: the caller reports the
         shape instead of looking for ever.
     """
-    if len(views) < 2:
-        return None
     rejected = set() if rejected is None else rejected
-    for _ in range(tries):
+    all_pairs = len(views) * (len(views) - 1) // 2
+    while tries > 0 and len(rejected) < all_pairs:
         a, b = (views[i] for i in torch.randperm(len(views), generator=generator)[:2].tolist())
         if frozenset((a, b)) in rejected:
             continue
@@ -48,4 +48,5 @@ def choose_pair(
         if float(matches.overlap[0]) > min_overlap:
             return a, b, matches
         rejected.add(frozenset((a, b)))
+        tries -= 1
     return None

@@ -91,7 +91,7 @@ def render_shape(
 
 def draw_mesh_comparison(
     shapes: Sequence[Shape],
-    columns: Mapping[str, Sequence[Tensor]],
+    columns: Mapping[str, Sequence[Tensor | np.ndarray]],
     size: int = 192,
     views: int = 1,
     elevation: float = 20.0,
@@ -102,7 +102,7 @@ def draw_mesh_comparison(
 
     Args:
         shapes: S shapes with the same `label_names`.
-        columns: by caption, S labellings int64 [F] (-1 = undetermined), e.g.
+        columns: by caption, S labellings int [F] (-1 = undetermined), e.g.
             {"truth": [...], "scratch": [...], "pretrained": [...]}.
         size: width and height of each view in pixels.
         views: sides of each shape in each cell.
@@ -127,17 +127,13 @@ def draw_mesh_comparison(
         if len(labellings) != len(shapes):
             raise InputError(f"column {caption!r} has {len(labellings)} labellings for {len(shapes)} shapes")
     palette = label_palette(len(names))
+    labels = [[torch.as_tensor(column[s]).cpu().numpy() for column in columns.values()] for s in range(len(shapes))]
     rows = [
-        [
-            render_shape(
-                shape, colours_of(column[s].cpu().numpy(), palette), size, views, elevation, azimuth, rasterizer
-            )
-            for column in columns.values()
-        ]
-        for s, shape in enumerate(shapes)
+        [render_shape(shape, colours_of(x, palette), size, views, elevation, azimuth, rasterizer) for x in row]
+        for shape, row in zip(shapes, labels, strict=True)
     ]
     table = sheet(rows, columns=list(columns))
-    used = np.unique(np.concatenate([labels.cpu().numpy() for column in columns.values() for labels in column]))
+    used = np.unique(np.concatenate([x for row in labels for x in row]))
     captions = [names[k] if k >= 0 else "undetermined" for k in used]
     colours = np.array([palette[k] if k >= 0 else LIGHT_GREY for k in used], dtype=np.uint8)
     return stack([table, legend(captions, colours, table.shape[1])])

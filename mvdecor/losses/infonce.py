@@ -39,6 +39,7 @@ class InfoNCE(nn.Module):
             the loss (scalar; about log K for K matches a pair at the start) and the share of pixels of A whose most
             similar partner is the right one (scalar, without gradient; chance is 1 / K).
         """
+        assert len(pair) > 0, "InfoNCE needs at least one match"
         a, b = F.normalize(a.float(), dim=-1), F.normalize(b.float(), dim=-1)
         counts = torch.bincount(pair).tolist()
         losses, hits = [], []
@@ -48,7 +49,9 @@ class InfoNCE(nn.Module):
             logits = za @ zb.T / self.temperature
             target = torch.arange(len(za), device=za.device)
             if self.radius > 0:
-                near = (torch.cdist(xyz, xyz) < self.radius).fill_diagonal_(False)
+                # by differences: cdist's own way by products loses small distances to rounding
+                distance = torch.cdist(xyz, xyz, compute_mode="donot_use_mm_for_euclid_dist")
+                near = (distance < self.radius).fill_diagonal_(False)
                 logits = logits.masked_fill(near, -math.inf)
             losses.append((F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2)
             hits.append((logits.detach().argmax(dim=1) == target).float().mean())

@@ -1,6 +1,7 @@
 """Meshes with part labels: readers, normalisation, made-up shapes, few-shot splits. Knows no camera."""
 
 from mvdecor.shapes.fewshot import draw_few_shot, draw_views
+from mvdecor.shapes.folder import MeshFolder, read_mesh
 from mvdecor.shapes.loading import ShapeSet, load_shapes
 from mvdecor.shapes.partnet import PartNet
 from mvdecor.shapes.people import RenderPeople
@@ -8,6 +9,7 @@ from mvdecor.shapes.shape import UNDETERMINED, Shape, Texture
 
 __all__ = [
     "UNDETERMINED",
+    "MeshFolder",
     "PartNet",
     "RenderPeople",
     "Shape",
@@ -16,4 +18,5 @@ __all__ = [
     "draw_few_shot",
     "draw_views",
     "load_shapes",
+    "read_mesh",
 ]

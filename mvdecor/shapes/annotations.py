@@ -67,7 +67,9 @@ class SplitFile:
         if not isinstance(content, dict):
             raise InputError(f'{path}: should be an object {{"labels": [...], "train": [...], "test": [...]}}')
         self.label_names = tuple(id_list(content.get("labels", []), f"{path}, labels"))
-        self.lists = {key: id_list(content[key], f"{path}, {key}") for key in ("train", "val", "test") if key in content}
+        self.lists = {
+            key: id_list(content[key], f"{path}, {key}") for key in ("train", "val", "test") if key in content
+        }
         check_disjoint(self.lists, str(path))
 
     @property
@@ -113,7 +115,8 @@ def read_face_labels(path: Path, num_faces: int, label_names: tuple[str, ...], h
         raise InputError(f"{path}: must hold integers [faces], one a face; it holds {kind}")
     if len(raw) != num_faces:
         raise InputError(
-            f"{path}: {len(raw)} labels for a mesh of {num_faces} faces{hint}; write one label a face, in the file's order"
+            f"{path}: {len(raw)} labels for a mesh of {num_faces} faces{hint}; "
+            "write one label a face, in the file's order"
         )
     labels = raw.astype(np.int64)
     labels[labels < 0] = UNDETERMINED

@@ -8,12 +8,15 @@ import numpy as np
 
 from mvdecor.errors import InputError
 
+SEARCH_STEPS = 20_000  # a second or two
+
 
 def draw_few_shot(labels: Mapping[str, Set[int]], k: int, seed: int, tries: int = 1000) -> tuple[list[str], set[int]]:
     """Draw k shapes without replacement that together show every label, if any such set is found.
 
-    Uniform draws of k shapes, seeded, are tried in turn; the first that covers all labels is taken, else the first of
-    those that cover most.
+    Uniform draws of k shapes, seeded, are tried in turn, and the first that covers all labels is taken. If none does,
+    because of rare labels, a covering set is searched for: shapes of the rarest label not yet shown in random order, with
+    back-tracking, up to `SEARCH_STEPS` shapes. If there is none, the first of the draws that cover most is taken.
 
     Args:
         labels: for each shape id the labels it shows (without undetermined).
@@ -29,10 +32,14 @@ def draw_few_shot(labels: Mapping[str, Set[int]], k: int, seed: int, tries: int 
     """
     ids = sorted(labels)
     if not 1 <= k <= len(ids):
-        raise InputError(f"k={k} labelled shapes were asked for, but the split holds {len(ids)} that can be used: lower finetune.k")
+        raise InputError(
+            f"k={k} labelled shapes were asked for, but the split holds {len(ids)} that can be used: lower finetune.k"
+        )
     wanted = set().union(*labels.values())
     if not wanted:
-        raise InputError(f"none of the {len(ids)} shapes of the split has a label at this level: choose another data.level or category")
+        raise InputError(
+            f"none of the {len(ids)} shapes of the split has a label at this level: choose another data.level or category"
+        )
     rng = np.random.default_rng(seed)
     best: list[str] = []
     best_missing = wanted | {-1}
@@ -42,8 +49,39 @@ def draw_few_shot(labels: Mapping[str, Set[int]], k: int, seed: int, tries: int 
         if len(missing) < len(best_missing):
             best, best_missing = drawn, missing
         if not missing:
-            break
-    return best, best_missing
+            return best, missing
+    cover = _Search(labels, ids, rng).cover(k, frozenset(wanted))
+    if cover is None:
+        return best, best_missing
+    others = [i for i in ids if i not in cover]
+    filled = [others[i] for i in rng.choice(len(others), size=k - len(cover), replace=False)]
+    return sorted([*cover, *filled]), set()
+
+
+class _Search:
+    """Depth-first search of shapes that show all labels, in random order and of bounded length."""
+
+    def __init__(self, labels: Mapping[str, Set[int]], ids: list[str], rng: np.random.Generator) -> None:
+        self.labels, self.ids, self.rng = labels, ids, rng
+        self.most = max(len(labels[i]) for i in ids)
+        self.steps_left = SEARCH_STEPS
+
+    def cover(self, k: int, missing: frozenset[int]) -> list[str] | None:
+        """At most k shapes that show all of `missing`; None if there are none or the steps are used up."""
+        if not missing:
+            return []
+        if len(missing) > k * self.most:
+            return None
+        showing = {label: [i for i in self.ids if label in self.labels[i]] for label in sorted(missing)}
+        rarest = min(showing, key=lambda label: len(showing[label]))
+        for i in self.rng.permutation(showing[rarest]).tolist():
+            if self.steps_left == 0:
+                return None
+            self.steps_left -= 1
+            rest = self.cover(k - 1, missing - self.labels[i])
+            if rest is not None:
+                return [i, *rest]
+        return None
 
 
 def draw_views(num_views: int, v: int | None, seed: int) -> list[int]:
@@ -55,5 +93,7 @@ def draw_views(num_views: int, v: int | None, seed: int) -> list[int]:
     if v is None:
         return list(range(num_views))
     if not 1 <= v <= num_views:
-        raise InputError(f"v={v} labelled views a shape were asked for, but there are {num_views}: lower finetune.v or raise views.count")
+        raise InputError(
+            f"v={v} labelled views a shape were asked for, but there are {num_views}: lower finetune.v or raise views.count"
+        )
     return sorted(np.random.default_rng(seed).choice(num_views, size=v, replace=False).tolist())

@@ -53,6 +53,7 @@ def load_shapes(
             skipped.append((id, str(error)))
             print(f"warning: skipped shape {id}: {error}")
     if not shapes:
-        reason = f"all {len(skipped)} were skipped, the first because: {skipped[0][1]}" if skipped else "no ids were given"
-        raise InputError(f"no shape to work with: {reason}")
+        if not skipped:
+            raise InputError("no shape to work with: the list of ids is empty; check the split")
+        raise InputError(f"no shape to work with: all {len(skipped)} were skipped, the first because: {skipped[0][1]}")
     return shapes, skipped

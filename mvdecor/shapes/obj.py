@@ -1,7 +1,7 @@
 """Wavefront OBJ, read with every face in the file's order and one texture coordinate a corner.
 
-General loaders split an OBJ by material and merge position and texture indices, so faces and vertices come out in another
-order and number; labels that lie beside the file as one value a face would slide. This reader keeps both as written.
+General loaders split an OBJ by material and merge position and texture indices, so faces and vertices come out in
+another order and number, and labels that lie beside the file as one value a face would slide. This reader keeps both.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _assemble(lines: _Lines) -> ObjMesh:
 
 
 def _corner_numbers(corners: list[str]) -> NDArray[np.int64]:
-    """int64 [C, 2]: position and texture numbers as written in corners "p", "p/t", "p//n" or "p/t/n"; 0 where absent."""
+    """int64 [C, 2]: position and texture numbers as written in corners p, p/t, p//n or p/t/n; 0 where absent."""
     if not any("/" in corner for corner in corners):
         positions = np.array([int(corner) for corner in corners], dtype=np.int64)
         return np.stack([positions, np.zeros_like(positions)], axis=1)

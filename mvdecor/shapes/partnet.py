@@ -18,7 +18,7 @@ from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id
 from mvdecor.shapes.obj import ObjMesh, read_obj
 from mvdecor.shapes.shape import UNDETERMINED, Shape
 
-DOWNLOAD = "download PartNet v0 from https://www.shapenet.org (PartNet archive) so that ROOT/data_v0 and ROOT/stats exist"
+DOWNLOAD = "download PartNet v0 (PartNet archive of shapenet.org) so that ROOT/data_v0 and ROOT/stats exist"
 DOWNLOAD_SHAPE = "download the shape again, or leave it out with data.on_error=skip"
 
 
@@ -44,9 +44,7 @@ class PartNet:
         InputError: a missing folder or file, an unknown category, level or split.
     """
 
-    def __init__(
-        self, root: str | Path, category: str, level: int | str = 3, splits: str | Path = "official"
-    ) -> None:
+    def __init__(self, root: str | Path, category: str, level: int | str = 3, splits: str | Path = "official") -> None:
         self.root = Path(root)
         self.category = category
         for folder in (self.root, self.root / "data_v0", self.root / "stats"):
@@ -62,18 +60,22 @@ class PartNet:
         """Anno ids of a split, in the order of its list; the shapes themselves may not all have been downloaded.
 
         "unlabelled" is every folder of `data_v0`, in numerical order and of whatever category, that is in no
-        validation or test list of any category. With category "all" the other splits join the lists of all categories.
+        validation or test list of any category. "all" is every folder of the category, listed or not. With category
+        "all" the other splits join the lists of all categories.
         """
+        if split == "all":
+            return [
+                id for id in self._folders() if self.category in ("all", _read_category(self.root / "data_v0" / id))
+            ]
         check_split(split)
         if split == "unlabelled":
             return self._unlabelled()
         categories = list(self._splits) if self.category == "all" else [self.category]
         lists = [self._splits[name][split] for name in categories if split in self._splits.get(name, {})]
         if not lists:
-            there = {name: list(parts) for name, parts in self._splits.items()}
-            have = f"it has {', '.join(there[self.category])}" if self.category in there else f"it has {', '.join(there)}"
+            have = ", ".join(self._splits.get(self.category, self._splits))
             raise InputError(
-                f"{self._splits_name}: no list {split!r} for category {self.category} ({have}); "
+                f"{self._splits_name}: no list {split!r} for category {self.category} (it has {have}); "
                 "add it, or set data.splits to another file"
             )
         return [id for ids in lists for id in ids]
@@ -116,12 +118,12 @@ class PartNet:
         return UNDETERMINED
 
     def _unlabelled(self) -> list[str]:
-        held_out = {
-            id for parts in self._splits.values() for name in ("val", "test") for id in parts.get(name, [])
-        }
-        names = [folder.name for folder in (self.root / "data_v0").iterdir() if folder.is_dir()]
-        visible = [name for name in names if not name.startswith(".") and name not in held_out]
-        return sorted(visible, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
+        held_out = {id for parts in self._splits.values() for name in ("val", "test") for id in parts.get(name, [])}
+        return [id for id in self._folders() if id not in held_out]
+
+    def _folders(self) -> list[str]:
+        names = [f.name for f in (self.root / "data_v0").iterdir() if f.is_dir() and not f.name.startswith(".")]
+        return sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
 
 
 def _read_level(stats: Path, category: str, level: int | str) -> list[tuple[int, str]]:
@@ -198,7 +200,7 @@ def _read_parts(folder: Path) -> list[tuple[str, str | None]]:
             raise InputError(f"{path}: 'objs' of {node_path} should be a list of names; {DOWNLOAD_SHAPE}")
         for name in objs:
             if not name or "/" in name or "\\" in name or ".." in name:
-                raise InputError(f"{path}: {node_path} names the file {name!r}, which is no plain name; {DOWNLOAD_SHAPE}")
+                raise InputError(f"{path}: {node_path} names the file {name!r}, no plain name; {DOWNLOAD_SHAPE}")
             parts.setdefault(name, None)
             if not node.get("children"):
                 if parts[name] not in (None, node_path):
@@ -222,9 +224,8 @@ def _walk(node: Any, parent: str, file: Path) -> Iterator[tuple[str, dict]]:
 def _read_part(folder: Path, name: str, path: str | None) -> ObjMesh:
     file = folder / "objs" / f"{name}.obj"
     if not file.is_file():
-        raise InputError(
-            f"PartNet shape {folder.name}: part {path or '(of no leaf)'} names {file}, which is missing; {DOWNLOAD_SHAPE}"
-        )
+        part = path or "(of no leaf)"
+        raise InputError(f"PartNet shape {folder.name}: part {part} names {file}, which is missing; {DOWNLOAD_SHAPE}")
     return read_obj(file)
 
 

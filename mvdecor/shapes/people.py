@@ -22,7 +22,7 @@ class RenderPeople:
         root: the folder of folders.
         splits: JSON file, relative to `root` or absolute: {"labels": [part names], "train": [names], "test": [names]};
             "val" is allowed. It may be missing as long as nothing but "unlabelled" is asked for.
-        texture_size: images with a longer side are reduced to it (an 8192 x 8192 image takes 200 MB); None: as they are.
+        texture_size: images with a longer side are reduced to it (8192 x 8192 pixels take 200 MB); None: as they are.
 
     Attributes:
         label_names: "labels" of the split file.

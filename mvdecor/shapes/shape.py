@@ -50,9 +50,7 @@ class Texture:
 
     def to(self, device: torch.device | str) -> Texture:
         """The same texture with its tensors on `device`."""
-        return Texture(
-            self.uv.to(device), tuple(i.to(device) for i in self.images), self.image_ids.to(device)
-        )
+        return Texture(self.uv.to(device), tuple(i.to(device) for i in self.images), self.image_ids.to(device))
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,9 @@ def _check_labels(shape: Shape) -> None:
     if labels.dtype != torch.int64 or labels.ndim != 1:
         raise InputError(f"shape {shape.id}: face labels must be int64 [F], got {labels.dtype} {list(labels.shape)}")
     if len(labels) != len(shape.faces):
-        raise InputError(f"shape {shape.id}: {len(labels)} face labels for {len(shape.faces)} faces; one a face is needed")
+        raise InputError(
+            f"shape {shape.id}: {len(labels)} face labels for {len(shape.faces)} faces; one a face is needed"
+        )
     if int(labels.min()) < UNDETERMINED or int(labels.max()) >= len(shape.label_names):
         raise InputError(
             f"shape {shape.id}: face labels span {int(labels.min())}..{int(labels.max())}, "

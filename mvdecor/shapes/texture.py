@@ -81,15 +81,15 @@ def read_mtl(path: Path) -> dict[str, Material]:
 
 
 def _color(value: str, path: Path) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(number) for number in value.split()[:3])
-    except ValueError as error:
-        raise InputError(f"{path}: 'Kd {value}' is no colour ({error}); three numbers from 0 to 1 are needed") from error
-    return numbers * 3 if len(numbers) == 1 else numbers  # "Kd r" alone is grey, by the format
+    words = value.split()
+    if len(words) not in (1, 3) or not all(_is_number(word) for word in words):
+        raise InputError(f"{path}: 'Kd {value}' is no colour; write three numbers from 0 to 1")
+    red, green, blue = words if len(words) == 3 else words * 3  # "Kd r" alone is grey, by the format
+    return float(red), float(green), float(blue)
 
 
 def _image_path(value: str, path: Path) -> Path:
-    """The file that a `map_Kd` names, which exporters write with options, backslashes or a path of their own machine."""
+    """The file that a `map_Kd` names; exporters write options, backslashes and paths of their own machine."""
     words = value.split()
     while words and words[0].startswith("-"):
         option = words.pop(0)
@@ -99,7 +99,7 @@ def _image_path(value: str, path: Path) -> Path:
         if (option == "-s" and any(float(x) != 1 for x in arguments)) or (
             option == "-o" and any(float(x) != 0 for x in arguments)
         ):
-            raise InputError(f"{path}: 'map_Kd {value}' scales or shifts its image; bake that into the texture coordinates")
+            raise InputError(f"{path}: 'map_Kd {value}' scales or shifts its image; bake that into the vt lines")
     name = " ".join(words).replace("\\", "/")
     given = path.parent / name
     beside = [path.parent / Path(name).name, path.parent / "tex" / Path(name).name]
@@ -140,7 +140,10 @@ def obj_texture(mesh: ObjMesh, path: Path, max_size: int | None = None) -> Textu
     for number in used:
         material = known[mesh.materials[number]] if number >= 0 else Material()
         of_material = mesh.material_ids == number
-        for faces, source in ((of_material & has_uv, material.image or material.color), (of_material & ~has_uv, material.color)):
+        for faces, source in (
+            (of_material & has_uv, material.image or material.color),
+            (of_material & ~has_uv, material.color),
+        ):
             if not faces.any():
                 continue
             if source not in index:

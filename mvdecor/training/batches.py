@@ -117,7 +117,9 @@ class PairSource:
         Raises:
             InputError: if no shape is left that has overlapping views.
         """
-        images, matches, ids = [], [], []
+        images: list[Tensor] = []
+        matches: list[Matches] = []
+        ids: list[str] = []
         while len(ids) < self.pairs:
             if len(self.unmatchable) == len(self.scenes):
                 raise InputError(
@@ -128,9 +130,11 @@ class PairSource:
             shape = int(torch.randint(len(self.scenes), (1,), generator=generator))
             if shape in self.unmatchable:
                 continue
+            state = generator.get_state()
             pair = self._pair(shape, generator)
             if pair is None:
                 self.unmatchable.add(shape)
+                generator.set_state(state)  # what is drawn does not depend on when a shape was found unmatchable
                 name = self.scenes.shapes[shape].id
                 print(f"warning: shape {name}: none of {self.tries} pairs of views overlaps enough; it is left out")
                 continue

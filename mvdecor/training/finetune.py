@@ -62,7 +62,7 @@ def finetune(
             batch = pairs.draw(generator)
             inputs = torch.cat([inputs, batch.images.flatten(0, 2)])
         embeddings, logits = wrapped.embed_and_segment(inputs)
-        segmentation = F.cross_entropy(logits[:split].float(), labels.flatten(0, 1), ignore_index=-1)
+        segmentation = segmentation_loss(logits[:split], labels.flatten(0, 1))
         total, figures = segmentation, {"loss_segmentation": segmentation.detach()}
         if batch is not None:
             contrastive, accuracy = contrast_embeddings(
@@ -82,3 +82,14 @@ def finetune(
             recent.clear()
     history.seconds = time.perf_counter() - start
     return history
+
+
+def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over the labelled pixels; 0 if there are none (PyTorch's own mean would be NaN).
+
+    Args:
+        logits: [B, C, H, W].
+        labels: int64 [B, H, W], -1 where background or undetermined.
+    """
+    total = F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum")
+    return total / (labels >= 0).sum().clamp_min(1)

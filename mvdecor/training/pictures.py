@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from mvdecor.figures import draw_channels, draw_matches, draw_mesh_comparison, draw_predictions, label_palette, save_png
+from mvdecor.figures import draw_channels, draw_matches, draw_mesh_comparison, draw_predictions, save_png
 from mvdecor.networks import Model
-from mvdecor.shapes import Shape
 from mvdecor.training.batches import LabelledSource, PairSource, rgb_start
 from mvdecor.training.setup import make_pair_source, make_scenes, make_shape_set, pretraining_shapes
 from mvdecor.views import CHANNELS
@@ -28,8 +27,8 @@ def matches_sheet(source: PairSource) -> np.ndarray:
     """One pair of views with some of its matches drawn as lines, uint8 [H, W, 3]."""
     batch = source.draw(torch.Generator().manual_seed(0))
     height, width = batch.images.shape[-2:]
-    index = ((batch.matches.pair == 0) & (batch.matches.pixel_a < height * width) & (batch.matches.layer_b == 0)).nonzero()[:, 0]
-    matches = batch.matches.select(index)
+    outer = (batch.matches.pixel_a < height * width) & (batch.matches.layer_b == 0)
+    matches = batch.matches.select((outer & (batch.matches.pair == 0)).nonzero()[:, 0])
     xy_a = torch.stack([matches.pixel_a % width, matches.pixel_a // width], dim=1) + 0.5
     a, b = (as_rgb(batch.images[i, 0, :1], source.rendering.channels)[0] for i in (0, 1))
     return draw_matches(a, b, xy_a.cpu(), matches.xy_b.cpu())
@@ -43,9 +42,10 @@ def predictions_sheet(fabric: Fabric, model: Model, source: LabelledSource) -> n
     with fabric.autocast():
         predicted = model(images[:, 0]).argmax(dim=1)
     model.train()
-    predicted = torch.where(labels[:, 0] >= 0, predicted, -1)
     names = source.scenes.shapes[0].label_names
-    return draw_predictions(as_rgb(images[:, 0], source.rendering.channels), labels[:, 0].cpu(), predicted.cpu(), names)
+    shown = as_rgb(images[:, 0], source.rendering.channels)
+    mask = (images[:, 0] != 0).any(dim=1).cpu()
+    return draw_predictions(shown, labels[:, 0].cpu(), predicted.cpu(), names, mask=mask)
 
 
 def as_rgb(images: torch.Tensor, channels: tuple[str, ...]) -> np.ndarray:
@@ -61,23 +61,12 @@ def pipeline_figures(cfg: DictConfig, out: Path, shapes: int = 4) -> None:
     """Write `out/figures`: truth beside scratch and pretrained on the first test shapes, matches, channels."""
     shape_set = make_shape_set(cfg.data.labelled)
     ids = sorted(p.stem for p in (out / "pretrained" / "run_0" / "labels").glob("*.npy"))[:shapes]
-    palette = label_palette(len(shape_set.label_names))
-    rows: list[tuple[Shape, list[np.ndarray]]] = []
-    for id in ids:
-        shape = shape_set.load(id)
-        assert shape.face_labels is not None
-        labels = [shape.face_labels.numpy()]
-        labels += [np.load(out / method / "run_0" / "labels" / f"{id}.npy") for method in ("scratch", "pretrained")]
-        rows.append((shape, [palette[x] for x in labels]))
-    save_png(out / "figures" / "meshes.png", draw_mesh_comparison(rows, ("truth", "scratch", "pretrained")))
-    few, _ = pretraining_shapes_head(cfg)
+    meshes = [shape_set.load(id) for id in ids]
+    columns: dict[str, list] = {"truth": [s.face_labels for s in meshes]}
+    for method in ("scratch", "pretrained"):
+        columns[method] = [np.load(out / method / "run_0" / "labels" / f"{id}.npy") for id in ids]
+    save_png(out / "figures" / "meshes.png", draw_mesh_comparison(meshes, columns, views=2))
+    few, _ = pretraining_shapes(OmegaConf.merge(cfg, {"data": {"pretrain_limit": 4}}))  # type: ignore[arg-type]
     source = make_pair_source(cfg, make_scenes(cfg, few, cfg.seed, torch.device("cpu")), 4, augment=False)
     save_png(out / "figures" / "matches.png", matches_sheet(source))
     save_png(out / "figures" / "channels.png", channels_sheet(source))
-
-
-def pretraining_shapes_head(cfg: DictConfig) -> tuple[list[Shape], list[tuple[str, str]]]:
-    """The first few pretraining shapes."""
-    from omegaconf import OmegaConf
-
-    return pretraining_shapes(OmegaConf.merge(cfg, {"data": {"pretrain_limit": 4}}))  # type: ignore[arg-type]

@@ -90,7 +90,11 @@ def pretrain(
         if schedule != "plateau":
             rate.step()
         if log.due(step):
-            figures = {"loss": float(value.detach()), "retrieval_accuracy": float(accuracy), "learning_rate": _rate(optimizer)}
+            figures = {
+                "loss": float(value.detach()),
+                "retrieval_accuracy": float(accuracy),
+                "learning_rate": _rate(optimizer),
+            }
             log.scalars("pretrain", figures, step)
         if (step + 1) % validate_every == 0 or step + 1 == steps:
             figures = validate(wrapped, validation, loss, validation_batches)

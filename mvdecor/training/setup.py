@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.training.batches import PairSource, Rendering
 from mvdecor.training.scenes import Scenes
-from mvdecor.views import make_rasterizer, place_cameras
+from mvdecor.views import Cameras, make_rasterizer, place_cameras
 
 
 def make_fabric(cfg: DictConfig) -> Fabric:
@@ -69,24 +70,25 @@ def pretraining_shapes(cfg: DictConfig) -> tuple[list[Shape], list[tuple[str, st
     return load_shapes(shape_set, ids, cfg.data.on_error)
 
 
-def make_scenes(cfg: DictConfig, shapes: Sequence[Shape], seed: int, device: torch.device) -> Scenes:
-    """The shapes with the cameras of the `views` group."""
+def place(cfg: DictConfig, shape: Shape, seed: int) -> Cameras:
+    """The cameras of the `views` group for a shape."""
     views = cfg.views
+    return place_cameras(
+        shape,
+        views.count,
+        views.size,
+        seed,
+        views.close_ups,
+        fov=views.fov,
+        distance=tuple(views.distance),
+        jitter=views.jitter,
+    )
 
-    def place(shape: Shape, camera_seed: int):
-        return place_cameras(
-            shape,
-            views.count,
-            views.size,
-            camera_seed,
-            views.close_ups,
-            fov=views.fov,
-            distance=tuple(views.distance),
-            jitter=views.jitter,
-        )
 
-    rasterizer = make_rasterizer(views.rasterizer, device)
-    return Scenes(shapes, place, rasterizer, views.layers, seed, device, views.keep)
+def make_scenes(cfg: DictConfig, shapes: Sequence[Shape], seed: int, device: torch.device) -> Scenes:
+    """The shapes with their cameras and views on a device."""
+    rasterizer = make_rasterizer(cfg.views.rasterizer, device)
+    return Scenes(shapes, partial(place, cfg), rasterizer, cfg.views.layers, seed, device, cfg.views.keep)
 
 
 def make_rendering(cfg: DictConfig, augment: bool) -> Rendering:

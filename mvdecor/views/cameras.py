@@ -44,9 +44,7 @@ class Cameras:
 
     def __getitem__(self, index: slice | Tensor | list[int]) -> Cameras:
         """The cameras at `index` (a slice, a list or an index tensor)."""
-        return Cameras(
-            self.rotation[index], self.translation[index], self.intrinsics[index], self.height, self.width
-        )
+        return Cameras(self.rotation[index], self.translation[index], self.intrinsics[index], self.height, self.width)
 
     @property
     def centers(self) -> Tensor:

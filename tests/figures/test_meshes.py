@@ -65,7 +65,9 @@ def test_views_stand_side_by_side_and_size_and_place_of_the_shape_do_not_matter(
 def test_comparison_has_a_row_a_shape_a_column_a_labelling_and_a_legend() -> None:
     box, palette = _box(), label_palette(6)
     other = torch.full_like(box.face_labels, -1)
-    picture = draw_mesh_comparison([box, box], {"truth": [box.face_labels] * 2, "none": [other] * 2}, size=64)
+    picture = draw_mesh_comparison(
+        [box, box], {"truth": [box.face_labels] * 2, "none": [other.numpy().astype(np.int16)] * 2}, size=64
+    )
     assert picture.shape[1] >= 2 * 64 + GAP and picture.shape[0] > TEXT_HEIGHT + 2 * 64 + GAP
     truth, none = picture[TEXT_HEIGHT : TEXT_HEIGHT + 64, :64], picture[TEXT_HEIGHT : TEXT_HEIGHT + 64, 64 + GAP : 132]
     assert _hues(truth, palette) == {1, 3, 5} and _hues(none, palette) == set()

@@ -1,0 +1,211 @@
+"""Mesh files of any common format as a `Shape`: OBJ, PLY, OFF, STL, GLB and glTF, textured or not.
+
+OBJ and OFF have readers of our own and polygons of PLY are split here, since trimesh puts triangles before quads.
+The rest is trimesh with everything that would reorder or merge turned off.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import torch
+import trimesh
+from numpy.typing import NDArray
+from PIL import Image
+from trimesh.visual.material import PBRMaterial, SimpleMaterial
+
+from mvdecor.errors import InputError
+from mvdecor.shapes.obj import fan_triangles, read_obj
+from mvdecor.shapes.shape import Shape, Texture
+from mvdecor.shapes.texture import PLAIN, image_tensor, obj_texture, plain_image
+
+SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf")
+REMEDY = "export it again as OBJ, PLY, OFF, STL or GLB with triangles"
+
+
+def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
+    """Read a mesh file as it is: not normalised, no labels, its stem as the id.
+
+    Faces keep the file's order; polygons of more than three corners become fans in place. A file of several geometries
+    (glTF, STL of several solids) gives one shape: geometries in the order of the file's list, each placed by its node's
+    transform; one that is placed several times comes once a node, by the nodes' names. A material's image replaces its
+    plain colour; materials without an image become 1 x 1 images. Points and lines are left out; colours given per
+    vertex or per face are left out with a warning (`Texture` holds images).
+
+    Args:
+        path: file ending in .obj, .ply, .off, .stl, .glb or .gltf.
+        texture_size: images with a longer side are reduced to it; None: as they are.
+
+    Raises:
+        InputError: missing, unreadable or unknown file, no triangles, an index out of range, a missing texture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: {suffix or 'no suffix'} is not a mesh format that can be read; {REMEDY}")
+    if suffix == ".obj":
+        mesh = read_obj(path)
+        vertices, faces, texture = mesh.vertices, mesh.faces, obj_texture(mesh, path, texture_size)
+    elif suffix == ".off":
+        (vertices, faces), texture = _read_off(path), None
+    else:
+        _check_images(path)
+        vertices, faces, texture = _join(_read_trimesh(path), texture_size)
+    if len(faces) == 0:
+        raise InputError(f"{path}: has no faces (empty, or a point cloud?); {REMEDY}")
+    try:
+        return Shape(
+            id=path.stem,
+            vertices=torch.from_numpy(np.ascontiguousarray(vertices)).float(),
+            faces=torch.from_numpy(np.ascontiguousarray(faces)),
+            texture=texture,
+        )
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {REMEDY}") from error
+
+
+def _read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Vertices [V, 3] and faces [F, 3] of an OFF file, without the colours and normals that may follow."""
+    try:
+        text = re.sub("#.*", "", path.read_bytes().decode("ascii")).strip()
+        header = re.match(r"(ST)?C?N?OFF", text)
+        if header is None:
+            raise ValueError("it does not begin with OFF")
+        # some files have the counts on the line of the header, even without a space
+        lines = [line.split() for line in text[header.end() :].split("\n") if line.strip()]
+        if not lines:
+            raise ValueError("it ends before the counts")
+        num_vertices, num_faces = int(lines[0][0]), int(lines[0][1])
+        if len(lines) < 1 + num_vertices + num_faces:
+            raise ValueError(f"it ends before its {num_vertices} vertices and {num_faces} faces")
+        vertices = np.array([line[:3] for line in lines[1 : 1 + num_vertices]], dtype=np.float64).reshape(-1, 3)
+        rows = lines[1 + num_vertices : 1 + num_vertices + num_faces]
+        if any(len(row) < 1 + int(row[0]) for row in rows):
+            raise ValueError("a face has fewer corners than it says")
+        polygons = [np.array(row[1 : 1 + int(row[0])], dtype=np.int64) for row in rows]
+        return vertices, _split_polygons(polygons)
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(f"{path}: not a valid OFF file ({error}); {REMEDY}") from error
+
+
+def _split_polygons(polygons: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """int64 [F, 3] of polygons of any size, in place."""
+    if not polygons:
+        return np.empty((0, 3), dtype=np.int64)
+    sizes = np.array([len(polygon) for polygon in polygons], dtype=np.int64)
+    if (sizes < 3).any():
+        raise ValueError(f"face {int(np.argmax(sizes < 3)) + 1} has fewer than three corners")
+    return np.concatenate(polygons).astype(np.int64)[fan_triangles(sizes)[0]]
+
+
+def _read_trimesh(path: Path) -> list[tuple[trimesh.Trimesh, NDArray[np.float64]]]:
+    """(mesh, 4 x 4 node transform) of each placed geometry of a file, in the order that `read_mesh` promises."""
+    try:
+        scene = trimesh.load_scene(path, process=False, maintain_order=True)
+        rank = {name: number for number, name in enumerate(scene.geometry)}
+        placed = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
+        placed.sort(key=lambda node: (rank[node[2]], node[0]))  # the graph lists nodes in the order of its traversal
+        meshes = []
+        for _, transform, name in placed:
+            geometry = scene.geometry[name]
+            if isinstance(geometry, trimesh.Trimesh):
+                if path.suffix.lower() == ".ply":
+                    _restore_ply_order(geometry)
+                meshes.append((geometry, np.asarray(transform)))
+        return meshes
+    except Exception as error:  # trimesh's readers raise whatever their parsing stumbles over
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: cannot be read as a mesh ({reason}); {REMEDY}") from error
+
+
+def _restore_ply_order(mesh: trimesh.Trimesh) -> None:
+    """Put the triangles of a PLY file's polygons where the polygons stood."""
+    raw = mesh.metadata["_ply_raw"]["face"]["data"]
+    names = list(raw) if isinstance(raw, dict) else list(raw.dtype.names)
+    name = next(name for name in names if name in ("vertex_index", "vertex_indices") or len(names) == 1)
+    column = raw[name]
+    if not isinstance(raw, dict):
+        if (column["f0"] != column["f1"].shape[1]).any():
+            raise ValueError("a binary PLY file whose faces differ in their number of corners")
+        column = column["f1"]
+    polygons = [np.asarray(polygon, dtype=np.int64) for polygon in column]
+    if all(len(polygon) == 3 for polygon in polygons):
+        return
+    if getattr(mesh.visual, "uv", None) is not None:
+        raise ValueError("a PLY file with both polygons and texture")
+    mesh.faces = _split_polygons(polygons)
+
+
+def _check_images(path: Path) -> None:
+    """Raise InputError for an image file that is missing beside a glTF or PLY file: trimesh only logs that."""
+    names: list[str] = []
+    try:
+        if path.suffix.lower() == ".gltf":
+            images = json.loads(path.read_text(encoding="utf-8")).get("images", [])
+            names = [unquote(image["uri"]) for image in images if not image.get("uri", "data:").startswith("data:")]
+        elif path.suffix.lower() == ".ply":
+            header = path.read_bytes().partition(b"end_header")[0].decode("ascii", errors="replace")
+            names = [name.strip() for name in re.findall(r"^comment\s+texturefile\s+(.+)$", header, re.I | re.M)]
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read as a mesh ({error}); {REMEDY}") from error
+    for name in names:
+        if not (path.parent / name).is_file():
+            raise InputError(f"{path}: its texture image {path.parent / name} is missing; put it there")
+
+
+def _join(
+    placed: list[tuple[trimesh.Trimesh, NDArray[np.float64]]], texture_size: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64], Texture | None]:
+    """Vertices [V, 3], faces [F, 3] and texture of several placed meshes one after the other."""
+    vertices, faces = [np.empty((0, 3))], [np.empty((0, 3), dtype=np.int64)]
+    for mesh, transform in placed:
+        offset = sum(len(part) for part in vertices)
+        vertices.append(np.asarray(mesh.vertices) @ transform[:3, :3].T + transform[:3, 3])
+        faces.append(np.asarray(mesh.faces, dtype=np.int64) + offset)
+    return np.concatenate(vertices), np.concatenate(faces), _join_textures([m for m, _ in placed], texture_size)
+
+
+def _join_textures(meshes: list[trimesh.Trimesh], texture_size: int | None) -> Texture | None:
+    """One `Texture` of all meshes, or None if none of them has a colour or an image."""
+    surfaces = [_surface(mesh) for mesh in meshes]
+    if all(surface is None for surface in surfaces):
+        return None
+    images: list[torch.Tensor] = []
+    index: dict[object, int] = {}
+    uvs, image_ids = [], []
+    for mesh, surface in zip(meshes, surfaces, strict=True):
+        source = PLAIN if surface is None else surface
+        key = source if isinstance(source, tuple) else id(source)  # primitives share the image object of a material
+        if key not in index:
+            index[key] = len(images)
+            images.append(plain_image(source) if isinstance(source, tuple) else image_tensor(source, texture_size))
+        image_ids.append(np.full(len(mesh.faces), index[key], dtype=np.int64))
+        uv = getattr(mesh.visual, "uv", None)
+        uvs.append(np.zeros((len(mesh.faces), 3, 2)) if uv is None else np.asarray(uv, dtype=np.float64)[mesh.faces])
+    return Texture(
+        torch.from_numpy(np.concatenate(uvs)).float(), tuple(images), torch.from_numpy(np.concatenate(image_ids))
+    )
+
+
+def _surface(mesh: trimesh.Trimesh) -> Image.Image | tuple[float, ...] | None:
+    """The image (Pillow) or plain colour (tuple in [0, 1]) of a mesh; None if it states neither."""
+    if getattr(mesh.visual, "kind", None) in ("vertex", "face"):
+        warnings.warn("colours per vertex or face are left out: only materials and images are read", stacklevel=5)
+        return None
+    material = getattr(mesh.visual, "material", None)
+    if isinstance(material, PBRMaterial):
+        image, color = material.baseColorTexture, material.baseColorFactor
+    elif isinstance(material, SimpleMaterial):
+        image, color = material.image, None  # its colour is trimesh's default: PLY files state none
+    else:
+        return None
+    if image is not None and getattr(mesh.visual, "uv", None) is not None:
+        return image
+    return None if color is None else tuple(float(value) / 255 for value in color[:3])

@@ -1,0 +1,226 @@
+import json
+import struct
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from mvdecor.errors import InputError
+from mvdecor.shapes.mesh_files import read_mesh
+
+VERTICES = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], dtype=float)
+POLYGONS = [[0, 1, 2, 3], [1, 4, 5], [1, 5, 2], [0, 1, 4, 5, 2]]
+FANS = [[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2], [0, 1, 4], [0, 4, 5], [0, 5, 2]]
+
+
+def shuffled_mesh(seed=0):
+    """A mesh whose faces are in an arbitrary order; one is doubled, one turned around, one degenerate."""
+    mesh = trimesh.creation.icosphere(subdivisions=2)
+    faces = np.random.default_rng(seed).permutation(np.asarray(mesh.faces))
+    faces = np.concatenate([faces, faces[3:4], faces[5:6, ::-1], faces[7:8, [0, 0, 1]]])
+    return trimesh.Trimesh(mesh.vertices, faces, process=False)
+
+
+def corners(shape):
+    return shape.vertices[shape.faces].numpy()
+
+
+@pytest.mark.parametrize("suffix", ["obj", "ply", "off", "stl", "glb", "gltf"])
+def test_faces_keep_their_order_in_every_format(tmp_path, suffix):
+    mesh = shuffled_mesh()
+    if suffix == "gltf":
+        for name, data in trimesh.Scene(mesh).export(file_type="gltf").items():
+            (tmp_path / name).write_bytes(data)
+        path = tmp_path / "model.gltf"
+    else:
+        path = tmp_path / f"mesh.{suffix}"
+        mesh.export(path)
+    shape = read_mesh(path)
+    assert np.allclose(corners(shape), np.asarray(mesh.vertices)[mesh.faces], atol=1e-6)
+    assert (shape.id, shape.face_labels, shape.texture) == (path.stem, None, None)
+
+
+def test_ascii_stl_and_ply(tmp_path):
+    mesh = shuffled_mesh()
+    (tmp_path / "a.stl").write_text(trimesh.exchange.stl.export_stl_ascii(mesh))
+    (tmp_path / "a.ply").write_bytes(trimesh.exchange.ply.export_ply(mesh, encoding="ascii"))
+    for suffix in ("stl", "ply"):
+        assert np.allclose(
+            corners(read_mesh(tmp_path / f"a.{suffix}")), np.asarray(mesh.vertices)[mesh.faces], atol=1e-6
+        )
+
+
+def write_ply(path, polygons, binary):
+    form = "binary_little_endian" if binary else "ascii"
+    header = f"ply\nformat {form} 1.0\nelement vertex 6\n" + "".join(f"property float {axis}\n" for axis in "xyz")
+    header += f"element face {len(polygons)}\nproperty list uchar int vertex_indices\nend_header\n"
+    if binary:
+        rows = b"".join(struct.pack(f"<B{len(p)}i", len(p), *p) for p in polygons)
+        path.write_bytes(header.encode() + VERTICES.astype("<f4").tobytes() + rows)
+    else:
+        rows = [" ".join(map(str, v)) for v in VERTICES] + [" ".join(map(str, [len(p), *p])) for p in polygons]
+        path.write_text(header + "\n".join(rows) + "\n")
+
+
+def test_polygons_are_split_where_they_stand(tmp_path):
+    write_ply(tmp_path / "a.ply", POLYGONS, binary=False)
+    assert read_mesh(tmp_path / "a.ply").faces.tolist() == FANS
+    write_ply(tmp_path / "b.ply", [[0, 1, 2, 3], [1, 4, 5, 2]], binary=True)
+    assert read_mesh(tmp_path / "b.ply").faces.tolist() == [[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2]]
+    rows = [" ".join(map(str, v)) for v in VERTICES] + [" ".join(map(str, [len(p), *p])) + " 255 0 0" for p in POLYGONS]
+    (tmp_path / "a.off").write_text("OFF # a comment\n6 4 0\n\n" + "\n".join(rows))
+    assert read_mesh(tmp_path / "a.off").faces.tolist() == FANS
+    (tmp_path / "b.off").write_text("OFF6 4 0\n" + "\n".join(rows))  # as some ModelNet files have it
+    assert read_mesh(tmp_path / "b.off").faces.tolist() == FANS
+    lines = [f"v {x} {y} {z}" for x, y, z in VERTICES] + ["f " + " ".join(str(i + 1) for i in p) for p in POLYGONS]
+    (tmp_path / "a.obj").write_text("\n".join(lines))
+    assert read_mesh(tmp_path / "a.obj").faces.tolist() == FANS
+
+
+def test_binary_ply_of_mixed_polygons_is_refused(tmp_path):
+    # the second file is as long as if all its faces had as many corners as the first
+    for polygons in (POLYGONS, [[0, 1, 2, 3], [1, 4, 5], [0, 1, 4, 5, 2]]):
+        write_ply(tmp_path / "a.ply", polygons, binary=True)
+        with pytest.raises(InputError, match=r"a\.ply: cannot be read as a mesh .*; export it again"):
+            read_mesh(tmp_path / "a.ply")
+
+
+def write_scene(path):
+    """Three geometries of different sizes; the first one is placed twice."""
+    parts = {
+        "zeta": trimesh.creation.box(),
+        "alpha": trimesh.creation.icosphere(1),
+        "mid": trimesh.creation.cylinder(0.3, 1),
+    }
+    scene = trimesh.Scene()
+    for number, (name, mesh) in enumerate(parts.items()):
+        place = trimesh.transformations.rotation_matrix(0.3 + number, [1, 2, 3]) * 2
+        place[:3, 3], place[3, 3] = [3 * number, 0, 0], 1
+        scene.add_geometry(mesh, geom_name=name, node_name=f"node_{name}", transform=place)
+    scene.graph.update(frame_to="other", geometry="zeta", matrix=trimesh.transformations.translation_matrix([0, 9, 0]))
+    scene.export(path)
+    return [scene.graph[f"node_{name}"][0] for name in parts], list(parts.values())
+
+
+def test_scenes_are_placed_and_in_the_files_order(tmp_path):
+    places, parts = write_scene(tmp_path / "scene.glb")
+    again = trimesh.transformations.translation_matrix([0, 9, 0])
+    order = [(parts[0], places[0]), (parts[0], again), (parts[1], places[1]), (parts[2], places[2])]
+    expected = []
+    for mesh, place in order:
+        homogeneous = np.column_stack([mesh.vertices, np.ones(len(mesh.vertices))])
+        expected.append((homogeneous @ place.T)[:, :3][mesh.faces])
+    shape = read_mesh(tmp_path / "scene.glb")
+    assert np.allclose(corners(shape), np.concatenate(expected), atol=1e-5)
+
+
+def textured(image=None, color=None):
+    mesh = trimesh.creation.box()
+    uv = np.random.default_rng(0).random((len(mesh.vertices), 2))
+    material = PBRMaterial(baseColorTexture=image, baseColorFactor=color)
+    mesh.visual = TextureVisuals(uv=uv, material=material)
+    return mesh, uv
+
+
+def test_textures_and_plain_colours_of_glb(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 255, (4, 8, 3), dtype=np.uint8)
+    picture, uv = textured(Image.fromarray(pixels))
+    red, _ = textured(color=[255, 0, 0, 255])
+    bare = trimesh.creation.icosphere(1)
+    trimesh.Scene({"a": picture, "b": red, "c": bare}).export(tmp_path / "scene.glb")
+    shape = read_mesh(tmp_path / "scene.glb")
+    texture = shape.texture
+    assert texture.image_ids.tolist() == [0] * 12 + [1] * 12 + [2] * 80
+    assert np.array_equal(texture.images[0], pixels)
+    assert texture.images[1].tolist() == [[[255, 0, 0]]]
+    assert np.allclose(texture.uv[:12], uv[picture.faces], atol=1e-6)  # bottom left is (0, 0)
+    assert read_mesh(tmp_path / "scene.glb", texture_size=4).texture.images[0].shape == (2, 4, 3)
+
+
+def test_textured_obj_written_by_trimesh(tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 255, (4, 8, 3), dtype=np.uint8)
+    mesh, uv = textured(Image.fromarray(pixels))
+    mesh.visual.material = mesh.visual.material.to_simple()
+    mesh.export(tmp_path / "box.obj")
+    shape = read_mesh(tmp_path / "box.obj")
+    assert np.allclose(corners(shape), mesh.vertices[mesh.faces])
+    assert np.allclose(shape.texture.uv, uv[mesh.faces], atol=1e-6)
+    assert np.array_equal(shape.texture.images[0], pixels)
+
+
+def test_colours_of_vertices_are_left_out_with_a_warning(tmp_path):
+    mesh = trimesh.creation.box()
+    mesh.visual.vertex_colors = np.random.default_rng(0).integers(0, 255, (8, 4), dtype=np.uint8)
+    mesh.export(tmp_path / "a.ply")
+    with pytest.warns(UserWarning, match="colours per vertex"):
+        assert read_mesh(tmp_path / "a.ply").texture is None
+
+
+def test_missing_images_of_gltf_and_ply_are_named(tmp_path):
+    picture, _ = textured(Image.new("RGB", (4, 4)))
+    for name, data in trimesh.Scene(picture).export(file_type="gltf").items():
+        (tmp_path / name).write_bytes(data)
+    content = json.loads((tmp_path / "model.gltf").read_text())
+    content["images"] = [{"uri": "my%20wood.png"}]
+    (tmp_path / "model.gltf").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"model\.gltf: its texture image .*my wood\.png is missing"):
+        read_mesh(tmp_path / "model.gltf")
+    write_ply(tmp_path / "a.ply", [[0, 1, 2]], binary=False)
+    text = (tmp_path / "a.ply").read_text().replace("element vertex", "comment TextureFile skin.png\nelement vertex")
+    (tmp_path / "a.ply").write_text(text)
+    with pytest.raises(InputError, match=r"a\.ply: its texture image .*skin\.png is missing"):
+        read_mesh(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize("name", ["a.obj", "a.ply", "a.off", "a.stl", "a.glb", "a.gltf"])
+@pytest.mark.parametrize("content", [b"", b"\x00\xff\x01\x02 this is no mesh", b"hello\n" * 40])
+def test_files_that_are_no_mesh_are_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(InputError) as error:
+            read_mesh(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_other_bad_files_are_named(tmp_path):
+    trimesh.PointCloud(VERTICES).export(tmp_path / "points.ply")
+    (tmp_path / "short.off").write_text("OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
+    (tmp_path / "thin.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1\n")
+    (tmp_path / "range.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 3\n")
+    (tmp_path / "nan.obj").write_text("v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    (tmp_path / "a.step").write_text("")
+    cases = {
+        "points.ply": "has no faces",
+        "short.off": "ends before its 3 vertices and 2 faces",
+        "thin.off": "fewer corners than it says",
+        "range.off": "refers to vertex 3 of 3",
+        "nan.obj": "NaN or infinite",
+        "a.step": ".step is not a mesh format",
+        "gone.ply": "no such file",
+    }
+    for name, message in cases.items():
+        with pytest.raises(InputError) as error:
+            read_mesh(tmp_path / name)
+        assert message in str(error.value)
+        assert name in str(error.value)
+
+
+def test_real_part_files_read_as_meshes(partnet_root):
+    path = partnet_root / "data_v0/3517/objs"
+    for file in sorted(path.glob("*.obj"))[:3]:
+        assert read_mesh(file).num_faces == sum(line.startswith("f ") for line in file.open())
+
+
+def test_a_real_person_through_other_formats(people_root, tmp_path):
+    shape = read_mesh(people_root / "person_001/person_001.obj")
+    for suffix in ("ply", "stl", "glb"):
+        shape.to_trimesh().export(tmp_path / f"person.{suffix}")
+        again = read_mesh(tmp_path / f"person.{suffix}")
+        assert torch.allclose(again.vertices[again.faces], shape.vertices[shape.faces], atol=1e-6)
