@@ -25,6 +25,7 @@ from mvdecor.networks import Model, build_model, load_checkpoint, load_pretraine
 from mvdecor.shapes import Shape, ShapeSet, draw_few_shot, draw_views, load_shapes
 from mvdecor.training import pictures
 from mvdecor.training.batches import LabelledSource
+from mvdecor.training.check import check_config, check_labels, check_run, load_labelled
 from mvdecor.training.finetune import finetune
 from mvdecor.training.log import Log
 from mvdecor.training.predict import predict_faces
@@ -52,6 +53,7 @@ EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "
 
 def run_pretrain(cfg: DictConfig) -> dict:
     """Pretrain on unlabelled shapes; writes `out/model` (best validation loss), `out/log` and `out/pretrain.json`."""
+    check_config(cfg)
     out = Path(cfg.out)
     if (done := _finished(out / "pretrain.json", cfg, PRETRAIN_SETTINGS)) is not None:
         return done
@@ -108,13 +110,15 @@ def run_pretrain(cfg: DictConfig) -> dict:
 
 def run_finetune(cfg: DictConfig) -> dict:
     """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model`, `out/finetune.json`."""
+    check_config(cfg)
     out = Path(cfg.out)
     if (done := _finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
         return done
     start = _Cost()
     fabric = make_fabric(_with(cfg, seed=cfg.seed + cfg.run))
     shape_set = make_shape_set(cfg.data.labelled)
-    model = build_model(cfg.network, cfg.views.channels, _num_labels(shape_set, cfg))
+    check_labels(cfg, shape_set.label_names)
+    model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names))
     if cfg.checkpoint is not None:
         load_pretrained(model, cfg.checkpoint)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -163,8 +167,13 @@ def run_finetune(cfg: DictConfig) -> dict:
 
 def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], set[int], list]:
     """The k labelled shapes of run `cfg.run`, the labels that they do not show, and the skipped shapes."""
-    shapes, skipped = load_shapes(shape_set, shape_set.ids("train"), cfg.data.on_error)
-    labels = {s.id: set() if s.face_labels is None else set(s.face_labels.unique().tolist()) - {-1} for s in shapes}
+    shapes: list[Shape] = []
+    skipped: list[tuple[str, str]] = []
+    for id in shape_set.ids("train"):
+        loaded, bad = load_labelled(shape_set, id, cfg.data.on_error)
+        skipped += bad
+        shapes += [] if loaded is None else [loaded]
+    labels = {s.id: set(s.face_labels.unique().tolist()) - {-1} for s in shapes if s.face_labels is not None}
     ids, uncovered = draw_few_shot(labels, cfg.training.finetune.k, cfg.seed + cfg.run)
     if uncovered:
         names = ", ".join(shape_set.label_names[i] for i in sorted(uncovered))
@@ -175,6 +184,7 @@ def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], 
 
 def run_evaluate(cfg: DictConfig) -> dict:
     """Label the test shapes with `cfg.checkpoint`; writes `out/metrics.json`, `out/labels` and `out/meshes`."""
+    check_config(cfg)
     out = Path(cfg.out)
     if cfg.checkpoint is None:
         raise InputError(
@@ -194,7 +204,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
     coverage, skipped = {}, []
     ids = shape_set.ids(settings.split)[: settings.limit]
     for number, id in enumerate(ids):
-        loaded, bad = load_shapes_one(shape_set, id, cfg.data.on_error)
+        loaded, bad = load_labelled(shape_set, id, cfg.data.on_error)
         skipped += bad
         if loaded is None:
             continue
@@ -202,15 +212,25 @@ def run_evaluate(cfg: DictConfig) -> dict:
         rendering = make_rendering(cfg, augment=False)
         predicted = predict_faces(fabric, model, scenes, 0, rendering, batch_size=settings.batch_size, **cfg.lifting)
         metrics.add(loaded, predicted.labels)
-        ceiling.add(loaded, ceiling_labels(loaded, scenes.views(0).to("cpu"), cfg.lifting.fill).labels)
+        assert loaded.face_labels is not None
+        if bool((loaded.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
+            ceiling.add(loaded, ceiling_labels(loaded, scenes.views(0).to("cpu"), cfg.lifting.fill).labels)
         coverage[id] = 100 * predicted.coverage
         _write_labels(out, loaded, predicted, with_mesh=settings.meshes is None or number < settings.meshes)
     if not coverage:
         raise InputError(f"no test shape could be read: all {len(skipped)} of split {settings.split!r} were skipped")
     _list_skipped(skipped)
     figures = metrics.result()
+    if figures["part_miou"] is None:
+        raise InputError(
+            f"none of the {len(coverage)} shapes of split {settings.split!r} has a face of a known part: choose another "
+            "data.level or category"
+        )
     for id, shape in figures["shapes"].items():
         shape["coverage"] = coverage[id]
+    if figures["undetermined_shapes"]:
+        names = ", ".join(figures["undetermined_shapes"])
+        print(f"note: shapes without a face of a known part count nowhere: {names}")
     result = {
         **figures,
         "category": cfg.data.category,
@@ -224,24 +244,16 @@ def run_evaluate(cfg: DictConfig) -> dict:
     return _write_result(out / "metrics.json", result, cfg)
 
 
-def load_shapes_one(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | None, list[tuple[str, str]]]:
-    """Load one shape; None and the reason if it is skipped."""
-    try:
-        return shape_set.load(id), []
-    except InputError as error:
-        if on_error != "skip":
-            raise
-        print(f"warning: skipped shape {id}: {error}")
-        return None, [(id, str(error))]
-
-
 def run_ceiling(cfg: DictConfig) -> list[dict]:
-    """Print what a perfect network would reach with these views and 1, 2 and 3 layers, on every shape of the category.
+    """Print what a perfect network would reach on the shapes of `evaluation.split` with these views in 1, 2 and 3 layers.
 
     Exact areas, one row a number of layers; writes `out/ceiling.json`.
     """
+    check_config(cfg)
     shape_set = make_shape_set(cfg.data.labelled)
-    shapes, skipped = load_shapes(shape_set, shape_set.ids("all"), cfg.data.on_error)
+    shapes, skipped = load_shapes(
+        shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit], cfg.data.on_error
+    )
     start = _Cost()
     rows = ceiling_table(
         shapes,
@@ -259,14 +271,17 @@ def run_ceiling(cfg: DictConfig) -> list[dict]:
 
 def run_pipeline(cfg: DictConfig) -> dict:
     """Pretrain, then fine-tune and evaluate from scratch and pretrained for each run; writes `out/table.json`."""
-    start, out = _Cost(), Path(cfg.out)
+    check_config(cfg)
+    out = Path(cfg.out)
     if cfg.data.get("generate"):
         from mvdecor.shapes.generate import write_partnet
 
         write_partnet(cfg.data.root, **cfg.data.generate)
+    check_run(cfg, out / "pretrain")
+    stages: list[dict] = []
     if cfg.checkpoint is None:
         _stage("pretraining", out / "pretrain")
-        run_pretrain(_with(cfg, out=out / "pretrain"))
+        stages.append(run_pretrain(_with(cfg, out=out / "pretrain")))
     pretrained = cfg.checkpoint or out / "pretrain" / "model"
     rows: list[dict[str, Any]] = []
     for run in range(cfg.training.finetune.runs):
@@ -275,6 +290,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
             _stage(f"{method}, run {run}", folder)
             tuned = run_finetune(_with(cfg, out=folder, checkpoint=checkpoint, run=run))
             metrics = run_evaluate(_with(cfg, out=folder, checkpoint=folder / "model", run=run))
+            stages += [tuned, metrics]
             rows.append(
                 {"method": method, "category": cfg.data.category, "run": run, "part_miou": metrics["part_miou"]}
             )
@@ -283,7 +299,12 @@ def run_pipeline(cfg: DictConfig) -> dict:
                 f"shape mIoU {metrics['shape_miou']:.1f}, training loss {tuned['history'][-1]['loss']:.3f}",
                 flush=True,
             )
-    table = summarize(rows) | {"runs": rows, "ceiling": metrics["ceiling"]["part_miou"], "cost": start.spent()}
+    table = summarize(rows) | {
+        "runs": rows,
+        "ceiling": metrics["ceiling"]["part_miou"],
+        "skipped": sorted({id: reason for stage in stages for id, reason in stage["skipped"]}.items()),
+        "cost": _total_cost([stage["cost"] for stage in stages]),
+    }
     model, info = load_checkpoint(out / "pretrained" / "run_0" / "model")
     own = ("format", "network", "channels", "num_labels", "weights_sha256")
     save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in own})
@@ -294,6 +315,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
         f"\nceiling of these views: {table['ceiling']:.1f}\npictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes"
     )
     print(f"fine-tuned model: {out / 'model'}\ncurves: tensorboard --logdir {out}")
+    _list_skipped(table["skipped"])
     return table
 
 
@@ -304,12 +326,6 @@ def _with(cfg: DictConfig, **changes) -> DictConfig:
 
 def _stage(name: str, folder: Path) -> None:
     print(f"== {name} -> {folder}", flush=True)
-
-
-def _num_labels(shape_set: ShapeSet, cfg: DictConfig) -> int:
-    if not shape_set.label_names:
-        raise InputError(f"data {cfg.data.name}, category {cfg.data.category}: there are no labels to fine-tune on")
-    return len(shape_set.label_names)
 
 
 def _check_model(model: Model, info: dict, cfg: DictConfig, shape_set: ShapeSet) -> None:
@@ -396,3 +412,12 @@ class _Cost:
             "cpu_seconds": round(time.process_time() - self._cpu, 1),
             "peak_memory_gb": peak_memory_gb(),
         }
+
+
+def _total_cost(costs: list[dict]) -> dict:
+    """Sum of the times of several stages, also of those that ran earlier and were only read; the greatest memory."""
+    memory = [cost["peak_memory_gb"] for cost in costs]
+    return {
+        **{key: round(sum(cost[key] for cost in costs), 1) for key in ("wall_seconds", "cpu_seconds")},
+        "peak_memory_gb": {kind: max(m.get(kind, 0.0) for m in memory) for kind in {k for m in memory for k in m}},
+    }

@@ -1,9 +1,15 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from mvdecor.shapes.generate import write_partnet, write_people_like
+from mvdecor.training.cli import CONFIGS
 
 DATA = Path(os.environ.get("MVDECOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -25,3 +31,54 @@ def partnet_root() -> Path:
 def people_root() -> Path:
     """Root of real textured people with face labels (`person_NNN/`, `split.json`)."""
     return _real_data("people")
+
+
+# Overrides that make any experiment on the U-Net take seconds.
+TINY = (
+    *("views.count=4", "views.size=32", "network=unet_small", "network.decoder_channels=[16,16,16]"),
+    *("training.pretrain.steps=1", "training.pretrain.pairs=1", "training.pretrain.points=16"),
+    *("training.pretrain.validation_batches=1", "training.finetune.steps=1", "training.finetune.batch_size=2"),
+    *(
+        "training.matching.min_overlap=0.02",
+        "training.finetune.pairs=1",
+        "training.finetune.runs=1",
+        "training.finetune.k=1",
+    ),
+    *(
+        "data.pretrain_limit=4",
+        "evaluation.limit=1",
+        "evaluation.points=500",
+        "precision=32-true",
+        "device=cpu",
+        "progress=false",
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """Command-line overrides that make any experiment take seconds."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., DictConfig]:
+    """Composes configs/config.yaml, or another one, with command-line overrides."""
+
+    def make(*overrides: str, name: str = "config") -> DictConfig:
+        with initialize_config_dir(CONFIGS, version_base="1.3"):
+            return compose(name, overrides=list(overrides))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def made_up_partnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 made-up chairs in PartNet's format."""
+    return write_partnet(tmp_path_factory.mktemp("made_up") / "partnet", 12, categories=("Chair",))
+
+
+@pytest.fixture(scope="session")
+def made_up_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 made-up textured chairs in the layout of a RenderPeople delivery."""
+    return write_people_like(tmp_path_factory.mktemp("made_up") / "people", 8)

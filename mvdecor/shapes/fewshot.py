@@ -8,15 +8,16 @@ import numpy as np
 
 from mvdecor.errors import InputError
 
-SEARCH_STEPS = 20_000  # a second or two
+SEARCH_STEPS = 20_000
 
 
 def draw_few_shot(labels: Mapping[str, Set[int]], k: int, seed: int, tries: int = 1000) -> tuple[list[str], set[int]]:
     """Draw k shapes without replacement that together show every label, if any such set is found.
 
     Uniform draws of k shapes, seeded, are tried in turn, and the first that covers all labels is taken. If none does,
-    because of rare labels, a covering set is searched for: shapes of the rarest label not yet shown in random order, with
-    back-tracking, up to `SEARCH_STEPS` shapes. If there is none, the first of the draws that cover most is taken.
+    because of rare labels, a covering set is searched for (a shape for the rarest label not yet shown, those that show
+    most others first, with back-tracking, up to `SEARCH_STEPS` shapes) and filled up at random. If that finds none
+    either, the first of the draws that cover most is taken.
 
     Args:
         labels: for each shape id the labels it shows (without undetermined).
@@ -59,10 +60,14 @@ def draw_few_shot(labels: Mapping[str, Set[int]], k: int, seed: int, tries: int 
 
 
 class _Search:
-    """Depth-first search of shapes that show all labels, in random order and of bounded length."""
+    """Depth-first search of few shapes that show all labels, of bounded length; random where shapes are equally good."""
 
     def __init__(self, labels: Mapping[str, Set[int]], ids: list[str], rng: np.random.Generator) -> None:
-        self.labels, self.ids, self.rng = labels, ids, rng
+        self.labels, self.rng = labels, rng
+        self.showing: dict[int, list[str]] = {}
+        for i in ids:
+            for label in labels[i]:
+                self.showing.setdefault(label, []).append(i)
         self.most = max(len(labels[i]) for i in ids)
         self.steps_left = SEARCH_STEPS
 
@@ -72,9 +77,9 @@ class _Search:
             return []
         if len(missing) > k * self.most:
             return None
-        showing = {label: [i for i in self.ids if label in self.labels[i]] for label in sorted(missing)}
-        rarest = min(showing, key=lambda label: len(showing[label]))
-        for i in self.rng.permutation(showing[rarest]).tolist():
+        candidates = self.showing[min(missing, key=lambda label: (len(self.showing[label]), label))]
+        shuffled = [candidates[i] for i in self.rng.permutation(len(candidates))]
+        for i in sorted(shuffled, key=lambda i: -len(missing & self.labels[i])):
             if self.steps_left == 0:
                 return None
             self.steps_left -= 1

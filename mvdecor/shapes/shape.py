@@ -116,6 +116,11 @@ class Shape:
         return torch.nn.functional.normalize(self._face_cross, dim=-1, eps=1e-20)
 
     @cached_property
+    def face_origins(self) -> Tensor:
+        """float32 [F, 3], first corner of each face: with the normal it gives the face's plane."""
+        return self.vertices[self.faces[:, 0]]
+
+    @cached_property
     def face_centers(self) -> Tensor:
         """float32 [F, 3], mean of the three corners."""
         return self.vertices[self.faces].mean(dim=1)

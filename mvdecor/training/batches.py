@@ -145,21 +145,20 @@ class PairSource:
 
     def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches] | None:
         views = range(self.scenes.num_views(shape)) if self.views is None else self.views[shape]
+        seen: list[Surface] = []  # of the pairs tried; the last is the one chosen
+
+        def surface(index: list[int]) -> Surface:
+            seen.append(self.scenes.surface(shape, index))
+            return seen[-1]
+
+        rejected = self._rejected.setdefault(shape, set())
         found = choose_pair(
-            lambda index: self.scenes.surface(shape, index),
-            views,
-            self.min_overlap,
-            self.tries,
-            generator,
-            self.tolerance,
-            self.min_cosine,
-            self._rejected.setdefault(shape, set()),
+            surface, views, self.min_overlap, self.tries, generator, self.tolerance, self.min_cosine, rejected
         )
         if found is None:
             return None
         a, b, matches = found
-        both = self.scenes.views(shape, [a, b])
-        images = self.rendering(self.scenes, shape, both, self.scenes.surface(shape, [a, b]), generator)
+        images = self.rendering(self.scenes, shape, self.scenes.views(shape, [a, b]), seen[-1], generator)
         return images, sample_matches(matches, self.points, generator)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -15,14 +16,14 @@ from mvdecor.evaluation.metrics import PROTOCOLS
 from mvdecor.lifting.fill import FILL_RULES
 from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES
 from mvdecor.networks import build_model, load_pretrained
-from mvdecor.shapes import Shape, load_shapes
-from mvdecor.shapes.annotations import SPLITS
+from mvdecor.shapes import Shape, ShapeSet
+from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.training.setup import make_fabric, make_shape_set
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
     "data.on_error": ("raise", "skip"),
-    "data.pretrain_split": SPLITS,
+    "data.pretrain_split": ("train", "unlabelled"),
     "views.rasterizer": ("auto", "embree", "pytorch3d"),
     "views.depth": ("minmax", "metric"),
     "views.normal_frame": ("camera", "world"),
@@ -93,9 +94,11 @@ def check_config(cfg: DictConfig) -> None:
         if not isinstance(value, int | float) or not (value > 0 if key in RATES else value >= 0):
             raise InputError(f"{key}={value}: give a number {'above 0' if key in RATES else 'of at least 0'}")
     if not 0 < cfg.training.pretrain.validation_share < 1:
-        raise InputError(f"training.pretrain.validation_share={cfg.training.pretrain.validation_share}: give a share between 0 and 1")
-    if (v := cfg.training.finetune.v) is not None and v > cfg.views.count:
-        raise InputError(f"training.finetune.v={v} labelled views, but views.count={cfg.views.count}: lower v or raise views.count")
+        share = cfg.training.pretrain.validation_share
+        raise InputError(f"training.pretrain.validation_share={share}: give a share between 0 and 1")
+    v, count = cfg.training.finetune.v, cfg.views.count
+    if v is not None and v > count:
+        raise InputError(f"training.finetune.v={v} labelled views, but views.count={count}: lower v or raise the count")
     _check_parts(cfg)
     _check_out(Path(cfg.out))
 
@@ -112,21 +115,21 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     """
     make_fabric(cfg)
     if cfg.checkpoint is not None:
-        load_pretrained(build_model(_without_weights(cfg), cfg.views.channels, None), cfg.checkpoint)
+        load_pretrained(build_model(cfg.network, cfg.views.channels, None), cfg.checkpoint)
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     train, test = shape_set.ids("train"), shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
-    if cfg.training.finetune.k > len(train):
-        raise InputError(
-            f"training.finetune.k={cfg.training.finetune.k}, but the training split of {cfg.data.root} "
-            f"({cfg.data.category}) holds {len(train)} shapes: lower k"
-        )
-    if not test:
-        raise InputError(f"split {cfg.evaluation.split!r} of {cfg.data.root} ({cfg.data.category}) is empty: there is nothing to test on")
-    if not (folder / "pretrain.json").exists():
-        for ids in (train, test):
-            for id in ids:
-                load_one(shape_set, id, cfg.data.on_error)
+    _check_size(cfg, len(train), len(test))
+    if (folder / "pretrain.json").exists():
+        return
+    labels = [_labels(shape_set, train, cfg.data.on_error), _labels(shape_set, test, cfg.data.on_error)]
+    _check_size(cfg, *map(len, labels))
+    for split, found in zip(("train", cfg.evaluation.split), labels, strict=True):
+        if not set().union(*found):
+            raise InputError(
+                f"none of the {len(found)} shapes of split {split!r} of {cfg.data.root} ({cfg.data.category}) has a face of "
+                "a known part: choose another data.level or category"
+            )
 
 
 def check_labels(cfg: DictConfig, label_names: tuple[str, ...]) -> None:
@@ -136,3 +139,78 @@ def check_labels(cfg: DictConfig, label_names: tuple[str, ...]) -> None:
             f"data {cfg.data.name} ({cfg.data.root}), category {cfg.data.category}: there are no labels to fine-tune on: "
             "choose a category or level that has some, or put label files beside the meshes (data/README.md)"
         )
+
+
+def load_labelled(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | None, list[tuple[str, str]]]:
+    """Load a shape that must have labels; under "skip", None and the reason if it is bad.
+
+    Raises:
+        InputError: a bad shape, or one without labels, under "raise".
+    """
+    try:
+        shape = shape_set.load(id)
+        if shape.face_labels is None:
+            raise InputError(
+                f"shape {id}: it is in a labelled split and has no face labels: add its labels file, take it out of the "
+                "split, or skip such shapes with data.on_error=skip"
+            )
+        return shape, []
+    except InputError as error:
+        if on_error != "skip":
+            raise
+        print(f"warning: skipped shape {id}: {error}")
+        return None, [(id, str(error))]
+
+
+def _check_size(cfg: DictConfig, train: int, test: int) -> None:
+    where = f"of {cfg.data.root} ({cfg.data.category})"
+    if cfg.training.finetune.k > train:
+        raise InputError(
+            f"training.finetune.k={cfg.training.finetune.k}, but the training split {where} holds {train} usable shapes: "
+            "lower k"
+        )
+    if test == 0:
+        raise InputError(
+            f"split {cfg.evaluation.split!r} {where} holds no usable shape: add shapes to it, or choose another "
+            "evaluation.split"
+        )
+
+
+def _labels(shape_set: ShapeSet, ids: Iterable[str], on_error: str) -> list[set[int]]:
+    """The labels of each shape; those skipped are left out without a word, the stage that skips them says so."""
+    found = []
+    for id in ids:
+        try:
+            shape, _ = load_labelled(shape_set, id, "raise")
+        except InputError:
+            if on_error == "raise":
+                raise
+            continue
+        assert shape is not None and shape.face_labels is not None
+        found.append(set(shape.face_labels.unique().tolist()) - {UNDETERMINED})
+    return found
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    """Make the network (without memory for its weights) and the loss once."""
+    network = {**OmegaConf.to_container(cfg.network, resolve=True), "weights": None}  # type: ignore[dict-item]
+    if cfg.network.get("weights") not in (None, "imagenet"):
+        raise InputError(f"network.weights={cfg.network.weights} is unknown: choose null or imagenet")
+    if "weights" not in cfg.network:
+        del network["weights"]
+    with torch.device("meta"):
+        build_model(network, cfg.views.channels, None)
+    try:
+        instantiate(cfg.loss)
+    except InstantiationException as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"loss: {cfg.loss.get('_target_')} cannot be made ({reason}): see configs/loss") from error
+
+
+def _check_out(out: Path) -> None:
+    """The nearest folder that exists must be one that can be written to."""
+    folder = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not folder.is_dir():
+        raise InputError(f"out={out}: {folder} is a file: name a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"out={out}: {folder} cannot be written to: name another folder")

@@ -100,11 +100,11 @@ def surface_of(shape: Shape, views: Views) -> Surface:
     mask = views.face_ids >= 0
     faces = views.face_ids.clamp_min(0).long()
     normals = shape.face_normals[faces]
-    corner = shape.vertices[shape.faces[:, 0]][faces]
+    origin = shape.face_origins[faces]
     rays = views.cameras.rays()[:, None].expand(-1, views.layers, -1, -1, -1)
     centers = views.cameras.centers[:, None, None, None]
     facing = (normals * rays).sum(-1)
-    depth = ((corner - centers) * normals).sum(-1) / torch.where(facing.abs() < 1e-12, 1.0, facing)
+    depth = ((origin - centers) * normals).sum(-1) / torch.where(facing.abs() < 1e-12, 1.0, facing)
     depth = torch.where(mask, depth, 0.0)
     points = torch.where(mask[..., None], centers + depth[..., None] * rays, 0.0)
     normals = torch.where(mask[..., None], normals * torch.where(facing > 0, -1.0, 1.0)[..., None], 0.0)
@@ -118,7 +118,7 @@ def barycentric(shape: Shape, views: Views, surface: Surface) -> Tensor:
         float32 [N, L, H, W, 3], weights of the three corners, summing to 1; 0 on the background.
     """
     faces = views.face_ids.clamp_min(0).long()
-    a, b, c = (shape.vertices[shape.faces[:, k]][faces] for k in range(3))
+    a, b, c = shape.vertices[shape.faces[faces]].unbind(dim=-2)
     ab, ac, ap = b - a, c - a, surface.points - a
     d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
     d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)

@@ -1,0 +1,398 @@
+"""Bad input: one clear error that names the file or setting and the remedy; earlier results stay as they are."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from mvdecor import stages
+from mvdecor.errors import InputError
+from mvdecor.stages import run_ceiling, run_evaluate, run_finetune, run_pipeline, run_pretrain
+from mvdecor.training.check import check_config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Hash of every file below a folder."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def fails(stage, cfg, *words: str) -> None:
+    """The stage refuses with one line that holds `words`, and writes nothing."""
+    out = Path(cfg.out)
+    before = contents(out)
+    with pytest.raises(InputError) as info:
+        stage(cfg)
+    message = str(info.value)
+    assert "\n" not in message, message
+    for word in words:
+        assert word in message, f"{word!r} is not in: {message}"
+    assert contents(out) == before
+
+
+def never(*_args, **_kwargs):
+    raise AssertionError("training began although the input is bad")
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """Fails the test if a loop starts: the error must come first."""
+    monkeypatch.setattr(stages, "pretrain", never)
+    monkeypatch.setattr(stages, "finetune", never)
+
+
+@pytest.fixture(scope="module")
+def people(make_config, tiny, made_up_people):
+    """Makes the configuration of a tiny run on made-up people."""
+
+    def make(*overrides: str):
+        root = f"data.root={made_up_people}"
+        return make_config("experiment=people_cpu", root, *tiny, "views.close_ups=0", *overrides)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def partnet(make_config, tiny, made_up_partnet):
+    """Makes the configuration of a tiny run on made-up chairs in PartNet's format."""
+
+    def make(*overrides: str):
+        return make_config("data=partnet", "training=cpu", *tiny, f"data.root={made_up_partnet}", *overrides)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished(people, tmp_path_factory) -> Path:
+    """A finished pipeline run."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    run_pipeline(people(f"out={out}"))
+    return out
+
+
+@pytest.fixture
+def my_people(made_up_people, tmp_path) -> Path:
+    """A copy of the made-up people, to spoil."""
+    return Path(shutil.copytree(made_up_people, tmp_path / "people"))
+
+
+def first(root: Path, split: str) -> str:
+    return json.loads((root / "split.json").read_text())[split][0]
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("views.rasterizer=foo", ["views.rasterizer=foo", "embree"]),
+        ("views.depth=foo", ["views.depth=foo", "minmax"]),
+        ("views.normal_frame=foo", ["views.normal_frame=foo", "camera"]),
+        ("views.channels=[foo]", ["foo", "rgb"]),
+        ("views.channels=[]", ["channels", "rgb"]),
+        ("views.count=0", ["views.count=0", "at least 1"]),
+        ("views.size=big", ["views.size=big", "whole number"]),
+        ("lifting.rule=foo", ["lifting.rule=foo", "entropy", "majority"]),
+        ("lifting.layer_order=foo", ["lifting.layer_order=foo", "outer_first"]),
+        ("lifting.fill=foo", ["lifting.fill=foo", "nearest"]),
+        ("lifting.power=-1", ["lifting.power=-1"]),
+        ("training.pretrain.schedule=foo", ["training.pretrain.schedule=foo", "plateau"]),
+        ("training.pretrain.steps=0", ["training.pretrain.steps=0"]),
+        ("training.pretrain.learning_rate=0", ["training.pretrain.learning_rate=0"]),
+        ("training.pretrain.validation_share=1.5", ["training.pretrain.validation_share=1.5"]),
+        ("training.finetune.runs=0", ["training.finetune.runs=0"]),
+        ("training.finetune.v=99", ["training.finetune.v=99", "views.count"]),
+        ("evaluation.protocol=foo", ["evaluation.protocol=foo", "partnet"]),
+        ("evaluation.split=foo", ["evaluation.split=foo", "test"]),
+        ("data.on_error=foo", ["data.on_error=foo", "skip"]),
+        ("data.pretrain_split=test", ["data.pretrain_split=test", "unlabelled"]),
+        ("device=foo", ["device=foo", "cpu"]),
+        ("precision=foo", ["precision", "foo"]),
+        ("network.encoder=foo", ["network.encoder", "foo"]),
+        ("+network.foo=1", ["network.foo"]),
+        ("network.weights=foo", ["network.weights=foo", "imagenet"]),
+        ("+loss.foo=1", ["loss", "foo"]),
+        ("seed=-1", ["seed=-1"]),
+    ],
+)
+def test_unknown_value_is_refused_before_any_work(override, words, people, tmp_path, no_training):
+    fails(run_pipeline, people(f"out={tmp_path / 'out'}", override), *words)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stage", [run_pretrain, run_finetune, run_evaluate, run_ceiling])
+def test_every_stage_checks_its_settings(stage, people, tmp_path, no_training):
+    fails(stage, people(f"out={tmp_path / 'out'}", "checkpoint=nowhere", "lifting.rule=foo"), "lifting.rule=foo")
+
+
+def test_out_that_cannot_be_written(people, tmp_path, no_training):
+    (tmp_path / "file").write_text("mine")
+    fails(run_pipeline, people(f"out={tmp_path / 'file' / 'out'}"), str(tmp_path / "file"), "is a file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_every_setting_that_is_checked_exists(make_config):
+    """A renamed setting must not slip out of the check unnoticed."""
+    from mvdecor.training import check
+
+    for data in ("partnet", "renderpeople", "folder", "generated"):
+        cfg = make_config(f"data={data}")
+        check_config(cfg)
+        for key in (*check.CHOICES, *check.COUNTS, *check.COUNTS_OR_NULL, *check.RATES, *check.NOT_NEGATIVE):
+            assert OmegaConf.select(cfg, key, default="missing") != "missing", (data, key)
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [run_pretrain, run_finetune, run_pipeline])
+@pytest.mark.parametrize("data", ["partnet", "renderpeople", "folder"])
+def test_missing_folder(stage, data, make_config, tiny, tmp_path, no_training):
+    cfg = make_config(f"data={data}", *tiny, "data.root=/no/such/folder", f"out={tmp_path / 'out'}")
+    fails(stage, cfg, "/no/such/folder", "data.root")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"v 0 0 0\nv 1 0 0\nv 0 1 0\n", b"v 0 0 0\nf 1 2 9\n", b"\x00\xff\xfe\x01" * 99]
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_empty_or_unreadable_mesh(content, split, people, my_people, tmp_path, no_training):
+    mesh = my_people / first(my_people, split) / f"{first(my_people, split)}.obj"
+    mesh.write_bytes(content)
+    fails(run_pipeline, people(f"data.root={my_people}", f"out={tmp_path / 'out'}"), str(mesh))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_label_count_that_does_not_fit(split, people, my_people, tmp_path, no_training):
+    labels = next((my_people / first(my_people, split)).glob("*_labels.npy"))
+    np.save(labels, np.load(labels)[:-1])
+    cfg = people(f"data.root={my_people}", f"out={tmp_path / 'out'}")
+    fails(run_pipeline, cfg, str(labels), "labels for a mesh of")
+
+
+@pytest.mark.parametrize("stage", [run_finetune, run_pipeline])
+def test_shape_without_labels_in_a_labelled_split(stage, people, my_people, tmp_path, no_training):
+    name = first(my_people, "train")
+    next((my_people / name).glob("*_labels.npy")).unlink()
+    fails(stage, people(f"data.root={my_people}", f"out={tmp_path / 'out'}"), name, "no face labels", "on_error=skip")
+
+
+def test_missing_part_file(partnet, made_up_partnet, tmp_path, no_training):
+    root = Path(shutil.copytree(made_up_partnet, tmp_path / "partnet"))
+    id = json.loads((root / "stats/train_val_test_split/Chair.test.json").read_text())[0]["anno_id"]
+    part = sorted((root / "data_v0" / id / "objs").glob("*.obj"))[0]
+    part.unlink()
+    cfg = partnet(f"data.root={root}", f"out={tmp_path / 'out'}")
+    fails(run_pipeline, cfg, f"shape {id}", str(part), "data.on_error=skip")
+
+
+def test_missing_part_file_of_a_real_bottle(partnet, partnet_root, tmp_path, no_training):
+    splits = tmp_path / "splits.json"
+    splits.write_text(json.dumps({"Bottle": {"train": ["3517", "3380"], "test": ["3520"]}}))
+    cfg = partnet(
+        *(f"data.root={partnet_root}", "data.category=Bottle", f"data.splits={splits}", f"out={tmp_path / 'out'}")
+    )
+    fails(run_pipeline, cfg, "shape 3380", ".obj, which is missing", "data.on_error=skip")
+    fails(run_finetune, cfg, "shape 3380", ".obj, which is missing", "data.on_error=skip")
+
+
+def test_category_without_the_level(partnet, partnet_root, tmp_path, no_training):
+    for stage in (run_finetune, run_pipeline):
+        cfg = partnet(
+            *(f"data.root={partnet_root}", "data.category=Scissors", "data.level=3"),
+            *("data.splits=splits_local.json", f"out={tmp_path / 'out'}"),
+        )
+        fails(stage, cfg, "Scissors", "level 3", "data.level")
+
+
+def test_shapes_without_a_face_of_a_known_part(partnet, partnet_root, tmp_path, no_training):
+    """Pots and mugs lie among the bottles: no path of theirs is a bottle's."""
+    splits = tmp_path / "splits.json"
+    pots, bottles = ["4216", "4403"], ["3517", "3558"]
+    root = [f"data.root={partnet_root}", "data.category=Bottle", f"data.splits={splits}", f"out={tmp_path / 'out'}"]
+    splits.write_text(json.dumps({"Bottle": {"train": pots, "test": bottles}}))
+    fails(run_finetune, partnet(*root), "none of the 2 shapes", "data.level")
+    fails(run_pipeline, partnet(*root), "none of the 2 shapes", "'train'", "data.level")
+    splits.write_text(json.dumps({"Bottle": {"train": bottles, "test": pots}}))
+    fails(run_pipeline, partnet(*root, "evaluation.limit=2"), "none of the 2 shapes", "'test'", "data.level")
+
+
+def test_data_without_labels(make_config, tiny, made_up_people, tmp_path, no_training):
+    root = tmp_path / "meshes"
+    root.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(made_up_people / "chair_000" / "chair_000.obj", root / f"{name}.obj")
+    cfg = make_config("data=folder", *tiny, f"data.root={root}", f"out={tmp_path / 'out'}")
+    for stage in (run_finetune, run_pipeline):
+        fails(stage, cfg, str(root), "no labels")
+
+
+@pytest.mark.parametrize("stage", [run_finetune, run_pipeline])
+def test_k_larger_than_the_split(stage, people, tmp_path, no_training):
+    fails(stage, people("training.finetune.k=50", f"out={tmp_path / 'out'}"), "k=50", "lower")
+
+
+def test_unknown_category(partnet, tmp_path, no_training):
+    fails(run_pipeline, partnet("data.category=Spoon", f"out={tmp_path / 'out'}"), "'Spoon'", "Chair")
+
+
+# --- skipping ---------------------------------------------------------------------------------------------------------
+
+
+def test_skipped_shapes_are_listed_at_the_end_too(people, my_people, tmp_path, capsys):
+    bad = [json.loads((my_people / "split.json").read_text())[split][0] for split in ("train", "test")]
+    for name in bad:
+        (my_people / name / f"{name}.obj").write_text("")
+    out = tmp_path / "out"
+    table = run_pipeline(
+        people(
+            f"data.root={my_people}", "data.on_error=skip", "evaluation.limit=2", f"out={out}", "data.pretrain_limit=9"
+        )
+    )
+    assert [id for id, _ in table["skipped"]] == sorted(bad)
+    printed = capsys.readouterr().out
+    end = printed[printed.index("curves: tensorboard") :]
+    assert "skipped 2 shapes that could not be read:" in end
+    for name in bad:
+        assert f"warning: skipped shape {name}:" in printed
+        assert f"  {name}: " in end
+    metrics = json.loads((out / "scratch" / "run_0" / "metrics.json").read_text())
+    assert [id for id, _ in metrics["skipped"]] == bad[1:]
+    assert bad[1] not in metrics["split"]["ids"]
+    tuned = json.loads((out / "scratch" / "run_0" / "finetune.json").read_text())
+    assert bad[0] not in tuned["shapes"]
+
+
+def test_nothing_left_to_use_after_skipping(people, my_people, tmp_path, no_training):
+    for name in json.loads((my_people / "split.json").read_text())["test"]:
+        (my_people / name / f"{name}.obj").write_text("")
+    cfg = people(f"data.root={my_people}", "data.on_error=skip", f"out={tmp_path / 'out'}")
+    fails(run_pipeline, cfg, "'test'", "no usable shape")
+
+
+def test_undetermined_test_shape_counts_nowhere(people, my_people, tmp_path, finished, capsys):
+    """A shape whose labels are all undetermined has no ceiling and no score; the others are measured as ever."""
+    names = json.loads((my_people / "split.json").read_text())["test"][:2]
+    labels = my_people / names[0] / f"{names[0]}_labels.npy"
+    np.save(labels, np.full_like(np.load(labels), 255))
+    model = f"checkpoint={finished / 'pretrained' / 'run_0' / 'model'}"
+    cfg = people(f"data.root={my_people}", model, "evaluation.limit=2", f"out={tmp_path / 'out'}")
+    metrics = run_evaluate(cfg)
+    assert metrics["undetermined_shapes"] == [names[0]]
+    assert list(metrics["shapes"]) == [names[1]]
+    assert metrics["split"]["ids"] == names
+    assert metrics["ceiling"]["part_miou"] >= metrics["part_miou"]
+    assert names[0] in capsys.readouterr().out
+
+
+def test_only_undetermined_test_shapes(people, my_people, tmp_path, finished):
+    name = json.loads((my_people / "split.json").read_text())["test"][0]
+    labels = my_people / name / f"{name}_labels.npy"
+    np.save(labels, np.full_like(np.load(labels), 255))
+    cfg = people(f"data.root={my_people}", f"checkpoint={finished / 'model'}", f"out={tmp_path / 'out'}")
+    with pytest.raises(InputError, match=r"none of the 1 shapes of split 'test' has a face of a known part"):
+        run_evaluate(cfg)
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [run_finetune, run_evaluate, run_pipeline])
+def test_missing_checkpoint(stage, people, tmp_path, no_training):
+    fails(stage, people("checkpoint=/no/such/model", f"out={tmp_path / 'out'}"), "/no/such/model", "give the folder")
+
+
+@pytest.mark.parametrize("stage", [run_finetune, run_pipeline])
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [("network.decoder_channels=[16,16,32]", "decoder_channels"), ("views.channels=[rgb,depth]", "rgb+depth")],
+)
+def test_checkpoint_of_another_model(stage, override, word, people, finished, tmp_path, no_training):
+    model = finished / "pretrain" / "model"
+    fails(stage, people(f"checkpoint={model}", override, f"out={tmp_path / 'out'}"), str(model), "another model", word)
+
+
+def test_evaluate_needs_a_checkpoint(people, tmp_path):
+    fails(run_evaluate, people(f"out={tmp_path / 'out'}"), "checkpoint=FOLDER")
+
+
+def test_evaluate_refuses_a_pretrained_model(people, finished):
+    model = finished / "pretrain" / "model"
+    fails(run_evaluate, people(f"checkpoint={model}", f"out={finished / 'new'}"), str(model), "finetune.py")
+
+
+def test_evaluate_refuses_other_channels(people, finished):
+    model = finished / "model"
+    cfg = people(f"checkpoint={model}", "views.channels=[rgb,depth]", f"out={finished / 'new'}")
+    fails(run_evaluate, cfg, str(model), "views.channels=[rgb]")
+
+
+def test_evaluate_refuses_other_labels(people, my_people, finished):
+    content = json.loads((my_people / "split.json").read_text())
+    content["labels"][0] = "something else"
+    (my_people / "split.json").write_text(json.dumps(content))
+    cfg = people(f"data.root={my_people}", f"checkpoint={finished / 'model'}", f"out={finished / 'new'}")
+    fails(run_evaluate, cfg, str(finished / "model"), "something else")
+
+
+def test_damaged_checkpoint(people, finished, tmp_path, no_training):
+    model = Path(shutil.copytree(finished / "pretrain" / "model", tmp_path / "model"))
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    fails(run_pipeline, people(f"checkpoint={model}", f"out={tmp_path / 'out'}"), str(weights), "damaged")
+
+
+# --- earlier results --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("views.size=48", ["pretrain.json", "other settings (views)"]),
+        ("training.finetune.k=2", ["finetune.json", "other settings (training)"]),
+        ("evaluation.points=600", ["metrics.json", "other settings (evaluation)"]),
+        ("lifting.rule=foo", ["lifting.rule=foo"]),
+        ("data.root=/no/such/folder", ["/no/such/folder"]),
+    ],
+)
+def test_earlier_results_stay(override, words, people, finished, no_training):
+    fails(run_pipeline, people(f"out={finished}", override), *words)
+
+
+def test_damaged_result_is_named(people, finished, tmp_path, no_training):
+    out = Path(shutil.copytree(finished, tmp_path / "out"))
+    (out / "pretrain" / "pretrain.json").write_text('{"shapes": [')
+    fails(run_pipeline, people(f"out={out}"), str(out / "pretrain" / "pretrain.json"), "damaged")
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "overrides", "code", "words"),
+    [
+        ("pipeline.py", ["experiment=people_cpu", "lifting.rule=foo"], 2, ["error: lifting.rule=foo is unknown"]),
+        ("pretrain.py", ["experiment=people_cpu", "views.cuont=3"], 1, ["views.cuont", "not in struct"]),
+        ("pipeline.py", ["experiment=nothing"], 1, ["experiment/nothing", "people_cpu"]),
+    ],
+)
+def test_script_exits_with_one_clear_error(script, overrides, code, words, tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / script), *overrides, f"out={tmp_path / 'out'}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    if code == 2:
+        assert done.stderr.count("error") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,71 @@
+"""Every experiment of configs/experiment composes and runs a step of every stage, on tiny data in the true format."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from mvdecor.stages import run_pipeline
+from mvdecor.training.cli import CONFIGS
+
+EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
+
+
+def data_overrides(data: str, partnet: Path, people: Path, folder: Path) -> list[str]:
+    """Overrides that put made-up shapes in the place of an experiment's data."""
+    if data == "generated":  # writes its own shapes
+        return [f"data.root={folder / 'generated'}", "data.generate.count=12"]
+    if data == "partnet":
+        return [f"data.root={partnet}", "data.category=Chair", "data.splits=official"]
+    assert data == "renderpeople", f"no made-up shapes for the data config {data}"
+    return [f"data.root={people}"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_runs_every_stage(name, make_config, tiny, made_up_partnet, made_up_people, tmp_path):
+    own = make_config(f"experiment={name}")
+    overrides = [x for x in tiny if not x.startswith("network")]
+    if own.network._target_.endswith("UNet"):
+        overrides += ["network.decoder_channels=[16,16,16]"]
+    else:
+        overrides += ["network.encoder=resnet18"]
+    overrides += [f"views.close_ups={min(own.views.close_ups, 1)}", f"out={tmp_path / 'out'}"]
+    overrides += data_overrides(own.data.name, made_up_partnet, made_up_people, tmp_path)
+    cfg = make_config(f"experiment={name}", *overrides)
+    for key in ("network._target_", "views.channels", "views.layers", "views.keep", "lifting", "loss"):
+        group, _, leaf = key.partition(".")
+        assert (cfg[group][leaf] if leaf else cfg[group]) == (own[group][leaf] if leaf else own[group]), key
+
+    table = run_pipeline(cfg)
+
+    assert [row["method"] for row in table["rows"]] == ["scratch", "pretrained"]
+    assert all(0 <= row["part_miou_mean"] <= 100 for row in table["rows"])
+    assert (tmp_path / "out" / "model" / "model.safetensors").exists()
+
+
+def test_experiments_do_not_share_a_folder(make_config):
+    """Two experiments with the same `out` would refuse each other's results."""
+    folders = [make_config(f"experiment={name}").out for name in EXPERIMENTS]
+    assert all(folder.startswith("outputs/") for folder in folders)
+    assert len(set(folders)) == len(folders)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("partnet", {"views.count": 86, "views.size": 256, "views.layers": 1, "training.finetune.k": 10}),
+        ("partnet", {"training.finetune.lambda_ssl": 0.001, "training.pretrain.points": 4000, "data.level": 3}),
+        (
+            "partnet",
+            {"training.finetune.steps": 4000, "training.pretrain.schedule": "plateau", "data.on_error": "raise"},
+        ),
+        ("renderpeople", {"views.channels": ["rgb"], "network.encoder": "resnet50", "network.weights": None}),
+        ("renderpeople_geometry", {"views.channels": ["rgb", "depth", "normal"], "evaluation.points": 30000}),
+        ("people_cpu", {"views.channels": ["rgb"], "training.finetune.k": 3, "training.finetune.runs": 3}),
+        ("people_cpu", {"data.pretrain_split": "train"}),
+    ],
+)
+def test_experiment_keeps_what_its_table_is_about(name, expected, make_config):
+    """Settings that the paper's tables, or the issue's figures, are defined by."""
+    cfg = make_config(f"experiment={name}")
+    assert {key: OmegaConf.select(cfg, key) for key in expected} == expected

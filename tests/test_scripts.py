@@ -1,0 +1,143 @@
+"""The scripts as a user calls them: what they write, what they reuse, what they refuse."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mvdecor.figures import read_ply_labels
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEED = ("wall_seconds", "cpu_seconds", "peak_memory_gb")
+
+
+def call(script: str, *overrides: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a script from a folder of its own, so that whatever it writes beside `out` is noticed."""
+    cwd.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "scripts" / script), *overrides]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Hash of every file below a folder."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def overrides(tiny, made_up_people) -> list[str]:
+    return [
+        *("experiment=people_cpu", f"data.root={made_up_people}", "views.close_ups=0"),
+        *(*tiny, "training.finetune.runs=2", "evaluation.limit=2"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(overrides, tmp_path_factory) -> tuple[Path, str]:
+    """A pipeline run by its script: its `out` and what it printed."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    done = call("pipeline.py", *overrides, f"out={folder / 'out'}", cwd=folder / "cwd")
+    assert done.returncode == 0, done.stderr
+    assert list((folder / "cwd").iterdir()) == [], "everything a run writes is under out"
+    return folder / "out", done.stdout
+
+
+def test_table(run):
+    out, printed = run
+    table = json.loads((out / "table.json").read_text())
+    assert [(row["method"], row["category"], row["runs"]) for row in table["rows"]] == [
+        ("scratch", "people", 2),
+        ("pretrained", "people", 2),
+    ]
+    for row in table["rows"]:
+        assert set(row) == {"method", "category", "part_miou_mean", "part_miou_std", "runs"}
+        values = [
+            json.loads((out / row["method"] / f"run_{i}" / "metrics.json").read_text())["part_miou"] for i in range(2)
+        ]
+        assert row["part_miou_mean"] == pytest.approx(np.mean(values))
+        assert row["part_miou_std"] == pytest.approx(np.std(values, ddof=1))
+        assert f"{row['part_miou_mean']:.1f} ± {row['part_miou_std']:.1f}" in printed
+    assert str(out / "figures") in printed
+    assert {path.name for path in (out / "figures").iterdir()} >= {"meshes.png", "matches.png", "channels.png"}
+
+
+def test_metrics(run, made_up_people):
+    out, _ = run
+    split = json.loads((made_up_people / "split.json").read_text())
+    metrics = json.loads((out / "pretrained" / "run_1" / "metrics.json").read_text())
+    assert list(metrics["parts"]) == split["labels"]
+    assert metrics["split"] == {"name": "test", "ids": split["test"][:2]}
+    assert set(metrics["shapes"]) == set(split["test"][:2])
+    assert set(metrics["trained_on"]) <= set(split["train"])
+    assert 0 < metrics["coverage"] <= 100
+    assert 0 <= metrics["part_miou"] <= metrics["ceiling"]["part_miou"] <= 100
+    assert 0 <= metrics["shape_miou"] <= 100
+    assert set(metrics["cost"]) == set(SPEED)
+    assert metrics["seed"] == 0
+    assert metrics["config"]["run"] == 1
+    assert metrics["config"]["data"]["root"] == str(made_up_people)
+    assert metrics["revision"]
+
+
+def test_labels_and_meshes_fit_the_files(run, made_up_people):
+    """A label belongs to a face by its index in the user's own file."""
+    out, _ = run
+    folder = out / "scratch" / "run_0"
+    for path in (folder / "labels").glob("*.npy"):
+        mesh = made_up_people / path.stem / f"{path.stem}.obj"
+        faces = sum(line.startswith("f ") for line in mesh.read_text().splitlines())
+        assert np.load(path).shape == (faces,)
+        labels, names = read_ply_labels(folder / "meshes" / f"{path.stem}.ply")
+        np.testing.assert_array_equal(labels, np.load(path))
+        assert list(names) == json.loads((made_up_people / "split.json").read_text())["labels"]
+    assert len(list((folder / "labels").glob("*.npy"))) == 2
+
+
+def test_same_command_reuses_everything(run, overrides):
+    out, _ = run
+    before, table = contents(out), json.loads((out / "table.json").read_text())
+    done = call("pipeline.py", *overrides, f"out={out}", cwd=out.parent / "cwd")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("not run again") == 1 + 2 * 2 * 2
+    again = json.loads((out / "table.json").read_text())
+    assert {key: again[key] for key in ("rows", "runs", "ceiling", "cost", "config")} == {
+        key: table[key] for key in ("rows", "runs", "ceiling", "cost", "config")
+    }
+    changed = {name for name, digest in contents(out).items() if before.get(name) != digest}
+    assert changed <= {"table.json"}, "only the table may be written again"
+    assert before.keys() == contents(out).keys()
+
+
+def test_other_settings_are_refused(run, overrides):
+    out, _ = run
+    before = contents(out)
+    done = call("pipeline.py", *overrides, "training.finetune.k=2", f"out={out}", cwd=out.parent / "cwd")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "finetune.json holds a result made with other settings (training): choose another out=" in done.stderr
+    assert contents(out) == before
+
+
+def test_single_stages(run, overrides, tmp_path):
+    """pretrain, finetune and evaluate by hand give the pipeline's own numbers."""
+    out, _ = run
+    steps = [
+        ("pretrain.py", f"out={tmp_path / 'pretrain'}"),
+        ("finetune.py", f"out={tmp_path / 'tuned'}", f"checkpoint={tmp_path / 'pretrain' / 'model'}"),
+        ("evaluate.py", f"out={tmp_path / 'tuned'}", f"checkpoint={tmp_path / 'tuned' / 'model'}"),
+    ]
+    for script, *own in steps:
+        done = call(script, *overrides, *own, cwd=tmp_path / "cwd")
+        assert done.returncode == 0, done.stderr
+    mine = json.loads((tmp_path / "tuned" / "metrics.json").read_text())
+    theirs = json.loads((out / "pretrained" / "run_0" / "metrics.json").read_text())
+    assert mine["parts"] == theirs["parts"]
+    assert mine["trained_on"] == theirs["trained_on"]
+    weights = "model/model.safetensors"
+    assert contents(tmp_path / "tuned")[weights] == contents(out / "pretrained" / "run_0")[weights]

@@ -1,0 +1,280 @@
+"""The loops on shapes and networks small enough for a test: they learn, repeat themselves, and do what they say."""
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import trimesh
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from mvdecor.errors import InputError
+from mvdecor.losses import InfoNCE
+from mvdecor.networks import Model, build_model
+from mvdecor.shapes import Shape
+from mvdecor.training.batches import LabelledSource, PairSource, Rendering
+from mvdecor.training.finetune import finetune, segmentation_loss
+from mvdecor.training.log import Log
+from mvdecor.training.predict import predict_faces
+from mvdecor.training.pretrain import make_schedule, pretrain, validate
+from mvdecor.training.scenes import Scenes
+from mvdecor.views import make_rasterizer, sphere_cameras
+
+CHANNELS = ("points",)
+RENDERING = Rendering(CHANNELS)
+NETWORK = {
+    "_target_": "mvdecor.networks.UNet",
+    "encoder": "resnet10t",
+    "decoder_channels": [16, 16],
+    "embedding_dim": 16,
+}
+
+
+class Recorder(Log):
+    """Keeps the scalars of each group."""
+
+    def __init__(self) -> None:
+        super().__init__(None, every=1, bar=False)
+        self.figures: dict[str, list[dict[str, float]]] = {}
+
+    def scalars(self, group: str, figures: Mapping[str, float], step: int) -> None:
+        self.figures.setdefault(group, []).append(dict(figures))
+
+
+def shape(seed: int = 0) -> Shape:
+    """A lumpy ball with a box through it, labelled by height, its lowest faces undetermined."""
+    ball = trimesh.creation.icosphere(2, 0.7)
+    ball.vertices *= 1 + 0.1 * np.random.default_rng(seed).standard_normal((len(ball.vertices), 1))
+    mesh = trimesh.util.concatenate([ball, trimesh.creation.box((0.3, 1.6, 0.3))])
+    y = torch.tensor(mesh.triangles_center[:, 1])
+    labels = torch.where(y > 0.3, 2, torch.where(y > -0.2, 1, 0))
+    labels[y < -0.6] = -1
+    return Shape.from_trimesh(mesh, f"lump_{seed}", face_labels=labels, label_names=("low", "middle", "high"))
+
+
+def scenes(count: int = 1, layers: int = 1) -> Scenes:
+    shapes = [shape(i) for i in range(count)]
+    return Scenes(shapes, lambda s, seed: sphere_cameras(8, 32, seed), make_rasterizer("embree"), layers)
+
+
+def model(num_labels: int | None = None) -> Model:
+    torch.manual_seed(0)
+    return build_model(NETWORK, CHANNELS, num_labels)
+
+
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1, precision="32-true")
+
+
+def weights(net: Model) -> list[Tensor]:
+    return [x.clone() for x in net.state_dict().values()]
+
+
+def same(a: list[Tensor], b: list[Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def run_pretrain(steps: int = 6, seed: int = 0, schedule: str = "cosine", **settings):
+    net, log, saved = model(), Recorder(), []
+    train, held_out = PairSource(scenes(2), RENDERING, 2, 60), PairSource(scenes(1), RENDERING, 2, 60)
+    history = pretrain(
+        fabric(), net, train, held_out, InfoNCE(), steps=steps, schedule=schedule, seed=seed, log=log,
+        save_best=lambda m, figures: saved.append((weights(m), figures)), **settings,
+    )  # fmt: skip
+    return net, log, saved, history
+
+
+def test_pretraining_learns_and_saves_the_best_validation():
+    net, log, saved, history = run_pretrain(40, learning_rate=3e-3, validate_every=10, validation_batches=2)
+    losses = [f["loss"] for f in log.figures["pretrain"]]
+    assert len(losses) == 40
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+    accuracy = [f["retrieval_accuracy"] for f in log.figures["pretrain"]]
+    assert np.mean(accuracy[-5:]) > np.mean(accuracy[:5]) + 0.1
+    assert [h["step"] for h in history.steps] == [10, 20, 30, 40]
+    validation, best = [h["loss"] for h in history.steps], []
+    for loss in validation:
+        if loss < min(best, default=math.inf):
+            best.append(loss)
+    assert [figures["loss"] for _, figures in saved] == best
+    assert history.seconds > 0
+    if saved[-1][1]["step"] == 40:
+        assert same(saved[-1][0], weights(net))
+
+
+def test_pretraining_twice_with_one_seed_is_the_same_bit_for_bit():
+    first, again, other = (run_pretrain(seed=s, validation_batches=1) for s in (0, 0, 1))
+    assert first[1].figures == again[1].figures
+    assert same(weights(first[0]), weights(again[0]))
+    assert first[1].figures["pretrain"] != other[1].figures["pretrain"]
+
+
+def test_validation_is_the_same_at_every_call_and_changes_no_weight():
+    net, source = model(), PairSource(scenes(2), RENDERING, 2, 60)
+    net.train()
+    before = weights(net)
+    first = validate(net, source, InfoNCE(), 3)
+    torch.rand(7)  # what happens to the global random state in between does not count
+    assert validate(net, source, InfoNCE(), 3) == first
+    assert same(before, weights(net)) and net.training
+
+
+@pytest.mark.parametrize("name", ["cosine", "constant"])
+def test_step_schedules(name):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    schedule, rates = make_schedule(optimizer, name, 200), []
+    for _ in range(200):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    if name == "constant":
+        assert rates == [0.5] * 200
+    else:
+        assert rates[0] == pytest.approx(0.5 / 20, rel=0.01)  # warm-up over a tenth
+        assert max(rates) == rates[19] > 0.48
+        assert all(a > b for a, b in pairwise(rates[19:]))
+        assert rates[110] == pytest.approx(0.5 * (1 + math.cos(math.pi * 110 / 200)) / 2)
+        assert 0 < rates[-1] < 1e-3
+
+
+def test_plateau_halves_after_validations_without_progress_and_stops_at_1e_5():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-3)
+    schedule, rates = make_schedule(optimizer, "plateau", 100), []
+    for _ in range(60):
+        schedule.step(1.0)
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates[:6] == [1e-3] * 6 and rates[6] == 5e-4  # the first sets the mark, five are borne
+    assert rates[-1] == pytest.approx(1e-5)
+
+
+def test_the_schedule_reaches_the_loop_and_unknown_names_are_refused():
+    rates = {}
+    for name in ("plateau", "cosine", "constant"):
+        _, log, _, _ = run_pretrain(3, schedule=name, validation_batches=1)
+        rates[name] = [f["learning_rate"] for f in log.figures["pretrain"]]
+    assert rates["plateau"] == rates["constant"] == [1e-3] * 3
+    assert rates["cosine"][-1] < 5e-4
+    with pytest.raises(InputError, match=r"unknown schedule 'linear'.*plateau, cosine or constant"):
+        run_pretrain(1, schedule="linear")
+
+
+def run_finetune(steps: int = 5, lambda_ssl: float = 0.0, with_pairs: bool = False, seed: int = 0, layers: int = 1):
+    net, log, stage = model(3), Recorder(), scenes(2, layers)
+    labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
+    pairs = PairSource(stage, RENDERING, 1, 60) if with_pairs else None
+    history = finetune(
+        fabric(), net, labelled, pairs, InfoNCE(), steps=steps, learning_rate=3e-3, lambda_ssl=lambda_ssl, seed=seed,
+        log=log,
+    )  # fmt: skip
+    return net, log, history
+
+
+def test_finetuning_learns():
+    _, log, history = run_finetune(40, lambda_ssl=0.01, with_pairs=True)
+    losses = [f["loss_segmentation"] for f in log.figures["finetune"]]
+    assert np.mean(losses[-5:]) < 0.4 * np.mean(losses[:5])
+    assert [h["step"] for h in history.steps] == list(range(1, 41))
+    assert [h["loss"] for h in history.steps] == losses
+    assert set(log.figures["finetune"][0]) == {"loss_segmentation", "loss_contrastive", "retrieval_accuracy"}
+
+
+def test_finetuning_twice_with_one_seed_is_the_same_bit_for_bit():
+    first, again, other = (run_finetune(lambda_ssl=0.01, with_pairs=True, seed=s) for s in (0, 0, 1))
+    assert first[1].figures == again[1].figures and same(weights(first[0]), weights(again[0]))
+    assert first[1].figures != other[1].figures
+
+
+def test_lambda_0_is_no_contrastive_term_and_another_lambda_is_one():
+    without, zero, some = run_finetune(), run_finetune(with_pairs=True), run_finetune(lambda_ssl=1.0, with_pairs=True)
+    assert same(weights(without[0]), weights(zero[0])) and without[1].figures == zero[1].figures
+    assert "loss_contrastive" not in zero[1].figures["finetune"][0]
+    assert not same(weights(without[0]), weights(some[0]))
+
+
+def test_layers_are_images_like_any_other():
+    net, log, _ = run_finetune(2, lambda_ssl=0.01, with_pairs=True, layers=2)
+    assert all(math.isfinite(v) for f in log.figures["finetune"] for v in f.values())
+    assert all(bool(torch.isfinite(w).all()) for w in weights(net))
+
+
+def test_pixels_without_a_label_do_not_count():
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 6, 6, generator=rng, requires_grad=True)
+    labels = torch.randint(-1, 3, (2, 6, 6), generator=rng)
+    loss = segmentation_loss(logits, labels)
+    some = labels >= 0
+    expected = -F.log_softmax(logits, dim=1).movedim(1, -1)[some][torch.arange(int(some.sum())), labels[some]].mean()
+    torch.testing.assert_close(loss, expected)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert bool((gradient.movedim(1, -1)[~some] == 0).all()) and bool((gradient.movedim(1, -1)[some] != 0).all())
+    changed = torch.where(some[:, None], logits.detach(), 100 * torch.rand(2, 3, 6, 6, generator=rng))
+    assert torch.equal(segmentation_loss(changed, labels), loss.detach())
+
+
+def test_a_batch_without_any_label_moves_no_weight_to_nan():
+    assert float(segmentation_loss(torch.randn(1, 3, 4, 4), torch.full((1, 4, 4), -1))) == 0
+    plain = shape()
+    unknown = Shape(plain.id, plain.vertices, plain.faces, torch.full((plain.num_faces,), -1), plain.label_names)
+    stage = Scenes([unknown], lambda s, seed: sphere_cameras(4, 32, seed), make_rasterizer("embree"))
+    net = model(3)
+    labelled = LabelledSource(stage, RENDERING, [range(4)], batch_size=2)
+    finetune(fabric(), net, labelled, None, InfoNCE(), steps=2, log=Recorder())
+    assert all(bool(torch.isfinite(w).all()) for w in weights(net))
+
+
+def vote_one_by_one(net: Model, stage: Scenes, rule: str, power: float) -> np.ndarray:
+    """Float64 [F, C], weighted sums of probabilities over the pixels of one view after another."""
+    sums = np.zeros((stage.shapes[0].num_faces, 3))
+    for v in range(stage.num_views(0)):
+        views = stage.views(0, [v])
+        for layer in range(stage.layers):
+            images = RENDERING(stage, 0, views, stage.surface(0, [v]))[:, layer]
+            with torch.no_grad():
+                probabilities = net(images)[0].double().softmax(0).permute(1, 2, 0).numpy()
+            ids = views.face_ids[0, layer].numpy()
+            for row, column in zip(*np.nonzero(ids >= 0), strict=True):
+                p = probabilities[row, column]
+                weight = (1 + (p * np.log(p)).sum() / math.log(3)) ** power if rule == "entropy" else 1.0
+                sums[ids[row, column]] += weight * p
+    return sums
+
+
+@pytest.mark.parametrize(("rule", "layers", "batch_size"), [("entropy", 1, 16), ("mean", 1, 3), ("entropy", 2, 5)])
+def test_predicted_faces_are_those_of_a_loop_over_all_pixels(rule, layers, batch_size):
+    net, stage = run_finetune(10)[0].eval(), scenes(1, layers)
+    got = predict_faces(
+        fabric(),
+        net,
+        stage,
+        0,
+        RENDERING,
+        batch_size=batch_size,
+        rule=rule,
+        power=4.0,
+        layer_order="all",
+        fill="nearest",
+    )
+    sums = vote_one_by_one(net, stage, rule, 4.0)
+    seen = sums.sum(1) > 0
+    assert np.array_equal(got.filled.numpy(), ~seen)
+    assert seen.all() == (layers == 2)  # one layer leaves faces to fill
+    scores = sums[seen] / sums[seen].sum(1, keepdims=True)
+    np.testing.assert_allclose(got.confidence.numpy()[seen], scores.max(1), atol=1e-3)
+    clear = np.diff(np.sort(scores, axis=1)[:, -2:], axis=1)[:, 0] > 1e-3
+    assert np.array_equal(got.labels.numpy()[seen][clear], scores.argmax(1)[clear])
+    centers = stage.shapes[0].face_centers.numpy()
+    for face in np.flatnonzero(~seen):
+        distance = np.linalg.norm(centers[seen] - centers[face], axis=1)
+        nearest = np.flatnonzero(seen)[distance <= distance.min() + 1e-6]
+        assert int(got.labels[face]) in got.labels[nearest].tolist()
+
+
+def test_batch_size_does_not_change_predictions():
+    net, stage = run_finetune(3)[0].eval(), scenes(1)
+    one, all_at_once = (predict_faces(fabric(), net, stage, 0, RENDERING, batch_size=n) for n in (1, 64))
+    assert float((one.labels == all_at_once.labels).float().mean()) > 0.99
+    torch.testing.assert_close(one.confidence, all_at_once.confidence, rtol=0, atol=1e-3)

@@ -1,0 +1,77 @@
+"""Scenes: whose cameras, what is rasterized when, and that keeping views changes nothing."""
+
+import pytest
+import torch
+import trimesh
+
+from mvdecor.errors import InputError
+from mvdecor.shapes import Shape
+from mvdecor.training.scenes import Scenes
+from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
+
+
+def shapes() -> list[Shape]:
+    ball, box = trimesh.creation.icosphere(1, 0.8), trimesh.creation.box((1, 0.5, 0.8))
+    return [Shape.from_trimesh(ball, "ball"), Shape.from_trimesh(box, "box")]
+
+
+class Counting:
+    """A rasterizer that notes how many views it was asked for."""
+
+    def __init__(self) -> None:
+        self.inner, self.views = make_rasterizer("embree"), []
+
+    def __call__(self, shapes, cameras, layers=1):
+        self.views.append(sum(len(c) for c in cameras))
+        return self.inner(shapes, cameras, layers)
+
+
+def make(keep: bool = True, layers: int = 1, seed: int = 5) -> tuple[Scenes, Counting]:
+    rasterizer = Counting()
+    return Scenes(
+        shapes(), lambda s, seed: sphere_cameras(6, 16, seed), rasterizer, layers, seed, keep=keep
+    ), rasterizer
+
+
+def test_each_shape_has_cameras_of_its_own_seed():
+    scenes, _ = make(seed=5)
+    assert len(scenes) == 2 and scenes.num_views(0) == scenes.num_views(1) == 6
+    for i in range(2):
+        assert torch.equal(scenes.cameras[i].rotation, sphere_cameras(6, 16, 5 + i).rotation)
+    assert not torch.equal(scenes.cameras[0].rotation, scenes.cameras[1].rotation)
+
+
+def test_kept_views_are_rasterized_once_and_others_as_asked():
+    kept, count = make(keep=True)
+    for index in ([0, 3], [1], None):
+        kept.views(1, index)
+    assert count.views == [6]
+    fresh, count = make(keep=False)
+    for index in ([0, 3], [1], None):
+        fresh.views(1, index)
+    assert count.views == [2, 1, 6]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_keeping_views_changes_nothing_and_the_order_asked_for_is_kept(layers):
+    kept, fresh = make(True, layers)[0], make(False, layers)[0]
+    for shape in range(2):
+        for index in ([4, 0, 2], [1], None):
+            a, b = kept.views(shape, index), fresh.views(shape, index)
+            assert torch.equal(a.face_ids, b.face_ids) and a.layers == layers
+            assert torch.equal(a.cameras.rotation, b.cameras.rotation)
+            expected = kept.cameras[shape].rotation[list(range(6)) if index is None else index]
+            assert torch.equal(a.cameras.rotation, expected)
+
+
+def test_surface_is_that_of_the_views():
+    scenes, _ = make(layers=2)
+    expected = surface_of(scenes.shapes[0], scenes.views(0, [5, 1]))
+    got = scenes.surface(0, [5, 1])
+    assert torch.equal(got.points, expected.points) and torch.equal(got.mask, expected.mask)
+    assert bool(got.mask[:, 0].any())
+
+
+def test_no_shapes_is_an_input_error():
+    with pytest.raises(InputError, match="no shapes"):
+        Scenes([], lambda s, seed: sphere_cameras(6, 16, seed), make_rasterizer("embree"))
