@@ -7,9 +7,6 @@ that results are never overwritten or mixed.
 
 from __future__ import annotations
 
-import json
-import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +27,13 @@ from mvdecor.training.finetune import finetune
 from mvdecor.training.log import Log
 from mvdecor.training.predict import predict_faces
 from mvdecor.training.pretrain import pretrain
+from mvdecor.training.results import Cost, finished, total_cost, write_result
 from mvdecor.training.setup import (
     make_fabric,
     make_pair_source,
     make_rendering,
     make_scenes,
     make_shape_set,
-    peak_memory_gb,
     place,
     pretraining_shapes,
     provenance,
@@ -55,9 +52,9 @@ def run_pretrain(cfg: DictConfig) -> dict:
     """Pretrain on unlabelled shapes; writes `out/model` (best validation loss), `out/log` and `out/pretrain.json`."""
     check_config(cfg)
     out = Path(cfg.out)
-    if (done := _finished(out / "pretrain.json", cfg, PRETRAIN_SETTINGS)) is not None:
+    if (done := finished(out / "pretrain.json", cfg, PRETRAIN_SETTINGS)) is not None:
         return done
-    start = _Cost()
+    start = Cost()
     fabric = make_fabric(cfg)
     shapes, skipped = pretraining_shapes(cfg)
     held_out = max(1, round(len(shapes) * cfg.training.pretrain.validation_share))
@@ -105,16 +102,16 @@ def run_pretrain(cfg: DictConfig) -> dict:
         "history": history.steps,
         "cost": start.spent(),
     }
-    return _write_result(out / "pretrain.json", result, cfg)
+    return write_result(out / "pretrain.json", result, cfg)
 
 
 def run_finetune(cfg: DictConfig) -> dict:
     """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model`, `out/finetune.json`."""
     check_config(cfg)
     out = Path(cfg.out)
-    if (done := _finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
+    if (done := finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
         return done
-    start = _Cost()
+    start = Cost()
     fabric = make_fabric(_with(cfg, seed=cfg.seed + cfg.run))
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
@@ -162,7 +159,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     }
     save_checkpoint(out / "model", model, info)
     _list_skipped(skipped)
-    return _write_result(out / "finetune.json", result, cfg)
+    return write_result(out / "finetune.json", result, cfg)
 
 
 def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], set[int], list]:
@@ -190,9 +187,9 @@ def run_evaluate(cfg: DictConfig) -> dict:
         raise InputError(
             "evaluation needs a fine-tuned model: give checkpoint=FOLDER (out/model of scripts/finetune.py)"
         )
-    if (done := _finished(out / "metrics.json", cfg, EVALUATE_SETTINGS)) is not None:
+    if (done := finished(out / "metrics.json", cfg, EVALUATE_SETTINGS)) is not None:
         return done
-    start = _Cost()
+    start = Cost()
     fabric = make_fabric(cfg)
     model, info = load_checkpoint(cfg.checkpoint, fabric.device)
     shape_set = make_shape_set(cfg.data.labelled)
@@ -241,7 +238,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
         "trained_on": info.get("shapes"),
         "cost": start.spent(),
     }
-    return _write_result(out / "metrics.json", result, cfg)
+    return write_result(out / "metrics.json", result, cfg)
 
 
 def run_ceiling(cfg: DictConfig) -> list[dict]:
@@ -254,7 +251,7 @@ def run_ceiling(cfg: DictConfig) -> list[dict]:
     shapes, skipped = load_shapes(
         shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit], cfg.data.on_error
     )
-    start = _Cost()
+    start = Cost()
     rows = ceiling_table(
         shapes,
         lambda shape: place(cfg, shape, cfg.seed),
@@ -265,7 +262,7 @@ def run_ceiling(cfg: DictConfig) -> list[dict]:
     )
     print(format_table(rows))
     _list_skipped(skipped)
-    _write_result(Path(cfg.out) / "ceiling.json", {"rows": rows, "skipped": skipped, "cost": start.spent()}, cfg)
+    write_result(Path(cfg.out) / "ceiling.json", {"rows": rows, "skipped": skipped, "cost": start.spent()}, cfg)
     return rows
 
 
@@ -303,13 +300,13 @@ def run_pipeline(cfg: DictConfig) -> dict:
         "runs": rows,
         "ceiling": metrics["ceiling"]["part_miou"],
         "skipped": sorted({id: reason for stage in stages for id, reason in stage["skipped"]}.items()),
-        "cost": _total_cost([stage["cost"] for stage in stages]),
+        "cost": total_cost([stage["cost"] for stage in stages]),
     }
     model, info = load_checkpoint(out / "pretrained" / "run_0" / "model")
     own = ("format", "network", "channels", "num_labels", "weights_sha256")
     save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in own})
     pictures.pipeline_figures(cfg, out)
-    _write_result(out / "table.json", table, cfg)
+    write_result(out / "table.json", table, cfg)
     print("\n" + format_table(table["rows"]))
     print(
         f"\nceiling of these views: {table['ceiling']:.1f}\npictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes"
@@ -358,66 +355,3 @@ def _list_skipped(skipped: list[tuple[str, str]]) -> None:
         print(f"skipped {len(skipped)} shapes that could not be read:")
         for id, reason in skipped:
             print(f"  {id}: {reason}")
-
-
-def _settings(cfg: DictConfig, keys: tuple[str, ...]) -> dict:
-    plain: Any = OmegaConf.to_container(OmegaConf.create({k: OmegaConf.select(cfg, k) for k in keys}), resolve=True)
-    return {key: plain[key] for key in keys}
-
-
-def _finished(file: Path, cfg: DictConfig, keys: tuple[str, ...]) -> dict | None:
-    """The result in `file` if it was made with the same settings; None if there is none.
-
-    Raises:
-        InputError: if it was made with other settings, or cannot be read.
-    """
-    if not file.exists():
-        return None
-    try:
-        result = json.loads(file.read_text())
-        old = OmegaConf.create(result["config"])
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{file}: damaged result ({error}): remove it or choose another out=") from error
-    before, now = _settings(old, keys), _settings(_resolved(cfg), keys)  # type: ignore[arg-type]
-    changed = [key for key in keys if before[key] != now[key]]
-    if changed:
-        raise InputError(f"{file} holds a result made with other settings ({', '.join(changed)}): choose another out=")
-    print(f"{file}: already there, made with the same settings; not run again", flush=True)
-    return result
-
-
-def _resolved(cfg: DictConfig) -> DictConfig:
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[return-value]
-
-
-def _write_result(file: Path, result: dict, cfg: DictConfig) -> dict:
-    """Write a stage's JSON whole or not at all."""
-    result = {**result, **provenance(cfg), "seed": cfg.seed}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(part, file)
-    return result
-
-
-class _Cost:
-    """Wall and processor time since it was made, and peak memory."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def spent(self) -> dict:
-        return {
-            "wall_seconds": round(time.perf_counter() - self._wall, 1),
-            "cpu_seconds": round(time.process_time() - self._cpu, 1),
-            "peak_memory_gb": peak_memory_gb(),
-        }
-
-
-def _total_cost(costs: list[dict]) -> dict:
-    """Sum of the times of several stages, also of those that ran earlier and were only read; the greatest memory."""
-    memory = [cost["peak_memory_gb"] for cost in costs]
-    return {
-        **{key: round(sum(cost[key] for cost in costs), 1) for key in ("wall_seconds", "cpu_seconds")},
-        "peak_memory_gb": {kind: max(m.get(kind, 0.0) for m in memory) for kind in {k for m in memory for k in m}},
-    }

@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "lifting.layer_order": LAYER_ORDERS,
     "lifting.fill": FILL_RULES,
     "evaluation.protocol": PROTOCOLS,
-    "evaluation.split": ("train", "val", "test"),
+    "evaluation.split": ("train", "val", "test", "all"),
 }
 """Settings that take one of a few words."""
 

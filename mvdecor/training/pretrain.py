@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
+from mvdecor.errors import InputError
 from mvdecor.networks import Model
 from mvdecor.training.batches import PairBatch, PairSource
 from mvdecor.training.log import Log
@@ -73,6 +74,9 @@ def pretrain(
         seed: of the draws.
         log: where scalars and progress go.
         save_best: receives the model and its validation figures.
+
+    Raises:
+        InputError: for an unknown schedule, or if no validation loss was finite.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     wrapped, optimizer = fabric.setup(model, optimizer)
@@ -105,6 +109,10 @@ def pretrain(
             if figures["loss"] < best:
                 best = figures["loss"]
                 save_best(model, {"step": step + 1, **figures})
+    if math.isinf(best):
+        raise InputError(
+            f"pretraining diverged: the validation loss was never finite in {steps} steps: lower the learning rate"
+        )
     history.seconds = time.perf_counter() - start
     return history
 
@@ -128,8 +136,6 @@ def make_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int):
     Raises:
         InputError: for an unknown name.
     """
-    from mvdecor.errors import InputError
-
     if name == "plateau":
         return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=5, min_lr=1e-5)
     if name == "cosine":

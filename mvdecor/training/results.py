@@ -1,0 +1,79 @@
+"""What stages leave on disk: JSON results, whether one is there already, and what it cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mvdecor.errors import InputError
+from mvdecor.training.setup import peak_memory_gb, provenance
+
+
+def settings_of(cfg: DictConfig, keys: tuple[str, ...]) -> dict:
+    """The values of some dotted keys, resolved to plain values."""
+    plain: Any = OmegaConf.to_container(OmegaConf.create({k: OmegaConf.select(cfg, k) for k in keys}), resolve=True)
+    return {key: plain[key] for key in keys}
+
+
+def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...]) -> dict | None:
+    """The result in `file` if it was made with the same settings; None if there is none.
+
+    Raises:
+        InputError: if it was made with other settings, or cannot be read.
+    """
+    if not file.exists():
+        return None
+    try:
+        result = json.loads(file.read_text())
+        old = OmegaConf.create(result["config"])
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{file}: damaged result ({error}): remove it or choose another out=") from error
+    before, now = settings_of(old, keys), settings_of(_resolved(cfg), keys)  # type: ignore[arg-type]
+    changed = [key for key in keys if before[key] != now[key]]
+    if changed:
+        raise InputError(f"{file} holds a result made with other settings ({', '.join(changed)}): choose another out=")
+    print(f"{file}: already there, made with the same settings; not run again", flush=True)
+    return result
+
+
+def _resolved(cfg: DictConfig) -> DictConfig:
+    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[return-value]
+
+
+def write_result(file: Path, result: dict, cfg: DictConfig) -> dict:
+    """Write a stage's JSON whole or not at all."""
+    result = {**result, **provenance(cfg), "seed": cfg.seed}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(part, file)
+    return result
+
+
+class Cost:
+    """Wall and processor time since it was made, and peak memory."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> dict:
+        """Seconds since this was made, and the process's peak memory in GB."""
+        return {
+            "wall_seconds": round(time.perf_counter() - self._wall, 1),
+            "cpu_seconds": round(time.process_time() - self._cpu, 1),
+            "peak_memory_gb": peak_memory_gb(),
+        }
+
+
+def total_cost(costs: list[dict]) -> dict:
+    """Sum of the times of several stages, also of those that ran earlier and were only read; the greatest memory."""
+    memory = [cost["peak_memory_gb"] for cost in costs]
+    return {
+        **{key: round(sum(cost[key] for cost in costs), 1) for key in ("wall_seconds", "cpu_seconds")},
+        "peak_memory_gb": {kind: max(m.get(kind, 0.0) for m in memory) for kind in {k for m in memory for k in m}},
+    }
