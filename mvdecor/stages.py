@@ -94,6 +94,12 @@ def run_pretrain(cfg: DictConfig) -> dict:
     )
     log.close()
     _list_skipped(skipped)
+    best = min(history.steps, key=lambda figures: figures["loss"])
+    print(
+        f"best validation loss {best['loss']:.3f}, retrieval accuracy {best['retrieval_accuracy']:.3f} "
+        f"(chance {1 / settings.points:.4f}): {out}/model",
+        flush=True,
+    )
     result = {
         "shapes": [s.id for s in shapes],
         "validation_shapes": [s.id for s in shapes[-held_out:]],
@@ -159,6 +165,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     }
     save_checkpoint(out / "model", model, info)
     _list_skipped(skipped)
+    print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {out}/model", flush=True)
     return write_result(out / "finetune.json", result, cfg)
 
 
@@ -238,6 +245,11 @@ def run_evaluate(cfg: DictConfig) -> dict:
         "trained_on": info.get("shapes"),
         "cost": start.spent(),
     }
+    print(
+        f"part mIoU {result['part_miou']:.1f} (ceiling {result['ceiling']['part_miou']:.1f}), shape mIoU "
+        f"{result['shape_miou']:.1f}, {result['coverage']:.0f} % of the area seen, {len(coverage)} shapes: {out}/metrics.json",
+        flush=True,
+    )
     return write_result(out / "metrics.json", result, cfg)
 
 
@@ -290,11 +302,6 @@ def run_pipeline(cfg: DictConfig) -> dict:
             stages += [tuned, metrics]
             rows.append(
                 {"method": method, "category": cfg.data.category, "run": run, "part_miou": metrics["part_miou"]}
-            )
-            print(
-                f"{method} run {run}: part mIoU {metrics['part_miou']:.1f} (ceiling {metrics['ceiling']['part_miou']:.1f}), "
-                f"shape mIoU {metrics['shape_miou']:.1f}, training loss {tuned['history'][-1]['loss']:.3f}",
-                flush=True,
             )
     table = summarize(rows) | {
         "runs": rows,

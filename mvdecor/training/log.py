@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -16,13 +17,13 @@ class Log:
     Args:
         folder: TensorBoard folder; None writes nothing.
         every: steps between logged scalars.
-        bar: show a progress bar (off in tests and where there is no terminal: lines are printed instead).
+        bar: show a progress bar; without it, or where there is no terminal, a line is printed now and then instead.
     """
 
     def __init__(self, folder: Path | None, every: int = 50, bar: bool = True) -> None:
         self.every = every
         self._writer = SummaryWriter(str(folder)) if folder is not None else None
-        self._bar = bar
+        self._bar = bar and Console().is_terminal
         self._progress: Progress | None = None
         self._total = 0
 

@@ -191,8 +191,8 @@ def test_unknown_splits_and_ids(kites):
     data = PartNet(kites, "Kite", splits="own.json")
     with pytest.raises(InputError, match=r"own\.json: no list 'val' for category Kite \(it has train, test\)"):
         data.ids("val")
-    with pytest.raises(InputError, match="unknown split 'all'"):
-        data.ids("all")
+    with pytest.raises(InputError, match="unknown split 'everything'"):
+        data.ids("everything")
     with pytest.raises(InputError, match="999 is not there; download the shape again"):
         data.load("999")
     with pytest.raises(InputError, match="not a valid shape id"):
