@@ -46,11 +46,20 @@ def make_fabric(cfg: DictConfig) -> Fabric:
 
 def _cpu_has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    return any(flag in _cpuinfo() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def _cpuinfo() -> str:
+    """What Linux says of the processor; empty elsewhere."""
     try:
-        flags = Path("/proc/cpuinfo").read_text()
+        return Path("/proc/cpuinfo").read_text()
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return ""
+
+
+def _processor() -> str:
+    names = [line.partition(":")[2].strip() for line in _cpuinfo().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def make_shape_set(node: DictConfig) -> ShapeSet:
@@ -128,7 +137,7 @@ def provenance(cfg: DictConfig) -> dict:
         "revision": revision(),
         "machine": {
             "device": device,
-            "processor": platform.processor() or platform.machine(),
+            "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
