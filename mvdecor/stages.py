@@ -42,7 +42,7 @@ from mvdecor.views import make_rasterizer
 
 PRETRAIN_SETTINGS = (
     *("data.unlabelled", "data.pretrain_split", "data.pretrain_limit", "views", "network", "loss", "seed", "precision"),
-    *("training.matching", "training.pretrain", "training.colour_jitter", "training.random_light"),
+    *("training.matching", "training.pretrain", "training.random_light"),
 )
 FINETUNE_SETTINGS = ("data.labelled", "views", "network", "loss", "seed", "run", "precision", "training", "checkpoint")
 EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "evaluation", "checkpoint")
@@ -63,9 +63,11 @@ def run_pretrain(cfg: DictConfig) -> dict:
             f"pretraining needs at least 2 shapes (one to validate on), the split has {len(shapes)}: see data.pretrain_split"
         )
     settings = cfg.training.pretrain
-    train = make_pair_source(cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, fabric.device), settings.pairs)
+    train = make_pair_source(
+        cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, fabric.device), settings.pairs, augment="pretrain"
+    )
     validation = make_pair_source(
-        cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), fabric.device), settings.pairs, augment=False
+        cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), fabric.device), settings.pairs
     )
     model = build_model(cfg.network, cfg.views.channels, None).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     log = Log(out / "log", cfg.training.log_every, cfg.progress)
@@ -129,8 +131,8 @@ def run_finetune(cfg: DictConfig) -> dict:
     settings = cfg.training.finetune
     scenes = make_scenes(cfg, shapes, cfg.seed, fabric.device)
     views = [draw_views(scenes.num_views(i), settings.v, cfg.seed + cfg.run + i) for i in range(len(scenes))]
-    labelled = LabelledSource(scenes, make_rendering(cfg, augment=True), views, settings.batch_size)
-    pairs = make_pair_source(cfg, scenes, settings.pairs) if settings.lambda_ssl > 0 else None
+    labelled = LabelledSource(scenes, make_rendering(cfg, augment="finetune"), views, settings.batch_size)
+    pairs = make_pair_source(cfg, scenes, settings.pairs, augment="pretrain") if settings.lambda_ssl > 0 else None
     log = Log(out / "log", cfg.training.log_every, cfg.progress)
     history = finetune(
         fabric,
@@ -213,7 +215,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
         if loaded is None:
             continue
         scenes = make_scenes(cfg, [loaded], cfg.seed + 1_000_000 + number, fabric.device)
-        rendering = make_rendering(cfg, augment=False)
+        rendering = make_rendering(cfg)
         predicted = predict_faces(fabric, model, scenes, 0, rendering, batch_size=settings.batch_size, **cfg.lifting)
         metrics.add(loaded, predicted.labels)
         assert loaded.face_labels is not None

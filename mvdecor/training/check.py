@@ -70,7 +70,10 @@ COUNTS_OR_NULL: dict[str, int] = {
 """The same, where null means all."""
 
 RATES = ("training.pretrain.learning_rate", "training.finetune.learning_rate")
-NOT_NEGATIVE = ("views.jitter", "training.colour_jitter", "training.finetune.lambda_ssl", "lifting.power")
+NOT_NEGATIVE = (
+    *("views.jitter", "training.pretrain.colour_jitter", "training.finetune.colour_jitter"),
+    *("training.finetune.lambda_ssl", "lifting.power"),
+)
 
 
 def check_config(cfg: DictConfig) -> None:

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from hydra.errors import InstantiationException
@@ -100,19 +101,23 @@ def make_scenes(cfg: DictConfig, shapes: Sequence[Shape], seed: int, device: tor
     return Scenes(shapes, partial(place, cfg), rasterizer, cfg.views.layers, seed, device, cfg.views.keep)
 
 
-def make_rendering(cfg: DictConfig, augment: bool) -> Rendering:
-    """How views become images, with the random parts of training or without."""
+def make_rendering(cfg: DictConfig, augment: Literal["pretrain", "finetune"] | None = None) -> Rendering:
+    """How views become images, with the random parts of a training stage or without."""
     return Rendering(
         channels=tuple(cfg.views.channels),
         depth=cfg.views.depth,
         normal_frame=cfg.views.normal_frame,
-        random_light=augment and cfg.training.random_light,
-        colour_jitter=cfg.training.colour_jitter if augment else 0.0,
+        random_light=augment is not None and cfg.training.random_light,
+        colour_jitter=cfg.training[augment].colour_jitter if augment else 0.0,
     )
 
 
 def make_pair_source(
-    cfg: DictConfig, scenes: Scenes, pairs: int, augment: bool = True, views: Sequence[Sequence[int]] | None = None
+    cfg: DictConfig,
+    scenes: Scenes,
+    pairs: int,
+    augment: Literal["pretrain", "finetune"] | None = None,
+    views: Sequence[Sequence[int]] | None = None,
 ) -> PairSource:
     """Batches of overlapping pairs of the scenes' views."""
     matching = cfg.training.matching
