@@ -11,9 +11,7 @@ from torch import Tensor
 from mvdecor.losses import Circle
 
 
-def reference(
-    a: Tensor, b: Tensor, points: Tensor, pair: Tensor, margin: float, scale: float, radius: float
-) -> Tensor:
+def reference(a: Tensor, b: Tensor, points: Tensor, pair: Tensor, margin: float, scale: float, radius: float) -> Tensor:
     a, b = (z.double() / z.double().square().sum(dim=1, keepdim=True).sqrt() for z in (a, b))
     of_pairs = []
     for p in sorted(set(pair.tolist())):
@@ -22,13 +20,13 @@ def reference(
         for x, y in ((a, b), (b, a)):
             for i in members:
                 own = x[i] @ y[i]
-                weight = max(0.0, 1 + margin - float(own))
+                weight = max(0.0, 1 + margin - float(own.detach()))
                 pull = torch.exp(-scale * weight * (own - (1 - margin)))
                 push = torch.zeros((), dtype=torch.float64)
                 for j in members:
                     if j != i and torch.dist(points[i], points[j]) >= radius:
                         other = x[i] @ y[j]
-                        weight = max(0.0, float(other) + margin)
+                        weight = max(0.0, float(other.detach()) + margin)
                         push = push + torch.exp(scale * weight * (other - margin))
                 terms.append(torch.log(1 + push * pull))
         of_pairs.append(sum(terms) / len(terms))
@@ -46,7 +44,9 @@ def reference(
 def test_loss_is_the_reference(matches, counts, margin, scale, radius, seed):
     a, b, points, pair = matches(counts, seed=seed)
     loss, _ = Circle(margin, scale, radius)(a, b, points, pair)
-    torch.testing.assert_close(loss.double(), reference(a, b, points, pair, margin, scale, radius), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        loss.double(), reference(a, b, points, pair, margin, scale, radius), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.4, 9.0])
