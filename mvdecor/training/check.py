@@ -103,6 +103,7 @@ def check_config(cfg: DictConfig) -> None:
     if v is not None and v > count:
         raise InputError(f"training.finetune.v={v} labelled views, but views.count={count}: lower v or raise the count")
     _check_parts(cfg)
+    _check_negatives(cfg)
     _check_out(Path(cfg.out))
 
 
@@ -206,8 +207,22 @@ def _check_parts(cfg: DictConfig) -> None:
     try:
         instantiate(cfg.loss)
     except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):  # names the setting itself
+            raise error.__cause__ from None
         reason = str(error.__cause__ or error).splitlines()[0]
         raise InputError(f"loss: {cfg.loss.get('_target_')} cannot be made ({reason}): see configs/loss") from error
+
+
+def _check_negatives(cfg: DictConfig) -> None:
+    """Negatives from the other pairs of a batch need other pairs."""
+    if cfg.loss.get("negatives") != "batch":
+        return
+    for stage, used in (("pretrain", True), ("finetune", cfg.training.finetune.lambda_ssl > 0)):
+        if used and cfg.training[stage].pairs < 2:
+            raise InputError(
+                f"loss.negatives=batch with training.{stage}.pairs={cfg.training[stage].pairs}: a batch of one pair has no "
+                "negatives: give at least 2 pairs, or loss.negatives=both"
+            )
 
 
 def _check_out(out: Path) -> None:

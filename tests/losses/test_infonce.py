@@ -11,7 +11,9 @@ from torch import Tensor
 from mvdecor.losses import InfoNCE
 
 
-def reference(a: Tensor, b: Tensor, points: Tensor, pair: Tensor, temperature: float, radius: float) -> Tensor:
+def reference(
+    a: Tensor, b: Tensor, points: Tensor, pair: Tensor, temperature: float, radius: float, negatives: str = "pair"
+) -> Tensor:
     """The loss in float64, one term after another."""
 
     def similarity(i: int, j: int) -> Tensor:
@@ -22,7 +24,13 @@ def reference(a: Tensor, b: Tensor, points: Tensor, pair: Tensor, temperature: f
         members = [m for m in range(len(pair)) if int(pair[m]) == p]
         terms = []
         for i in members:
-            apart = [j for j in members if j == i or math.dist(points[i].tolist(), points[j].tolist()) >= radius]
+            apart = [i]
+            for j in range(len(pair)):
+                far = math.dist(points[i].tolist(), points[j].tolist()) >= radius
+                if int(pair[j]) == p and j != i and far and negatives in ("pair", "both"):
+                    apart.append(j)
+                if int(pair[j]) != p and negatives in ("batch", "both"):
+                    apart.append(j)
             forth = sum(torch.exp(similarity(i, j)) for j in apart)
             back = sum(torch.exp(similarity(j, i)) for j in apart)
             own = torch.exp(similarity(i, i))
@@ -31,40 +39,34 @@ def reference(a: Tensor, b: Tensor, points: Tensor, pair: Tensor, temperature: f
     return sum(pair_losses) / len(pair_losses)
 
 
-def matches(counts: list[int], dim: int = 6, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random embeddings of A and B (of any length), points in the unit cube, and the pair of each match."""
-    rng = torch.Generator().manual_seed(seed)
-    m = sum(counts)
-    a, b = (torch.randn(m, dim, generator=rng) * (1 + 5 * torch.rand(m, 1, generator=rng)) for _ in range(2))
-    return a, b, torch.rand(m, 3, generator=rng), torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     counts=st.lists(st.integers(0, 9), min_size=1, max_size=4).filter(any),
     temperature=st.sampled_from([0.07, 0.5, 2.0]),
     radius=st.sampled_from([0.0, 0.3, 0.8, 5.0]),
+    negatives=st.sampled_from(["pair", "batch", "both"]),
     seed=st.integers(0, 1000),
 )
-def test_loss_is_the_reference(counts, temperature, radius, seed):
+def test_loss_is_the_reference(matches, counts, temperature, radius, negatives, seed):
     a, b, points, pair = matches(counts, seed=seed)
-    loss, _ = InfoNCE(temperature, radius)(a, b, points, pair)
-    expected = reference(a.double(), b.double(), points.double(), pair, temperature, radius)
+    loss, _ = InfoNCE(temperature, radius, negatives)(a, b, points, pair)
+    expected = reference(a.double(), b.double(), points.double(), pair, temperature, radius, negatives)
     torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("negatives", ["pair", "batch", "both"])
 @pytest.mark.parametrize("radius", [0.0, 0.4])
-def test_gradients_are_the_reference(radius):
+def test_gradients_are_the_reference(matches, radius, negatives):
     a, b, points, pair = matches([7, 3, 11])
     a.requires_grad_(), b.requires_grad_()
-    loss, _ = InfoNCE(0.2, radius)(a, b, points, pair)
+    loss, _ = InfoNCE(0.2, radius, negatives)(a, b, points, pair)
     got = torch.autograd.grad(loss, (a, b))
-    slow = reference(a.double(), b.double(), points.double(), pair, 0.2, radius)
+    slow = reference(a.double(), b.double(), points.double(), pair, 0.2, radius, negatives)
     for g, r in zip(got, torch.autograd.grad(slow, (a, b)), strict=True):
         torch.testing.assert_close(g, r, rtol=1e-3, atol=1e-6)
 
 
-def test_pairs_weigh_the_same_whatever_their_number_of_matches():
+def test_pairs_weigh_the_same_whatever_their_number_of_matches(matches):
     parts = [matches([n], seed=n) for n in (40, 2)]
     a, b, points, _ = (torch.cat(x) for x in zip(*parts, strict=True))
     both, accuracy = InfoNCE()(a, b, points, torch.tensor([0] * 40 + [1] * 2))
@@ -73,17 +75,17 @@ def test_pairs_weigh_the_same_whatever_their_number_of_matches():
     torch.testing.assert_close(accuracy, (alone[0][1] + alone[1][1]) / 2)
 
 
-def test_both_directions_count_and_swapping_the_views_changes_nothing():
+def test_both_directions_count_and_swapping_the_views_changes_nothing(matches):
     a, b, points, pair = matches([20, 5])
     torch.testing.assert_close(InfoNCE()(a, b, points, pair)[0], InfoNCE()(b, a, points, pair)[0])
 
 
-def test_only_the_direction_of_embeddings_counts():
+def test_only_the_direction_of_embeddings_counts(matches):
     a, b, points, pair = matches([12])
     torch.testing.assert_close(InfoNCE()(a, b, points, pair), InfoNCE()(7 * a, 0.01 * b, points, pair))
 
 
-def test_random_embeddings_give_log_k_and_accuracy_one_in_k():
+def test_random_embeddings_give_log_k_and_accuracy_one_in_k(matches):
     a, b, points, pair = matches([400, 400], dim=256)
     loss, accuracy = InfoNCE(temperature=1.0)(a, b, points, pair)
     assert float(loss) == pytest.approx(math.log(400), abs=0.05)
@@ -92,7 +94,7 @@ def test_random_embeddings_give_log_k_and_accuracy_one_in_k():
     assert float(InfoNCE()(same, same, points[:400], pair[:400])[0]) == pytest.approx(math.log(400), abs=1e-4)
 
 
-def test_identical_distinct_embeddings_give_accuracy_one_and_a_small_loss():
+def test_identical_distinct_embeddings_give_accuracy_one_and_a_small_loss(matches):
     a, _, points, pair = matches([50, 30], dim=64)
     loss, accuracy = InfoNCE()(a, a, points, pair)
     assert float(accuracy) == 1
@@ -102,7 +104,7 @@ def test_identical_distinct_embeddings_give_accuracy_one_and_a_small_loss():
     assert not accuracy.requires_grad
 
 
-def test_near_points_are_no_negatives_even_far_from_the_origin_and_in_crowds():
+def test_near_points_are_no_negatives_even_far_from_the_origin_and_in_crowds(matches):
     # 30 points twice: copies are 1e-4 apart, which distances computed by products in float32 cannot tell from 1e-3
     a, b, points, _ = matches([60], dim=8)
     points = 3 + points[:30].repeat(2, 1) + 1e-4 * torch.arange(2).repeat_interleave(30)[:, None]
@@ -114,7 +116,7 @@ def test_near_points_are_no_negatives_even_far_from_the_origin_and_in_crowds():
     assert float(InfoNCE(0.5)(a, b, points, pair)[0]) > float(loss) + 0.01
 
 
-def test_a_huge_radius_leaves_no_negatives_and_finite_gradients():
+def test_a_huge_radius_leaves_no_negatives_and_finite_gradients(matches):
     a, b, points, pair = matches([9])
     a.requires_grad_()
     loss, accuracy = InfoNCE(radius=100.0)(a, b, points, pair)
@@ -122,7 +124,7 @@ def test_a_huge_radius_leaves_no_negatives_and_finite_gradients():
     assert float(loss.detach()) == 0 and float(accuracy) == 1 and bool((a.grad == 0).all())
 
 
-def test_half_precision_embeddings_are_compared_in_float32():
+def test_half_precision_embeddings_are_compared_in_float32(matches):
     a, b, points, pair = matches([30])
     loss, _ = InfoNCE()(a.bfloat16(), b.bfloat16(), points, pair)
     assert loss.dtype == torch.float32
@@ -132,3 +134,19 @@ def test_half_precision_embeddings_are_compared_in_float32():
 def test_no_match_at_all_is_an_error():
     with pytest.raises(AssertionError, match="at least one match"):
         InfoNCE()(torch.zeros(0, 4), torch.zeros(0, 4), torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
+
+
+def test_negatives_of_the_batch_add_up_and_leave_the_accuracy_alone(matches):
+    a, b, points, pair = matches([20, 30, 1])
+    results = {negatives: InfoNCE(negatives=negatives)(a, b, points, pair) for negatives in ("pair", "batch", "both")}
+    assert float(results["both"][0]) > max(float(results["pair"][0]), float(results["batch"][0]))
+    assert results["pair"][1] == results["batch"][1] == results["both"][1]
+
+
+def test_one_pair_has_no_negatives_in_the_batch(matches):
+    a, b, points, pair = matches([6])
+    a.requires_grad_()
+    loss, _ = InfoNCE(negatives="batch")(a, b, points, pair)
+    loss.backward()
+    assert float(loss.detach()) == 0 and bool((a.grad == 0).all())
+    torch.testing.assert_close(InfoNCE(negatives="both")(a, b, points, pair), InfoNCE()(a, b, points, pair))
