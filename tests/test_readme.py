@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from mvdecor.training.cli import CONFIGS
 
@@ -50,12 +51,15 @@ def test_command_composes(document, command, make_config):
 
 def check_sweep(overrides: list[str]) -> None:
     """Each job of a sweep composes and writes to a folder of its own."""
+    if "cluster=slurm" in overrides:
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra `slurm`")
     (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), max_batch_size=None)
     assert len(jobs) > 1, "-m without anything to sweep over"
     folders = []
     with initialize_config_dir(CONFIGS, version_base="1.3"):
-        for job in jobs:
+        for number, job in enumerate(jobs):
             cfg = compose("config", overrides=job, return_hydra_config=True)
+            OmegaConf.update(cfg, "hydra.job.num", number, force_add=True)
             HydraConfig.instance().set_config(cfg)  # as in a job, so that `out` may name a choice of Hydra's
             folders.append(cfg.out)
     assert len(set(folders)) == len(folders), f"jobs of one sweep share a folder: {folders}"
