@@ -129,9 +129,17 @@ def run_finetune(cfg: DictConfig) -> dict:
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shapes, uncovered, skipped = few_shot_shapes(cfg, shape_set)
     settings = cfg.training.finetune
+    drawn = shapes  # with finetune.replace perhaps some twice; each is one scene, with views of its own
+    shapes = list({s.id: s for s in drawn}.values())
     scenes = make_scenes(cfg, shapes, cfg.seed, fabric.device)
-    views = [draw_views(scenes.num_views(i), settings.v, cfg.seed + cfg.run + i) for i in range(len(scenes))]
-    labelled = LabelledSource(scenes, make_rendering(cfg, augment="finetune"), views, settings.batch_size)
+    views = [
+        draw_views(scenes.num_views(i), settings.v, cfg.seed + cfg.run + i, settings.replace)
+        for i in range(len(scenes))
+    ]
+    numbers = {s.id: i for i, s in enumerate(shapes)}
+    labelled = LabelledSource(
+        scenes, make_rendering(cfg, augment="finetune"), views, settings.batch_size, [numbers[s.id] for s in drawn]
+    )
     pairs = make_pair_source(cfg, scenes, settings.pairs, augment="pretrain") if settings.lambda_ssl > 0 else None
     log = Log(out / "log", cfg.training.log_every, cfg.progress)
     history = finetune(
@@ -145,13 +153,15 @@ def run_finetune(cfg: DictConfig) -> dict:
         decay=settings.decay,
         decay_every=settings.decay_every,
         lambda_ssl=settings.lambda_ssl,
+        joint=settings.joint,
+        batch_norm="eval" if settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None else "train",
         seed=cfg.seed + cfg.run,
         log=log,
     )
     log.picture("finetune/predictions", pictures.predictions_sheet(fabric, model, labelled), settings.steps)
     log.close()
     result = {
-        "shapes": [s.id for s in shapes],
+        "shapes": [s.id for s in drawn],
         "views": dict(zip((s.id for s in shapes), views, strict=True)),
         "labels_not_covered": [shape_set.label_names[i] for i in sorted(uncovered)],
         "skipped": skipped,
@@ -180,7 +190,9 @@ def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], 
         skipped += bad
         shapes += [] if loaded is None else [loaded]
     labels = {s.id: set(s.face_labels.unique().tolist()) - {-1} for s in shapes if s.face_labels is not None}
-    ids, uncovered = draw_few_shot(labels, cfg.training.finetune.k, cfg.seed + cfg.run)
+    ids, uncovered = draw_few_shot(
+        labels, cfg.training.finetune.k, cfg.seed + cfg.run, replace=cfg.training.finetune.replace
+    )
     if uncovered:
         names = ", ".join(shape_set.label_names[i] for i in sorted(uncovered))
         print(f"note: no draw of k={len(ids)} shapes was found that covers all labels; not covered: {names}")

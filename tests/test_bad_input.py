@@ -106,6 +106,11 @@ def first(root: Path, split: str) -> str:
         ("lifting.fill=foo", ["lifting.fill=foo", "nearest"]),
         ("lifting.power=-1", ["lifting.power=-1"]),
         ("training.pretrain.schedule=foo", ["training.pretrain.schedule=foo", "plateau"]),
+        ("lifting={rule: official, power: 3}", ["lifting.power=3", "official", "even"]),
+        ("training.matching.min_cosine=-2", ["training.matching.min_cosine=-2", "-1 (ignore normals)"]),
+        ("training.matching.unique=1", ["training.matching.unique=1", "true or false"]),
+        ("training.finetune.joint=foo", ["training.finetune.joint=foo", "true or false"]),
+        ("training.finetune.batch_norm=eval", ["training.finetune.batch_norm=eval", "train or eval_pretrained"]),
         ("training.pretrain.steps=0", ["training.pretrain.steps=0"]),
         ("training.pretrain.learning_rate=0", ["training.pretrain.learning_rate=0"]),
         ("training.pretrain.validation_share=1.5", ["training.pretrain.validation_share=1.5"]),
@@ -147,7 +152,14 @@ def test_every_setting_that_is_checked_exists(make_config):
     for data in ("partnet", "renderpeople", "folder", "generated"):
         cfg = make_config(f"data={data}")
         check_config(cfg)
-        for key in (*check.CHOICES, *check.COUNTS, *check.COUNTS_OR_NULL, *check.RATES, *check.NOT_NEGATIVE):
+        for key in (
+            *check.CHOICES,
+            *check.COUNTS,
+            *check.COUNTS_OR_NULL,
+            *check.RATES,
+            *check.NOT_NEGATIVE,
+            *check.FLAGS,
+        ):
             assert OmegaConf.select(cfg, key, default="missing") != "missing", (data, key)
 
 

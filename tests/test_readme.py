@@ -5,6 +5,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from mvdecor.training.cli import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -35,8 +42,27 @@ def test_command_composes(document, command, make_config):
     overrides = [word for word in words if "=" in word]
     options = [word for word in words if "=" not in word and word not in ("--multirun", "-m", "--cfg", "job")]
     assert not options, f"{document}: {options} are no settings"
+    if "-m" in words:
+        check_sweep(overrides)
+        return
     cfg = make_config(*overrides, name="generate" if script.endswith("generate.py") else "config")
     assert cfg.out
+
+
+def check_sweep(overrides: list[str]) -> None:
+    """Each job of a sweep composes and writes to a folder of its own."""
+    if "cluster=slurm" in overrides:
+        pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs the extra `slurm`")
+    (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(overrides), max_batch_size=None)
+    assert len(jobs) > 1, "-m without anything to sweep over"
+    folders = []
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        for number, job in enumerate(jobs):
+            cfg = compose("config", overrides=job, return_hydra_config=True)
+            OmegaConf.update(cfg, "hydra.job.num", number, force_add=True)
+            HydraConfig.instance().set_config(cfg)  # as in a job, so that `out` may name a choice of Hydra's
+            folders.append(cfg.out)
+    assert len(set(folders)) == len(folders), f"jobs of one sweep share a folder: {folders}"
 
 
 def test_readme_lists_every_experiment():

@@ -19,7 +19,7 @@ from mvdecor.views import Surface
 class Matches:
     """M matches between the views A and B of P pairs, sorted by pair.
 
-    No pixel of A and no pixel (of a layer) of B occurs twice.
+    No pixel of A and no pixel (of a layer) of B occurs twice, unless `match_views` or `sample_matches` was asked for that.
 
     Attributes:
         pair: int64 [M], the pair of each match.
@@ -67,7 +67,9 @@ class Matches:
         )
 
 
-def match_views(a: Surface, b: Surface, tolerance: float = 5e-3, min_cosine: float = 0.5) -> Matches:
+def match_views(
+    a: Surface, b: Surface, tolerance: float = 5e-3, min_cosine: float = 0.5, unique: bool = True
+) -> Matches:
     """Match view p of `a` with view p of `b`, for all P pairs at once.
 
     Args:
@@ -75,10 +77,9 @@ def match_views(a: Surface, b: Surface, tolerance: float = 5e-3, min_cosine: flo
         b: surfaces of the P other views of the same shapes.
         tolerance: largest distance of a point from the plane seen in B, in units of the world (the paper matches
             within 5e-3 of the unit sphere).
-        min_cosine: least cosine between the two normals.
-
-    Returns:
-        the `Matches`; of several pixels of A that fall into one pixel of B the one nearest to its centre is kept.
+        min_cosine: least cosine between the two normals; -1 matches whatever the normals are (the released code).
+        unique: of several pixels of A that fall into one pixel of B keep only the one nearest to its centre; False keeps
+            them all (the released code), and the overlap may then be larger than 1.
     """
     assert len(a) == len(b), f"{len(a)} views against {len(b)}"
     pairs, layers, height, width = b.mask.shape
@@ -104,19 +105,22 @@ def match_views(a: Surface, b: Surface, tolerance: float = 5e-3, min_cosine: flo
             b.mask[:, layer].reshape(pairs, -1)[pair, pixel_b]
             & (off_plane < tolerance)
             & ((points - seen).norm(dim=-1) < reach)
-            & ((normals_a * normals_b).sum(-1) > min_cosine)
+            & ((normals_a * normals_b).sum(-1).clamp(-1, 1) >= min_cosine)  # rounding must not fall below -1
         )
         distance[:, layer] = torch.where(same, off_plane, torch.inf)
     best, layer_b = distance.min(dim=1)
 
     keep = torch.isfinite(best).nonzero()[:, 0]
     pair, pixel_a, layer_b, xy, points = pair[keep], pixel_a[keep], layer_b[keep], xy[keep], points[keep]
-    target = (pair * layers + layer_b) * (height * width) + pixel_b[keep]
-    keep = _nearest_of_each(target, (xy - xy.floor() - 0.5).norm(dim=-1))
-    pair = pair[keep]
+    if unique:
+        target = (pair * layers + layer_b) * (height * width) + pixel_b[keep]
+        nearest = _nearest_of_each(target, (xy - xy.floor() - 0.5).norm(dim=-1))
+        pair, pixel_a, layer_b, xy, points = (
+            pair[nearest], pixel_a[nearest], layer_b[nearest], xy[nearest], points[nearest],
+        )  # fmt: skip
     foreground = torch.minimum(a.mask.flatten(1).sum(1), b.mask.flatten(1).sum(1)).clamp_min(1)
     overlap = torch.bincount(pair, minlength=pairs) / foreground
-    return Matches(pair, pixel_a[keep], layer_b[keep], xy[keep], points[keep], overlap)
+    return Matches(pair, pixel_a, layer_b, xy, points, overlap)
 
 
 def _nearest_of_each(key: Tensor, distance: Tensor) -> Tensor:
@@ -129,14 +133,24 @@ def _nearest_of_each(key: Tensor, distance: Tensor) -> Tensor:
     return order[first]
 
 
-def sample_matches(matches: Matches, count: int, generator: torch.Generator | None = None) -> Matches:
+def sample_matches(
+    matches: Matches, count: int, generator: torch.Generator | None = None, replace: bool = False
+) -> Matches:
     """At most `count` random matches of each pair, drawn without replacement.
 
     Args:
         matches: of P pairs.
         count: most matches a pair.
         generator: on the CPU, for the same draw on every device.
+        replace: draw with replacement as the released code does: exactly `count` of each pair that has any, some of them
+            twice. The loss does not know doubles: they are each other's negatives.
     """
+    if replace:
+        sizes = torch.bincount(matches.pair, minlength=len(matches.overlap)).cpu()
+        starts, some = sizes.cumsum(0) - sizes, sizes > 0
+        share = torch.rand(len(sizes), count, generator=generator, dtype=torch.float64)
+        drawn = starts[:, None] + (share * sizes[:, None]).long()
+        return matches.select(drawn[some].flatten().to(matches.pair.device))
     order = torch.rand(len(matches), generator=generator).argsort().to(matches.pair.device)
     order = order[torch.argsort(matches.pair[order], stable=True)]
     pair = matches.pair[order]

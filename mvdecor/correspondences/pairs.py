@@ -19,6 +19,7 @@ def choose_pair(
     tolerance: float = 5e-3,
     min_cosine: float = 0.5,
     rejected: set[frozenset[int]] | None = None,
+    unique: bool = True,
 ) -> tuple[int, int, Matches] | None:
     """Draw pairs of views until one overlaps in more than `min_overlap` of the smaller view's foreground.
 
@@ -32,6 +33,7 @@ def choose_pair(
         tolerance: see `match_views`.
         min_cosine: see `match_views`.
         rejected: pairs of `views` known to overlap too little, which are skipped at no cost; those found here are added.
+        unique: see `match_views`.
 
     Returns:
         views a and b and their matches (one pair), or None if no pair tried was good enough: the caller reports the
@@ -44,7 +46,7 @@ def choose_pair(
         if frozenset((a, b)) in rejected:
             continue
         both = surface([a, b])
-        matches = match_views(both[[0]], both[[1]], tolerance, min_cosine)
+        matches = match_views(both[[0]], both[[1]], tolerance, min_cosine, unique)
         if float(matches.overlap[0]) > min_overlap:
             return a, b, matches
         rejected.add(frozenset((a, b)))

@@ -13,12 +13,14 @@ from mvdecor.errors import InputError
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.views import Views
 
-VoteRule = Literal["entropy", "mean", "majority"]
+VoteRule = Literal["entropy", "mean", "majority", "logits", "official"]
 LayerOrder = Literal["all", "outer_first", "outer_only"]
 VOTE_RULES: tuple[str, ...] = get_args(VoteRule)
 LAYER_ORDERS: tuple[str, ...] = get_args(LayerOrder)
 
+_LOGIT_RULES = ("logits", "official")
 _LEAST_WEIGHT = 1e-12
+_LEAST_VIEW_WEIGHT = 1e-100
 _VIEWS_AT_ONCE = 4
 
 
@@ -27,9 +29,11 @@ class FaceVotes:
     """What the pixels said about each face. Twin faces (`Shape.twin_groups`) carry the same values.
 
     Attributes:
-        scores: float32 [F, C], class probabilities; rows sum to 1 where `seen`, are 0 elsewhere.
+        scores: float32 [F, C], class probabilities; rows sum to 1 where `seen`, are 0 elsewhere. Where logits were
+            summed, the softmax of their weighted mean, so that the order of the classes is that of the sums.
         seen: bool [F], True where at least one voting pixel saw the face or its twin.
-        weight: float32 [F], sum of the weights of the face's votes (its number of pixels, if all weigh 1).
+        weight: float32 [F], sum of the weights of the face's votes (its number of pixels, if all weigh 1). In float64
+            for the rule `official`, whose weights may be out of float32's range.
     """
 
     scores: Tensor
@@ -53,6 +57,11 @@ class FaceVoter:
       unsure pixels win.) A least weight of 1e-12 lets a face seen by unsure pixels alone still follow them.
     - `mean`: the softmax, weighing 1.
     - `majority`: one vote for the most probable class.
+    - `logits`: the logits instead of probabilities, weighing 1.
+    - `official`: the logits, as the released code of Sharma et al., ECCV 2022, weighs them: every pixel of an image (a
+      layer of a view) by (1 - H) ** power, H the mean entropy in nats of the image's foreground. The power being even,
+      the weight falls to 0 at H = 1 and grows again beyond: with 8 classes or more an image that is unsure everywhere
+      can outweigh all others. Not a rule to choose, but one to compare with.
 
     Layers: `all` votes together; `outer_first`: a group takes only the votes of the outermost layer in which any view
     saw it; `outer_only`: only layer 0 votes.
@@ -77,16 +86,21 @@ class FaceVoter:
             rule: see above.
             layer_order: see above.
             layers: L, layers of the views to come.
-            power: exponent of the entropy weight (20 in the released code).
+            power: exponent of the weight of `entropy` and `official` (20 in the released code).
             device: where the sums live; the shape's device by default.
 
         Raises:
-            InputError: for an unknown rule or layer order, or a negative power.
+            InputError: for an unknown rule or layer order, a negative power, or one that is not even where `official`
+                needs it.
         """
         _check_choice("vote rule", rule, VOTE_RULES)
         _check_choice("layer order", layer_order, LAYER_ORDERS)
         if not power >= 0:
             raise InputError(f"the power of the entropy weight is {power}; it must be 0 or more")
+        if rule == "official" and power % 2 != 0:
+            raise InputError(
+                f"the power of the vote rule official is {power}; it must be an even number, as its base may be negative"
+            )
         assert num_labels >= 1 and layers >= 1, f"num_labels {num_labels} and layers {layers} must be at least 1"
         self.rule, self.layer_order, self.layers, self.power = rule, layer_order, layers, power
         self.shape_id, self.num_labels = shape.id, num_labels
@@ -94,7 +108,11 @@ class FaceVoter:
         representatives, group = shape.twin_groups.unique(return_inverse=True)
         self._group = group.to(device)
         kept_layers = layers if layer_order == "outer_first" else 1
-        self._sums = torch.zeros(kept_layers, len(representatives), num_labels, device=device)
+        # sums of logits do not tell the sum of their weights, which gets a column of its own
+        columns = num_labels + (rule in _LOGIT_RULES)
+        # weights of (log C - 1) ** power and their neighbours near 0 are together too far apart for float32
+        dtype = torch.float64 if rule == "official" else torch.float32
+        self._sums = torch.zeros(kept_layers, len(representatives), columns, device=device, dtype=dtype)
         self._seen = torch.zeros(kept_layers, len(representatives), dtype=torch.bool, device=device)
         self._broken = torch.zeros((), dtype=torch.bool, device=device)
 
@@ -103,7 +121,7 @@ class FaceVoter:
 
         Args:
             face_ids: int [n, L, H, W], -1 = background, which does not vote.
-            logits: float or half [n, L, C, H, W], class scores before the softmax; summed in float32.
+            logits: float or half [n, L, C, H, W], class scores before the softmax; summed in float32 (`official`: 64).
         """
         n, layers, height, width = face_ids.shape
         assert layers == self.layers, f"views of {layers} layers for a voter of {self.layers}"
@@ -125,11 +143,16 @@ class FaceVoter:
         logits = logits.permute(0, 1, 3, 4, 2)[mask].float()
         # kept on the device until `result`, so that no batch waits for it
         self._broken |= ~torch.isfinite(logits.amax(dim=-1)).all()
-        self._sums.view(-1, self.num_labels).index_add_(0, row, self._votes(logits))
+        self._sums.view(-1, self._sums.shape[-1]).index_add_(0, row, self._votes(logits, mask))
         self._seen.view(-1)[row] = True
 
-    def _votes(self, logits: Tensor) -> Tensor:
-        """[P, C] -> [P, C], each pixel's weight x probabilities."""
+    def _votes(self, logits: Tensor, mask: Tensor) -> Tensor:
+        """[P, C] logits of the P pixels of `mask` (bool [n, L, H, W]) -> what each pixel adds to its face's sums."""
+        if self.rule == "logits":
+            return torch.cat([logits, torch.ones_like(logits[:, :1])], dim=-1)
+        if self.rule == "official":
+            weight = _image_weights(logits, mask, self.power)
+            return torch.cat([weight * logits, weight], dim=-1)
         if self.rule == "majority":
             return torch.nn.functional.one_hot(logits.argmax(dim=-1), self.num_labels).float()
         probabilities = logits.softmax(dim=-1)
@@ -154,8 +177,13 @@ class FaceVoter:
                 f"shape {self.shape_id}: the network's logits are NaN or infinite on some pixels; its training "
                 "diverged: use an earlier checkpoint or train again with a lower learning rate"
             )
-        weight = sums.sum(dim=-1)
-        scores = sums / torch.where(seen, weight, 1.0)[:, None]
+        if self.rule in _LOGIT_RULES:
+            weight = sums[:, -1]
+            mean = sums[:, :-1] / torch.where(seen, weight, 1.0)[:, None]
+            scores = torch.where(seen[:, None], mean.softmax(dim=-1), 0.0).float()
+        else:
+            weight = sums.sum(dim=-1)
+            scores = sums / torch.where(seen, weight, 1.0)[:, None]
         return FaceVotes(scores[self._group], seen[self._group], weight[self._group])
 
 
@@ -173,9 +201,9 @@ def vote(
         shape: the shape that `views` were rasterized from.
         views: N views in L layers.
         logits: float or half [N, L, C, H, W], class scores before the softmax.
-        rule: "entropy", "mean" or "majority".
+        rule: one of `VOTE_RULES`.
         layer_order: "all", "outer_first" or "outer_only".
-        power: exponent of the entropy weight.
+        power: exponent of the weight of `entropy` and `official`.
 
     Returns:
         `FaceVotes` on the logits' device.
@@ -196,6 +224,19 @@ def seen_faces(shape: Shape, views: Views) -> Tensor:
     ids = views.face_ids.to(groups.device)
     seen[groups[ids[ids >= 0].long()]] = True
     return seen[groups]
+
+
+def _image_weights(logits: Tensor, mask: Tensor, power: float) -> Tensor:
+    """float64 [P, 1], the weight of `official` of each of the P pixels of `mask` (bool [n, L, H, W]), logits [P, C].
+
+    At least 1e-100 (H = 1 to five digits, at power 20), so that a face seen in such an image alone still follows it.
+    """
+    entropy = torch.special.entr(logits.double().softmax(dim=-1)).sum(dim=-1)
+    image = torch.arange(mask.shape[0] * mask.shape[1], device=mask.device).view(*mask.shape[:2], 1, 1)
+    image = image.expand_as(mask)[mask]
+    sums = torch.zeros(mask.shape[0] * mask.shape[1], dtype=torch.float64, device=mask.device)
+    mean = sums.index_add(0, image, entropy) / mask.sum(dim=(2, 3)).flatten().clamp_min(1)
+    return (1 - mean).pow(power).clamp_min(_LEAST_VIEW_WEIGHT)[image, None]
 
 
 def _check_choice(what: str, value: str, valid: tuple[str, ...]) -> None:

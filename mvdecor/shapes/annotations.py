@@ -13,7 +13,7 @@ from torch import Tensor
 from mvdecor.errors import InputError
 from mvdecor.shapes.shape import UNDETERMINED
 
-SPLITS = ("train", "val", "test", "unlabelled")
+SPLITS = ("train", "val", "test", "unlabelled", "all")
 """Names that `ids` of every reader understands."""
 
 

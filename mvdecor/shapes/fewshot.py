@@ -11,7 +11,9 @@ from mvdecor.errors import InputError
 SEARCH_STEPS = 20_000
 
 
-def draw_few_shot(labels: Mapping[str, Set[int]], k: int, seed: int, tries: int = 1000) -> tuple[list[str], set[int]]:
+def draw_few_shot(
+    labels: Mapping[str, Set[int]], k: int, seed: int, tries: int = 1000, replace: bool = False
+) -> tuple[list[str], set[int]]:
     """Draw k shapes without replacement that together show every label, if any such set is found.
 
     Uniform draws of k shapes, seeded, are tried in turn, and the first that covers all labels is taken. If none does,
@@ -24,9 +26,12 @@ def draw_few_shot(labels: Mapping[str, Set[int]], k: int, seed: int, tries: int 
         k: number of shapes.
         seed: of the draws.
         tries: most draws.
+        replace: draw with replacement as the released code does: a shape may come twice, so that fewer than k are
+            labelled. There is no search then; if no draw covers all labels, the first that covers most is taken.
 
     Returns:
-        the ids in sorted order, and the labels that they do *not* show (empty if the set covers).
+        the ids in sorted order (with `replace` perhaps some twice), and the labels that they do *not* show (empty if the
+        set covers).
 
     Raises:
         InputError: if k is not in 1..len(labels), or no shape has any label.
@@ -45,12 +50,14 @@ def draw_few_shot(labels: Mapping[str, Set[int]], k: int, seed: int, tries: int 
     best: list[str] = []
     best_missing = wanted | {-1}
     for _ in range(tries):
-        drawn = sorted(ids[i] for i in rng.choice(len(ids), size=k, replace=False))
+        drawn = sorted(ids[i] for i in rng.choice(len(ids), size=k, replace=replace))
         missing = wanted - set().union(*(labels[i] for i in drawn))
         if len(missing) < len(best_missing):
             best, best_missing = drawn, missing
         if not missing:
             return best, missing
+    if replace:
+        return best, best_missing
     cover = _Search(labels, ids, rng).cover(k, frozenset(wanted))
     if cover is None:
         return best, best_missing
@@ -89,8 +96,8 @@ class _Search:
         return None
 
 
-def draw_views(num_views: int, v: int | None, seed: int) -> list[int]:
-    """The labelled views of a shape: all, or v of them drawn without replacement.
+def draw_views(num_views: int, v: int | None, seed: int, replace: bool = False) -> list[int]:
+    """The labelled views of a shape: all, or v of them drawn without replacement (`replace`: with, as released).
 
     Raises:
         InputError: if v is not in 1..num_views.
@@ -101,4 +108,4 @@ def draw_views(num_views: int, v: int | None, seed: int) -> list[int]:
         raise InputError(
             f"v={v} labelled views a shape were asked for, but there are {num_views}: lower finetune.v or raise views.count"
         )
-    return sorted(np.random.default_rng(seed).choice(num_views, size=v, replace=False).tolist())
+    return sorted(np.random.default_rng(seed).choice(num_views, size=v, replace=replace).tolist())

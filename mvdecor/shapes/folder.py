@@ -53,11 +53,11 @@ class MeshFolder:
         self.label_names: tuple[str, ...] = names.label_names or self._splits.label_names
 
     def ids(self, split: str) -> list[str]:
-        """Ids of a split, in the order of its list; "unlabelled": every mesh not in val or test, by name."""
+        """Ids of a split, in the order of its list; "unlabelled": every mesh not in val or test, by name; "all": those too."""
         check_split(split)
-        if split != "unlabelled":
+        if split not in ("unlabelled", "all"):
             return self._splits.ids(split)
-        return [name for name in self._files if name not in self._splits.held_out]
+        return [name for name in self._files if split == "all" or name not in self._splits.held_out]
 
     def load(self, id: str) -> Shape:
         """One mesh, normalised to the unit sphere, with its texture, and labelled if its labels file is there.

@@ -16,7 +16,7 @@ class ShapeSet(Protocol):
     """Name of each label; () if the set has no labels."""
 
     def ids(self, split: str) -> list[str]:
-        """Ids of "train", "val", "test" or "unlabelled" (all that may be seen without labels: not val, not test)."""
+        """Ids of "train", "val", "test", "unlabelled" (what may be seen without labels: not val, not test) or "all"."""
         ...
 
     def load(self, id: str) -> Shape:

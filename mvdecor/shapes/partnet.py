@@ -63,11 +63,11 @@ class PartNet:
         validation or test list of any category. "all" is every folder of the category, listed or not. With category
         "all" the other splits join the lists of all categories.
         """
+        check_split(split)
         if split == "all":
             return [
                 id for id in self._folders() if self.category in ("all", _read_category(self.root / "data_v0" / id))
             ]
-        check_split(split)
         if split == "unlabelled":
             return self._unlabelled()
         categories = list(self._splits) if self.category == "all" else [self.category]

@@ -45,12 +45,14 @@ class RenderPeople:
         self.label_names: tuple[str, ...] = self._splits.label_names
 
     def ids(self, split: str) -> list[str]:
-        """Folder names of a split, in the order of its list; "unlabelled": every folder not in val or test, by name."""
+        """Folder names of a split, in the order of its list; "unlabelled": every folder not in val or test, "all": every
+        folder, both by name."""
         check_split(split)
-        if split != "unlabelled":
+        if split not in ("unlabelled", "all"):
             return self._splits.ids(split)
         names = sorted(folder.name for folder in self.root.iterdir() if folder.is_dir())
-        return [name for name in names if not name.startswith((".", "__")) and name not in self._splits.held_out]
+        left_out = self._splits.held_out if split == "unlabelled" else set()
+        return [name for name in names if not name.startswith((".", "__")) and name not in left_out]
 
     def load(self, id: str) -> Shape:
         """One person, normalised to the unit sphere, textured, and labelled if the labels file is there.

@@ -106,6 +106,10 @@ class PairSource:
     tries: int = 50
     views: Sequence[Sequence[int]] | None = None
     """Views to draw from, a list for each shape; all if None."""
+    unique: bool = True
+    """See `match_views`."""
+    replace: bool = False
+    """Draw the points with replacement, see `sample_matches`."""
 
     def __post_init__(self) -> None:
         self.unmatchable: set[int] = set()
@@ -153,13 +157,21 @@ class PairSource:
 
         rejected = self._rejected.setdefault(shape, set())
         found = choose_pair(
-            surface, views, self.min_overlap, self.tries, generator, self.tolerance, self.min_cosine, rejected
+            surface,
+            views,
+            self.min_overlap,
+            self.tries,
+            generator,
+            self.tolerance,
+            self.min_cosine,
+            rejected,
+            self.unique,
         )
         if found is None:
             return None
         a, b, matches = found
         images = self.rendering(self.scenes, shape, self.scenes.views(shape, [a, b]), seen[-1], generator)
-        return images, sample_matches(matches, self.points, generator)
+        return images, sample_matches(matches, self.points, generator, self.replace)
 
 
 @dataclass
@@ -170,12 +182,15 @@ class LabelledSource:
     rendering: Rendering
     views: Sequence[Sequence[int]]
     batch_size: int = 8
+    shapes: Sequence[int] | None = None
+    """Shapes to draw from, as indices of the scenes; one listed twice is drawn twice as often. All once if None."""
 
     def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images float32 [B, L, C, H, W] and labels int64 [B, L, H, W] (-1 where background or undetermined)."""
         images, labels = [], []
+        shapes = range(len(self.scenes)) if self.shapes is None else self.shapes
         for _ in range(self.batch_size):
-            shape = int(torch.randint(len(self.scenes), (1,), generator=generator))
+            shape = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
             view = self.views[shape][int(torch.randint(len(self.views[shape]), (1,), generator=generator))]
             views = self.scenes.views(shape, [view])
             surface = self.scenes.surface(shape, [view])

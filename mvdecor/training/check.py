@@ -23,11 +23,12 @@ from mvdecor.training.setup import make_fabric, make_shape_set
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
     "data.on_error": ("raise", "skip"),
-    "data.pretrain_split": ("train", "unlabelled"),
+    "data.pretrain_split": ("train", "unlabelled", "all"),
     "views.rasterizer": ("auto", "embree", "pytorch3d"),
     "views.depth": ("minmax", "metric"),
     "views.normal_frame": ("camera", "world"),
     "training.pretrain.schedule": ("plateau", "cosine", "constant"),
+    "training.finetune.batch_norm": ("train", "eval_pretrained"),
     "lifting.rule": VOTE_RULES,
     "lifting.layer_order": LAYER_ORDERS,
     "lifting.fill": FILL_RULES,
@@ -76,6 +77,12 @@ NOT_NEGATIVE = (
 )
 
 
+FLAGS = (
+    *("training.matching.unique", "training.pretrain.replace", "training.finetune.joint", "training.finetune.replace"),
+)
+"""Settings that are true or false."""
+
+
 def check_config(cfg: DictConfig) -> None:
     """Refuse values that would only be noticed later; reads no data and takes well under a second.
 
@@ -96,15 +103,27 @@ def check_config(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float) or not (value > 0 if key in RATES else value >= 0):
             raise InputError(f"{key}={value}: give a number {'above 0' if key in RATES else 'of at least 0'}")
+    for key in FLAGS:
+        if not isinstance(value := OmegaConf.select(cfg, key), bool):
+            raise InputError(f"{key}={value}: choose true or false")
+    _check_ranges(cfg)
+    _check_parts(cfg)
+    _check_negatives(cfg)
+    _check_out(Path(cfg.out))
+
+
+def _check_ranges(cfg: DictConfig) -> None:
     if not 0 < cfg.training.pretrain.validation_share < 1:
         share = cfg.training.pretrain.validation_share
         raise InputError(f"training.pretrain.validation_share={share}: give a share between 0 and 1")
     v, count = cfg.training.finetune.v, cfg.views.count
     if v is not None and v > count:
         raise InputError(f"training.finetune.v={v} labelled views, but views.count={count}: lower v or raise the count")
-    _check_parts(cfg)
-    _check_negatives(cfg)
-    _check_out(Path(cfg.out))
+    cosine = cfg.training.matching.min_cosine
+    if not isinstance(cosine, int | float) or not -1 <= cosine <= 1:
+        raise InputError(f"training.matching.min_cosine={cosine}: give a cosine from -1 (ignore normals) to 1")
+    if cfg.lifting.rule == "official" and cfg.lifting.power % 2 != 0:
+        raise InputError(f"lifting.power={cfg.lifting.power}: lifting.rule=official needs an even number")
 
 
 def check_run(cfg: DictConfig, folder: Path) -> None:

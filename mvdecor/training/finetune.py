@@ -12,7 +12,7 @@ from torch import nn
 from mvdecor.networks import Model
 from mvdecor.training.batches import LabelledSource, PairSource
 from mvdecor.training.log import Log
-from mvdecor.training.pretrain import History, contrast_embeddings
+from mvdecor.training.pretrain import History, contrast, contrast_embeddings
 
 
 def finetune(
@@ -27,10 +27,12 @@ def finetune(
     decay: float = 0.99,
     decay_every: int = 40,
     lambda_ssl: float = 0.001,
+    joint: bool = True,
+    batch_norm: str = "train",
     seed: int = 0,
     log: Log,
 ) -> History:
-    """Train all weights of `model` in place on `L_seg + lambda_ssl * L_ssl`, one loss and one step.
+    """Train all weights of `model` in place on `L_seg + lambda_ssl * L_ssl`.
 
     Args:
         fabric: device and precision.
@@ -43,36 +45,45 @@ def finetune(
         decay: factor of the learning rate ...
         decay_every: ... after so many steps (0.99 every 40 in the recipe).
         lambda_ssl: weight of the contrastive term; 0 leaves it out.
+        joint: one loss, one pass and one step, as the paper writes it. False is what the released code does: a step on
+            L_seg, then a pass and a step of the same optimizer on lambda_ssl * L_ssl. Adam divides the second gradient
+            by its own size, which takes much of a small lambda back.
+        batch_norm: "train", or "eval" to let the network's batch norms (not the head's) use and keep the statistics they
+            came with, while their scales and shifts train like all weights (the released code, if pretrained).
         seed: of the draws.
         log: where scalars and progress go.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     wrapped, optimizer = fabric.setup(model, optimizer)
+    wrapped.mark_forward_method("embed")
     wrapped.mark_forward_method("embed_and_segment")
     rate = torch.optim.lr_scheduler.StepLR(optimizer, decay_every, decay)
     generator = torch.Generator().manual_seed(seed)
     history, start = History(), time.perf_counter()
     recent: list[torch.Tensor] = []
     wrapped.train()
+    if batch_norm == "eval":
+        _keep_statistics(model.network)
     for step in log.progress(steps, "finetune"):
         images, labels = labelled.draw(generator)
         inputs, split = images.flatten(0, 1), images.shape[0] * images.shape[1]
-        batch = None
-        if pairs is not None and lambda_ssl > 0:
-            batch = pairs.draw(generator)
+        batch = pairs.draw(generator) if pairs is not None and lambda_ssl > 0 else None
+        if batch is not None and joint:
             inputs = torch.cat([inputs, batch.images.flatten(0, 2)])
         embeddings, logits = wrapped.embed_and_segment(inputs)
         segmentation = segmentation_loss(logits[:split], labels.flatten(0, 1))
         total, figures = segmentation, {"loss_segmentation": segmentation.detach()}
-        if batch is not None:
+        if batch is not None and joint:
             contrastive, accuracy = contrast_embeddings(
                 embeddings[split:].unflatten(0, batch.images.shape[:3]), batch, loss
             )
             total = segmentation + lambda_ssl * contrastive
+        _update(fabric, optimizer, total)
+        if batch is not None and not joint:
+            contrastive, accuracy = contrast(wrapped, batch, loss)
+            _update(fabric, optimizer, lambda_ssl * contrastive)
+        if batch is not None:
             figures |= {"loss_contrastive": contrastive.detach(), "retrieval_accuracy": accuracy}
-        optimizer.zero_grad()
-        fabric.backward(total)
-        optimizer.step()
         rate.step()
         recent.append(segmentation.detach())
         if log.due(step) or step + 1 == steps:
@@ -82,6 +93,19 @@ def finetune(
             recent.clear()
     history.seconds = time.perf_counter() - start
     return history
+
+
+def _update(fabric: Fabric, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    optimizer.step()
+
+
+def _keep_statistics(network: nn.Module) -> None:
+    """Put the batch norms of a network in evaluation mode; everything else stays as it is."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -131,6 +131,8 @@ def make_pair_source(
         min_cosine=matching.min_cosine,
         tries=matching.tries,
         views=views,
+        unique=matching.unique,
+        replace=cfg.training.pretrain.replace,
     )
 
 

@@ -213,6 +213,34 @@ def test_the_two_sides_of_a_thin_wall_never_match(thickness):
     assert float(same_side.overlap[0]) > 0.8
 
 
+@pytest.mark.parametrize("thickness", [0.0, 4e-3])
+def test_a_least_cosine_of_minus_1_ignores_the_normals(thickness):
+    """The two sides of a thin wall then match wherever they are near enough, also where they look in opposite directions."""
+    shape = from_trimesh(box(1, 1, thickness)) if thickness else sheet()
+    front, back = (look(shape, [[0.1, 0.2, z]]).surface for z in (1.5, -1.5))
+    assert len(match_views(front, back, min_cosine=-0.999)) < 0.1 * int(front.mask.sum())  # the rim at most
+    matches = match_views(front, back, min_cosine=-1)
+    check_invariants(matches, front, back)
+    assert float(matches.overlap[0]) > 0.8
+    assert len(match_views(front, back, tolerance=0.5 * thickness, min_cosine=-1)) < 0.1 * int(front.mask.sum())
+
+
+def test_matches_that_need_not_be_unique_are_all_pixels_that_see_what_b_sees():
+    """On a sheet seen whole by both, each pixel of A whose point falls on a foreground pixel of B is a match."""
+    near, far = look(sheet(), [[0.2, 0.1, 1.2], [0, 0, 2.0]]).surface, look(sheet(), [[0, 0, 2.0], [0, 0, 1.3]]).surface
+    matches = match_views(near, far, unique=False)
+    expected = []
+    for p in range(2):
+        for pixel in near.mask[p].flatten().nonzero()[:, 0].tolist():
+            (x, y), _ = (v[0, 0] for v in far[[p]].cameras.project(near.points[p].reshape(1, -1, 3)[:, [pixel]]))
+            if 0 <= x < SIZE and 0 <= y < SIZE and bool(far.mask[p, 0, int(y), int(x)]):
+                expected.append((p, pixel))
+    assert list(zip(matches.pair.tolist(), matches.pixel_a.tolist(), strict=True)) == expected
+    assert float(matches.overlap[0]) > 1.5  # the far view has fewer pixels
+    unique = match_views(near, far)
+    assert {*zip(unique.pair.tolist(), unique.pixel_a.tolist(), strict=True)} < set(expected)
+
+
 @pytest.mark.parametrize("gap", [0.02, 0.2])
 def test_parallel_walls_one_behind_another_are_told_apart_by_layer(gap):
     shapes = [box(1, 1, 0.001).apply_translation([0, 0, -z]) for z in (0, gap)]
@@ -322,6 +350,23 @@ def test_samples_are_at_most_count_a_pair_without_replacement(counts, count, see
     assert torch.equal(drawn.overlap, matches.overlap)
     again = sample_matches(matches, count, torch.Generator().manual_seed(seed))
     assert torch.equal(drawn.pixel_a, again.pixel_a)
+
+
+def test_samples_with_replacement_are_count_of_every_pair_that_has_any():
+    matches = some_matches([3, 0, 50, 1])
+    drawn = sample_matches(matches, 40, torch.Generator().manual_seed(0), replace=True)
+    assert torch.bincount(drawn.pair, minlength=4).tolist() == [40, 0, 40, 40]
+    assert bool((drawn.pair.diff() >= 0).all())
+    for name in ("pair", "layer_b", "xy_b", "points"):  # rows stay together
+        assert torch.equal(getattr(drawn, name), getattr(matches, name)[drawn.pixel_a])
+    assert torch.equal(drawn.overlap, matches.overlap)
+    rng = torch.Generator().manual_seed(1)
+    large = some_matches([1000, 10])
+    drawn = sample_matches(large, 1000, rng, replace=True)
+    different = len(drawn.pixel_a[drawn.pair == 0].unique())
+    assert 590 < different < 675  # 1000 (1 - (1 - 1/1000) ** 1000) = 632 expected
+    times = torch.bincount(drawn.pixel_a[drawn.pair == 1] - 1000, minlength=10)
+    assert int(times.sum()) == 1000 and int(times.min()) > 60 and int(times.max()) < 140
 
 
 def test_every_match_is_drawn_about_as_often():

@@ -47,6 +47,10 @@ def slow_vote(shape, face_ids, logits, rule, layer_order, power):
                     if rule == "entropy" and c > 1:
                         entropy = -sum(v * math.log(v) for v in p if v > 0)
                         weight = max(max(1 - entropy / math.log(c), 0) ** power, 1e-12)
+                    if rule in ("logits", "official"):
+                        p = values
+                    if rule == "official":
+                        weight = image_weight(face_ids[i, layer], logits[i, layer], power)
                     if rule == "majority":
                         p = [float(k == values.index(top)) for k in range(c)]
                     key = (groups[face], layer if layer_order == "outer_first" else 0)
@@ -55,10 +59,22 @@ def slow_vote(shape, face_ids, logits, rule, layer_order, power):
     for group in groups:
         of_group = next((votes[group, layer] for layer in range(layers) if (group, layer) in votes), [])
         total = sum(w for w, _ in of_group)
-        scores.append([sum(w * p[k] for w, p in of_group) / total if of_group else 0.0 for k in range(c)])
+        mean = [sum(w * p[k] for w, p in of_group) / total if of_group else 0.0 for k in range(c)]
+        if rule in ("logits", "official") and of_group:
+            mean = [math.exp(v - max(mean)) for v in mean]
+            mean = [v / sum(mean) for v in mean]
+        scores.append(mean)
         seen.append(bool(of_group))
         weights.append(total)
     return torch.tensor(scores), torch.tensor(seen), torch.tensor(weights, dtype=torch.float32)
+
+
+def image_weight(ids, logits, power):
+    """(1 - mean entropy in nats of the foreground) ** power of one image."""
+    pixels = [logits[:, y, x].double() for y, x in (ids >= 0).nonzero().tolist()]
+    probabilities = [(v - v.max()).exp() / (v - v.max()).exp().sum() for v in pixels]
+    entropies = [-sum(q * math.log(q) for q in p.tolist() if q > 0) for p in probabilities]
+    return max((1 - sum(entropies) / len(entropies)) ** power, 1e-100)
 
 
 def random_case(seed: int, faces=6, views=3, layers=2, labels=4, size=4):
@@ -77,16 +93,17 @@ def random_case(seed: int, faces=6, views=3, layers=2, labels=4, size=4):
     faces=st.integers(1, 30),
     views=st.integers(1, 6),
     layers=st.integers(1, 3),
-    labels=st.integers(1, 5),
-    power=st.sampled_from([0.0, 1.0, 5.0, 20.0]),
+    labels=st.integers(1, 12),
+    power=st.sampled_from([0.0, 2.0, 5.0, 20.0]),
 )
 def test_every_rule_equals_a_loop_over_pixels(rule, layer_order, seed, faces, views, layers, labels, power):
+    power += rule == "official" and power % 2
     shape, seen_by, logits = random_case(seed, faces, views, layers, labels, size=3)
     votes = vote(shape, seen_by, logits, rule, layer_order, power)
     scores, seen, weight = slow_vote(shape, seen_by.face_ids, logits, rule, layer_order, power)
     assert torch.equal(votes.seen, seen)
     torch.testing.assert_close(votes.scores, scores, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(votes.weight, weight, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(votes.weight.float(), weight, atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("layer_order", LAYER_ORDERS)
@@ -130,7 +147,53 @@ def test_one_sure_pixel_outweighs_many_unsure_ones_by_entropy_only():
     logits[0, 0, :, 0, 9] = torch.tensor([0.0, 10.0, 0.0])  # one is sure of label 1
     views = views_of(torch.zeros(1, 1, 1, 10))
     winner = {rule: int(vote(shape, views, logits, rule).scores[0].argmax()) for rule in VOTE_RULES}
-    assert winner == {"entropy": 1, "mean": 0, "majority": 0}
+    assert winner == {"entropy": 1, "mean": 0, "majority": 0, "logits": 1, "official": 1}
+
+
+def test_summed_logits_let_one_loud_pixel_win_against_many_that_are_sure():
+    shape = strip_with_twins(1)
+    logits = torch.zeros(1, 1, 2, 1, 10)
+    logits[0, 0, 0] = 6.0  # nine pixels are sure of label 0
+    logits[0, 0, :, 0, 9] = torch.tensor([0.0, 60.0])
+    views = views_of(torch.zeros(1, 1, 1, 10))
+    assert [int(vote(shape, views, logits, r).scores[0].argmax()) for r in ("mean", "logits", "official")] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(("labels", "winner"), [(4, 0), (51, 1)])
+def test_official_weight_falls_with_doubt_only_while_there_are_few_classes(labels, winner):
+    """One view is sure of label 0, another leans to label 1 and knows next to nothing."""
+    shape = strip_with_twins(1)
+    logits = torch.zeros(2, 1, labels, 2, 2)
+    logits[0, :, 0] = 20.0
+    logits[1, :, 1] = 0.3
+    votes = vote(shape, views_of(torch.zeros(2, 1, 2, 2)), logits, "official")
+    assert int(votes.scores[0].argmax()) == winner
+    assert bool(torch.isfinite(votes.scores).all())
+    if labels == 51:  # entropy about log 51 = 3.93 nats
+        assert float(votes.weight[0]) == pytest.approx(4 * (math.log(51) - 1) ** 20, rel=0.05)
+
+
+def test_official_weights_beyond_float32_and_of_exactly_1_nat_are_borne():
+    shape = strip_with_twins(2)
+    logits = torch.zeros(2, 1, 51, 1, 1)
+    logits[0, 0, 3] = 0.5
+    votes = vote(shape, views_of(torch.zeros(2, 1, 1, 1)), logits, "official", power=100)
+    assert float(votes.weight[0]) > 3e38 and int(votes.scores[0].argmax()) == 3
+    low, high = 0.0, 10.0  # the logit of label 0 that makes the entropy 1 nat
+    for _ in range(200):
+        middle = (low + high) / 2
+        p = torch.tensor([middle, 0, 0, 0], dtype=torch.float64).softmax(0)
+        low, high = (middle, high) if float(torch.special.entr(p).sum()) > 1 else (low, middle)
+    logits = torch.tensor([low, 0, 0, 0])[None, None, :, None, None]
+    votes = vote(shape, views_of(torch.ones(1, 1, 1, 1)), logits, "official")
+    assert votes.seen.tolist() == [False, True, False]
+    assert votes.scores[1].tolist() == pytest.approx(p.tolist(), abs=1e-5)
+
+
+def test_official_needs_an_even_power():
+    shape, views, logits = random_case(7)
+    with pytest.raises(InputError, match=r"official is 3\.0.*even"):
+        vote(shape, views, logits, "official", power=3.0)
 
 
 def test_a_sure_pixel_weighs_one_and_a_face_of_unsure_pixels_is_still_seen():
@@ -186,7 +249,7 @@ def test_broken_logits_are_an_error(rule, value):
 
 def test_unknown_rules_are_refused_with_the_valid_ones():
     shape, views, logits = random_case(7)
-    with pytest.raises(InputError, match=r"'median'.*entropy, mean, majority"):
+    with pytest.raises(InputError, match=r"'median'.*entropy, mean, majority, logits, official"):
         vote(shape, views, logits, "median")
     with pytest.raises(InputError, match=r"'inner'.*all, outer_first, outer_only"):
         vote(shape, views, logits, "mean", "inner")

@@ -44,6 +44,19 @@ def test_draws_are_seeded_differ_and_do_not_depend_on_the_order_of_the_split():
     assert set().union(*draws) > set(draws.pop())  # not the same few shapes again and again
 
 
+def test_draws_with_replacement_repeat_shapes_and_search_for_nothing():
+    split = {f"shape_{i}": {i % 2} for i in range(6)}
+    draws = [draw_few_shot(split, 5, seed, replace=True) for seed in range(40)]
+    assert all(len(ids) == 5 and set(ids) <= set(split) and ids == sorted(ids) for ids, _ in draws)
+    assert all(set().union(*(split[i] for i in ids)) == {0, 1} and not missing for ids, missing in draws)
+    assert sum(len(set(ids)) < 5 for ids, _ in draws) > 25  # 5 of 6 without a double: 9 % of the draws
+    ids, missing = draw_few_shot({"a": {0}}, 1, 0, replace=True)
+    assert ids == ["a"] and not missing
+    rare = {f"plain_{i:03}": {0} for i in range(500)} | {"rare": {1}}
+    assert draw_few_shot(rare, 2, 0, tries=3, replace=True)[1] == {1}
+    assert not draw_few_shot(rare, 2, 0, tries=3)[1]  # the search would have found it
+
+
 def test_labels_that_no_k_shapes_cover_are_told():
     ids, missing = draw_few_shot({"a": {0, 1}, "b": {2}, "c": {3}}, 2, seed=0, tries=50)
     assert "a" in ids and missing in ({2}, {3})
@@ -68,3 +81,6 @@ def test_views_are_all_or_v_different_ones():
     assert drawn == [draw_views(20, 4, seed) for seed in range(30)]
     assert set().union(*drawn) == set(range(20))
     assert draw_views(5, 5, seed=1) == [0, 1, 2, 3, 4]
+    doubles = [draw_views(5, 5, seed, replace=True) for seed in range(20)]
+    assert all(len(d) == 5 and d == sorted(d) and set(d) <= set(range(5)) for d in doubles)
+    assert sum(len(set(d)) < 5 for d in doubles) > 15

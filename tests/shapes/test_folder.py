@@ -45,6 +45,7 @@ def test_labels_and_splits(meshes):
     assert data.load("box").face_labels.tolist() == [-1, 0, 1] * 4
     assert data.load("ball").face_labels is None
     assert (data.ids("train"), data.ids("test"), data.ids("unlabelled")) == (["box"], ["can"], ["ball", "box"])
+    assert data.ids("all") == ["ball", "box", "can"]
 
 
 def test_names_and_splits_may_lie_elsewhere(meshes, tmp_path_factory):

@@ -76,6 +76,7 @@ def test_splits(people):
     data = RenderPeople(people)
     assert (data.ids("train"), data.ids("test")) == (["bob"], ["ann"])
     assert data.ids("unlabelled") == ["bob", "rp_cy_posed_001_OBJ"]
+    assert data.ids("all") == ["ann", "bob", "rp_cy_posed_001_OBJ"]
     (people / "split.json").unlink()
     bare = RenderPeople(people)
     assert bare.ids("unlabelled") == ["ann", "bob", "rp_cy_posed_001_OBJ"]

@@ -139,6 +139,22 @@ def test_labelled_views_show_the_labels_of_their_faces():
     assert set(drawn) == {0, 1, 2}
 
 
+def test_a_shape_listed_twice_is_drawn_twice_as_often():
+    stage = scenes(ball(), box(), box("never"))
+    source = LabelledSource(stage, Rendering(("points",)), [[0], [0], [0]], batch_size=400, shapes=[0, 1, 1])
+    images, _ = source.draw(rng())
+    allowed = [stage.surface(s, [0]).points[0].permute(0, 3, 1, 2) for s in range(2)]
+    counts = [sum(torch.equal(image, p) for image in images) for p in allowed]
+    assert sum(counts) == 400 and 230 < counts[1] < 300
+
+
+def test_pairs_can_be_drawn_and_matched_as_the_released_code_does():
+    stage = scenes(ball(), box())
+    batch = PairSource(stage, Rendering(("points",)), 3, 4000, unique=False, replace=True).draw(rng())
+    assert torch.bincount(batch.matches.pair, minlength=3).tolist() == [4000] * 3  # more than there are
+    assert torch.equal(embeddings_at_a(batch.images[0], batch.matches), batch.matches.points)
+
+
 def test_labels_at_pixels_one_by_one():
     stage = scenes(box())
     views = stage.views(0, [3])

@@ -162,13 +162,15 @@ def test_the_schedule_reaches_the_loop_and_unknown_names_are_refused():
         run_pretrain(1, schedule="linear")
 
 
-def run_finetune(steps: int = 5, lambda_ssl: float = 0.0, with_pairs: bool = False, seed: int = 0, layers: int = 1):
+def run_finetune(
+    steps: int = 5, lambda_ssl: float = 0.0, with_pairs: bool = False, seed: int = 0, layers: int = 1, **settings
+):
     net, log, stage = model(3), Recorder(), scenes(2, layers)
     labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
     pairs = PairSource(stage, RENDERING, 1, 60) if with_pairs else None
     history = finetune(
         fabric(), net, labelled, pairs, InfoNCE(), steps=steps, learning_rate=3e-3, lambda_ssl=lambda_ssl, seed=seed,
-        log=log,
+        log=log, **settings,
     )  # fmt: skip
     return net, log, history
 
@@ -193,6 +195,63 @@ def test_lambda_0_is_no_contrastive_term_and_another_lambda_is_one():
     assert same(weights(without[0]), weights(zero[0])) and without[1].figures == zero[1].figures
     assert "loss_contrastive" not in zero[1].figures["finetune"][0]
     assert not same(weights(without[0]), weights(some[0]))
+
+
+def test_a_step_of_its_own_for_the_contrastive_term_is_two_steps_of_one_adam():
+    net, log, _ = run_finetune(3, lambda_ssl=0.5, with_pairs=True, joint=False)
+    mine, stage = model(3).train(), scenes(2)
+    optimizer = torch.optim.Adam(mine.parameters(), lr=3e-3)
+    labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
+    pairs, generator = PairSource(stage, RENDERING, 1, 60), torch.Generator().manual_seed(0)
+    for step in range(3):
+        images, labels = labelled.draw(generator)
+        batch = pairs.draw(generator)
+        logits = mine(images[:, 0])
+        optimizer.zero_grad()
+        F.cross_entropy(logits, labels[:, 0], ignore_index=-1).backward()
+        optimizer.step()
+        a, b = mine.embed(torch.cat([batch.images[0, :, 0], batch.images[1, :, 0]])).split(1)
+        k = len(batch.matches)
+        at_a = a[0].flatten(1)[:, batch.matches.pixel_a].T
+        at_b = F.grid_sample(
+            b, 2 * batch.matches.xy_b.view(1, k, 1, 2) / 32 - 1, padding_mode="border", align_corners=False
+        )[0, :, :, 0].T
+        cosine = F.normalize(at_a, dim=1) @ F.normalize(at_b, dim=1).T / 0.07
+        loss = (F.cross_entropy(cosine, torch.arange(k)) + F.cross_entropy(cosine.T, torch.arange(k))) / 2
+        assert log.figures["finetune"][step]["loss_contrastive"] == pytest.approx(float(loss.detach()), rel=1e-3)
+        optimizer.zero_grad()
+        (0.5 * loss).backward()
+        optimizer.step()
+    for x, y in zip(weights(net), weights(mine), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-2, atol=2e-3)  # Adam's first steps are signs: rounding may flip a few
+    steps = {float(state["step"]) for name, state in named_states(mine, optimizer) if name.startswith("network")}
+    assert steps == {6.0}
+
+
+def named_states(net: Model, optimizer: torch.optim.Adam):
+    return [(name, optimizer.state[p]) for name, p in net.named_parameters()]
+
+
+def test_one_or_two_steps_are_the_same_without_a_contrastive_term_only():
+    assert same(weights(run_finetune()[0]), weights(run_finetune(joint=False)[0]))
+    assert same(weights(run_finetune()[0]), weights(run_finetune(with_pairs=True, joint=False)[0]))
+    one, two = (run_finetune(lambda_ssl=1.0, with_pairs=True, joint=j)[0] for j in (True, False))
+    assert not same(weights(one), weights(two))
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_kept_statistics_do_not_change_while_all_weights_of_the_network_train(joint):
+    before = model(3).state_dict()
+    after = run_finetune(3, lambda_ssl=0.1, with_pairs=True, batch_norm="eval", joint=joint)[0]
+    statistics = {name for name in before if "running_" in name or "num_batches" in name}
+    assert any(name.startswith("network") for name in statistics) and any(n.startswith("head") for n in statistics)
+    for name, value in after.state_dict().items():
+        if name in ("mean", "std"):
+            continue
+        changed = not torch.equal(value, before[name])
+        assert changed == (name not in statistics or name.startswith("head")), name
+    trained = run_finetune(3)[0].state_dict()
+    assert all(not torch.equal(trained[name], before[name]) for name in statistics)
 
 
 def test_layers_are_images_like_any_other():
