@@ -112,14 +112,14 @@ def match_views(a: Surface, b: Surface, tolerance: float = 5e-3, min_cosine: flo
     keep = torch.isfinite(best).nonzero()[:, 0]
     pair, pixel_a, layer_b, xy, points = pair[keep], pixel_a[keep], layer_b[keep], xy[keep], points[keep]
     target = (pair * layers + layer_b) * (height * width) + pixel_b[keep]
-    keep = _nearest_of_each(target, (xy - xy.floor() - 0.5).norm(dim=-1))
+    keep = nearest_of_each(target, (xy - xy.floor() - 0.5).norm(dim=-1))
     pair = pair[keep]
     foreground = torch.minimum(a.mask.flatten(1).sum(1), b.mask.flatten(1).sum(1)).clamp_min(1)
     overlap = torch.bincount(pair, minlength=pairs) / foreground
     return Matches(pair, pixel_a[keep], layer_b[keep], xy[keep], points[keep], overlap)
 
 
-def _nearest_of_each(key: Tensor, distance: Tensor) -> Tensor:
+def nearest_of_each(key: Tensor, distance: Tensor) -> Tensor:
     """Indices of the entry with the least distance for each distinct key, in ascending order of key."""
     order = torch.argsort(distance, stable=True)
     order = order[torch.argsort(key[order], stable=True)]
