@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import timm
 import torch
@@ -58,10 +58,10 @@ class FoundationFeatures(nn.Module):
         self.embedding_dim = embedding_dim
         self.scale = scale
         with checked_encoder(encoder, weights, example="a ViT such as vit_small_patch14_dinov2") as source:
-            vit = timm.create_model(encoder, weights is not None, num_classes=0, dynamic_img_size=True, **source)
+            vit: Any = timm.create_model(encoder, weights is not None, num_classes=0, dynamic_img_size=True, **source)
             self.patch: tuple[int, int] = vit.patch_embed.patch_size
             self.prefix: int = vit.num_prefix_tokens
-        self.vit = vit.requires_grad_(False).eval()
+        self.vit: Any = vit.requires_grad_(False).eval()
         self.projection = nn.Conv2d(vit.num_features, embedding_dim, kernel_size=1)
         mean, std = (torch.tensor(values) for values in NORMALISATION["rgb"])
         own_mean, own_std = (torch.tensor(vit.pretrained_cfg[name]) for name in ("mean", "std"))
