@@ -29,6 +29,7 @@ from mvdecor.training.predict import predict_faces
 from mvdecor.training.pretrain import pretrain
 from mvdecor.training.results import Cost, finished, total_cost, write_result
 from mvdecor.training.setup import (
+    make_crop_source,
     make_fabric,
     make_pair_source,
     make_rendering,
@@ -42,7 +43,7 @@ from mvdecor.views import make_rasterizer
 
 PRETRAIN_SETTINGS = (
     *("data.unlabelled", "data.pretrain_split", "data.pretrain_limit", "views", "network", "loss", "seed", "precision"),
-    *("training.matching", "training.pretrain", "training.random_light"),
+    *("training.matching", "training.pretrain", "training.crops", "training.random_light"),
 )
 FINETUNE_SETTINGS = ("data.labelled", "views", "network", "loss", "seed", "run", "precision", "training", "checkpoint")
 EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "evaluation", "checkpoint")
@@ -63,10 +64,11 @@ def run_pretrain(cfg: DictConfig) -> dict:
             f"pretraining needs at least 2 shapes (one to validate on), the split has {len(shapes)}: see data.pretrain_split"
         )
     settings = cfg.training.pretrain
-    train = make_pair_source(
+    make_source = make_crop_source if settings.source == "crops" else make_pair_source
+    train = make_source(
         cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, fabric.device), settings.pairs, augment="pretrain"
     )
-    validation = make_pair_source(
+    validation = make_source(
         cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), fabric.device), settings.pairs
     )
     model = build_model(cfg.network, cfg.views.channels, None).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -123,7 +125,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     fabric = make_fabric(_with(cfg, seed=cfg.seed + cfg.run))
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
-    model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names))
+    model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
     if cfg.checkpoint is not None:
         load_pretrained(model, cfg.checkpoint)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

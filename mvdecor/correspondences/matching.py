@@ -114,7 +114,7 @@ def match_views(
     pair, pixel_a, layer_b, xy, points = pair[keep], pixel_a[keep], layer_b[keep], xy[keep], points[keep]
     if unique:
         target = (pair * layers + layer_b) * (height * width) + pixel_b[keep]
-        nearest = _nearest_of_each(target, (xy - xy.floor() - 0.5).norm(dim=-1))
+        nearest = nearest_of_each(target, (xy - xy.floor() - 0.5).norm(dim=-1))
         pair, pixel_a, layer_b, xy, points = (
             pair[nearest], pixel_a[nearest], layer_b[nearest], xy[nearest], points[nearest],
         )  # fmt: skip
@@ -123,7 +123,7 @@ def match_views(
     return Matches(pair, pixel_a, layer_b, xy, points, overlap)
 
 
-def _nearest_of_each(key: Tensor, distance: Tensor) -> Tensor:
+def nearest_of_each(key: Tensor, distance: Tensor) -> Tensor:
     """Indices of the entry with the least distance for each distinct key, in ascending order of key."""
     order = torch.argsort(distance, stable=True)
     order = order[torch.argsort(key[order], stable=True)]

@@ -74,13 +74,10 @@ def load_checkpoint(folder: Path | str, device: torch.device | str = "cpu") -> t
     """
     path = _find(Path(folder))
     info = _read_info(path)
-    # Initial weights are replaced at once: do not download them.
-    network = {k: (None if k == "weights" else v) for k, v in info["network"].items()}
     try:
-        model = build_model(network, info["channels"], info["num_labels"])
+        model = build_model(info["network"], info["channels"], info["num_labels"], initial_weights=False)
     except InputError as error:
         raise InputError(f"{path / INFO}: the model it describes cannot be made: {error}") from error
-    model.config["weights"] = info["network"].get("weights")
     _load_state(model, _read_weights(path, info), path)
     return model.to(device).eval(), info
 

@@ -24,10 +24,11 @@ class DeepLabV3Plus(nn.Module):
         in_channels: channels of the input images.
         encoder: timm model name; it must support dilation to output stride 8 (ResNets and most convolutional ones).
         embedding_dim: channels of the output.
-        weights: None (as in the paper's MvDeCor rows) or "imagenet" for the encoder.
+        weights: None (as in the paper's MvDeCor rows), "imagenet" or a file for the encoder, see
+            `mvdecor.networks.encoders.check_weights`.
 
     Raises:
-        InputError: a setting that is not possible, or weights that cannot be downloaded.
+        InputError: a setting that is not possible, or weights that cannot be had.
     """
 
     def __init__(
@@ -36,13 +37,14 @@ class DeepLabV3Plus(nn.Module):
         super().__init__()
         check_embedding_dim(embedding_dim)
         self.embedding_dim = embedding_dim
-        with checked_encoder(encoder, weights):
+        with checked_encoder(encoder, weights) as source:
             self.encoder = get_encoder(
                 f"tu-{encoder}",
                 in_channels=in_channels,
                 depth=5,
                 weights=True if weights else None,
                 output_stride=STRIDE,
+                **source,
             )
         self.decoder = DeepLabV3PlusDecoder(
             encoder_channels=self.encoder.out_channels,

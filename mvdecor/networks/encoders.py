@@ -1,16 +1,28 @@
-"""What both networks share about encoders: checking names, telling failures apart, fitting image sizes."""
+"""What the networks share about timm encoders: names, initial weights, telling failures apart, fitting image sizes."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import timm
+import torch
 import torch.nn.functional as F
+from timm.models import load_state_dict
 from torch import Tensor
 
 from mvdecor.errors import InputError
+
+DOWNLOADS = ("imagenet", "pretrained")
+"""Words for timm's own weights of an encoder, downloaded and cached; "pretrained" reads better where they saw more."""
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+"""Endings of a file of weights; all but the first are read by `torch.load(weights_only=True)`."""
+
+CONVOLUTIONAL = "a convolutional one such as resnet18 or resnet50"
 
 
 def check_embedding_dim(embedding_dim: int) -> None:
@@ -20,40 +32,96 @@ def check_embedding_dim(embedding_dim: int) -> None:
 
 
 @contextmanager
-def checked_encoder(encoder: str, weights: str | None) -> Iterator[None]:
+def checked_encoder(encoder: str, weights: str | None, example: str = CONVOLUTIONAL) -> Iterator[dict[str, Any]]:
     """Guard the construction of a network around a timm encoder.
 
     Args:
         encoder: a timm model name, with or without a weights tag ("resnet18", "resnet50.a1_in1k").
-        weights: None (random) or "imagenet" (timm's default weights of that model, downloaded and cached).
+        weights: None (random), one of `DOWNLOADS`, or a file, see `check_weights`.
+        example: what an encoder of this network is, for the message.
+
+    Yields:
+        what `timm.create_model` needs besides `pretrained=weights is not None`. timm adapts the first convolution to the
+        number of input channels: the file's R, G, B kernels are repeated in turn up to C channels and scaled by 3/C, and
+        summed for C = 1 (`timm.models.adapt_input_conv`).
 
     Raises:
         InputError: no such encoder (close names are listed), unknown or unavailable weights, a failed download, or an
             encoder that cannot give the feature maps that the network needs.
     """
-    if not timm.is_model(encoder):
-        close = difflib.get_close_matches(encoder, timm.list_models(), n=4, cutoff=0.5)
-        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
-        raise InputError(f"network.encoder: timm has no model {encoder!r}; {hint}")
-    if weights not in (None, "imagenet"):
-        raise InputError(f"network.weights: {weights!r} is unknown; use null (random) or imagenet")
-    if weights and not timm.models.is_model_pretrained(encoder):
-        raise InputError(f"network.weights: timm has no weights for encoder {encoder}; set network.weights=null")
+    check_weights(encoder, weights)
     try:
-        yield
+        yield {} if weights is None or weights in DOWNLOADS else {"pretrained_cfg_overlay": {"file": weights}}
     except InputError:
         raise
     except Exception as error:  # timm and the download client raise anything from KeyError to their own types
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if weights:
+        if weights in DOWNLOADS:
             raise InputError(
-                f"network.weights: the {weights} weights of encoder {encoder} could not be loaded ({reason}); "
-                "connect to the internet once so that they are cached, or set network.weights=null"
+                f"network.weights: the {weights} weights of encoder {encoder} could not be loaded ({reason}); connect to "
+                "the internet once so that they are cached, give a file of them, or set network.weights=null"
             ) from error
         raise InputError(
-            f"network.encoder: {encoder} cannot be the encoder of this network ({reason}); "
-            "choose a convolutional one such as resnet18 or resnet50"
+            f"network.encoder: {encoder} cannot be the encoder of this network ({reason}); choose {example}"
         ) from error
+
+
+def check_weights(encoder: str, weights: str | None) -> None:
+    """Refuse an encoder or weights that cannot be; downloads nothing.
+
+    Args:
+        encoder: a timm model name.
+        weights: None, one of `DOWNLOADS`, or a file that holds the state dict of timm's model `encoder` as it is made
+            (3 input channels, its own image size), with any classifier or without one.
+
+    Raises:
+        InputError: no such encoder; no such file; a file that is damaged or of another encoder.
+    """
+    if not timm.is_model(encoder):
+        close = difflib.get_close_matches(encoder, timm.list_models(), n=4, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
+        raise InputError(f"network.encoder: timm has no model {encoder!r}; {hint}")
+    if weights is None:
+        return
+    if weights in DOWNLOADS:
+        if not timm.models.is_model_pretrained(encoder):
+            raise InputError(f"network.weights: timm has no weights for encoder {encoder}; set network.weights=null")
+        return
+    state = _read_state(weights, encoder)
+    with torch.device("meta"):
+        model: Any = timm.create_model(encoder)
+    classifier = model.pretrained_cfg.get("classifier") or ()
+    classifiers = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
+    here = {k: v.shape for k, v in model.state_dict().items() if not k.startswith(classifiers)}
+    there = {k: v.shape for k, v in state.items() if not k.startswith(classifiers)}
+    wrong = [k for k in (*here, *there) if here.get(k) != there.get(k) and not k.endswith("num_batches_tracked")]
+    if wrong:
+        own, found = (tuple(shapes[wrong[0]]) if wrong[0] in shapes else "none" for shapes in (here, there))
+        raise InputError(
+            f"network.weights: {weights} is not of encoder {encoder}: {len(set(wrong))} tensors differ (first: {wrong[0]}, "
+            f"{own} in the encoder, {found} in the file); give the state dict of timm's {encoder}, or set network.encoder"
+        )
+
+
+def _read_state(weights: str, encoder: str) -> dict[str, Tensor]:
+    """The tensors of a file of weights; InputError unless it is a readable state dict."""
+    path = Path(weights)
+    if not path.is_file() or path.suffix not in SUFFIXES:
+        reason = f"must end in {', '.join(SUFFIXES)}" if path.is_file() else "is no file"
+        raise InputError(
+            f"network.weights={weights} is unknown: it {reason}; give null, imagenet or pretrained (downloads), or a file "
+            f"with the state dict of timm's {encoder}"
+        )
+    try:
+        state = load_state_dict(str(path))  # as timm will read it, for pickles with weights_only=True
+    except Exception as error:  # on damaged bytes the readers raise anything from OSError to struct.error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"network.weights: {path} is damaged or no state dict ({reason}): copy it again") from error
+    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(
+            f"network.weights: {path} is no state dict of tensors: save model.state_dict() of timm's {encoder}"
+        )
+    return state
 
 
 def pad_to_multiple(images: Tensor, stride: int) -> Tensor:

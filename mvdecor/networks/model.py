@@ -113,14 +113,19 @@ def normalisation(channels: Sequence[str]) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-def build_model(network: Mapping[str, Any], channels: Sequence[str], num_labels: int | None) -> Model:
+def build_model(
+    network: Mapping[str, Any], channels: Sequence[str], num_labels: int | None, initial_weights: bool = True
+) -> Model:
     """Make a model with new weights.
 
     Args:
         network: Hydra configuration of the embedding network: `_target_` and its arguments without `in_channels`. The
-            class must be a `torch.nn.Module` that takes `in_channels` and has an `embedding_dim`.
+            class must be a `torch.nn.Module` that takes `in_channels` and has an `embedding_dim`; if it has `channels`,
+            those are the only ones it takes.
         channels: names of the input channels in order.
         num_labels: labels of the head; None for a model without one.
+        initial_weights: False where a checkpoint's weights follow at once: `network.weights` is remembered, and neither
+            read nor downloaded.
 
     Raises:
         InputError: an unknown channel, class or setting, or a setting that the network refuses.
@@ -129,12 +134,19 @@ def build_model(network: Mapping[str, Any], channels: Sequence[str], num_labels:
     if num_labels is not None and num_labels < 1:
         raise InputError(f"a segmentation head needs at least one label, got {num_labels}: does the category have any?")
     config = complete_config(network)
+    made = config if initial_weights or "weights" not in config else {**config, "weights": None}
     try:
-        net = instantiate(config, in_channels=in_channels, _convert_="all")
+        net = instantiate(made, in_channels=in_channels, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         raise InputError(f"network: {config['_target_']} cannot be made: {error.__cause__ or error}") from error
+    only = getattr(net, "channels", tuple(channels))
+    if tuple(channels) != only:
+        raise InputError(
+            f"views.channels={'+'.join(channels)}: {config['_target_']} takes {'+'.join(only)} alone: set "
+            f"views.channels=[{','.join(only)}]"
+        )
     head = None if num_labels is None else SegmentationHead(net.embedding_dim, num_labels)
     return Model(net, channels, head, config)
 

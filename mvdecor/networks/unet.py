@@ -22,10 +22,10 @@ class UNet(nn.Module):
         decoder_channels: channels of the decoder from the coarsest level to full size. Its length (1 to 5) is the depth
             of the encoder that is used: with 4, the coarsest features have stride 16.
         embedding_dim: channels of the output.
-        weights: None or "imagenet" for the encoder.
+        weights: None, "imagenet" or a file for the encoder, see `mvdecor.networks.encoders.check_weights`.
 
     Raises:
-        InputError: a setting that is not possible, or weights that cannot be downloaded.
+        InputError: a setting that is not possible, or weights that cannot be had.
     """
 
     def __init__(
@@ -41,14 +41,15 @@ class UNet(nn.Module):
         check_embedding_dim(embedding_dim)
         self.embedding_dim = embedding_dim
         self.stride = 2 ** len(decoder_channels)
-        with checked_encoder(encoder, weights):
+        with checked_encoder(encoder, weights) as source:
             self.unet = smp.Unet(
                 encoder_name=f"tu-{encoder}",
                 encoder_depth=len(decoder_channels),
-                encoder_weights=True if weights else None,  # smp's way to say "timm's own weights" for tu- encoders
+                encoder_weights=True if weights else None,  # smp's way to say pretrained=True for tu- encoders
                 decoder_channels=tuple(decoder_channels),
                 in_channels=in_channels,
                 classes=embedding_dim,
+                **source,
             )
 
     def forward(self, images: Tensor) -> Tensor:

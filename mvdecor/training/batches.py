@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -111,6 +112,9 @@ class PairSource:
     replace: bool = False
     """Draw the points with replacement, see `sample_matches`."""
 
+    what: ClassVar[str] = "views"
+    """What the two of a pair are, for messages."""
+
     def __post_init__(self) -> None:
         self.unmatchable: set[int] = set()
         self._rejected: dict[int, set[frozenset[int]]] = {}
@@ -127,7 +131,7 @@ class PairSource:
         while len(ids) < self.pairs:
             if len(self.unmatchable) == len(self.scenes):
                 raise InputError(
-                    f"no shape has two views that overlap in more than {self.min_overlap:.0%} of the smaller foreground "
+                    f"no shape has two {self.what} that overlap in more than {self.min_overlap:.0%} of the smaller foreground "
                     f"({self.tries} pairs tried of each of {len(self.scenes)} shapes): raise views.count or lower "
                     "training.matching.min_overlap"
                 )
@@ -140,7 +144,9 @@ class PairSource:
                 self.unmatchable.add(shape)
                 generator.set_state(state)  # what is drawn does not depend on when a shape was found unmatchable
                 name = self.scenes.shapes[shape].id
-                print(f"warning: shape {name}: none of {self.tries} pairs of views overlaps enough; it is left out")
+                print(
+                    f"warning: shape {name}: none of {self.tries} pairs of {self.what} overlaps enough; it is left out"
+                )
                 continue
             images.append(pair[0])
             matches.append(pair[1])

@@ -16,6 +16,7 @@ from mvdecor.evaluation.metrics import PROTOCOLS
 from mvdecor.lifting.fill import FILL_RULES
 from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES
 from mvdecor.networks import build_model, load_pretrained
+from mvdecor.networks.encoders import check_weights
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.training.setup import make_fabric, make_shape_set
@@ -27,6 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "views.rasterizer": ("auto", "embree", "pytorch3d"),
     "views.depth": ("minmax", "metric"),
     "views.normal_frame": ("camera", "world"),
+    "training.pretrain.source": ("views", "crops"),
     "training.pretrain.schedule": ("plateau", "cosine", "constant"),
     "training.finetune.batch_norm": ("train", "eval_pretrained"),
     "lifting.rule": VOTE_RULES,
@@ -73,9 +75,8 @@ COUNTS_OR_NULL: dict[str, int] = {
 RATES = ("training.pretrain.learning_rate", "training.finetune.learning_rate")
 NOT_NEGATIVE = (
     *("views.jitter", "training.pretrain.colour_jitter", "training.finetune.colour_jitter"),
-    *("training.finetune.lambda_ssl", "lifting.power"),
+    *("training.crops.colour_jitter", "training.finetune.lambda_ssl", "lifting.power"),
 )
-
 
 FLAGS = (
     *("training.matching.unique", "training.pretrain.replace", "training.finetune.joint", "training.finetune.replace"),
@@ -116,6 +117,7 @@ def _check_ranges(cfg: DictConfig) -> None:
     if not 0 < cfg.training.pretrain.validation_share < 1:
         share = cfg.training.pretrain.validation_share
         raise InputError(f"training.pretrain.validation_share={share}: give a share between 0 and 1")
+    _check_crops(cfg)
     v, count = cfg.training.finetune.v, cfg.views.count
     if v is not None and v > count:
         raise InputError(f"training.finetune.v={v} labelled views, but views.count={count}: lower v or raise the count")
@@ -138,7 +140,7 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     """
     make_fabric(cfg)
     if cfg.checkpoint is not None:
-        load_pretrained(build_model(cfg.network, cfg.views.channels, None), cfg.checkpoint)
+        load_pretrained(build_model(cfg.network, cfg.views.channels, None, initial_weights=False), cfg.checkpoint)
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     train, test = shape_set.ids("train"), shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
@@ -214,15 +216,24 @@ def _labels(shape_set: ShapeSet, ids: Iterable[str], on_error: str) -> list[set[
     return found
 
 
+def _check_crops(cfg: DictConfig) -> None:
+    crops = cfg.training.crops
+    for key, most in (("scale", 1.0), ("ratio", float("inf"))):
+        bounds = list(crops[key]) if OmegaConf.is_list(crops[key]) else []
+        numbers = len(bounds) == 2 and all(isinstance(x, int | float) for x in bounds)
+        if not numbers or not 0 < bounds[0] <= bounds[1] <= most:
+            limit = f", at most {most:g}" if most == 1 else ""
+            raise InputError(f"training.crops.{key}={crops[key]}: give [least, greatest], both above 0{limit}")
+    if not isinstance(crops.flip, int | float) or not 0 <= crops.flip <= 1:
+        raise InputError(f"training.crops.flip={crops.flip}: give a probability between 0 and 1")
+
+
 def _check_parts(cfg: DictConfig) -> None:
     """Make the network (without memory for its weights) and the loss once."""
-    network = {**OmegaConf.to_container(cfg.network, resolve=True), "weights": None}  # type: ignore[dict-item]
-    if cfg.network.get("weights") not in (None, "imagenet"):
-        raise InputError(f"network.weights={cfg.network.weights} is unknown: choose null or imagenet")
-    if "weights" not in cfg.network:
-        del network["weights"]
     with torch.device("meta"):
-        build_model(network, cfg.views.channels, None)
+        network = build_model(cfg.network, cfg.views.channels, None, initial_weights=False).config
+    if cfg.checkpoint is None and "encoder" in network:
+        check_weights(network["encoder"], network.get("weights"))
     try:
         instantiate(cfg.loss)
     except InstantiationException as error:

@@ -32,7 +32,7 @@ def finetune(
     seed: int = 0,
     log: Log,
 ) -> History:
-    """Train all weights of `model` in place on `L_seg + lambda_ssl * L_ssl`.
+    """Train the weights of `model` (but frozen ones) in place on `L_seg + lambda_ssl * L_ssl`.
 
     Args:
         fabric: device and precision.
@@ -53,7 +53,7 @@ def finetune(
         seed: of the draws.
         log: where scalars and progress go.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
     wrapped, optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("embed")
     wrapped.mark_forward_method("embed_and_segment")

@@ -78,7 +78,7 @@ def pretrain(
     Raises:
         InputError: for an unknown schedule, or if no validation loss was finite.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
     wrapped, optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("embed")
     rate = make_schedule(optimizer, schedule, steps)

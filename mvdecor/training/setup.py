@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.training.batches import PairSource, Rendering
+from mvdecor.training.crops import CropPairSource
 from mvdecor.training.scenes import Scenes
 from mvdecor.views import Cameras, make_rasterizer, place_cameras
 
@@ -133,6 +135,24 @@ def make_pair_source(
         views=views,
         unique=matching.unique,
         replace=cfg.training.pretrain.replace,
+    )
+
+
+def make_crop_source(
+    cfg: DictConfig, scenes: Scenes, pairs: int, augment: Literal["pretrain", "finetune"] | None = None
+) -> CropPairSource:
+    """Batches of pairs of crops of the scenes' views (`training.crops`)."""
+    matching, crops = cfg.training.matching, cfg.training.crops
+    return CropPairSource(
+        scenes,
+        replace(make_rendering(cfg, augment), colour_jitter=crops.colour_jitter if augment else 0.0),
+        pairs=pairs,
+        points=cfg.training.pretrain.points,
+        min_overlap=matching.min_overlap,
+        tries=matching.tries,
+        scale=tuple(crops.scale),
+        ratio=tuple(crops.ratio),
+        flip=crops.flip,
     )
 
 
