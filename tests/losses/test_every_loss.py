@@ -208,7 +208,7 @@ def test_bad_settings_are_named(name, override, words, make_config):
 
 
 def test_bad_settings_are_named_before_any_work(make_config, tmp_path):
-    with pytest.raises(InputError, match="^loss.margin=-1: give a number"):
+    with pytest.raises(InputError, match=r"^loss\.margin=-1: give a number"):
         check_config(make_config("network=unet_tiny", "loss=triplet", "loss.margin=-1", f"out={tmp_path / 'out'}"))
 
 
