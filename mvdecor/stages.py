@@ -19,10 +19,11 @@ from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics, ceiling_labels, ceiling_table, format_table, summarize
 from mvdecor.figures import write_ply
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
-from mvdecor.shapes import Shape, ShapeSet, draw_few_shot, draw_views, load_shapes
+from mvdecor.shapes import Shape, ShapeSet, load_shapes
+from mvdecor.shapes.splits import FewShotRun, draw_covering, sha256_of
 from mvdecor.training import pictures
 from mvdecor.training.batches import LabelledSource
-from mvdecor.training.check import check_config, check_labels, check_run, load_labelled
+from mvdecor.training.check import check_config, check_labels, check_run, labels_of, load_labelled, split_run
 from mvdecor.training.finetune import finetune
 from mvdecor.training.log import Log
 from mvdecor.training.predict import predict_faces
@@ -120,6 +121,8 @@ def run_finetune(cfg: DictConfig) -> dict:
     check_config(cfg)
     out = Path(cfg.out)
     if (done := finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
+        if done["split"] != _split_file(cfg):
+            raise InputError(f"{cfg.training.finetune.split} changed since {out}/finetune.json: choose another out=")
         return done
     start = Cost()
     fabric = make_fabric(_with(cfg, seed=cfg.seed + cfg.run))
@@ -129,15 +132,13 @@ def run_finetune(cfg: DictConfig) -> dict:
     if cfg.checkpoint is not None:
         load_pretrained(model, cfg.checkpoint)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    shapes, uncovered, skipped = few_shot_shapes(cfg, shape_set)
+    split_file = _split_file(cfg)
+    shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
     settings = cfg.training.finetune
     drawn = shapes  # with finetune.replace perhaps some twice; each is one scene, with views of its own
     shapes = list({s.id: s for s in drawn}.values())
     scenes = make_scenes(cfg, shapes, cfg.seed, fabric.device)
-    views = [
-        draw_views(scenes.num_views(i), settings.v, cfg.seed + cfg.run + i, settings.replace)
-        for i in range(len(scenes))
-    ]
+    views = [chosen.views_of(shape.id, scenes.num_views(i)) for i, shape in enumerate(shapes)]
     numbers = {s.id: i for i, s in enumerate(shapes)}
     labelled = LabelledSource(
         scenes, make_rendering(cfg, augment="finetune"), views, settings.batch_size, [numbers[s.id] for s in drawn]
@@ -163,9 +164,10 @@ def run_finetune(cfg: DictConfig) -> dict:
     log.picture("finetune/predictions", pictures.predictions_sheet(fabric, model, labelled), settings.steps)
     log.close()
     result = {
-        "shapes": [s.id for s in drawn],
+        "shapes": chosen.shapes,
         "views": dict(zip((s.id for s in shapes), views, strict=True)),
-        "labels_not_covered": [shape_set.label_names[i] for i in sorted(uncovered)],
+        "labels_not_covered": chosen.labels_not_covered,
+        "split": split_file,
         "skipped": skipped,
         "history": history.steps,
         "cost": start.spent(),
@@ -183,23 +185,50 @@ def run_finetune(cfg: DictConfig) -> dict:
     return write_result(out / "finetune.json", result, cfg)
 
 
-def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], set[int], list]:
-    """The k labelled shapes of run `cfg.run`, the labels that they do not show, and the skipped shapes."""
-    shapes: list[Shape] = []
+def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], FewShotRun, list]:
+    """The k labelled shapes of run `cfg.run`, what was chosen, and the skipped shapes.
+
+    From the file `training.finetune.split`; without one they are drawn by the same rule as covering split files.
+    """
+    settings = cfg.training.finetune
+    if settings.split is not None:
+        run = split_run(cfg, shape_set, cfg.run)
+        return [_load_of_split(shape_set, id, cfg) for id in run.shapes], run, []
+    shapes: dict[str, Shape] = {}
     skipped: list[tuple[str, str]] = []
     for id in shape_set.ids("train"):
         loaded, bad = load_labelled(shape_set, id, cfg.data.on_error)
         skipped += bad
-        shapes += [] if loaded is None else [loaded]
-    labels = {s.id: set(s.face_labels.unique().tolist()) - {-1} for s in shapes if s.face_labels is not None}
-    ids, uncovered = draw_few_shot(
-        labels, cfg.training.finetune.k, cfg.seed + cfg.run, replace=cfg.training.finetune.replace
+        shapes |= {} if loaded is None else {id: loaded}
+    run = draw_covering(
+        {id: labels_of(shape) for id, shape in shapes.items()},
+        shape_set.label_names,
+        k=settings.k,
+        v=settings.v,
+        num_views=cfg.views.count,
+        seed=cfg.seed,
+        run=cfg.run,
+        replace=settings.replace,
     )
-    if uncovered:
-        names = ", ".join(shape_set.label_names[i] for i in sorted(uncovered))
-        print(f"note: no draw of k={len(ids)} shapes was found that covers all labels; not covered: {names}")
-    by_id = {s.id: s for s in shapes}
-    return [by_id[i] for i in ids], uncovered, skipped
+    if run.labels_not_covered:
+        names = ", ".join(run.labels_not_covered)
+        print(f"note: no draw of k={len(run.shapes)} shapes was found that covers all labels; not covered: {names}")
+    return [shapes[id] for id in run.shapes], run, skipped
+
+
+def _split_file(cfg: DictConfig) -> dict[str, str] | None:
+    file = cfg.training.finetune.split
+    return None if file is None else {"file": file, "sha256": sha256_of(file)}
+
+
+def _load_of_split(shape_set: ShapeSet, id: str, cfg: DictConfig) -> Shape:
+    """A shape that a split file names: it cannot be skipped, the run would be another one."""
+    try:
+        shape, _ = load_labelled(shape_set, id, "raise")
+    except InputError as error:
+        raise InputError(f"{cfg.training.finetune.split}, run {cfg.run}, shape {id}: {error}") from error
+    assert shape is not None
+    return shape
 
 
 def run_evaluate(cfg: DictConfig) -> dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
@@ -96,7 +96,7 @@ class _Search:
         return None
 
 
-def draw_views(num_views: int, v: int | None, seed: int, replace: bool = False) -> list[int]:
+def draw_views(num_views: int, v: int | None, seed: int | Sequence[int], replace: bool = False) -> list[int]:
     """The labelled views of a shape: all, or v of them drawn without replacement (`replace`: with, as released).
 
     Raises:

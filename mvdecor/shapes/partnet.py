@@ -159,6 +159,27 @@ class PartNet:
         return sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
 
 
+def train_lists(root: str | Path, level: int | str, splits: str | Path = "official") -> dict[str, list[str]]:
+    """Training ids of every category that has both a training list and the level; needs only `ROOT/stats`.
+
+    Arguments as of `PartNet`.
+
+    Raises:
+        InputError: a missing folder or file, an unknown level, or no such category.
+    """
+    lists, name = _read_splits(Path(root), splits)
+    labels = Path(root) / "stats" / "after_merging_label_ids"
+    suffix = "" if level == "leaf" else f"-level-{level}"
+    found = {
+        category: parts["train"]
+        for category, parts in sorted(lists.items())
+        if "train" in parts and (labels / f"{category}{suffix}.txt").is_file()
+    }
+    if not found:
+        raise InputError(f"{name}: no category in it has a training list and labels of level {level} in {labels}")
+    return found
+
+
 def _read_level(stats: Path, category: str, level: int | str) -> list[tuple[int, str]]:
     """(official id, path) of each label of a category's level."""
     folder = stats / "after_merging_label_ids"

@@ -19,6 +19,7 @@ from mvdecor.networks import build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.shapes.shape import UNDETERMINED
+from mvdecor.shapes.splits import FewShotRun, read_split
 from mvdecor.training.setup import make_fabric, make_shape_set
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -144,10 +145,14 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     train, test = shape_set.ids("train"), shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
+    on_error = cfg.data.on_error
+    if cfg.training.finetune.split is not None:  # then no other labelled shapes are needed, and none of them may be bad
+        runs = [split_run(cfg, shape_set, run) for run in range(cfg.training.finetune.runs)]
+        train, on_error = sorted({id for run in runs for id in run.shapes}), "raise"
     _check_size(cfg, len(train), len(test))
     if (folder / "pretrain.json").exists():
         return
-    labels = [_labels(shape_set, train, cfg.data.on_error), _labels(shape_set, test, cfg.data.on_error)]
+    labels = [_labels(shape_set, train, on_error), _labels(shape_set, test, cfg.data.on_error)]
     _check_size(cfg, *map(len, labels))
     for split, found in zip(("train", cfg.evaluation.split), labels, strict=True):
         if not set().union(*found):
@@ -187,6 +192,49 @@ def load_labelled(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | 
         return None, [(id, str(error))]
 
 
+def labels_of(shape: Shape) -> set[int]:
+    """The labels that a labelled shape shows, without undetermined."""
+    assert shape.face_labels is not None
+    return set(shape.face_labels.unique().tolist()) - {UNDETERMINED}
+
+
+def split_run(cfg: DictConfig, shape_set: ShapeSet, number: int) -> FewShotRun:
+    """One run of the split file `training.finetune.split`.
+
+    Raises:
+        InputError: the file is missing, damaged, or made for another task; it lacks the run; or the run names a shape that
+            is not in the training list.
+    """
+    file, settings = cfg.training.finetune.split, cfg.training.finetune
+    split = read_split(file)
+    pairs = {
+        "data.name": (split.dataset, cfg.data.name),
+        "data.category": (split.category, cfg.data.category),
+        "data.level": (split.level, cfg.data.get("level")),
+        "training.finetune.k": (split.k, settings.k),
+        "training.finetune.v": (split.v, settings.v),
+        "views.count": (split.num_views, None if split.v is None else cfg.views.count),
+    }
+    differ = [
+        f"{key}={theirs}, here {ours}"
+        for key, (theirs, ours) in pairs.items()
+        if (None if theirs is None else str(theirs)) != (None if ours is None else str(ours))
+    ]
+    if differ:
+        raise InputError(f"{file}: this split is for {'; '.join(differ)}: change the settings or choose another file")
+    run = split.find(number)
+    if run is None:
+        have = ", ".join(str(one.run) for one in split.runs)
+        raise InputError(f"{file}: has no run {number}, only {have}: lower run or training.finetune.runs")
+    unknown = sorted(set(run.shapes) - set(shape_set.ids("train")))
+    if unknown:
+        raise InputError(
+            f"{file}: run {number} names shape {unknown[0]}, which is not in the training list of {cfg.data.root} "
+            f"({cfg.data.category}): choose the data.root and data.splits that the split was drawn from ({split.source})"
+        )
+    return run
+
+
 def _check_size(cfg: DictConfig, train: int, test: int) -> None:
     where = f"of {cfg.data.root} ({cfg.data.category})"
     if cfg.training.finetune.k > train:
@@ -211,8 +259,8 @@ def _labels(shape_set: ShapeSet, ids: Iterable[str], on_error: str) -> list[set[
             if on_error == "raise":
                 raise
             continue
-        assert shape is not None and shape.face_labels is not None
-        found.append(set(shape.face_labels.unique().tolist()) - {UNDETERMINED})
+        assert shape is not None
+        found.append(labels_of(shape))
     return found
 
 

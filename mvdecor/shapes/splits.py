@@ -1,0 +1,228 @@
+"""Few-shot splits as files: which shapes and which of their views are labelled in each run (paper section 4).
+
+A seed is not a split: it gives other shapes with other files on disk or another version of numpy. A file does not.
+
+The rule of a draw: run r draws its shapes with the seed `seed + r`, and the views of the i-th of them (ids in sorted
+order, from 0) with the seed sequence `(seed + r, 1 + i)`, all without replacement, by numpy's default generator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mvdecor.errors import InputError
+from mvdecor.shapes.annotations import id_list, read_json
+from mvdecor.shapes.fewshot import draw_few_shot, draw_views
+
+FORMAT = "mvdecor few-shot split 1"
+RULES = ("covering", "uniform")
+REMEDY = "write it again with scripts/splits.py (data/README.md)"
+
+
+@dataclass(frozen=True)
+class FewShotRun:
+    """The labelled shapes of one run.
+
+    Attributes:
+        run: its number.
+        shapes: k ids. The order counts: shape i is rendered by the cameras of seed + i.
+        views: for each id its v labelled views, as indices of its cameras; None: all.
+        labels_not_covered: names of the labels that these shapes do not show; None: not known (uniform).
+    """
+
+    run: int
+    shapes: list[str]
+    views: dict[str, list[int]] | None
+    labels_not_covered: list[str] | None
+
+    def views_of(self, id: str, num_views: int) -> list[int]:
+        """The labelled views of a shape that has `num_views` of them."""
+        return list(range(num_views)) if self.views is None else self.views[id]
+
+
+@dataclass(frozen=True)
+class FewShotSplit:
+    """The runs of one data set, category and level with k shapes and v views each.
+
+    Attributes:
+        dataset: `data.name` of the configuration.
+        category: its category.
+        level: PartNet's 1, 2, 3 or "leaf"; None for data without levels.
+        k: labelled shapes of a run.
+        v: labelled views of a shape; None: all.
+        num_views: views of a shape, of which v were drawn; None with v: all, however many there are.
+        seed: of the draws, see the rule above.
+        rule: "covering" (`draw_few_shot`) or "uniform" (any k of the list, for shapes whose labels are not at hand).
+        source: the list of ids that the shapes were drawn from, in words.
+        runs: the draws.
+
+    Raises:
+        ValueError: values that contradict each other.
+    """
+
+    dataset: str
+    category: str
+    level: int | str | None
+    k: int
+    v: int | None
+    num_views: int | None
+    seed: int
+    rule: str
+    source: str
+    runs: list[FewShotRun]
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"rule {self.rule!r} is not {' or '.join(RULES)}")
+        if (self.v is None) != (self.num_views is None):
+            raise ValueError("v and num_views must both be numbers or both be null")
+        if len({run.run for run in self.runs}) != len(self.runs):
+            raise ValueError("a run is there twice")
+        for run in self.runs:
+            self._check(run)
+
+    def _check(self, run: FewShotRun) -> None:
+        where = f"run {run.run}"
+        if len(id_list(run.shapes, where)) != self.k:
+            raise ValueError(f"{where}: {len(run.shapes)} shapes instead of k={self.k}")
+        if self.v is None or self.num_views is None or run.views is None:
+            if self.v is not None or run.views is not None:
+                raise ValueError(f"{where}: views are listed if and only if v is a number")
+            return
+        if list(run.views) != run.shapes:
+            raise ValueError(f"{where}: views are not those of its shapes, in their order")
+        for id, views in run.views.items():
+            known = all(isinstance(i, int) and 0 <= i < self.num_views for i in views)
+            if not known or len(set(views)) != len(views) or len(views) != self.v:
+                raise ValueError(f"{where}, {id}: should be v={self.v} different views of {self.num_views}")
+
+    def find(self, run: int) -> FewShotRun | None:
+        """The run of that number, if it is there."""
+        return next((one for one in self.runs if one.run == run), None)
+
+
+def draw_covering(
+    labels: Mapping[str, Set[int]],
+    label_names: tuple[str, ...],
+    *,
+    k: int,
+    v: int | None,
+    num_views: int,
+    seed: int,
+    run: int,
+    replace: bool = False,
+) -> FewShotRun:
+    """Draw k shapes that together show all labels if any such set is found (`draw_few_shot`), and v views of each.
+
+    Args:
+        labels: for each shape id the labels it shows (without undetermined); their order does not matter.
+        label_names: name of each label.
+        k: number of shapes.
+        v: number of views; None: all.
+        num_views: views of a shape.
+        seed: of the split; see the rule above.
+        run: number of the draw.
+        replace: draw shapes and views with replacement, as the released code does (`draw_few_shot`, `draw_views`).
+
+    Raises:
+        InputError: k or v larger than what there is, or no labels at all.
+    """
+    ids, uncovered = draw_few_shot(labels, k, seed + run, replace=replace)
+    views = _draw_views(ids, v, num_views, seed + run, replace)
+    return FewShotRun(run, ids, views, [label_names[label] for label in sorted(uncovered)])
+
+
+def draw_uniform(ids: Iterable[str], *, k: int, v: int | None, num_views: int, seed: int, run: int) -> FewShotRun:
+    """Draw k shapes of a list, whatever they show, and v views of each; the list's order does not matter.
+
+    Args as in `draw_covering`.
+
+    Raises:
+        InputError: k or v larger than what there is.
+    """
+    among = sorted(ids)
+    if not 1 <= k <= len(among):
+        raise InputError(f"k={k} labelled shapes were asked for, but the list holds {len(among)}: lower k")
+    drawn = np.random.default_rng(seed + run).choice(len(among), size=k, replace=False)
+    shapes = sorted(among[i] for i in drawn)
+    return FewShotRun(run, shapes, _draw_views(shapes, v, num_views, seed + run), None)
+
+
+def _draw_views(
+    ids: list[str], v: int | None, num_views: int, seed: int, replace: bool = False
+) -> dict[str, list[int]] | None:
+    if v is None:
+        return None
+    return {id: draw_views(num_views, v, (seed, 1 + i), replace) for i, id in enumerate(dict.fromkeys(ids))}
+
+
+def read_split(path: str | Path) -> FewShotSplit:
+    """Read a split file.
+
+    Raises:
+        InputError: the file is missing, or damaged in any way.
+    """
+    content = read_json(Path(path), REMEDY)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f'{path}: no split file ("format" should be "{FORMAT}"); {REMEDY}')
+    try:
+        runs = [FewShotRun(**run) for run in content["runs"]]
+        return FewShotSplit(**{k: v for k, v in content.items() if k not in ("format", "runs")}, runs=runs)
+    except (ValueError, TypeError, AttributeError, KeyError, InputError) as error:
+        raise InputError(f"{path}: damaged split file ({error}); {REMEDY}") from error
+
+
+def write_split(path: str | Path, split: FewShotSplit) -> bool:
+    """Write a split file whole or not at all; False if the very same file is there already.
+
+    Raises:
+        InputError: another split is there: a file that results refer to is never changed.
+    """
+    path, text = Path(path), format_split(split)
+    if path.exists():
+        if path.read_bytes() == text.encode():
+            return False
+        raise InputError(f"{path}: holds another split than this command draws; remove it or choose another out=")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(text.encode())
+    os.replace(part, path)
+    return True
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hash of a split file's bytes, in hexadecimal digits. Raises InputError if it cannot be read."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {REMEDY}") from error
+
+
+def format_split(split: FewShotSplit) -> str:
+    """The text of a split file: JSON with the keys in a fixed order, and a shape's views on one line."""
+    head = {"format": FORMAT, **{key: value for key, value in asdict(split).items() if key != "runs"}}
+    runs = [_block({key: _run_value(value) for key, value in vars(run).items()}, 2) for run in split.runs]
+    lines = {key: _json(value) for key, value in head.items()} | {"runs": "[\n  " + ",\n  ".join(runs) + "\n ]"}
+    return _block(lines, 0) + "\n"
+
+
+def _run_value(value: Any) -> str:
+    return _block({id: _json(views) for id, views in value.items()}, 3) if isinstance(value, dict) else _json(value)
+
+
+def _block(lines: dict[str, str], indent: int) -> str:
+    """A JSON object with a key a line; the values are JSON already."""
+    space = "\n" + " " * indent
+    return "{" + ",".join(f"{space} {_json(key)}: {value}" for key, value in lines.items()) + space + "}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
