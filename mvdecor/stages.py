@@ -20,10 +20,10 @@ from mvdecor.evaluation import PartMetrics, ceiling_labels, ceiling_table, forma
 from mvdecor.figures import write_ply
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
-from mvdecor.shapes.splits import FewShotRun, draw_covering, sha256_of
 from mvdecor.training import pictures
 from mvdecor.training.batches import LabelledSource
-from mvdecor.training.check import check_config, check_labels, check_run, labels_of, load_labelled, split_run
+from mvdecor.training.check import check_config, check_labels, check_run, load_labelled
+from mvdecor.training.fewshot import few_shot_shapes, split_file
 from mvdecor.training.finetune import finetune
 from mvdecor.training.log import Log
 from mvdecor.training.predict import predict_faces
@@ -121,7 +121,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     check_config(cfg)
     out = Path(cfg.out)
     if (done := finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
-        if done["split"] != _split_file(cfg):
+        if done["split"] != split_file(cfg):
             raise InputError(f"{cfg.training.finetune.split} changed since {out}/finetune.json: choose another out=")
         return done
     start = Cost()
@@ -132,7 +132,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     if cfg.checkpoint is not None:
         load_pretrained(model, cfg.checkpoint)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    split_file = _split_file(cfg)
+    file = split_file(cfg)
     shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
     settings = cfg.training.finetune
     drawn = shapes  # with finetune.replace perhaps some twice; each is one scene, with views of its own
@@ -167,7 +167,7 @@ def run_finetune(cfg: DictConfig) -> dict:
         "shapes": chosen.shapes,
         "views": dict(zip((s.id for s in shapes), views, strict=True)),
         "labels_not_covered": chosen.labels_not_covered,
-        "split": split_file,
+        "split": file,
         "skipped": skipped,
         "history": history.steps,
         "cost": start.spent(),
@@ -183,52 +183,6 @@ def run_finetune(cfg: DictConfig) -> dict:
     _list_skipped(skipped)
     print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {out}/model", flush=True)
     return write_result(out / "finetune.json", result, cfg)
-
-
-def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], FewShotRun, list]:
-    """The k labelled shapes of run `cfg.run`, what was chosen, and the skipped shapes.
-
-    From the file `training.finetune.split`; without one they are drawn by the same rule as covering split files.
-    """
-    settings = cfg.training.finetune
-    if settings.split is not None:
-        run = split_run(cfg, shape_set, cfg.run)
-        return [_load_of_split(shape_set, id, cfg) for id in run.shapes], run, []
-    shapes: dict[str, Shape] = {}
-    skipped: list[tuple[str, str]] = []
-    for id in shape_set.ids("train"):
-        loaded, bad = load_labelled(shape_set, id, cfg.data.on_error)
-        skipped += bad
-        shapes |= {} if loaded is None else {id: loaded}
-    run = draw_covering(
-        {id: labels_of(shape) for id, shape in shapes.items()},
-        shape_set.label_names,
-        k=settings.k,
-        v=settings.v,
-        num_views=cfg.views.count,
-        seed=cfg.seed,
-        run=cfg.run,
-        replace=settings.replace,
-    )
-    if run.labels_not_covered:
-        names = ", ".join(run.labels_not_covered)
-        print(f"note: no draw of k={len(run.shapes)} shapes was found that covers all labels; not covered: {names}")
-    return [shapes[id] for id in run.shapes], run, skipped
-
-
-def _split_file(cfg: DictConfig) -> dict[str, str] | None:
-    file = cfg.training.finetune.split
-    return None if file is None else {"file": file, "sha256": sha256_of(file)}
-
-
-def _load_of_split(shape_set: ShapeSet, id: str, cfg: DictConfig) -> Shape:
-    """A shape that a split file names: it cannot be skipped, the run would be another one."""
-    try:
-        shape, _ = load_labelled(shape_set, id, "raise")
-    except InputError as error:
-        raise InputError(f"{cfg.training.finetune.split}, run {cfg.run}, shape {id}: {error}") from error
-    assert shape is not None
-    return shape
 
 
 def run_evaluate(cfg: DictConfig) -> dict:

@@ -9,7 +9,8 @@ import pytest
 from mvdecor import stages
 from mvdecor.draw_splits import run_splits
 from mvdecor.errors import InputError
-from mvdecor.stages import few_shot_shapes, run_finetune, run_pipeline
+from mvdecor.stages import run_finetune, run_pipeline
+from mvdecor.training.fewshot import few_shot_shapes
 from mvdecor.training.setup import make_shape_set
 
 OWN = ("views.close_ups=0", "training.finetune.k=2", "training.finetune.v=2")

@@ -1,0 +1,57 @@
+"""The labelled shapes of a run: drawn, or named by a split file."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from mvdecor.errors import InputError
+from mvdecor.shapes import Shape, ShapeSet
+from mvdecor.shapes.splits import FewShotRun, draw_covering, sha256_of
+from mvdecor.training.check import labels_of, load_labelled, split_run
+
+
+def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], FewShotRun, list]:
+    """The k labelled shapes of run `cfg.run`, what was chosen, and the skipped shapes.
+
+    From the file `training.finetune.split`; without one they are drawn by the same rule as covering split files.
+    """
+    settings = cfg.training.finetune
+    if settings.split is not None:
+        run = split_run(cfg, shape_set, cfg.run)
+        return [_load_of_split(shape_set, id, cfg) for id in run.shapes], run, []
+    shapes: dict[str, Shape] = {}
+    skipped: list[tuple[str, str]] = []
+    for id in shape_set.ids("train"):
+        loaded, bad = load_labelled(shape_set, id, cfg.data.on_error)
+        skipped += bad
+        shapes |= {} if loaded is None else {id: loaded}
+    run = draw_covering(
+        {id: labels_of(shape) for id, shape in shapes.items()},
+        shape_set.label_names,
+        k=settings.k,
+        v=settings.v,
+        num_views=cfg.views.count,
+        seed=cfg.seed,
+        run=cfg.run,
+        replace=settings.replace,
+    )
+    if run.labels_not_covered:
+        names = ", ".join(run.labels_not_covered)
+        print(f"note: no draw of k={len(run.shapes)} shapes was found that covers all labels; not covered: {names}")
+    return [shapes[id] for id in run.shapes], run, skipped
+
+
+def split_file(cfg: DictConfig) -> dict[str, str] | None:
+    """Name and hash of the split file of a configuration; None if its shapes are drawn."""
+    file = cfg.training.finetune.split
+    return None if file is None else {"file": file, "sha256": sha256_of(file)}
+
+
+def _load_of_split(shape_set: ShapeSet, id: str, cfg: DictConfig) -> Shape:
+    """A shape that a split file names: it cannot be skipped, the run would be another one."""
+    try:
+        shape, _ = load_labelled(shape_set, id, "raise")
+    except InputError as error:
+        raise InputError(f"{cfg.training.finetune.split}, run {cfg.run}, shape {id}: {error}") from error
+    assert shape is not None
+    return shape
