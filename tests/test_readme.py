@@ -35,7 +35,8 @@ def test_command_composes(document, command, make_config):
     overrides = [word for word in words if "=" in word]
     options = [word for word in words if "=" not in word and word not in ("--multirun", "-m", "--cfg", "job")]
     assert not options, f"{document}: {options} are no settings"
-    cfg = make_config(*overrides, name="generate" if script.endswith("generate.py") else "config")
+    name = {"scripts/generate.py": "generate", "scripts/table.py": "table"}.get(script, "config")
+    cfg = make_config(*overrides, name=name)
     assert cfg.out
 
 

@@ -14,8 +14,8 @@ from mvdecor.errors import InputError
 CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
 
 
-def main(stage: Callable[[DictConfig], object]) -> None:
-    """Run a stage as a Hydra application on configs/config.yaml; an `InputError` ends it with its message alone."""
+def main(stage: Callable[[DictConfig], object], config_name: str = "config") -> None:
+    """Run a stage as a Hydra application on configs/config.yaml or another; an `InputError` ends it with its message alone."""
 
     def run(cfg: DictConfig) -> None:
         try:
@@ -24,4 +24,4 @@ def main(stage: Callable[[DictConfig], object]) -> None:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
 
-    hydra.main(version_base="1.3", config_path=CONFIGS, config_name="config")(run)()
+    hydra.main(version_base="1.3", config_path=CONFIGS, config_name=config_name)(run)()
