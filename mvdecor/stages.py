@@ -49,6 +49,9 @@ PRETRAIN_SETTINGS = (
 FINETUNE_SETTINGS = ("data.labelled", "views", "network", "loss", "seed", "run", "precision", "training", "checkpoint")
 EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "evaluation", "checkpoint")
 
+SCRATCH = {"name": "scratch", "title": "2D Scratch", "pretrain": False}
+"""The method of a pipeline's runs without pretraining, as configs/method/scratch.yaml names it."""
+
 
 def run_pretrain(cfg: DictConfig) -> dict:
     """Pretrain on unlabelled shapes; writes `out/model` (best validation loss), `out/log` and `out/pretrain.json`."""
@@ -296,8 +299,9 @@ def run_pipeline(cfg: DictConfig) -> dict:
         for method, checkpoint in (("scratch", None), ("pretrained", pretrained)):
             folder = out / method / f"run_{run}"
             _stage(f"{method}, run {run}", folder)
-            tuned = run_finetune(_with(cfg, out=folder, checkpoint=checkpoint, run=run))
-            metrics = run_evaluate(_with(cfg, out=folder, checkpoint=folder / "model", run=run))
+            own = _with(cfg, out=folder, run=run) if checkpoint else _with(cfg, out=folder, run=run, method=SCRATCH)
+            tuned = run_finetune(_with(own, checkpoint=checkpoint))
+            metrics = run_evaluate(_with(own, checkpoint=folder / "model"))
             stages += [tuned, metrics]
             rows.append(
                 {"method": method, "category": cfg.data.category, "run": run, "part_miou": metrics["part_miou"]}

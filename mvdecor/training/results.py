@@ -20,8 +20,8 @@ def settings_of(cfg: DictConfig, keys: tuple[str, ...]) -> dict:
     return {key: plain[key] for key in keys}
 
 
-def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...]) -> dict | None:
-    """The result in `file` if it was made with the same settings; None if there is none.
+def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...], quiet: bool = False) -> dict | None:
+    """The result in `file` if it was made with the same settings; None if there is none. Says so unless `quiet`.
 
     Raises:
         InputError: if it was made with other settings, or cannot be read.
@@ -37,7 +37,8 @@ def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...]) -> dict | None:
     changed = [key for key in keys if before[key] != now[key]]
     if changed:
         raise InputError(f"{file} holds a result made with other settings ({', '.join(changed)}): choose another out=")
-    print(f"{file}: already there, made with the same settings; not run again", flush=True)
+    if not quiet:
+        print(f"{file}: already there, made with the same settings; not run again", flush=True)
     return result
 
 

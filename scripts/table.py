@@ -1,0 +1,9 @@
+"""Run or resume what a table still lacks, or gather it: python scripts/table.py experiment=table4_cpu data.root=DIR"""
+
+from hydra.core.hydra_config import HydraConfig
+
+from mvdecor.tables import run_table
+from mvdecor.training.cli import main
+
+if __name__ == "__main__":
+    main(lambda cfg: run_table(cfg, HydraConfig.get().overrides.task), config_name="table")

@@ -1,0 +1,102 @@
+"""Reading finished runs, and what must not share a table."""
+
+import json
+
+import pytest
+
+from mvdecor.errors import InputError
+from mvdecor.evaluation.gather import check_cells, read_runs
+
+
+def test_reads_every_result_at_any_depth_once(write_run, tmp_path):
+    file = write_run("scratch", 1, 12.5, "RGB, v=3", seed=4)
+    write_run("mvdecor", 0, 20.0, where="b/deep")
+    results = read_runs([tmp_path / "results", tmp_path / "results" / "a"])
+    assert len(results) == 2
+    (result,) = [r for r in results if r.method == "scratch"]
+    assert (result.file, result.title, result.column) == (file, "2D scratch", "RGB, v=3")
+    assert (result.seed, result.run, result.part_miou, result.shape_miou) == (4, 1, 12.5, 6.25)
+    assert result.test_ids == ("1", "2")
+    assert result.setting("training.finetune.k") == 3
+    assert result.setting("nothing.here") is None
+    check_cells(results)
+
+
+def test_without_a_cell_the_category_is_the_column_and_without_a_method_the_folder(write_run):
+    file = write_run("pretrained", 0, 10.0)
+    content = json.loads(file.read_text())
+    del content["config"]["method"], content["config"]["cell"]
+    file.write_text(json.dumps(content))
+    (result,) = read_runs([file.parent])
+    assert (result.method, result.title, result.column) == ("pretrained", "pretrained", "Bottle")
+    moved = file.parents[1] / "moved"
+    file.parent.rename(moved)
+    with pytest.raises(InputError, match=r"moved/metrics.json: its configuration names no method"):
+        read_runs([moved])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "[]",
+        lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "split"}),
+        lambda text: json.dumps({**json.loads(text), "part_miou": None}),
+        lambda text: json.dumps({**json.loads(text), "part_miou": float("nan")}),
+        lambda text: json.dumps({**json.loads(text), "shape_miou": 101.0}),
+    ],
+)
+def test_corrupt_file_is_named(damage, write_run, tmp_path):
+    write_run("scratch", 0, 10.0)
+    file = write_run("scratch", 1, 10.0)
+    file.write_text(damage(file.read_text()))
+    with pytest.raises(InputError, match="evaluate that run again") as error:
+        read_runs([tmp_path / "results"])
+    assert str(error.value).startswith(str(file))
+    assert "\n" not in str(error.value)
+
+
+def test_folder_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere is no folder"):
+        read_runs([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        ({"evaluation__protocol": "partnet"}, "evaluation.protocol"),
+        ({"evaluation__points": 0}, "evaluation.points"),
+        ({"training__finetune__v": 2}, "training.finetune.v"),
+        ({"test_ids": ["1", "3"]}, "different test shapes"),
+    ],
+)
+@pytest.mark.parametrize("method", ["mvdecor", "scratch"])
+def test_a_column_measures_one_thing(method, other, word, write_run, tmp_path):
+    """Within a cell, and between the methods that a column compares."""
+    files = [write_run("mvdecor", 0, 10.0), write_run(method, 1, 10.0, **other)]
+    with pytest.raises(InputError, match=word) as error:
+        check_cells(read_runs([tmp_path / "results"]))
+    assert all(str(file) in str(error.value) for file in files)
+    files[1].unlink()
+    write_run(method, 1, 10.0, "Another column", **other)
+    check_cells(read_runs([tmp_path / "results"]))
+
+
+def test_a_cell_trains_one_way_and_its_methods_may_differ(write_run, tmp_path):
+    write_run("mvdecor", 0, 10.0)
+    write_run("densecl", 0, 10.0, training__pretrain__steps=20)
+    write_run("scratch", 0, 10.0, training__pretrain__steps=30)
+    write_run("scratch", 1, 10.0, training__pretrain__steps=40)  # which it does not use
+    check_cells(read_runs([tmp_path / "results"]))
+    write_run("mvdecor", 1, 10.0, training__pretrain__steps=20)
+    with pytest.raises(InputError, match=r"both mvdecor in column 'Bottle', but differ in training.pretrain"):
+        check_cells(read_runs([tmp_path / "results"]))
+
+
+def test_the_same_run_twice(write_run, tmp_path):
+    files = [write_run("scratch", 0, 10.0, where=where) for where in ("a", "b")]
+    with pytest.raises(InputError, match="are the same run") as error:
+        check_cells(read_runs([tmp_path / "results"]))
+    assert all(str(file) in str(error.value) for file in files)
+    write_run("scratch", 0, 10.0, where="b", seed=1)
+    check_cells(read_runs([tmp_path / "results"]))
