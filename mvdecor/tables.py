@@ -146,28 +146,25 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
     A stage's configuration is complete: `out`, `checkpoint`, `run`, and `cell` {"table", "column"}, by which results find
     their place again.
     """
-    out, plan = Path(cfg.out), []
-    cells = [
-        (method, column["name"], cell_config(table, overrides, method, column))
-        for column in table["columns"]
-        if not column.get("mean_of") and (cfg.columns is None or column["name"] in cfg.columns)
-        for method in table["methods"]
-    ]
+    out, cells = Path(cfg.out), []
+    for column in table["columns"]:
+        if not column.get("mean_of") and (cfg.columns is None or column["name"] in cfg.columns):
+            for method in table["methods"]:
+                cell = cell_config(table, overrides, method, column)
+                start = out / "pretrain" / _pretraining_key(cell) if cell.method.pretrain else None
+                cells.append((f"{method}: {column['name']}", cell, start, out / _folder(column["name"]) / method))
+    plan: list[Stage] = []
     pretrained: set[Path] = set()
     for run in range(table["runs"]):
-        for method, name, cell in cells:
-            start, folder = None, out / _folder(name) / method / f"run_{run}"
-            if cell.method.pretrain:
-                start = out / "pretrain" / _pretraining_key(cell)
-                if start not in pretrained:
-                    pretrained.add(start)
-                    alike = [c for c in cells if c[2].method.pretrain and _pretraining_key(c[2]) == start.name]
-                    users = "; ".join(f"{other}: {column}" for other, column, _ in alike)
-                    plan.append(Stage("pretraining", users, _with(cell, out=start)))
-            label = f"{method}, {name}, run {run}"
+        for label, cell, start, folder in cells:
+            if start is not None and start not in pretrained:
+                pretrained.add(start)
+                users = "; ".join(other for other, _, theirs, _ in cells if theirs == start)
+                plan.append(Stage("pretraining", users, _with(cell, out=start)))
+            own, place = f"{label}, run {run}", folder / f"run_{run}"
             checkpoint = None if start is None else start / "model"
-            plan.append(Stage("fine-tuning", label, _with(cell, out=folder, run=run, checkpoint=checkpoint)))
-            plan.append(Stage("evaluation", label, _with(cell, out=folder, run=run, checkpoint=folder / "model")))
+            plan.append(Stage("fine-tuning", own, _with(cell, out=place, run=run, checkpoint=checkpoint)))
+            plan.append(Stage("evaluation", own, _with(cell, out=place, run=run, checkpoint=place / "model")))
     return plan
 
 
