@@ -112,8 +112,8 @@ def read_table(cfg: DictConfig) -> dict:
             unknown columns, or no number of runs; or `columns` names one that it has not.
     """
     if cfg.table is None:
-        known = ", ".join(sorted(path.stem for path in Path(CONFIGS, "experiment").glob("table*.yaml")))
-        raise InputError(f"no table is described: give experiment=NAME ({known}), or gather=[FOLDER]")
+        names = ", ".join(sorted(path.stem for path in Path(CONFIGS, "experiment").glob("table*.yaml")))
+        raise InputError(f"no table is described: give experiment=NAME ({names}), or gather=[FOLDER]")
     table: Any = OmegaConf.to_container(cfg.table, resolve=True)
     name, methods, columns = table.get("name"), table.get("methods"), table.get("columns")
     if not methods or not columns:
@@ -125,9 +125,9 @@ def read_table(cfg: DictConfig) -> dict:
         raise InputError(
             f"table {name}: unknown method {unknown[0]!r}: choose among {', '.join(known)} (configs/method)"
         )
-    names = [column["name"] for column in columns]
+    headings = [column["name"] for column in columns]
     tasks = [column["name"] for column in columns if not column.get("mean_of")]
-    if len({_folder(n) for n in names}) < len(names) or len(set(methods)) < len(methods):
+    if len({_folder(n) for n in headings}) < len(headings) or len(set(methods)) < len(methods):
         raise InputError(f"table {name}: a method or a column occurs twice, or two columns' names differ in signs only")
     if unknown := [n for column in columns for n in column.get("mean_of") or () if n not in tasks]:
         raise InputError(f"table {name}: a mean of the unknown column {unknown[0]!r}: choose among {', '.join(tasks)}")
@@ -146,7 +146,8 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
     A stage's configuration is complete: `out`, `checkpoint`, `run`, and `cell` {"table", "column"}, by which results find
     their place again.
     """
-    out, cells = Path(cfg.out), []
+    out = Path(cfg.out)
+    cells: list[tuple[str, DictConfig, Path | None, Path]] = []
     for column in table["columns"]:
         if not column.get("mean_of") and (cfg.columns is None or column["name"] in cfg.columns):
             for method in table["methods"]:
@@ -212,15 +213,16 @@ def _time(seconds: float) -> str:
 
 
 def _check_before(plan: Sequence[Stage]) -> None:
-    """What would end a run of hours: every missing stage's configuration, and the data of every column, once."""
+    """What would end a run of hours: the configuration of every missing fine-tuning, and the data of every new column."""
     columns = set()
     for stage in plan:
-        if stage.kind != "fine-tuning" or stage.result() is not None:
+        if stage.kind != "fine-tuning":
             continue
-        check_config(stage.cfg)
-        if stage.cfg.cell.column not in columns:
-            columns.add(stage.cfg.cell.column)
-            check_run(_with(stage.cfg, checkpoint=None), Path(stage.cfg.checkpoint or stage.cfg.out).parent)
+        if stage.result() is None:
+            check_config(stage.cfg)
+            if stage.cfg.cell.column not in columns:
+                check_run(_with(stage.cfg, checkpoint=None), Path(stage.cfg.out))
+        columns.add(stage.cfg.cell.column)
 
 
 def _pretraining_key(cfg: DictConfig) -> str:
