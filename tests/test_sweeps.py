@@ -59,7 +59,9 @@ def sweep(people: Path, tiny: tuple[str, ...], cwd: Path, *overrides: str) -> su
         *(f"data.root={people}", "views.close_ups=0", "training.finetune.k=1,2"),
         *("out=outputs/ablation/k_${training.finetune.k}", *overrides),
     ]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=3000
+    )  # for a busy machine
 
 
 def check_sweep(done: subprocess.CompletedProcess, cwd: Path) -> None:
@@ -83,7 +85,7 @@ def test_a_sweep_runs_each_value_in_a_folder_of_its_own(made_up_people, tiny, tm
 def test_a_sweep_goes_through_the_launcher_of_the_cluster(made_up_people, tiny, tmp_path):
     """submitit's local executor: the same launcher, with processes of this machine in place of a queue."""
     done = sweep(
-        made_up_people, tiny, tmp_path / "cwd", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=9"
+        made_up_people, tiny, tmp_path / "cwd", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=50"
     )
     check_sweep(done, tmp_path / "cwd")
     assert (tmp_path / "cwd" / "outputs" / "multirun" / ".submitit").is_dir()
