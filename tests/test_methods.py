@@ -87,7 +87,6 @@ def test_method_runs_a_step_of_its_stages(method, make_config, tiny, made_up_peo
         ("training.crops.scale=0.5", ["training.crops.scale=0.5", "[least, greatest]"]),
         ("training.crops.ratio=[2,1]", ["training.crops.ratio=[2, 1]"]),
         ("training.crops.flip=2", ["training.crops.flip=2"]),
-        ("training.crops.colour_jitter=-1", ["training.crops.colour_jitter=-1"]),
         ("network.weights=nowhere.pth", ["network.weights=nowhere.pth", "no file", "imagenet"]),
     ],
 )
