@@ -1,6 +1,10 @@
 """Point labels in the true format of sem_seg_h5, made here from part trees, and the real sampled points of PartNet."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -20,7 +24,8 @@ def sample_points(shape, seed=0):
     """10 000 points by area with the labels of their faces, turned, scaled and shifted; float32, uint8."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.multinomial(shape.face_areas.double(), 10_000, replacement=True, generator=generator)
-    weights = torch.distributions.Dirichlet(torch.ones(3)).sample((10_000,))  # uniform on a triangle
+    weights = -torch.rand(10_000, 3, generator=generator).log()
+    weights = weights / weights.sum(dim=1, keepdim=True)  # uniform on a triangle
     points = (weights[:, :, None] * shape.vertices[shape.faces[drawn]]).sum(dim=1).numpy()
     return (0.4 * points @ TURN.T + [1, 2, 3]).astype(np.float32), (shape.face_labels[drawn] + 1).numpy().astype(
         np.uint8
@@ -81,6 +86,21 @@ def test_rows_follow_the_official_list_whatever_the_split_file(labelled_root):
     first = PartNet(labelled_root, "Chair", splits=own, labels="points").load(ids[1])
     second = PartNet(labelled_root, "Chair", labels="points").load(ids[1])
     assert torch.equal(first.face_labels, second.face_labels)
+
+
+def test_the_script_prints_the_agreement(labelled_root, tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    overrides = [f"data.root={labelled_root}", "data.category=Chair", "evaluation.split=train"]
+    command = [sys.executable, str(root / "scripts/label_agreement.py"), *overrides]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()]
+    assert cells[0] == ["category", "shape", "area", "residual"]
+    assert [row[1] for row in cells[2:]] == [*PartNet(labelled_root, "Chair").ids("train"), "mean of 3"]
+    assert all(float(row[2]) >= 99 and 0 < float(row[3]) < 3 for row in cells[2:])
+    assert list(tmp_path.iterdir()) == []
 
 
 def square_shape(*labels):
