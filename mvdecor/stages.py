@@ -124,7 +124,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     check_config(cfg)
     out = Path(cfg.out)
     if (done := finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
-        if done["split"] != split_file(cfg):
+        if done.get("split") != split_file(cfg):
             raise InputError(f"{cfg.training.finetune.split} changed since {out}/finetune.json: choose another out=")
         return done
     start = Cost()
