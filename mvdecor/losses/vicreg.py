@@ -28,24 +28,29 @@ class VICReg(nn.Module):
 
     Deviation and covariance are taken within each pair, so that the points of one shape must differ, not only shapes from
     each other. Means and sums are those of the authors' code, for which the default weights are meant. The embeddings are
-    not normalised: their length is what the variance term sets. There is no expander
-    between embeddings and loss as the source has. Nothing is pushed apart point by point, so there is no radius.
+    not normalised: their length is what the variance term sets. There is no expander between embeddings and loss as in
+    the source.
 
     Args:
         invariance: weight (25 in the source).
         variance: weight (25 in the source); 0 lets all embeddings collapse into one.
         covariance: weight (1 in the source).
+        radius: of the retrieval accuracy alone, which then means the same as beside the other losses: surface points closer
+            than this, in units of the world, are no candidates. The loss has no negatives that it could limit.
 
     Raises:
-        InputError: a weight below 0.
+        InputError: a weight or radius below 0.
     """
 
-    def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
+    def __init__(
+        self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0, radius: float = 0.0
+    ) -> None:
         super().__init__()
-        check_not_negative(invariance=invariance, variance=variance, covariance=covariance)
+        check_not_negative(invariance=invariance, variance=variance, covariance=covariance, radius=radius)
         self.invariance = invariance
         self.variance = variance
         self.covariance = covariance
+        self.radius = radius
 
     def forward(self, a: Tensor, b: Tensor, points: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (scalar) and retrieval accuracy (by cosine) of M matches; arguments and returns as of `InfoNCE.forward`.
@@ -55,8 +60,8 @@ class VICReg(nn.Module):
         a, b = a.float(), b.float()
         losses, hits = [], []
         for za, zb, xyz in split_pairs(pair, a, b, points):
-            cosine = similarities(F.normalize(za.detach(), dim=-1), F.normalize(zb.detach(), dim=-1), xyz, radius=0)
-            hits.append(retrieval_accuracy(cosine))
+            directions = F.normalize(za.detach(), dim=-1), F.normalize(zb.detach(), dim=-1)
+            hits.append(retrieval_accuracy(similarities(*directions, xyz, self.radius)))
             loss = self.invariance * F.mse_loss(za, zb)
             if len(za) > 1:
                 loss = loss + self.variance * (lost_variance(za) + lost_variance(zb)) / 2

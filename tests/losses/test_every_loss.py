@@ -20,7 +20,7 @@ from mvdecor.training.check import check_config
 from mvdecor.training.cli import CONFIGS
 
 NAMES = sorted(path.stem for path in Path(CONFIGS, "loss").glob("*.yaml"))
-COSINE = [name for name in NAMES if name != "vicreg"]  # compare directions, with negatives that a radius limits
+COSINE = [name for name in NAMES if name != "vicreg"]  # compare directions, and have negatives
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,20 @@ def test_negatives_of_the_batch_need_two_pairs_a_batch(make_config, tmp_path):
     check_config(make_config(*overrides, "training.finetune.pairs=1", "training.finetune.lambda_ssl=0"))
 
 
-def test_losses_agree_on_the_accuracy(make_loss, matches):
+@pytest.mark.parametrize("radius", [0, 0.3])
+def test_losses_agree_on_the_accuracy(radius, make_loss, matches):
     """It is compared between losses: the same embeddings must give the same figure."""
     a, b, points, pair = matches([20, 3], dim=3)
-    assert len({float(make_loss(name)(a, b, points, pair)[1]) for name in NAMES}) == 1
+    assert len({float(make_loss(name, f"loss.radius={radius}")(a, b, points, pair)[1]) for name in NAMES}) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_may_set_the_radius_of_any_loss(name, make_config):
+    cfg = make_config("experiment=people_cpu", f"loss={name}")
+    assert instantiate(cfg.loss).radius == cfg.loss.radius > 0
+
+
+def test_the_radius_leaves_vicreg_itself_alone(make_loss, matches):
+    batch = matches([20, 3], dim=3)
+    (without, accuracy), (within, larger) = make_loss("vicreg")(*batch), make_loss("vicreg", "loss.radius=0.5")(*batch)
+    assert without == within and larger > accuracy
