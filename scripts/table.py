@@ -6,4 +6,4 @@ from mvdecor.tables import run_table
 from mvdecor.training.cli import main
 
 if __name__ == "__main__":
-    main(lambda cfg: run_table(cfg, HydraConfig.get().overrides.task), config_name="table")
+    main(lambda cfg: run_table(cfg, HydraConfig.get().overrides.task), config="table")

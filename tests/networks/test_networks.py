@@ -97,7 +97,7 @@ def test_an_image_of_full_stride_is_seen_as_it_is() -> None:
         ({"encoder": "resnet81"}, "resnet18"),
         ({"encoder": "qqqqqqqqqq"}, "list_models"),
         ({"encoder": "vit_tiny_patch16_224"}, "cannot be the encoder"),
-        ({"weights": "coco"}, "use null .random. or imagenet"),
+        ({"weights": "coco"}, "weights=coco is unknown: .* give null, imagenet"),
         ({"decoder_channels": []}, "1 to 5"),
         ({"decoder_channels": [8] * 6}, "1 to 5"),
         ({"decoder_channels": [8, 0]}, "positive"),
