@@ -7,6 +7,8 @@ that results are never overwritten or mixed.
 
 from __future__ import annotations
 
+import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,22 @@ from omegaconf import DictConfig, OmegaConf
 from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics, ceiling_labels, ceiling_table, format_table, summarize
 from mvdecor.figures import write_ply
+from mvdecor.files import write_atomically
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.training import pictures
-from mvdecor.training.batches import LabelledSource
 from mvdecor.training.check import check_config, check_labels, check_run, load_labelled
 from mvdecor.training.fewshot import few_shot_shapes, split_file
 from mvdecor.training.finetune import finetune
 from mvdecor.training.log import Log
 from mvdecor.training.predict import predict_faces
 from mvdecor.training.pretrain import pretrain
-from mvdecor.training.results import Cost, finished, total_cost, write_result
+from mvdecor.training.results import Cost, finished, settings_of, total_cost, write_result
+from mvdecor.training.resume import Snapshots
 from mvdecor.training.setup import (
     make_crop_source,
     make_fabric,
+    make_labelled_source,
     make_pair_source,
     make_rendering,
     make_scenes,
@@ -58,8 +62,10 @@ def run_pretrain(cfg: DictConfig) -> dict:
     check_config(cfg)
     out = Path(cfg.out)
     if (done := finished(out / "pretrain.json", cfg, PRETRAIN_SETTINGS)) is not None:
+        shutil.rmtree(out / "state", ignore_errors=True)  # if it was killed after its last word
         return done
     start = Cost()
+    snapshots = Snapshots(out / "state", cfg.save_every, settings_of(cfg, PRETRAIN_SETTINGS), {"cost": start})
     fabric = make_fabric(cfg)
     shapes, skipped = pretraining_shapes(cfg)
     held_out = max(1, round(len(shapes) * cfg.training.pretrain.validation_share))
@@ -76,9 +82,10 @@ def run_pretrain(cfg: DictConfig) -> dict:
         cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), fabric.device), settings.pairs
     )
     model = build_model(cfg.network, cfg.views.channels, None).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    log = Log(out / "log", cfg.training.log_every, cfg.progress)
-    log.picture("pretrain/channels", pictures.channels_sheet(train))
-    log.picture("pretrain/matches", pictures.matches_sheet(train))
+    log = Log(out / "log", cfg.training.log_every, cfg.progress, snapshots.step)
+    if snapshots.step == 0:
+        log.picture("pretrain/channels", pictures.channels_sheet(train))
+        log.picture("pretrain/matches", pictures.matches_sheet(train))
 
     def save_best(model: Model, metrics: dict[str, float]) -> Path:
         info = {"kind": "pretrained", "label_names": [], "metrics": metrics, **provenance(cfg)}
@@ -99,6 +106,7 @@ def run_pretrain(cfg: DictConfig) -> dict:
         seed=cfg.seed,
         log=log,
         save_best=save_best,
+        snapshots=snapshots,
     )
     log.close()
     _list_skipped(skipped)
@@ -116,7 +124,7 @@ def run_pretrain(cfg: DictConfig) -> dict:
         "history": history.steps,
         "cost": start.spent(),
     }
-    return write_result(out / "pretrain.json", result, cfg)
+    return _close(out / "pretrain.json", result, cfg, snapshots)
 
 
 def run_finetune(cfg: DictConfig) -> dict:
@@ -126,8 +134,11 @@ def run_finetune(cfg: DictConfig) -> dict:
     if (done := finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
         if done.get("split") != split_file(cfg):
             raise InputError(f"{cfg.training.finetune.split} changed since {out}/finetune.json: choose another out=")
+        shutil.rmtree(out / "state", ignore_errors=True)
         return done
-    start = Cost()
+    start, file = Cost(), split_file(cfg)
+    settings_now = settings_of(cfg, FINETUNE_SETTINGS) | {"training.finetune.split": file}
+    snapshots = Snapshots(out / "state", cfg.save_every, settings_now, {"cost": start})
     fabric = make_fabric(_with(cfg, seed=cfg.seed + cfg.run))
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
@@ -135,19 +146,12 @@ def run_finetune(cfg: DictConfig) -> dict:
     if cfg.checkpoint is not None:
         load_pretrained(model, cfg.checkpoint)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    file = split_file(cfg)
     shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
     settings = cfg.training.finetune
-    drawn = shapes  # with finetune.replace perhaps some twice; each is one scene, with views of its own
-    shapes = list({s.id: s for s in drawn}.values())
-    scenes = make_scenes(cfg, shapes, cfg.seed, fabric.device)
-    views = [chosen.views_of(shape.id, scenes.num_views(i)) for i, shape in enumerate(shapes)]
-    numbers = {s.id: i for i, s in enumerate(shapes)}
-    labelled = LabelledSource(
-        scenes, make_rendering(cfg, augment="finetune"), views, settings.batch_size, [numbers[s.id] for s in drawn]
-    )
+    labelled = make_labelled_source(cfg, shapes, chosen, fabric.device)
+    scenes = labelled.scenes
     pairs = make_pair_source(cfg, scenes, settings.pairs, augment="pretrain") if settings.lambda_ssl > 0 else None
-    log = Log(out / "log", cfg.training.log_every, cfg.progress)
+    log = Log(out / "log", cfg.training.log_every, cfg.progress, snapshots.step)
     history = finetune(
         fabric,
         model,
@@ -163,12 +167,13 @@ def run_finetune(cfg: DictConfig) -> dict:
         batch_norm="eval" if settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None else "train",
         seed=cfg.seed + cfg.run,
         log=log,
+        snapshots=snapshots,
     )
     log.picture("finetune/predictions", pictures.predictions_sheet(fabric, model, labelled), settings.steps)
     log.close()
     result = {
         "shapes": chosen.shapes,
-        "views": dict(zip((s.id for s in shapes), views, strict=True)),
+        "views": dict(zip((s.id for s in scenes.shapes), labelled.views, strict=True)),
         "labels_not_covered": chosen.labels_not_covered,
         "split": file,
         "skipped": skipped,
@@ -185,7 +190,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     save_checkpoint(out / "model", model, info)
     _list_skipped(skipped)
     print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {out}/model", flush=True)
-    return write_result(out / "finetune.json", result, cfg)
+    return _close(out / "finetune.json", result, cfg, snapshots)
 
 
 def run_evaluate(cfg: DictConfig) -> dict:
@@ -313,8 +318,8 @@ def run_pipeline(cfg: DictConfig) -> dict:
         "cost": total_cost([stage["cost"] for stage in stages]),
     }
     model, info = load_checkpoint(out / "pretrained" / "run_0" / "model")
-    own = ("format", "network", "channels", "num_labels", "weights_sha256")
-    save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in own})
+    derived = ("format", "network", "channels", "num_labels", "weights_sha256")
+    save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in derived})
     pictures.pipeline_figures(cfg, out)
     write_result(out / "table.json", table, cfg)
     print("\n" + format_table(table["rows"]))
@@ -324,6 +329,13 @@ def run_pipeline(cfg: DictConfig) -> dict:
     print(f"fine-tuned model: {out / 'model'}\ncurves: tensorboard --logdir {out}")
     _list_skipped(table["skipped"])
     return table
+
+
+def _close(file: Path, result: dict, cfg: DictConfig, snapshots: Snapshots) -> dict:
+    """Write what a stage did; from now on its state under way is not needed."""
+    result = write_result(file, result, cfg)
+    snapshots.remove()
+    return result
 
 
 def _with(cfg: DictConfig, **changes) -> DictConfig:
@@ -353,8 +365,9 @@ def _check_model(model: Model, info: dict, cfg: DictConfig, shape_set: ShapeSet)
 
 
 def _write_labels(out: Path, shape: Shape, predicted, with_mesh: bool) -> None:
-    (out / "labels").mkdir(parents=True, exist_ok=True)
-    np.save(out / "labels" / f"{shape.id}.npy", predicted.labels.cpu().numpy().astype(np.int16))
+    array = io.BytesIO()
+    np.save(array, predicted.labels.cpu().numpy().astype(np.int16))
+    write_atomically(out / "labels" / f"{shape.id}.npy", array.getvalue())
     if with_mesh:
         scalars = {"confidence": predicted.confidence.cpu(), "filled": predicted.filled.float().cpu()}
         write_ply(out / "meshes" / f"{shape.id}.ply", shape, predicted.labels.cpu(), scalars=scalars)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from mvdecor.errors import InputError
 from mvdecor.evaluation.gather import RunResult, read_runs
 from mvdecor.evaluation.grid import Column, Grid, as_dict, csv_text, latex, make_grid, markdown
 from mvdecor.evaluation.table import format_table
+from mvdecor.files import write_atomically
 from mvdecor.training.check import check_config, check_run
 from mvdecor.training.cli import CONFIGS
 from mvdecor.training.results import finished, settings_of, total_cost, write_result
@@ -265,9 +265,7 @@ def _write(cfg: DictConfig, grid: Grid, results: Sequence[RunResult], more: dict
         print(f"note: the results are of {len(revisions)} revisions of the code: {', '.join(revisions)}")
     table = write_result(out / "table.json", {"grid": as_dict(grid), "runs": runs, **more}, cfg)
     for name, text in (("table.md", markdown(grid)), ("table.tex", latex(grid)), ("table.csv", csv_text(grid))):
-        part = out / f".{name}.part"
-        part.write_text(text)
-        os.replace(part, out / name)
+        write_atomically(out / name, text.encode())
     print(f"\n{markdown(grid)}\n{out}/table.md, table.tex, table.csv, table.json")
     return table
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -10,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mvdecor.errors import InputError
 from mvdecor.figures.palette import WHITE
+from mvdecor.files import write_atomically
 
 GAP = 4  # white pixels between the cells of a sheet
 TEXT_SIZE = 12
@@ -123,25 +122,6 @@ def save_png(path: Path | str, image: np.ndarray) -> None:
     buffer = BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
     write_atomically(path, buffer.getvalue())
-
-
-def write_atomically(path: Path | str, content: bytes) -> None:
-    """Write a file beside its place, then move it there: readers see the old file or the new, never a part.
-
-    Raises:
-        InputError: if the file cannot be written (no permission, disk full, a folder of that name).
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place or free it") from error
-    finally:
-        if temporary.is_file():
-            temporary.unlink()
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

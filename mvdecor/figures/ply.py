@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.figures.layout import write_atomically
 from mvdecor.figures.palette import LIGHT_GREY, colours_of, label_palette
+from mvdecor.files import write_atomically
 from mvdecor.shapes.shape import UNDETERMINED, Shape
 
 SIGNATURE = "comment mvdecor labelled mesh"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mvdecor.errors import InputError
+from mvdecor.files import write_atomically
 from mvdecor.shapes.annotations import id_list, read_json
 from mvdecor.shapes.fewshot import draw_few_shot, draw_views
 
@@ -191,10 +191,7 @@ def write_split(path: str | Path, split: FewShotSplit) -> bool:
         if path.read_bytes() == text.encode():
             return False
         raise InputError(f"{path}: holds another split than this command draws; remove it or choose another out=")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(text.encode())
-    os.replace(part, path)
+    write_atomically(path, text.encode())
     return True
 
 

@@ -105,8 +105,6 @@ class PairSource:
     tolerance: float = 5e-3
     min_cosine: float = 0.5
     tries: int = 50
-    views: Sequence[Sequence[int]] | None = None
-    """Views to draw from, a list for each shape; all if None."""
     unique: bool = True
     """See `match_views`."""
     replace: bool = False
@@ -153,8 +151,18 @@ class PairSource:
             ids.append(self.scenes.shapes[shape].id)
         return PairBatch(torch.stack(images, dim=1), Matches.cat(matches), tuple(ids))
 
+    def state_dict(self) -> dict:
+        """Which shapes and pairs were found to be no use, see `Snapshots`."""
+        rejected = {shape: [sorted(pair) for pair in pairs] for shape, pairs in self._rejected.items()}
+        return {"unmatchable": sorted(self.unmatchable), "rejected": rejected}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take what `state_dict` gave."""
+        self.unmatchable = set(state["unmatchable"])
+        self._rejected = {shape: {frozenset(p) for p in pairs} for shape, pairs in state["rejected"].items()}
+
     def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches] | None:
-        views = range(self.scenes.num_views(shape)) if self.views is None else self.views[shape]
+        views = range(self.scenes.num_views(shape))
         seen: list[Surface] = []  # of the pairs tried; the last is the one chosen
 
         def surface(index: list[int]) -> Surface:

@@ -71,7 +71,7 @@ class CropPairSource(PairSource):
     what: ClassVar[str] = "crops of one view"
 
     def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches] | None:
-        views = range(self.scenes.num_views(shape)) if self.views is None else self.views[shape]
+        views = range(self.scenes.num_views(shape))
         for _ in range(self.tries):
             view = views[int(torch.randint(len(views), (1,), generator=generator))]
             surface = self.scenes.surface(shape, [view])

@@ -13,6 +13,7 @@ from mvdecor.networks import Model
 from mvdecor.training.batches import LabelledSource, PairSource
 from mvdecor.training.log import Log
 from mvdecor.training.pretrain import History, contrast, contrast_embeddings
+from mvdecor.training.resume import Snapshots
 
 
 def finetune(
@@ -31,6 +32,7 @@ def finetune(
     batch_norm: str = "train",
     seed: int = 0,
     log: Log,
+    snapshots: Snapshots | None = None,
 ) -> History:
     """Train the weights of `model` (but frozen ones) in place on `L_seg + lambda_ssl * L_ssl`.
 
@@ -52,6 +54,7 @@ def finetune(
             came with, while their scales and shifts train like all weights (the released code, if pretrained).
         seed: of the draws.
         log: where scalars and progress go.
+        snapshots: the saved state of a run that was cut off, to go on with, and where to save this one's; None: neither.
     """
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
     wrapped, optimizer = fabric.setup(model, optimizer)
@@ -60,11 +63,15 @@ def finetune(
     rate = torch.optim.lr_scheduler.StepLR(optimizer, decay_every, decay)
     generator = torch.Generator().manual_seed(seed)
     history, start = History(), time.perf_counter()
-    recent: list[torch.Tensor] = []
+    state = {"model": model, "optimizer": optimizer, "schedule": rate, "draws": generator, "history": history}
+    if pairs is not None:
+        state["pairs"] = pairs
+    snapshots = snapshots or Snapshots()
+    first, before = snapshots.restore(state), history.seconds
     wrapped.train()
     if batch_norm == "eval":
         _keep_statistics(model.network)
-    for step in log.progress(steps, "finetune"):
+    for step in log.progress(steps, "finetune", first):
         images, labels = labelled.draw(generator)
         inputs, split = images.flatten(0, 1), images.shape[0] * images.shape[1]
         batch = pairs.draw(generator) if pairs is not None and lambda_ssl > 0 else None
@@ -85,13 +92,14 @@ def finetune(
         if batch is not None:
             figures |= {"loss_contrastive": contrastive.detach(), "retrieval_accuracy": accuracy}
         rate.step()
-        recent.append(segmentation.detach())
+        history.recent.append(segmentation.detach())
         if log.due(step) or step + 1 == steps:
             numbers = {name: float(value) for name, value in figures.items()}
             log.scalars("finetune", numbers, step)
-            history.steps.append({"step": step + 1, "loss": float(torch.stack(recent).mean())})
-            recent.clear()
-    history.seconds = time.perf_counter() - start
+            history.steps.append({"step": step + 1, "loss": float(torch.stack(history.recent).mean())})
+            history.recent.clear()
+        history.seconds = before + time.perf_counter() - start
+        snapshots.save(step + 1, state)
     return history
 
 

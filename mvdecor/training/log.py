@@ -18,11 +18,12 @@ class Log:
         folder: TensorBoard folder; None writes nothing.
         every: steps between logged scalars.
         bar: show a progress bar; without it, or where there is no terminal, a line is printed now and then instead.
+        first: step that the loop goes on with; figures of this step and later ones, of a run that was cut off, are dropped.
     """
 
-    def __init__(self, folder: Path | None, every: int = 50, bar: bool = True) -> None:
+    def __init__(self, folder: Path | None, every: int = 50, bar: bool = True, first: int = 0) -> None:
         self.every = every
-        self._writer = SummaryWriter(str(folder)) if folder is not None else None
+        self._writer = SummaryWriter(str(folder), purge_step=first or None) if folder is not None else None
         self._bar = bar and Console().is_terminal
         self._progress: Progress | None = None
         self._total = 0
@@ -31,8 +32,8 @@ class Log:
         """Whether scalars are logged at this step (0-based)."""
         return step % self.every == 0
 
-    def progress(self, steps: int, name: str) -> Iterator[int]:
-        """Count 0 .. steps - 1 under a progress bar."""
+    def progress(self, steps: int, name: str, first: int = 0) -> Iterator[int]:
+        """Count first .. steps - 1 under a progress bar."""
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -43,9 +44,9 @@ class Log:
         )
         self._total = steps
         with Progress(*columns, disable=not self._bar, transient=True) as progress:
-            task = progress.add_task(name, total=steps, figures="")
+            task = progress.add_task(name, total=steps, completed=first, figures="")
             self._progress = progress
-            for step in range(steps):
+            for step in range(first, steps):
                 yield step
                 progress.advance(task)
         self._progress = None

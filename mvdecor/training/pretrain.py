@@ -17,6 +17,7 @@ from mvdecor.errors import InputError
 from mvdecor.networks import Model
 from mvdecor.training.batches import PairBatch, PairSource
 from mvdecor.training.log import Log
+from mvdecor.training.resume import Snapshots
 
 
 @dataclass
@@ -24,7 +25,17 @@ class History:
     """What a loop leaves behind for reports: figures at the steps logged, seconds in all."""
 
     steps: list[dict[str, float]] = field(default_factory=list)
+    recent: list[Tensor] = field(default_factory=list)
+    """Losses since the last step logged."""
     seconds: float = 0.0
+
+    def state_dict(self) -> dict:
+        """As plain values and tensors, see `Snapshots`."""
+        return {"steps": list(self.steps), "recent": list(self.recent), "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take what `state_dict` gave."""
+        self.steps, self.recent, self.seconds = state["steps"], state["recent"], state["seconds"]
 
 
 def contrast(model: Model, batch: PairBatch, loss: nn.Module) -> tuple[Tensor, Tensor]:
@@ -56,6 +67,7 @@ def pretrain(
     seed: int = 0,
     log: Log,
     save_best: Callable[[Model, dict[str, float]], Path],
+    snapshots: Snapshots | None = None,
 ) -> History:
     """Train `model` in place; `save_best` is called whenever the validation loss is the best so far.
 
@@ -74,6 +86,7 @@ def pretrain(
         seed: of the draws.
         log: where scalars and progress go.
         save_best: receives the model and its validation figures.
+        snapshots: the saved state of a run that was cut off, to go on with, and where to save this one's; None: neither.
 
     Raises:
         InputError: for an unknown schedule, or if no validation loss was finite.
@@ -83,9 +96,17 @@ def pretrain(
     wrapped.mark_forward_method("embed")
     rate = make_schedule(optimizer, schedule, steps)
     generator = torch.Generator().manual_seed(seed)
-    history, best, start = History(), math.inf, time.perf_counter()
+    history, start = History(), time.perf_counter()
+    state = {"model": model, "optimizer": optimizer, "schedule": rate, "draws": generator, "history": history}
+    state |= {"train": train, "validation": validation}
+    snapshots = snapshots or Snapshots()
+    first = snapshots.restore(state)
+    best, before = (
+        min((f["loss"] for f in history.steps if math.isfinite(f["loss"])), default=math.inf),
+        history.seconds,
+    )
     wrapped.train()
-    for step in log.progress(steps, "pretrain"):
+    for step in log.progress(steps, "pretrain", first):
         batch = train.draw(generator)
         value, accuracy = contrast(wrapped, batch, loss)
         optimizer.zero_grad()
@@ -109,11 +130,12 @@ def pretrain(
             if figures["loss"] < best:
                 best = figures["loss"]
                 save_best(model, {"step": step + 1, **figures})
+        history.seconds = before + time.perf_counter() - start
+        snapshots.save(step + 1, state)
     if math.isinf(best):
         raise InputError(
             f"pretraining diverged: the validation loss was never finite in {steps} steps: lower the learning rate"
         )
-    history.seconds = time.perf_counter() - start
     return history
 
 

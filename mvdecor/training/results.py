@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
+from mvdecor.files import write_atomically
 from mvdecor.training.setup import peak_memory_gb, provenance
 
 
 def settings_of(cfg: DictConfig, keys: tuple[str, ...]) -> dict:
     """The values of some dotted keys, resolved to plain values."""
-    plain: Any = OmegaConf.to_container(OmegaConf.create({k: OmegaConf.select(cfg, k) for k in keys}), resolve=True)
+    whole: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    plain: Any = OmegaConf.to_container(OmegaConf.create({k: OmegaConf.select(whole, k) for k in keys}))
     return {key: plain[key] for key in keys}
 
 
@@ -33,7 +34,7 @@ def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...], quiet: bool = F
         old = OmegaConf.create(result["config"])
     except (ValueError, KeyError) as error:
         raise InputError(f"{file}: damaged result ({error}): remove it or choose another out=") from error
-    before, now = settings_of(old, keys), settings_of(_resolved(cfg), keys)  # type: ignore[arg-type]
+    before, now = settings_of(old, keys), settings_of(cfg, keys)
     changed = [key for key in keys if before[key] != now[key]]
     if changed:
         raise InputError(f"{file} holds a result made with other settings ({', '.join(changed)}): choose another out=")
@@ -42,33 +43,36 @@ def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...], quiet: bool = F
     return result
 
 
-def _resolved(cfg: DictConfig) -> DictConfig:
-    return OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[return-value]
-
-
 def write_result(file: Path, result: dict, cfg: DictConfig) -> dict:
     """Write a stage's JSON whole or not at all."""
     result = {**result, **provenance(cfg), "seed": cfg.seed}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(part, file)
+    write_atomically(file, (json.dumps(result, indent=1) + "\n").encode())
     return result
 
 
 class Cost:
-    """Wall and processor time since it was made, and peak memory."""
+    """Wall and processor time since it was made, and peak memory; with those of a run that was cut off, if restored."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
+        self._before: list[dict] = []
 
     def spent(self) -> dict:
         """Seconds since this was made, and the process's peak memory in GB."""
-        return {
+        own = {
             "wall_seconds": round(time.perf_counter() - self._wall, 1),
             "cpu_seconds": round(time.process_time() - self._cpu, 1),
             "peak_memory_gb": peak_memory_gb(),
         }
+        return total_cost([*self._before, own])
+
+    def state_dict(self) -> dict:
+        """What was spent, see `Snapshots`."""
+        return self.spent()
+
+    def load_state_dict(self, state: dict) -> None:
+        """Add what a run that was cut off had spent."""
+        self._before = [state]
 
 
 def total_cost(costs: list[dict]) -> dict:

@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
-from mvdecor.training.batches import PairSource, Rendering
+from mvdecor.shapes.splits import FewShotRun
+from mvdecor.training.batches import LabelledSource, PairSource, Rendering
 from mvdecor.training.crops import CropPairSource
 from mvdecor.training.scenes import Scenes
 from mvdecor.views import Cameras, make_rasterizer, place_cameras
@@ -114,12 +115,22 @@ def make_rendering(cfg: DictConfig, augment: Literal["pretrain", "finetune"] | N
     )
 
 
+def make_labelled_source(
+    cfg: DictConfig, shapes: Sequence[Shape], chosen: FewShotRun, device: torch.device
+) -> LabelledSource:
+    """Batches of the labelled views of a few-shot draw; a shape drawn twice is one scene, drawn from twice as often."""
+    scenes = make_scenes(cfg, list({s.id: s for s in shapes}.values()), cfg.seed, device)
+    numbers = {s.id: i for i, s in enumerate(scenes.shapes)}
+    views = [chosen.views_of(s.id, scenes.num_views(i)) for i, s in enumerate(scenes.shapes)]
+    rendering = make_rendering(cfg, augment="finetune")
+    return LabelledSource(scenes, rendering, views, cfg.training.finetune.batch_size, [numbers[s.id] for s in shapes])
+
+
 def make_pair_source(
     cfg: DictConfig,
     scenes: Scenes,
     pairs: int,
     augment: Literal["pretrain", "finetune"] | None = None,
-    views: Sequence[Sequence[int]] | None = None,
 ) -> PairSource:
     """Batches of overlapping pairs of the scenes' views."""
     matching = cfg.training.matching
@@ -132,7 +143,6 @@ def make_pair_source(
         tolerance=matching.tolerance,
         min_cosine=matching.min_cosine,
         tries=matching.tries,
-        views=views,
         unique=matching.unique,
         replace=cfg.training.pretrain.replace,
     )

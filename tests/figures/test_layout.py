@@ -7,7 +7,7 @@ from PIL import Image
 
 from mvdecor.errors import InputError
 from mvdecor.figures import save_png
-from mvdecor.figures.layout import GAP, TEXT_HEIGHT, enlarge, legend, sheet, write_atomically
+from mvdecor.figures.layout import GAP, TEXT_HEIGHT, enlarge, legend, sheet
 
 
 def test_sheet_has_the_cells_at_their_places_and_white_between() -> None:
@@ -60,23 +60,6 @@ def test_png_holds_the_exact_picture(tmp_path: Path, colours: int) -> None:
         assert image.mode == ("P" if colours <= 256 else "RGB")
         np.testing.assert_array_equal(np.array(image.convert("RGB")), picture)
     assert os.listdir(tmp_path / "new" / "folder") == ["a.png"]
-
-
-def test_an_interrupted_write_keeps_the_old_file_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.bin"
-    write_atomically(path, b"old")
-
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:1])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(InputError, match=r"a\.bin: No space left"):
-        write_atomically(path, b"new content")
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.bin"]
 
 
 def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:

@@ -113,16 +113,6 @@ def test_no_shape_left_is_an_input_error(capsys):
     assert capsys.readouterr().out.count("warning") == 2
 
 
-def test_pairs_come_from_the_given_views_only():
-    stage = scenes(ball())
-    points = {v: stage.surface(0, [v]).points[0, 0] for v in (2, 5, 7)}
-    source = PairSource(stage, Rendering(("points",)), pairs=8, points=20, min_overlap=0.01, views=[[2, 5, 7]])
-    images = source.draw(rng()).images[:, :, 0].permute(0, 1, 3, 4, 2).flatten(0, 1)
-    used = {v for image in images for v, p in points.items() if torch.equal(image, p)}
-    assert all(any(torch.equal(image, p) for p in points.values()) for image in images)
-    assert len(used) >= 2
-
-
 def test_labelled_views_show_the_labels_of_their_faces():
     stage = scenes(ball(), box(), layers=2)
     source = LabelledSource(stage, Rendering(("points", "depth")), [[1, 4], [0]], batch_size=12)

@@ -177,15 +177,6 @@ def test_draws_are_seeded_and_colours_change_for_each_crop():
     torch.testing.assert_close(a, b)
 
 
-def test_only_the_given_views_are_cropped():
-    stage = scenes()
-    source = CropPairSource(stage, Rendering(("points",)), 4, 20, scale=(1, 1), ratio=(1, 1), flip=0, views=[[3], [5]])
-    batch = source.draw(rng())
-    for pair, id in enumerate(batch.shape_ids):
-        view = stage.surface(*((0, [3]) if id == "box" else (1, [5])))
-        torch.testing.assert_close(batch.images[0, pair], view.points[0].permute(0, 3, 1, 2))
-
-
 def test_shapes_whose_crops_never_overlap_end_in_one_error(capsys):
     source = CropPairSource(scenes(), Rendering(("depth",)), 1, min_overlap=1.5, tries=3)
     with pytest.raises(InputError, match=r"no shape has two crops of one view that overlap.*min_overlap"):

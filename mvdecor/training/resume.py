@@ -1,0 +1,115 @@
+"""The state of a loop under way, saved now and then, so that a run that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mvdecor.errors import InputError
+from mvdecor.files import write_atomically
+
+KEEP = 2  # the newest, and the one before in case that is damaged
+DIGEST = hashlib.sha256().digest_size
+
+
+class Snapshots:
+    """Saves all that a loop's next steps depend on: weights, optimizer, schedule, random generators, what was logged.
+
+    A loop that is restored takes the steps that it would have taken, bit for bit on the CPU. Files are
+    `folder/step_N.pt`: SHA-256 of the rest, then tensors and plain values, which are never unpickled into anything else.
+
+    Args:
+        folder: where the files are; None saves nothing.
+        every: steps between two.
+        settings: the settings that the run depends on.
+        more: state of the stage around the loop, with `state_dict` and `load_state_dict` as in `restore`.
+
+    Attributes:
+        step: the step that the loop goes on with; 0 if it starts.
+
+    Raises:
+        InputError: what `folder` holds is of a run with other settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        every: int = 500,
+        settings: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.every = folder, every
+        self._settings, self._more = dict(settings or {}), dict(more or {})
+        self._saved = self._newest()
+        self.step: int = self._saved["step"] if self._saved else 0
+        if self._saved:
+            changed = [k for k, v in self._settings.items() if self._saved["settings"].get(k) != v]
+            if changed:
+                raise InputError(
+                    f"{folder} holds a run under way with other settings ({', '.join(changed)}): go on with those settings, "
+                    "remove that folder, or choose another out="
+                )
+            print(f"{folder}: going on after {self.step} steps", flush=True)
+
+    def restore(self, state: Mapping[str, Any]) -> int:
+        """Put the saved state, if there is one, into objects with `load_state_dict` or generators; gives `step`."""
+        if self._saved:
+            for name, target in {**state, **self._more}.items():
+                if isinstance(target, torch.Generator):
+                    target.set_state(self._saved["state"][name])
+                else:
+                    target.load_state_dict(self._saved["state"][name])
+            torch.set_rng_state(self._saved["rng"])
+            if self._saved["cuda_rng"]:
+                torch.cuda.set_rng_state_all(self._saved["cuda_rng"])
+            self._saved = None  # the memory
+        return self.step
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Save the state after `step` steps, if it is time; keeps two files."""
+        if self.folder is None or step % self.every:
+            return
+        content = {
+            "step": step,
+            "settings": self._settings,
+            "state": {name: _state_of(source) for name, source in {**state, **self._more}.items()},
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        stream = io.BytesIO()
+        torch.save(content, stream)
+        data = stream.getvalue()
+        write_atomically(self.folder / f"step_{step:09d}.pt", hashlib.sha256(data).digest() + data)
+        for old in self._files()[:-KEEP]:
+            old.unlink()
+
+    def remove(self) -> None:
+        """Remove the folder: the run is finished."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("step_*.pt")) if self.folder is not None else []
+
+    def _newest(self) -> dict | None:
+        """The newest file that is whole; a damaged one is named and passed over."""
+        for file in reversed(self._files()):
+            data = file.read_bytes()
+            if hashlib.sha256(data[DIGEST:]).digest() == data[:DIGEST]:
+                try:
+                    return torch.load(io.BytesIO(data[DIGEST:]), map_location="cpu", weights_only=True)
+                except (pickle.UnpicklingError, RuntimeError, EOFError):
+                    pass  # whole, but not written by this code
+            print(f"warning: {file} is damaged, the state before it is taken", flush=True)
+        return None
+
+
+def _state_of(source: Any) -> Any:
+    return source.get_state() if isinstance(source, torch.Generator) else source.state_dict()
