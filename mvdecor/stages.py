@@ -24,9 +24,10 @@ from mvdecor.files import write_atomically
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.training import pictures
-from mvdecor.training.check import check_config, check_labels, check_run, load_labelled
+from mvdecor.training.check import check_labels, check_run, load_labelled
 from mvdecor.training.fewshot import few_shot_shapes, split_file
 from mvdecor.training.finetune import finetune
+from mvdecor.training.guard import guarded
 from mvdecor.training.log import Log
 from mvdecor.training.predict import predict_faces
 from mvdecor.training.pretrain import pretrain
@@ -57,9 +58,9 @@ SCRATCH = {"name": "scratch", "title": "2D Scratch", "pretrain": False}
 """The method of a pipeline's runs without pretraining, as configs/method/scratch.yaml names it."""
 
 
+@guarded
 def run_pretrain(cfg: DictConfig) -> dict:
     """Pretrain on unlabelled shapes; writes `out/model` (best validation loss), `out/log` and `out/pretrain.json`."""
-    check_config(cfg)
     out = Path(cfg.out)
     if (done := finished(out / "pretrain.json", cfg, PRETRAIN_SETTINGS)) is not None:
         shutil.rmtree(out / "state", ignore_errors=True)  # if it was killed after its last word
@@ -127,9 +128,9 @@ def run_pretrain(cfg: DictConfig) -> dict:
     return _close(out / "pretrain.json", result, cfg, snapshots)
 
 
+@guarded
 def run_finetune(cfg: DictConfig) -> dict:
     """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model`, `out/finetune.json`."""
-    check_config(cfg)
     out = Path(cfg.out)
     if (done := finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
         if done.get("split") != split_file(cfg):
@@ -193,9 +194,9 @@ def run_finetune(cfg: DictConfig) -> dict:
     return _close(out / "finetune.json", result, cfg, snapshots)
 
 
+@guarded
 def run_evaluate(cfg: DictConfig) -> dict:
     """Label the test shapes with `cfg.checkpoint`; writes `out/metrics.json`, `out/labels` and `out/meshes`."""
-    check_config(cfg)
     out = Path(cfg.out)
     if cfg.checkpoint is None:
         raise InputError(
@@ -260,12 +261,12 @@ def run_evaluate(cfg: DictConfig) -> dict:
     return write_result(out / "metrics.json", result, cfg)
 
 
+@guarded
 def run_ceiling(cfg: DictConfig) -> list[dict]:
     """Print what a perfect network would reach on the shapes of `evaluation.split` with these views in 1, 2 and 3 layers.
 
     Exact areas, one row a number of layers; writes `out/ceiling.json`.
     """
-    check_config(cfg)
     shape_set = make_shape_set(cfg.data.labelled)
     shapes, skipped = load_shapes(
         shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit], cfg.data.on_error
@@ -285,9 +286,9 @@ def run_ceiling(cfg: DictConfig) -> list[dict]:
     return rows
 
 
+@guarded
 def run_pipeline(cfg: DictConfig) -> dict:
     """Pretrain, then fine-tune and evaluate from scratch and pretrained for each run; writes `out/table.json`."""
-    check_config(cfg)
     out = Path(cfg.out)
     if cfg.data.get("generate"):
         from mvdecor.shapes.generate import write_partnet

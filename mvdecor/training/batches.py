@@ -83,11 +83,30 @@ class PairBatch:
         images: float32 [2, P, L, C, H, W], views A then views B.
         matches: the matches drawn, at most K a pair.
         shape_ids: the shape of each pair.
+        views: numbers of its two views.
     """
 
     images: Tensor
     matches: Matches
     shape_ids: tuple[str, ...]
+    views: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class LabelledBatch:
+    """B labelled views of L layers.
+
+    Attributes:
+        images: float32 [B, L, C, H, W].
+        labels: int64 [B, L, H, W], -1 where background or undetermined.
+        shape_ids: the shape of each view.
+        views: its number.
+    """
+
+    images: Tensor
+    labels: Tensor
+    shape_ids: tuple[str, ...]
+    views: tuple[int, ...]
 
 
 @dataclass
@@ -126,6 +145,7 @@ class PairSource:
         images: list[Tensor] = []
         matches: list[Matches] = []
         ids: list[str] = []
+        views: list[tuple[int, int]] = []
         while len(ids) < self.pairs:
             if len(self.unmatchable) == len(self.scenes):
                 raise InputError(
@@ -148,8 +168,9 @@ class PairSource:
                 continue
             images.append(pair[0])
             matches.append(pair[1])
+            views.append(pair[2])
             ids.append(self.scenes.shapes[shape].id)
-        return PairBatch(torch.stack(images, dim=1), Matches.cat(matches), tuple(ids))
+        return PairBatch(torch.stack(images, dim=1), Matches.cat(matches), tuple(ids), tuple(views))
 
     def state_dict(self) -> dict:
         """Which shapes and pairs were found to be no use, see `Snapshots`."""
@@ -161,7 +182,7 @@ class PairSource:
         self.unmatchable = set(state["unmatchable"])
         self._rejected = {shape: {frozenset(p) for p in pairs} for shape, pairs in state["rejected"].items()}
 
-    def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches] | None:
+    def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
         views = range(self.scenes.num_views(shape))
         seen: list[Surface] = []  # of the pairs tried; the last is the one chosen
 
@@ -185,7 +206,7 @@ class PairSource:
             return None
         a, b, matches = found
         images = self.rendering(self.scenes, shape, self.scenes.views(shape, [a, b]), seen[-1], generator)
-        return images, sample_matches(matches, self.points, generator, self.replace)
+        return images, sample_matches(matches, self.points, generator, self.replace), (a, b)
 
 
 @dataclass
@@ -199,9 +220,9 @@ class LabelledSource:
     shapes: Sequence[int] | None = None
     """Shapes to draw from, as indices of the scenes; one listed twice is drawn twice as often. All once if None."""
 
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images float32 [B, L, C, H, W] and labels int64 [B, L, H, W] (-1 where background or undetermined)."""
-        images, labels = [], []
+    def draw(self, generator: torch.Generator) -> LabelledBatch:
+        """A batch of labelled views, drawn with replacement."""
+        images, labels, ids, numbers = [], [], [], []
         shapes = range(len(self.scenes)) if self.shapes is None else self.shapes
         for _ in range(self.batch_size):
             shape = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
@@ -210,7 +231,9 @@ class LabelledSource:
             surface = self.scenes.surface(shape, [view])
             images.append(self.rendering(self.scenes, shape, views, surface, generator))
             labels.append(labels_at_pixels(self.scenes, shape, views))
-        return torch.cat(images), torch.cat(labels)
+            ids.append(self.scenes.shapes[shape].id)
+            numbers.append(view)
+        return LabelledBatch(torch.cat(images), torch.cat(labels), tuple(ids), tuple(numbers))
 
 
 def labels_at_pixels(scenes: Scenes, shape: int, views: Views) -> Tensor:

@@ -70,7 +70,7 @@ class CropPairSource(PairSource):
 
     what: ClassVar[str] = "crops of one view"
 
-    def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches] | None:
+    def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
         views = range(self.scenes.num_views(shape))
         for _ in range(self.tries):
             view = views[int(torch.randint(len(views), (1,), generator=generator))]
@@ -80,7 +80,7 @@ class CropPairSource(PairSource):
             matches = match_crops(surface, a, b)
             if float(matches.overlap) > self.min_overlap:
                 images = self._images(shape, view, surface, (a, b), generator)
-                return images, sample_matches(matches, self.points, generator)
+                return images, sample_matches(matches, self.points, generator), (view, view)
         return None
 
     def _images(

@@ -11,8 +11,9 @@ from torch import nn
 
 from mvdecor.networks import Model
 from mvdecor.training.batches import LabelledSource, PairSource
+from mvdecor.training.history import History
 from mvdecor.training.log import Log
-from mvdecor.training.pretrain import History, contrast, contrast_embeddings
+from mvdecor.training.pretrain import contrast, contrast_embeddings
 from mvdecor.training.resume import Snapshots
 
 
@@ -55,6 +56,9 @@ def finetune(
         seed: of the draws.
         log: where scalars and progress go.
         snapshots: the saved state of a run that was cut off, to go on with, and where to save this one's; None: neither.
+
+    Raises:
+        Diverged: a loss was not finite, or exploded.
     """
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
     wrapped, optimizer = fabric.setup(model, optimizer)
@@ -72,13 +76,14 @@ def finetune(
     if batch_norm == "eval":
         _keep_statistics(model.network)
     for step in log.progress(steps, "finetune", first):
-        images, labels = labelled.draw(generator)
-        inputs, split = images.flatten(0, 1), images.shape[0] * images.shape[1]
+        drawn = labelled.draw(generator)
+        inputs = drawn.images.flatten(0, 1)
+        split = len(inputs)
         batch = pairs.draw(generator) if pairs is not None and lambda_ssl > 0 else None
         if batch is not None and joint:
             inputs = torch.cat([inputs, batch.images.flatten(0, 2)])
         embeddings, logits = wrapped.embed_and_segment(inputs)
-        segmentation = segmentation_loss(logits[:split], labels.flatten(0, 1))
+        segmentation = segmentation_loss(logits[:split], drawn.labels.flatten(0, 1))
         total, figures = segmentation, {"loss_segmentation": segmentation.detach()}
         if batch is not None and joint:
             contrastive, accuracy = contrast_embeddings(
@@ -92,12 +97,10 @@ def finetune(
         if batch is not None:
             figures |= {"loss_contrastive": contrastive.detach(), "retrieval_accuracy": accuracy}
         rate.step()
-        history.recent.append(segmentation.detach())
+        history.add(segmentation, shapes=drawn.shape_ids, views=drawn.views)
         if log.due(step) or step + 1 == steps:
-            numbers = {name: float(value) for name, value in figures.items()}
-            log.scalars("finetune", numbers, step)
-            history.steps.append({"step": step + 1, "loss": float(torch.stack(history.recent).mean())})
-            history.recent.clear()
+            history.steps.append({"step": step + 1, "loss": history.flush(step)})
+            log.scalars("finetune", {name: float(value) for name, value in figures.items()}, step)
         history.seconds = before + time.perf_counter() - start
         snapshots.save(step + 1, state)
     return history

@@ -37,15 +37,16 @@ def matches_sheet(source: PairSource) -> np.ndarray:
 @torch.no_grad()
 def predictions_sheet(fabric: Fabric, model: Model, source: LabelledSource) -> np.ndarray:
     """A batch of labelled views: input, truth and prediction (outermost layer), uint8 [H, W, 3]."""
-    images, labels = source.draw(torch.Generator().manual_seed(0))
+    batch = source.draw(torch.Generator().manual_seed(0))
+    images = batch.images[:, 0]
     model.eval()
     with fabric.autocast():
-        predicted = model(images[:, 0]).argmax(dim=1)
+        predicted = model(images).argmax(dim=1)
     model.train()
     names = source.scenes.shapes[0].label_names
-    shown = as_rgb(images[:, 0], source.rendering.channels)
-    mask = (images[:, 0] != 0).any(dim=1).cpu()
-    return draw_predictions(shown, labels[:, 0].cpu(), predicted.cpu(), names, mask=mask)
+    shown = as_rgb(images, source.rendering.channels)
+    mask = (images != 0).any(dim=1).cpu()
+    return draw_predictions(shown, batch.labels[:, 0].cpu(), predicted.cpu(), names, mask=mask)
 
 
 def as_rgb(images: torch.Tensor, channels: tuple[str, ...]) -> np.ndarray:

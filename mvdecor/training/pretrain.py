@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,26 +15,9 @@ from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
 from mvdecor.errors import InputError
 from mvdecor.networks import Model
 from mvdecor.training.batches import PairBatch, PairSource
+from mvdecor.training.history import History
 from mvdecor.training.log import Log
 from mvdecor.training.resume import Snapshots
-
-
-@dataclass
-class History:
-    """What a loop leaves behind for reports: figures at the steps logged, seconds in all."""
-
-    steps: list[dict[str, float]] = field(default_factory=list)
-    recent: list[Tensor] = field(default_factory=list)
-    """Losses since the last step logged."""
-    seconds: float = 0.0
-
-    def state_dict(self) -> dict:
-        """As plain values and tensors, see `Snapshots`."""
-        return {"steps": list(self.steps), "recent": list(self.recent), "seconds": self.seconds}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Take what `state_dict` gave."""
-        self.steps, self.recent, self.seconds = state["steps"], state["recent"], state["seconds"]
 
 
 def contrast(model: Model, batch: PairBatch, loss: nn.Module) -> tuple[Tensor, Tensor]:
@@ -90,6 +72,7 @@ def pretrain(
 
     Raises:
         InputError: for an unknown schedule, or if no validation loss was finite.
+        Diverged: a loss was not finite, or exploded.
     """
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
     wrapped, optimizer = fabric.setup(model, optimizer)
@@ -100,11 +83,8 @@ def pretrain(
     state = {"model": model, "optimizer": optimizer, "schedule": rate, "draws": generator, "history": history}
     state |= {"train": train, "validation": validation}
     snapshots = snapshots or Snapshots()
-    first = snapshots.restore(state)
-    best, before = (
-        min((f["loss"] for f in history.steps if math.isfinite(f["loss"])), default=math.inf),
-        history.seconds,
-    )
+    first, before = snapshots.restore(state), history.seconds
+    best = min((f["loss"] for f in history.steps if math.isfinite(f["loss"])), default=math.inf)
     wrapped.train()
     for step in log.progress(steps, "pretrain", first):
         batch = train.draw(generator)
@@ -114,6 +94,9 @@ def pretrain(
         optimizer.step()
         if schedule != "plateau":
             rate.step()
+        history.add(value, shapes=batch.shape_ids, views=batch.views)
+        if log.due(step) or snapshots.due(step + 1) or step + 1 == steps:
+            history.flush(step)
         if log.due(step):
             figures = {
                 "loss": float(value.detach()),

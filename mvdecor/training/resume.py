@@ -72,9 +72,13 @@ class Snapshots:
             self._saved = None  # the memory
         return self.step
 
+    def due(self, step: int) -> bool:
+        """Whether the state after `step` steps is to be saved."""
+        return self.folder is not None and step % self.every == 0
+
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Save the state after `step` steps, if it is time; keeps two files."""
-        if self.folder is None or step % self.every:
+        """Save the state after `step` steps if it is due; keeps two files."""
+        if self.folder is None or not self.due(step):
             return
         content = {
             "step": step,

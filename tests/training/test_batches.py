@@ -116,7 +116,8 @@ def test_no_shape_left_is_an_input_error(capsys):
 def test_labelled_views_show_the_labels_of_their_faces():
     stage = scenes(ball(), box(), layers=2)
     source = LabelledSource(stage, Rendering(("points", "depth")), [[1, 4], [0]], batch_size=12)
-    images, labels = source.draw(rng())
+    batch = source.draw(rng())
+    images, labels = batch.images, batch.labels
     assert images.shape == (12, 2, 4, SIZE, SIZE) and labels.shape == (12, 2, SIZE, SIZE)
     background = images[:, :, :3].abs().sum(2) == 0
     assert bool((labels[background] == -1).all())
@@ -127,12 +128,14 @@ def test_labelled_views_show_the_labels_of_their_faces():
     allowed = [stage.surface(s, [v]).points[0].permute(0, 3, 1, 2) for s, v in ((0, 1), (0, 4), (1, 0))]
     drawn = [next(i for i, p in enumerate(allowed) if torch.equal(image[:, :3], p)) for image in images]
     assert set(drawn) == {0, 1, 2}
+    named = [[("ball", 1), ("ball", 4), ("box", 0)].index(of) for of in zip(batch.shape_ids, batch.views, strict=True)]
+    assert named == drawn
 
 
 def test_a_shape_listed_twice_is_drawn_twice_as_often():
     stage = scenes(ball(), box(), box("never"))
     source = LabelledSource(stage, Rendering(("points",)), [[0], [0], [0]], batch_size=400, shapes=[0, 1, 1])
-    images, _ = source.draw(rng())
+    images = source.draw(rng()).images
     allowed = [stage.surface(s, [0]).points[0].permute(0, 3, 1, 2) for s in range(2)]
     counts = [sum(torch.equal(image, p) for image in images) for p in allowed]
     assert sum(counts) == 400 and 230 < counts[1] < 300

@@ -204,7 +204,8 @@ def test_a_step_of_its_own_for_the_contrastive_term_is_two_steps_of_one_adam():
     labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
     pairs, generator = PairSource(stage, RENDERING, 1, 60), torch.Generator().manual_seed(0)
     for step in range(3):
-        images, labels = labelled.draw(generator)
+        drawn = labelled.draw(generator)
+        images, labels = drawn.images, drawn.labels
         batch = pairs.draw(generator)
         logits = mine(images[:, 0])
         optimizer.zero_grad()

@@ -1,0 +1,88 @@
+"""What every stage is wrapped in: its configuration checked, its folder to itself, and the usual accidents told plainly."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from omegaconf import DictConfig
+
+from mvdecor.errors import InputError
+from mvdecor.files import write_atomically
+from mvdecor.training.check import check_config
+from mvdecor.training.history import Diverged
+
+LOCK = ".lock"
+Result = TypeVar("Result")
+
+
+def guarded(stage: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
+    """Make a stage check its configuration and lock `out` first, and turn accidents into an `InputError`.
+
+    A loss that is lost leaves `out/diverged.json`: the step, and the shapes and views of its batch.
+    """
+
+    @functools.wraps(stage)
+    def run(cfg: DictConfig) -> Result:
+        check_config(cfg)
+        out = Path(cfg.out)
+        with alone_in(out):
+            try:
+                return stage(cfg)
+            except Diverged as error:
+                write_atomically(out / "diverged.json", (json.dumps(error.record, indent=1) + "\n").encode())
+                raise InputError(f"{error} ({out}/diverged.json)") from error
+            except torch.OutOfMemoryError as error:
+                raise InputError(
+                    f"{out}: the GPU's memory is full: lower views.size, training.pretrain.pairs, training.finetune.batch_size "
+                    "or evaluation.batch_size. A training goes on from its last saved state if no setting of it changed"
+                ) from error
+            except MemoryError as error:
+                raise InputError(
+                    f"{out}: the memory is full: keep views on disk or render them anew (views.keep=false), or use fewer shapes"
+                ) from error
+
+    return run
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of `folder`, which is made; one that was killed keeps nobody out.
+
+    Raises:
+        InputError: another process is in it.
+    """
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / LOCK
+    while True:
+        stream = file.open("a+")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            who = stream.read().strip() or "another process"
+            stream.close()
+            raise InputError(f"out={folder}: {who} is at work there: wait for it, or choose another out=") from None
+        if file.exists() and os.fstat(stream.fileno()).st_ino == file.stat().st_ino:
+            break
+        stream.close()  # the one before removed the file that it had locked
+    try:
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}")
+        stream.flush()
+        yield
+    finally:
+        file.unlink()
+        stream.close()
+        with contextlib.suppress(OSError):  # not empty
+            for path in made:
+                path.rmdir()

@@ -1,0 +1,113 @@
+"""A stage's folder is its own, and the usual accidents are told plainly."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from mvdecor.errors import InputError
+from mvdecor.stages import run_finetune, run_pretrain
+from mvdecor.training.guard import LOCK, alone_in, guarded
+from mvdecor.training.history import Diverged, History
+
+
+def hold(folder, seconds: float) -> None:
+    with alone_in(folder):
+        time.sleep(seconds)
+
+
+def start_holder(folder, seconds: float) -> multiprocessing.Process:
+    process = multiprocessing.get_context("fork").Process(target=hold, args=(folder, seconds))
+    process.start()
+    while not (folder / LOCK).exists() or not (folder / LOCK).read_text():
+        time.sleep(0.01)
+    return process
+
+
+def test_a_folder_has_one_user_at_a_time(tmp_path):
+    folder = tmp_path / "a" / "b"
+    process = start_holder(folder, 60)
+    with (
+        pytest.raises(InputError, match=rf"out=.*a/b: process {process.pid} on .* is at work there.*another out="),
+        alone_in(folder),
+    ):
+        pass
+    os.kill(process.pid, signal.SIGKILL)  # it cannot take its lock file away
+    process.join()
+    assert (folder / LOCK).exists()
+    with alone_in(folder):
+        assert str(os.getpid()) in (folder / LOCK).read_text()
+        (folder / "result").write_text("kept")
+    assert [p.name for p in folder.iterdir()] == ["result"]
+
+
+def test_a_folder_that_stays_empty_is_taken_away_again(tmp_path):
+    with alone_in(tmp_path / "a" / "b"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_lost_names_its_batch():
+    history = History()
+    for step, loss in enumerate([2.0, 3.0]):
+        history.add(torch.tensor(loss), shapes=(f"s{step}",), views=(step,))
+    assert history.flush(1) == 2.5
+    for step, loss in enumerate([1.0, float("nan"), float("inf")], start=2):
+        history.add(torch.tensor(loss), shapes=(f"s{step}",), views=(step,))
+    with pytest.raises(Diverged, match=r"the loss is nan at step 4 \(it was 2 at first\)") as error:
+        history.flush(4)
+    assert error.value.record == {
+        "step": 4,
+        "loss": "nan",
+        "losses_before": [1.0],
+        "shapes": ("s3",),
+        "views": (3,),
+    }
+    exploded = History()
+    exploded.add(torch.tensor(0.01))
+    exploded.flush(0)
+    exploded.add(torch.tensor(999.0))
+    exploded.flush(1)
+    exploded.add(torch.tensor(1001.0))
+    with pytest.raises(Diverged, match="1001 at step 3"):
+        exploded.flush(2)
+
+
+@pytest.mark.parametrize(("stage", "rate"), [(run_pretrain, "pretrain"), (run_finetune, "finetune")])
+def test_a_stage_that_diverges_says_where(stage, rate, make_config, tiny, made_up_people, tmp_path, monkeypatch):
+    own = ("experiment=people_cpu", f"data.root={made_up_people}", *tiny, "views.close_ups=0", "training.log_every=1")
+    steps = (f"training.{rate}.steps=3", f"out={tmp_path / 'run'}")
+    history_add, count = History.add, iter(range(100))
+
+    def add(self, loss, **batch):
+        history_add(self, loss * (float("nan") if next(count) == 1 else 1), **batch)
+
+    monkeypatch.setattr(History, "add", add)
+    with pytest.raises(InputError, match=r"the loss is nan at step 2 .*lower the learning rate.*run/diverged\.json"):
+        stage(make_config(*own, *steps))
+    record = json.loads((tmp_path / "run" / "diverged.json").read_text())
+    assert record["step"] == 2 and record["shapes"] and len(record["views"]) == len(record["shapes"])
+    assert not (tmp_path / "run" / f"{rate}.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("accident", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "GPU's memory is full: lower"),
+        (MemoryError(), "the memory is full"),
+    ],
+)
+def test_full_memory_is_told_plainly(accident, words, make_config, tiny, made_up_people, tmp_path):
+    def full(cfg):
+        raise accident
+
+    cfg = make_config(
+        "experiment=people_cpu", f"data.root={made_up_people}", *tiny, "views.close_ups=0", f"out={tmp_path / 'run'}"
+    )
+    with pytest.raises(InputError, match=words):
+        guarded(full)(cfg)
+    assert not (tmp_path / "run").exists()
