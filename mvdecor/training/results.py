@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically
-from mvdecor.training.setup import peak_memory_gb, provenance
+from mvdecor.training.setup import code_changes, peak_memory_gb, provenance
 
 
 def settings_of(cfg: DictConfig, keys: tuple[str, ...]) -> dict:
@@ -44,8 +44,10 @@ def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...], quiet: bool = F
 
 
 def write_result(file: Path, result: dict, cfg: DictConfig) -> dict:
-    """Write a stage's JSON whole or not at all."""
+    """Write a stage's JSON whole or not at all; beside it, in `code.diff`, how the code differs from its revision."""
     result = {**result, **provenance(cfg), "seed": cfg.seed}
+    if changes := code_changes():
+        write_atomically(file.with_name("code.diff"), changes.encode())
     write_atomically(file, (json.dumps(result, indent=1) + "\n").encode())
     return result
 

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,9 @@ from mvdecor.training.batches import LabelledSource, PairSource, Rendering
 from mvdecor.training.crops import CropPairSource
 from mvdecor.training.scenes import Scenes
 from mvdecor.views import Cameras, make_rasterizer, place_cameras
+
+PACKAGES = ("torch", "torchvision", "lightning-fabric", "segmentation-models-pytorch", "timm", "trimesh", "numpy")
+"""Those that a result may depend on."""
 
 
 def make_fabric(cfg: DictConfig) -> Fabric:
@@ -177,21 +181,38 @@ def provenance(cfg: DictConfig) -> dict:
             "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
             "python": platform.python_version(),
+            "packages": {name: _version(name) for name in PACKAGES},
         },
     }
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # used from a folder, not installed
+        return "unknown"
+
+
 def revision() -> str:
     """The code's git revision, with "-dirty" if files were changed since; "unknown" outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
-        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=root, capture_output=True, text=True)
+        return _git("rev-parse", "HEAD").strip() + ("-dirty" if code_changes() else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return commit.stdout.strip() + ("-dirty" if dirty.stdout.strip() else "")
+
+
+def code_changes() -> str:
+    """What was changed in the code since its revision, as a patch; empty if nothing was, or outside a checkout."""
+    try:
+        return _git("diff", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*words: str) -> str:
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True).stdout
 
 
 def peak_memory_gb() -> dict[str, float]:
