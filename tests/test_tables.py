@@ -46,7 +46,11 @@ def test_every_cell_composes(name, compose_table):
         column = next(c for c in tasks if c["name"] == stage.cfg.cell.column)
         for override in column.get("overrides") or ():
             key, _, value = override.partition("=")
-            assert OmegaConf.select(stage.cfg, key) == OmegaConf.create(f"x: {value}").x
+            if "." in key:
+                assert OmegaConf.select(stage.cfg, key) == OmegaConf.create(f"x: {value}").x
+            else:  # a config of a group
+                target = OmegaConf.load(Path(CONFIGS, key, f"{value}.yaml"))._target_
+                assert OmegaConf.select(stage.cfg, key)._target_ == target
         assert stage.cfg.views.count >= (stage.cfg.training.finetune.v or 1)
     if table.get("paper"):
         paper = [*table["paper"]["columns"], *(c["name"] for c in table["columns"])]
