@@ -4,7 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test format clean
+KILLS ?= 20
+
+.PHONY: demo test faults format clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/pipeline.py experiment=demo out=outputs/demo
@@ -14,6 +16,10 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q
+
+# Kill each stage at random moments, start it again, compare with an undisturbed run.
+faults: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(KILLS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
