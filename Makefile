@@ -5,8 +5,9 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 KILLS ?= 20
+CASES ?= 20000
 
-.PHONY: demo test faults format clean
+.PHONY: demo test faults fuzz format clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/pipeline.py experiment=demo out=outputs/demo
@@ -20,6 +21,10 @@ test: $(STAMP)
 # Kill each stage at random moments, start it again, compare with an undisturbed run.
 faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(KILLS)
+
+# Read damaged files: each is read, or refused with one clear message.
+fuzz: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(CASES)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,442 @@
+"""Read thousands of damaged files: each must be read, or refused with one clear message.
+
+    python -m tests.fuzz CASES [SEED [TARGET]]        # or: make fuzz CASES=20000
+
+A case changes one file of a small data set at random and reads the set. Faults: another error than `InputError`, a message
+that is none (no file or shape named, several lines), labels that do not match the faces, more than 10 seconds, a crash of the
+process, gigabytes of memory, a file written. The changed file of each fault is kept in the folder `fuzz_faults`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import multiprocessing
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+import trimesh
+from PIL import Image
+
+from mvdecor.errors import InputError
+from mvdecor.evaluation.gather import read_runs
+from mvdecor.networks import build_model, load_checkpoint, save_checkpoint
+from mvdecor.shapes import MeshFolder, PartNet, RenderPeople, read_mesh
+from mvdecor.shapes.generate import write_partnet, write_people_like
+from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.splits import FewShotRun, FewShotSplit, read_split, write_split
+from mvdecor.training.resume import Snapshots
+
+SECONDS = 10
+MEMORY = 6 << 30
+"""Most address space that a case may add."""
+NUMBERS = (
+    b"nan",
+    b"-inf",
+    b"-1",
+    b"0",
+    b"1e400",
+    b"4294967296",
+    b"99999999999999999999",
+    b"-2147483649",
+    b"1e-320",
+    b"0.5",
+)
+WORDS = (
+    b"../../../../etc/passwd",
+    b"/dev/zero",
+    b"/dev/stdin",
+    b"",
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b"{}",
+    b'"',
+    b"%00",
+    b"con",
+)
+KEPT = Path("fuzz_faults")
+
+
+@dataclass
+class Target:
+    """A small data set, the files of it that are damaged, and how it is read."""
+
+    name: str
+    files: list[Path]
+    read: Callable[[], object]
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """A few random changes, of bytes or of what looks like text."""
+    for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
+        data = rng.choice((_flip, _cut, _repeat, _truncate, _insert, _number, _word, _swap_lines))(data, rng)
+    return data
+
+
+def _place(data: bytes, rng: random.Random) -> tuple[int, int]:
+    start = rng.randrange(len(data) + 1)
+    return start, min(len(data), start + int(2 ** rng.uniform(0, 8)))
+
+
+def _flip(data: bytes, rng: random.Random) -> bytes:
+    if not data:
+        return data
+    at = rng.randrange(len(data))
+    return data[:at] + bytes([rng.choice((data[at] ^ (1 << rng.randrange(8)), 0, 255, 10, 32))]) + data[at + 1 :]
+
+
+def _cut(data: bytes, rng: random.Random) -> bytes:
+    start, end = _place(data, rng)
+    return data[:start] + data[end:]
+
+
+def _repeat(data: bytes, rng: random.Random) -> bytes:
+    start, end = _place(data, rng)
+    return data[:end] + data[start:end] * rng.choice((1, 1, 50)) + data[end:]
+
+
+def _truncate(data: bytes, rng: random.Random) -> bytes:
+    return data[: _place(data, rng)[0]]
+
+
+def _insert(data: bytes, rng: random.Random) -> bytes:
+    at = _place(data, rng)[0]
+    return data[:at] + rng.randbytes(rng.choice((1, 4, 64))) + data[at:]
+
+
+def _replace(pattern: bytes, by: Sequence[bytes], data: bytes, rng: random.Random) -> bytes:
+    found = list(re.finditer(pattern, data))
+    if not found:
+        return data
+    one = rng.choice(found)
+    return data[: one.start()] + rng.choice(by) + data[one.end() :]
+
+
+def _number(data: bytes, rng: random.Random) -> bytes:
+    return _replace(rb"-?\d+(\.\d+)?(e-?\d+)?", NUMBERS, data, rng)
+
+
+def _word(data: bytes, rng: random.Random) -> bytes:
+    return _replace(rb"[A-Za-z_][\w./-]+", WORDS, data, rng)
+
+
+def _swap_lines(data: bytes, rng: random.Random) -> bytes:
+    lines = data.split(b"\n")
+    a, b = rng.randrange(len(lines)), rng.randrange(len(lines))
+    lines[a], lines[b] = lines[b], lines[a]
+    return b"\n".join(lines)
+
+
+def targets(root: Path, real: Path | None) -> list[Target]:
+    """Everything that is read from files; `real` is the folder with real data, if there is one."""
+    return [*_meshes(root / "meshes", real), *_data_sets(root), *_own_files(root)]
+
+
+def _meshes(root: Path, real: Path | None) -> Iterable[Target]:
+    """A real part (or a made-up one) in each format, and one with a texture in those that have any."""
+    root.mkdir()
+    mesh = trimesh.creation.box((1, 2, 3))
+    if real is not None:
+        parts = sorted((real / "partnet" / "data_v0").glob("*/objs/*.obj"), key=lambda p: (p.stat().st_size, p.name))
+        mesh = trimesh.load_mesh(next(p for p in parts if p.stat().st_size > 2000), process=False)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8))
+    uv = np.random.default_rng(1).random((len(mesh.vertices), 2))
+    textured = trimesh.Trimesh(
+        mesh.vertices, mesh.faces, process=False, visual=trimesh.visual.TextureVisuals(uv=uv, image=image)
+    )
+    two = trimesh.Scene({"a": mesh, "b": mesh.copy().apply_translation((5, 0, 0))})
+    for name, source, options in (
+        ("plain.obj", mesh, {}),
+        ("ascii.ply", mesh, {"encoding": "ascii"}),
+        ("binary.ply", mesh, {}),
+        ("plain.off", mesh, {}),
+        ("binary.stl", mesh, {"file_type": "stl"}),
+        ("ascii.stl", mesh, {"file_type": "stl_ascii"}),
+        ("two.glb", two, {}),
+        ("textured.glb", textured, {}),
+        ("textured.obj", textured, {}),
+    ):
+        folder = root / name.replace(".", "_")
+        folder.mkdir()
+        source.export(str(folder / name), **options)
+        read = lambda path=folder / name: _checked(read_mesh(path))  # noqa: E731
+        yield Target(name, sorted(folder.iterdir()), read)
+    folder = root / "two_gltf"
+    folder.mkdir()
+    for name, data in two.export(file_type="gltf").items():
+        (folder / name.replace("model.gltf", "two.gltf")).write_bytes(data)
+    yield Target("two.gltf", sorted(folder.iterdir()), lambda: _checked(read_mesh(folder / "two.gltf")))
+
+
+def _data_sets(root: Path) -> Iterable[Target]:
+    partnet = write_partnet(root / "partnet", 12, categories=("Chair",))
+    first = sorted(p.name for p in (partnet / "data_v0").iterdir())[0]
+    files = [p for p in partnet.rglob("*") if p.is_file() and ("data_v0" not in p.parts or first in p.parts)]
+
+    def read_partnet() -> None:
+        shapes = PartNet(partnet, "Chair", 3)
+        for split in ("train", "test", "unlabelled", "all"):
+            shapes.ids(split)
+        _checked(shapes.load(first))
+
+    yield Target("partnet", sorted(files), read_partnet)
+    people = write_people_like(root / "people", 8)
+    one = sorted(p.name for p in people.iterdir() if p.is_dir())[0]
+
+    def read_people() -> None:
+        shapes = RenderPeople(people)
+        for split in ("train", "test", "unlabelled"):
+            shapes.ids(split)
+        _checked(shapes.load(one))
+
+    yield Target(
+        "people",
+        sorted(p for p in people.rglob("*") if p.is_file() and (one in p.parts or p.parent == people)),
+        read_people,
+    )
+    folder = root / "folder"
+    folder.mkdir()
+    box = trimesh.creation.box()
+    box.export(str(folder / "box.ply"))
+    np.save(folder / "box_labels.npy", np.arange(12) % 3 - 1)
+    (folder / "labels.json").write_text(json.dumps({"labels": ["top", "bottom"]}))
+    (folder / "split.json").write_text(json.dumps({"train": ["box"], "test": []}))
+
+    def read_folder() -> None:
+        shapes = MeshFolder(folder)
+        shapes.ids("train")
+        _checked(shapes.load("box"))
+
+    yield Target("folder", sorted(folder.iterdir()), read_folder)
+
+
+def _own_files(root: Path) -> Iterable[Target]:
+    run = FewShotRun(run=0, shapes=["a", "b"], views={"a": [0, 3], "b": [1, 2]}, labels_not_covered=[])
+    yield from _single(root / "split" / "split.json", lambda file: _write_split(file, run), read_split)
+
+    network = {
+        "_target_": "mvdecor.networks.UNet",
+        "encoder": "resnet10t",
+        "decoder_channels": [4, 4],
+        "embedding_dim": 4,
+    }
+    model = build_model(network, ("rgb",), 2)
+    folder = root / "checkpoint"
+    save_checkpoint(folder, model, {"kind": "finetuned", "label_names": ["a", "b"], "config": {"views": {"count": 4}}})
+    yield Target("checkpoint", sorted(folder.iterdir()), lambda: load_checkpoint(folder))
+
+    state = root / "state"
+    Snapshots(state, 1).save(1, {"draws": torch.Generator()})
+    yield Target("state", sorted(state.iterdir()), lambda: Snapshots(state).restore({"draws": torch.Generator()}))
+
+    figures = {
+        "part_miou": 50.0,
+        "shape_miou": 40.0,
+        "category": "x",
+        "split": {"ids": ["a"]},
+        "seed": 0,
+        "revision": "r",
+    }
+    figures["config"] = {
+        "method": {"name": "m", "title": "M", "pretrain": True},
+        "run": 0,
+        "data": {"name": "x", "category": "x"},
+    }
+    content = json.dumps(figures, indent=1).encode()
+    yield from _single(
+        root / "runs" / "metrics.json", lambda file: file.write_bytes(content), lambda file: read_runs([file.parent])
+    )
+    yield from _single(root / "points" / "points.h5", _write_points, _read_points)
+
+
+def _single(file: Path, write: Callable[[Path], object], read: Callable[[Path], object]) -> Iterable[Target]:
+    file.parent.mkdir(parents=True)
+    write(file)
+    yield Target(file.parent.name, [file], lambda: read(file))
+
+
+def _write_split(file: Path, run: FewShotRun) -> None:
+    split = FewShotSplit(
+        dataset="partnet",
+        category="Chair",
+        level="3",
+        k=2,
+        v=2,
+        num_views=4,
+        rule="uniform",
+        seed=0,
+        source="s",
+        runs=[run],
+    )
+    write_split(file, split)
+
+
+def _write_points(file: Path) -> None:
+    with h5py.File(file, "w") as content:
+        content["data"] = np.random.default_rng(0).random((1, 10_000, 3), dtype=np.float32)
+        content["label_seg"] = np.ones((1, 10_000), np.uint8)
+
+
+def _read_points(file: Path) -> None:
+    from mvdecor.shapes.point_labels import _open
+
+    with _open(file) as content:
+        content["data"][0]
+
+
+def _checked(shape: Shape) -> None:
+    assert shape.num_faces > 0
+    assert bool(torch.isfinite(shape.vertices).all())
+    if shape.face_labels is not None:
+        assert len(shape.face_labels) == shape.num_faces
+        assert int(shape.face_labels.min()) >= -1 and int(shape.face_labels.max()) < len(shape.label_names)
+
+
+def try_case(target: Target, number: int, seed: int) -> tuple[str, Path | None]:
+    """Damage a file, read, and put it back: ("read" | "refused" | what is wrong, the file)."""
+    rng = random.Random(f"{seed} {target.name} {number}")
+    file = rng.choice(target.files)
+    whole = file.read_bytes()
+    changed = mutate(whole, rng)
+    file.write_bytes(changed)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            target.read()
+        return "read", None
+    except InputError as error:
+        message = str(error)
+        names = {
+            *(f.name for f in target.files),
+            *(f.stem for f in target.files),
+            file.parent.name,
+            file.parent.parent.name,
+        }
+        if not message or "\n" in message or len(message) > 2000 or not any(name in message for name in names):
+            return f"unclear message {message!r}", _keep(file, changed, target, number)
+        return "refused", None
+    except BaseException as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        text = str(error).splitlines()[0][:200] if str(error) else ""
+        kept = _keep(file, changed, target, number)
+        return f"{type(error).__name__}: {text} ({Path(where.filename).name}:{where.lineno})", kept
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        file.write_bytes(whole)
+
+
+def _keep(file: Path, changed: bytes, target: Target, number: int) -> Path:
+    KEPT.mkdir(exist_ok=True)
+    kept = KEPT / f"{target.name.replace('.', '_')}_{number}_{file.name}"
+    kept.write_bytes(changed)
+    return kept
+
+
+def _timed_out(*_: object) -> None:
+    raise TimeoutError(f"more than {SECONDS} s")
+
+
+def _work(target: Target, numbers: Sequence[int], seed: int, pipe) -> None:
+    """Try cases in a process of its own, which may crash."""
+    signal.signal(signal.SIGALRM, _timed_out)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
+    for number in numbers:
+        pipe.send((number, None, None))
+        pipe.send((number, *try_case(target, number, seed)))
+
+
+def fuzz(target: Target, cases: int, seed: int) -> Counter[str]:
+    """Try `cases` damaged files; prints each fault and counts "read", "refused" and "faults"."""
+    target.read()  # undamaged, it can be read
+    counts, number = Counter[str](), 0
+    whole = {file: file.read_bytes() for file in target.files}
+    while number < cases:
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("fork").Process(
+            target=_work, args=(target, range(number, cases), seed, theirs)
+        )
+        process.start()
+        theirs.close()
+        done = False
+        try:
+            while ours.poll(2 * SECONDS):
+                number, result, kept = ours.recv()
+                done = result is not None
+                if result in ("read", "refused"):
+                    counts[result] += 1
+                elif done:
+                    counts["faults"] += 1
+                    print(f"fault: {target.name} {number}: {result} [{kept}]", flush=True)
+        except EOFError:
+            pass
+        process.kill()
+        process.join()
+        if not done:  # it died, or hung where no signal reaches it
+            counts["faults"] += 1
+            print(
+                f"fault: {target.name} {number}: the process crashed or hung (exit code {process.exitcode})", flush=True
+            )
+            for file, data in whole.items():
+                file.write_bytes(data)
+        number += 1
+    return counts
+
+
+def run(cases: int, seed: int, real: Path | None, only: str | None = None) -> Counter[str]:
+    """Share the cases among the targets."""
+    total = Counter[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "inside"
+        root.mkdir()
+        chosen = [t for t in targets(root, real) if only in (None, t.name)]
+        before = _listing(Path(folder))
+        for target in chosen:
+            counts = fuzz(target, -(-cases // len(chosen)), seed)
+            print(
+                f"{target.name}: {counts['read']} read, {counts['refused']} refused, {counts['faults']} faults",
+                flush=True,
+            )
+            total += counts
+        if extra := _listing(Path(folder)) ^ before:
+            total["faults"] += 1
+            print(f"fault: files written or removed: {', '.join(sorted(extra)[:5])}")
+    return total
+
+
+def _listing(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*")}
+
+
+def main() -> None:
+    """Command line: CASES in all, the seed, and one target."""
+    cases, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    real = Path(__file__).resolve().parents[2] / "shared" / "data"
+    shutil.rmtree(KEPT, ignore_errors=True)
+    total = run(cases, seed, real if real.is_dir() else None, sys.argv[3] if len(sys.argv) > 3 else None)
+    tried = total["read"] + total["refused"] + total["faults"]
+    print(
+        f"fuzz: {tried} cases, seed {seed}: {total['read']} read, {total['refused']} refused, {total['faults']} faults"
+    )
+    sys.exit(1 if total["faults"] else 0)
+
+
+if __name__ == "__main__":
+    main()
