@@ -71,6 +71,34 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
         raise InputError(f"{path}: {error}; {REMEDY}") from error
 
 
+def mesh_of(mesh: trimesh.Trimesh | trimesh.Scene, id: str = "mesh", texture_size: int | None = None) -> Shape:
+    """A mesh or scene of trimesh as a `Shape`, by the rules of `read_mesh`: its faces in their order, with its texture.
+
+    Load files with `process=False, maintain_order=True` if their own order matters, or give `read_mesh` the file.
+
+    Args:
+        mesh: the mesh; geometries of a scene are joined as those of a file are.
+        id: the shape's name.
+        texture_size: images with a longer side are reduced to it; None: as they are.
+
+    Raises:
+        InputError: something else than a mesh, no triangles, vertices that are NaN.
+    """
+    if isinstance(mesh, trimesh.Scene):
+        placed = _placed_meshes(mesh)
+    elif isinstance(mesh, trimesh.Trimesh):
+        placed = [(mesh, np.eye(4))]
+    else:
+        raise InputError(f"{id}: a {type(mesh).__name__} is no mesh; give a trimesh.Trimesh or trimesh.Scene")
+    vertices, faces, texture = _join(placed, texture_size)
+    return Shape(
+        id=id,
+        vertices=torch.from_numpy(np.ascontiguousarray(vertices)).float(),
+        faces=torch.from_numpy(np.ascontiguousarray(faces)),
+        texture=texture,
+    )
+
+
 def _read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Vertices [V, 3] and faces [F, 3] of an OFF file, without the colours and normals that may follow."""
     try:
@@ -108,21 +136,23 @@ def _split_polygons(polygons: list[NDArray[np.int64]]) -> NDArray[np.int64]:
 def _read_trimesh(path: Path) -> list[tuple[trimesh.Trimesh, NDArray[np.float64]]]:
     """(mesh, 4 x 4 node transform) of each placed geometry of a file, in the order that `read_mesh` promises."""
     try:
-        scene = trimesh.load_scene(path, process=False, maintain_order=True)
-        rank = {name: number for number, name in enumerate(scene.geometry)}
-        placed = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
-        placed.sort(key=lambda node: (rank[node[2]], node[0]))  # the graph lists nodes in the order of its traversal
-        meshes = []
-        for _, transform, name in placed:
-            geometry = scene.geometry[name]
-            if isinstance(geometry, trimesh.Trimesh):
-                if path.suffix.lower() == ".ply":
-                    _restore_ply_order(geometry)
-                meshes.append((geometry, np.asarray(transform)))
+        meshes = _placed_meshes(trimesh.load_scene(path, process=False, maintain_order=True))
+        if path.suffix.lower() == ".ply":
+            for mesh, _ in meshes:
+                _restore_ply_order(mesh)
         return meshes
     except Exception as error:  # trimesh's readers raise whatever their parsing stumbles over
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read as a mesh ({reason}); {REMEDY}") from error
+
+
+def _placed_meshes(scene: trimesh.Scene) -> list[tuple[trimesh.Trimesh, NDArray[np.float64]]]:
+    """(mesh, 4 x 4 node transform) of each placed geometry that is a mesh."""
+    rank = {name: number for number, name in enumerate(scene.geometry)}
+    placed = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
+    placed.sort(key=lambda node: (rank[node[2]], node[0]))  # the graph lists nodes in the order of its traversal
+    meshes = ((scene.geometry[name], np.asarray(transform)) for _, transform, name in placed)
+    return [(mesh, transform) for mesh, transform in meshes if isinstance(mesh, trimesh.Trimesh)]
 
 
 def _restore_ply_order(mesh: trimesh.Trimesh) -> None:
