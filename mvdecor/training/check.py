@@ -104,7 +104,7 @@ def check_config(cfg: DictConfig) -> None:
     _check_ranges(cfg)
     _check_parts(cfg)
     _check_negatives(cfg)
-    _check_out(Path(cfg.out))
+    check_out(Path(cfg.out))
 
 
 def check_words_and_counts(cfg: DictConfig, only: Collection[str] | None = None) -> None:
@@ -315,7 +315,7 @@ def _check_negatives(cfg: DictConfig) -> None:
             )
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """The nearest folder that exists must be one that can be written to."""
     folder = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not folder.is_dir():
