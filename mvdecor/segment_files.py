@@ -94,7 +94,9 @@ def find_meshes(given: Iterable[str]) -> dict[str, Path]:
     for name in names:
         if names.count(name) > 1:
             twins = [str(path) for path, own in zip(paths, names, strict=True) if own == name]
-            raise InputError(f"mesh: the results of {' and '.join(twins)} would share the name {name}: label them one by one")
+            raise InputError(
+                f"mesh: the results of {' and '.join(twins)} would share the name {name}: label them one by one"
+            )
     return dict(zip(names, paths, strict=True))
 
 
@@ -130,7 +132,7 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
         raise BadMesh(named) from error
     result = _write(folder, found, cfg, segmenter, source)
     print(
-        f"{path}: {found.shape.num_faces} faces, {100 * found.coverage:.0f} % of the area seen, "
+        f"{path}: {result['faces']} faces, {100 * found.coverage:.0f} % of the area seen, "
         f"{100 * result['low_confidence']:.1f} % of the faces below confidence {cfg.low_confidence:g}, "
         f"{found.seconds:.1f} s: {folder}",
         flush=True,
@@ -169,9 +171,12 @@ def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmen
     try:
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         part.mkdir(parents=True)
-        np.save(part / "labels.npy", found.labels.numpy().astype(np.int16))
-        np.save(part / "confidence.npy", found.confidence.numpy().astype(np.float32))
-        named = {"label_names": list(found.label_names), "labels": found.labels.tolist()}
+        labels = found.of_file(found.labels)
+        np.save(part / "labels.npy", labels.numpy().astype(np.int16))
+        np.save(part / "confidence.npy", found.of_file(found.confidence).numpy())
+        if shape.polygons is not None:
+            np.save(part / "triangle_labels.npy", found.labels.numpy().astype(np.int16))
+        named = {"label_names": list(found.label_names), "labels": labels.tolist()}
         (part / "labels.json").write_text(json.dumps(named) + "\n")
         scalars = {"confidence": found.confidence, "filled": found.filled.float()}
         write_ply(part / "mesh.ply", shape, found.labels, scalars=scalars)
@@ -206,13 +211,14 @@ def _summary(found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source:
     total = float(areas.sum()) or 1.0
     parts = {}
     for label, name in enumerate(found.label_names):
-        own = found.labels == label
-        parts[name] = {"faces": int(own.sum()), "area": float(areas[own].sum()) / total}
+        faces = int((found.of_file(found.labels) == label).sum())
+        parts[name] = {"faces": faces, "area": float(areas[found.labels == label].sum()) / total}
     return {
         "input": source,
         "weights_sha256": segmenter.info["weights_sha256"],
         "model_config": OmegaConf.to_container(segmenter.config),
-        "faces": found.shape.num_faces,
+        "faces": len(found.of_file(found.labels)),
+        "triangles": found.shape.num_faces,
         "label_names": list(found.label_names),
         "parts": parts,
         "coverage": 100 * found.coverage,

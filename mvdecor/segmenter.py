@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.lifting import agree_in_polygons
 from mvdecor.networks import Model, load_checkpoint
 from mvdecor.shapes import Shape, read_mesh
 from mvdecor.shapes.mesh_files import mesh_of
@@ -34,7 +35,8 @@ class Segmentation:
 
     Attributes:
         shape: the mesh as it was given (not normalised), with the model's `label_names`; no labels of its own.
-        labels: int64 [F], on the CPU; `labels[i]` is the part of `shape.faces[i]`, which is face i of the file.
+        labels: int64 [F], on the CPU; `labels[i]` is the part of `shape.faces[i]`, which is face i of the file. The
+            triangles of a larger polygon agree; `of_file` has one label a polygon.
         confidence: float32 [F], in [0, 1], the label's share of its face's votes; a filled face has its source's.
         filled: bool [F], True where no view saw the face and the label is a copy of another's.
         coverage: area of the seen faces as a share of the mesh's, in [0, 1].
@@ -58,9 +60,16 @@ class Segmentation:
         """Name of each face's part."""
         return [self.label_names[k] for k in self.labels.tolist()]
 
+    def of_file(self, values: Tensor) -> Tensor:
+        """`labels` or `confidence` [F] as one value for each face of the file, where some were cut into triangles."""
+        polygons = self.shape.polygons
+        if polygons is None:
+            return values
+        return values[torch.cat([torch.ones(1, dtype=torch.bool), polygons[1:] != polygons[:-1]])]
+
     def low_confidence(self, threshold: float = 0.5) -> float:
-        """Share of the faces whose confidence is below `threshold`, in [0, 1]."""
-        return float((self.confidence < threshold).float().mean())
+        """Share of the file's faces whose confidence is below `threshold`, in [0, 1]."""
+        return float((self.of_file(self.confidence) < threshold).float().mean())
 
 
 class Segmenter:
@@ -118,6 +127,8 @@ class Segmenter:
             self.fabric, self.model, scenes, 0, rendering, batch_size=batch_size, **self.config.lifting
         )
         labels, confidence, filled = (x.cpu() for x in (found.labels, found.confidence, found.filled))
+        if shape.polygons is not None:
+            labels, confidence = agree_in_polygons(labels, confidence, shape.face_areas, shape.polygons)
         return Segmentation(shape, labels, confidence, filled, found.coverage, time.perf_counter() - start)
 
     def read(self, mesh: Path | str | Shape | trimesh.Trimesh | trimesh.Scene) -> Shape:

@@ -187,7 +187,9 @@ def run_finetune(cfg: DictConfig) -> dict:
         "label_names": list(shape_set.label_names),
         "category": cfg.data.category,
         "shapes": result["shapes"],
-        "textured": textured.pop() if len(textured) == 1 else None,  # what rgb was; None: of some a texture, of others shading
+        "textured": textured.pop()
+        if len(textured) == 1
+        else None,  # what rgb was; None: of some a texture, of others shading
         **provenance(cfg),
     }
     save_checkpoint(out / "model", model, info)
