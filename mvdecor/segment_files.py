@@ -21,6 +21,7 @@ from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.shapes.mesh_files import SUFFIXES
 from mvdecor.training.check import check_out
+from mvdecor.training.guard import alone_in
 from mvdecor.training.results import finished, write_result
 
 RESULT = "segmentation.json"
@@ -46,11 +47,17 @@ def run_segment(cfg: DictConfig) -> list[dict]:
     out = Path(cfg.out)
     for name in files:  # before hours of work
         _existing(out / name, cfg, segmenter)
+    with alone_in(out):
+        return _segment_all(files, cfg, segmenter)
+
+
+def _segment_all(files: dict[str, Path], cfg: DictConfig, segmenter: Segmenter) -> list[dict]:
+    """Label each mesh; those that are bad are raised or listed at the end."""
     results: list[dict] = []
     skipped: list[tuple[Path, str]] = []
     for name, path in files.items():
         try:
-            results.append(_segment_file(path, out / name, cfg, segmenter))
+            results.append(_segment_file(path, Path(cfg.out) / name, cfg, segmenter))
         except BadMesh as error:
             if cfg.on_error == "raise":
                 raise

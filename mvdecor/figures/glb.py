@@ -11,7 +11,7 @@ from torch import Tensor
 from trimesh.exchange.gltf import export_glb
 
 from mvdecor.errors import InputError
-from mvdecor.figures.layout import write_atomically
+from mvdecor.files import write_atomically
 from mvdecor.shapes.shape import Shape
 
 
