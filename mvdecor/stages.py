@@ -181,15 +181,13 @@ def run_finetune(cfg: DictConfig) -> dict:
         "history": history.steps,
         "cost": start.spent(),
     }
-    textured = {s.texture is not None for s in shapes}
+    textured = {s.texture is not None for s in shapes}  # where it is not, the channel rgb is shading
     info = {
         "kind": "finetuned",
         "label_names": list(shape_set.label_names),
         "category": cfg.data.category,
         "shapes": result["shapes"],
-        "textured": textured.pop()
-        if len(textured) == 1
-        else None,  # what rgb was; None: of some a texture, of others shading
+        "textured": textured.pop() if len(textured) == 1 else None,
         **provenance(cfg),
     }
     save_checkpoint(out / "model", model, info)
