@@ -1,1 +1,37 @@
 """MvDeCor: multi-view dense contrastive pretraining and few-shot part segmentation of meshes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mvdecor.segmenter import Segmenter
+
+
+def load(
+    checkpoint: Path | str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    views: Mapping[str, Any] | None = None,
+    lifting: Mapping[str, Any] | None = None,
+) -> Segmenter:
+    """A fine-tuned model, ready to label meshes: `mvdecor.load(FOLDER).segment("chair.obj")`.
+
+    The checkpoint says which network, channels, views, vote and label names it needs.
+
+    Args:
+        checkpoint: folder of a fine-tuned model, or hf:OWNER/NAME on the Hugging Face hub.
+        device: auto, cpu or cuda.
+        precision: auto, or any of Lightning Fabric's.
+        views: settings of configs/views in place of those it was trained with, e.g. {"count": 40}.
+        lifting: settings of configs/lifting, likewise.
+
+    Raises:
+        InputError: no checkpoint, a damaged one, one that was only pretrained, or a setting that does not exist.
+    """
+    from mvdecor.segmenter import Segmenter  # here, so that `import mvdecor` alone stays quick
+
+    return Segmenter(checkpoint, device=device, precision=precision, views=views, lifting=lifting)

@@ -181,11 +181,13 @@ def run_finetune(cfg: DictConfig) -> dict:
         "history": history.steps,
         "cost": start.spent(),
     }
+    textured = {s.texture is not None for s in shapes}  # where it is not, the channel rgb is shading
     info = {
         "kind": "finetuned",
         "label_names": list(shape_set.label_names),
         "category": cfg.data.category,
         "shapes": result["shapes"],
+        "textured": textured.pop() if len(textured) == 1 else None,
         **provenance(cfg),
     }
     save_checkpoint(out / "model", model, info)
@@ -309,6 +311,9 @@ def run_pipeline(cfg: DictConfig) -> dict:
             tuned = run_finetune(_with(own, checkpoint=checkpoint))
             metrics = run_evaluate(_with(own, checkpoint=folder / "model"))
             stages += [tuned, metrics]
+            if checkpoint and run == 0:  # of the model that becomes out/model
+                measured = {key: metrics[key] for key in ("part_miou", "shape_miou", "coverage")}
+                measured |= {"ceiling": metrics["ceiling"]["part_miou"], "test_shapes": len(metrics["split"]["ids"])}
             rows.append(
                 {"method": method, "category": cfg.data.category, "run": run, "part_miou": metrics["part_miou"]}
             )
@@ -320,7 +325,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
     }
     model, info = load_checkpoint(out / "pretrained" / "run_0" / "model")
     derived = ("format", "network", "channels", "num_labels", "weights_sha256")
-    save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in derived})
+    save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in derived} | {"metrics": measured})
     pictures.pipeline_figures(cfg, out)
     write_result(out / "table.json", table, cfg)
     print("\n" + format_table(table["rows"]))

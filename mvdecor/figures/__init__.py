@@ -1,23 +1,27 @@
 """Pictures: inputs, matches, embeddings, predictions, coloured meshes. No numbers are computed here."""
 
+from mvdecor.figures.glb import write_glb
 from mvdecor.figures.images import draw_channels, draw_labels, draw_matches, draw_predictions, embedding_colours
 from mvdecor.figures.layout import save_png
-from mvdecor.figures.meshes import draw_mesh_comparison, render_shape, turntable_cameras
-from mvdecor.figures.palette import BACKGROUND, label_palette
+from mvdecor.figures.meshes import draw_mesh_comparison, draw_segmentation, render_shape, turntable_cameras
+from mvdecor.figures.palette import BACKGROUND, colours_of, label_palette
 from mvdecor.figures.ply import read_ply_labels, write_ply
 
 __all__ = [
     "BACKGROUND",
+    "colours_of",
     "draw_channels",
     "draw_labels",
     "draw_matches",
     "draw_mesh_comparison",
     "draw_predictions",
+    "draw_segmentation",
     "embedding_colours",
     "label_palette",
     "read_ply_labels",
     "render_shape",
     "save_png",
     "turntable_cameras",
+    "write_glb",
     "write_ply",
 ]

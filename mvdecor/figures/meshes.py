@@ -22,6 +22,7 @@ from mvdecor.views.views import face_values_at_pixels, surface_of
 FIELD_OF_VIEW = 30.0  # degrees; narrow, so that a shape looks little distorted
 OVERSAMPLING = 2  # rays a pixel and direction, against jagged edges
 AMBIENT = 0.45
+SURE_COLOUR, UNSURE_COLOUR = (214, 228, 214), (214, 32, 32)
 
 
 def turntable_cameras(views: int, size: int, elevation: float = 20.0, azimuth: float = 30.0) -> Cameras:
@@ -137,3 +138,37 @@ def draw_mesh_comparison(
     captions = [names[k] if k >= 0 else "undetermined" for k in used]
     colours = np.array([palette[k] if k >= 0 else LIGHT_GREY for k in used], dtype=np.uint8)
     return stack([table, legend(captions, colours, table.shape[1])])
+
+
+def draw_segmentation(
+    shape: Shape,
+    labels: Tensor,
+    confidence: Tensor,
+    size: int = 256,
+    views: int = 4,
+    rasterizer: Rasterizer | None = None,
+) -> np.ndarray:
+    """A mesh from a few sides: a row in the colours of its parts, a row of confidence (1 pale, 0 red), and a legend.
+
+    Args:
+        shape: the mesh, with the labels' names.
+        labels: int [F], -1 = undetermined.
+        confidence: float [F], in [0, 1].
+        size: width and height of each view in pixels.
+        views: how many sides.
+        rasterizer: by default Embree.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        InputError: if there is not one label and one confidence a face.
+    """
+    palette = label_palette(len(shape.label_names))
+    low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
+    share = confidence.cpu().numpy().clip(0, 1)[:, None]
+    shown = [colours_of(labels.cpu().numpy(), palette), (low + share * (high - low)).round().astype(np.uint8)]
+    rows = [[render_shape(shape, colours, size, views, rasterizer=rasterizer)] for colours in shown]
+    table = sheet(rows, rows=["parts", "confidence"])
+    used = [k for k in np.unique(labels.cpu().numpy()) if k >= 0]
+    return stack([table, legend([shape.label_names[k] for k in used], palette[used], table.shape[1])])

@@ -1,6 +1,7 @@
 """From per-pixel predictions to labels on the faces of a mesh. Knows no data set and no network."""
 
 from mvdecor.lifting.fill import FILL_RULES, FaceLabels, fill_unseen
+from mvdecor.lifting.polygons import agree_in_polygons
 from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES, FaceVoter, FaceVotes, seen_faces, vote
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "FaceLabels",
     "FaceVoter",
     "FaceVotes",
+    "agree_in_polygons",
     "fill_unseen",
     "seen_faces",
     "vote",

@@ -1,6 +1,6 @@
 """Embedding networks, the segmentation head, input normalisation and checkpoints. Knows no mesh."""
 
-from mvdecor.networks.checkpoint import load_checkpoint, load_pretrained, save_checkpoint
+from mvdecor.networks.checkpoint import load_checkpoint, load_pretrained, push_to_hub, save_checkpoint
 from mvdecor.networks.deeplab import DeepLabV3Plus
 from mvdecor.networks.foundation import FoundationFeatures
 from mvdecor.networks.model import NORMALISATION, Model, SegmentationHead, build_model
@@ -16,5 +16,6 @@ __all__ = [
     "build_model",
     "load_checkpoint",
     "load_pretrained",
+    "push_to_hub",
     "save_checkpoint",
 ]

@@ -1,4 +1,7 @@
-"""Checkpoints: a folder with `model.safetensors` (weights and input normalisation) and `checkpoint.json` (the rest)."""
+"""Checkpoints: a folder with `model.safetensors` (weights and input normalisation) and `checkpoint.json` (the rest).
+
+`README.md` beside them is the same for people: a model card. Where a folder is read, `hf:OWNER/NAME` will do too.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,22 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.networks import hub
+from mvdecor.networks.card import model_card
 from mvdecor.networks.model import Model, build_model
 
 FORMAT = "mvdecor-checkpoint-1"
 WEIGHTS = "model.safetensors"
 INFO = "checkpoint.json"
+CARD = "README.md"
+FILES = (WEIGHTS, INFO, CARD)
 KINDS = ("pretrained", "finetuned")
 
 
 def save_checkpoint(folder: Path | str, model: Model, info: Mapping[str, Any]) -> None:
     """Write a checkpoint, replacing the one that `folder` may hold.
 
-    Both files are written and synced in a folder beside it, which then takes its name; whatever interrupts this,
+    All files are written and synced in a folder beside it, which then takes its name; whatever interrupts this,
     `load_checkpoint` finds the whole old checkpoint or the whole new one.
 
     Args:
@@ -46,6 +53,7 @@ def save_checkpoint(folder: Path | str, model: Model, info: Mapping[str, Any]) -
     _check_replaceable(folder)
     weights = tensors_to_bytes({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
     text = json.dumps(_record(model, info, weights), indent=2, default=_plain) + "\n"
+    card = model_card(json.loads(text))
     folder.parent.mkdir(parents=True, exist_ok=True)
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
@@ -53,6 +61,7 @@ def save_checkpoint(folder: Path | str, model: Model, info: Mapping[str, Any]) -
         new.mkdir()
         _write_synced(new / WEIGHTS, weights)
         _write_synced(new / INFO, text.encode())
+        _write_synced(new / CARD, card.encode())
         _sync_folder(new)
         _swap(new, folder)
     finally:
@@ -63,7 +72,7 @@ def load_checkpoint(folder: Path | str, device: torch.device | str = "cpu") -> t
     """Read a checkpoint back.
 
     Args:
-        folder: a folder of `save_checkpoint`.
+        folder: a folder of `save_checkpoint`, or hf:OWNER/NAME on the Hugging Face hub.
         device: where the model goes.
 
     Returns:
@@ -87,7 +96,7 @@ def load_pretrained(model: Model, folder: Path | str) -> dict[str, Any]:
 
     Args:
         model: a model of the same network and channels, on any device; changed in place.
-        folder: a folder of `save_checkpoint`.
+        folder: a folder of `save_checkpoint`, or hf:OWNER/NAME.
 
     Returns:
         what the checkpoint's `checkpoint.json` says.
@@ -108,6 +117,27 @@ def load_pretrained(model: Model, folder: Path | str) -> dict[str, Any]:
     state |= {k: v for k, v in model.state_dict().items() if k.startswith("head.")}
     _load_state(model, state, path)
     return info
+
+
+def push_to_hub(folder: Path | str, name: str, private: bool = False) -> str:
+    """Send a checkpoint to the Hugging Face hub, where `hf:OWNER/NAME` finds it.
+
+    `checkpoint.json` goes along as it is, with the configuration of the training and the folders named there.
+
+    Args:
+        folder: a folder of `save_checkpoint`.
+        name: OWNER/NAME of the repository; made if it does not exist.
+        private: make it private.
+
+    Returns:
+        the address of the repository.
+
+    Raises:
+        InputError: the folder holds no checkpoint, or the hub refuses.
+    """
+    path = _find(Path(folder))
+    _read_weights(path, _read_info(path))  # nothing damaged is sent
+    return hub.upload(path, name, FILES, private)
 
 
 def _record(model: Model, info: Mapping[str, Any], weights: bytes) -> dict[str, Any]:
@@ -139,7 +169,7 @@ def _plain(value: Any) -> Any:
 def _check_replaceable(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose another folder for the checkpoint")
-    if folder.is_dir() and (foreign := sorted(p.name for p in folder.iterdir() if p.name not in (WEIGHTS, INFO))):
+    if folder.is_dir() and (foreign := sorted(p.name for p in folder.iterdir() if p.name not in FILES)):
         raise InputError(
             f"{folder} holds files that are not a checkpoint's ({', '.join(foreign[:3])}) and would be lost: "
             "choose another folder for the checkpoint"
@@ -182,7 +212,9 @@ def _swap(new: Path, folder: Path) -> None:
 
 
 def _find(folder: Path) -> Path:
-    """The folder to read: the old one that stepped aside if a save was killed between its two renames."""
+    """The folder to read: from the hub, or the old one that stepped aside if a save was killed between its two renames."""
+    if str(folder).startswith(hub.PREFIX):
+        return hub.download(str(folder), FILES)
     if folder.is_dir():
         return folder
     if _previous(folder).is_dir():

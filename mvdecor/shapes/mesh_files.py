@@ -25,17 +25,18 @@ from mvdecor.shapes.shape import Shape, Texture
 from mvdecor.shapes.texture import PLAIN, image_tensor, obj_texture, plain_image
 
 SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf")
+POLYGONS = "mvdecor_polygons"  # where the polygon of each triangle of a PLY file waits in the mesh's metadata
 REMEDY = "export it again as OBJ, PLY, OFF, STL or GLB with triangles"
 
 
 def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
     """Read a mesh file as it is: not normalised, no labels, its stem as the id.
 
-    Faces keep the file's order; polygons of more than three corners become fans in place. A file of several geometries
-    (glTF, STL of several solids) gives one shape: geometries in the order of the file's list, each placed by its node's
-    transform; one that is placed several times comes once a node, by the nodes' names. A material's image replaces its
-    plain colour; materials without an image become 1 x 1 images. Points and lines are left out; colours given per
-    vertex or per face are left out with a warning (`Texture` holds images).
+    Faces keep the file's order; polygons of more than three corners become fans in place (`Shape.polygons` tells whose).
+    A file of several geometries (glTF, STL of several solids) gives one shape: geometries in the order of the file's
+    list, each placed by its node's transform; one that is placed several times comes once a node, by the nodes' names. A
+    material's image replaces its plain colour; materials without an image become 1 x 1 images. Points and lines are left
+    out; colours given per vertex or per face are left out with a warning (`Texture` holds images).
 
     Args:
         path: file ending in .obj, .ply, .off, .stl, .glb or .gltf.
@@ -53,11 +54,15 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
     if suffix == ".obj":
         mesh = read_obj(path)
         vertices, faces, texture = mesh.vertices, mesh.faces, obj_texture(mesh, path, texture_size)
+        polygons = mesh.polygon_ids if mesh.has_polygons else None
     elif suffix == ".off":
-        (vertices, faces), texture = _read_off(path), None
+        vertices, faces, polygons = _read_off(path)
+        texture = None
     else:
         _check_images(path)
-        vertices, faces, texture = _join(_read_trimesh(path), texture_size)
+        placed = _read_trimesh(path)
+        vertices, faces, texture = _join(placed, texture_size)
+        polygons = placed[0][0].metadata.get(POLYGONS) if placed else None  # only PLY has any, and is one mesh
     if len(faces) == 0:
         raise InputError(f"{path}: has no faces (empty, or a point cloud?); {REMEDY}")
     try:
@@ -66,13 +71,42 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
             vertices=torch.from_numpy(np.ascontiguousarray(vertices)).float(),
             faces=torch.from_numpy(np.ascontiguousarray(faces)),
             texture=texture,
+            polygons=None if polygons is None else torch.from_numpy(polygons),
         )
     except InputError as error:
         raise InputError(f"{path}: {error}; {REMEDY}") from error
 
 
-def _read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Vertices [V, 3] and faces [F, 3] of an OFF file, without the colours and normals that may follow."""
+def mesh_of(mesh: trimesh.Trimesh | trimesh.Scene, id: str = "mesh", texture_size: int | None = None) -> Shape:
+    """A mesh or scene of trimesh as a `Shape`, by the rules of `read_mesh`: its faces in their order, with its texture.
+
+    Load files with `process=False, maintain_order=True` if their own order matters, or give `read_mesh` the file.
+
+    Args:
+        mesh: the mesh; geometries of a scene are joined as those of a file are.
+        id: the shape's name.
+        texture_size: images with a longer side are reduced to it; None: as they are.
+
+    Raises:
+        InputError: something else than a mesh, no triangles, vertices that are NaN.
+    """
+    if isinstance(mesh, trimesh.Scene):
+        placed = _placed_meshes(mesh)
+    elif isinstance(mesh, trimesh.Trimesh):
+        placed = [(mesh, np.eye(4))]
+    else:
+        raise InputError(f"{id}: a {type(mesh).__name__} is no mesh; give a trimesh.Trimesh or trimesh.Scene")
+    vertices, faces, texture = _join(placed, texture_size)
+    return Shape(
+        id=id,
+        vertices=torch.from_numpy(np.ascontiguousarray(vertices)).float(),
+        faces=torch.from_numpy(np.ascontiguousarray(faces)),
+        texture=texture,
+    )
+
+
+def _read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64] | None]:
+    """Vertices [V, 3], faces [F, 3] and polygons of an OFF file, without the colours and normals that may follow."""
     try:
         text = re.sub("#.*", "", path.read_bytes().decode("ascii")).strip()
         header = re.match(r"(ST)?C?N?OFF", text)
@@ -90,39 +124,42 @@ def _read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         if any(len(row) < 1 + int(row[0]) for row in rows):
             raise ValueError("a face has fewer corners than it says")
         polygons = [np.array(row[1 : 1 + int(row[0])], dtype=np.int64) for row in rows]
-        return vertices, _split_polygons(polygons)
+        return vertices, *_split_polygons(polygons)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{path}: not a valid OFF file ({error}); {REMEDY}") from error
 
 
-def _split_polygons(polygons: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """int64 [F, 3] of polygons of any size, in place."""
+def _split_polygons(polygons: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """int64 [F, 3] of polygons of any size, in place, and int64 [F] the polygon of each; None if all are triangles."""
     if not polygons:
-        return np.empty((0, 3), dtype=np.int64)
+        return np.empty((0, 3), dtype=np.int64), None
     sizes = np.array([len(polygon) for polygon in polygons], dtype=np.int64)
     if (sizes < 3).any():
         raise ValueError(f"face {int(np.argmax(sizes < 3)) + 1} has fewer than three corners")
-    return np.concatenate(polygons).astype(np.int64)[fan_triangles(sizes)[0]]
+    triangles, polygon = fan_triangles(sizes)
+    return np.concatenate(polygons).astype(np.int64)[triangles], polygon if (sizes > 3).any() else None
 
 
 def _read_trimesh(path: Path) -> list[tuple[trimesh.Trimesh, NDArray[np.float64]]]:
     """(mesh, 4 x 4 node transform) of each placed geometry of a file, in the order that `read_mesh` promises."""
     try:
-        scene = trimesh.load_scene(path, process=False, maintain_order=True)
-        rank = {name: number for number, name in enumerate(scene.geometry)}
-        placed = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
-        placed.sort(key=lambda node: (rank[node[2]], node[0]))  # the graph lists nodes in the order of its traversal
-        meshes = []
-        for _, transform, name in placed:
-            geometry = scene.geometry[name]
-            if isinstance(geometry, trimesh.Trimesh):
-                if path.suffix.lower() == ".ply":
-                    _restore_ply_order(geometry)
-                meshes.append((geometry, np.asarray(transform)))
+        meshes = _placed_meshes(trimesh.load_scene(path, process=False, maintain_order=True))
+        if path.suffix.lower() == ".ply":
+            for mesh, _ in meshes:
+                _restore_ply_order(mesh)
         return meshes
     except Exception as error:  # trimesh's readers raise whatever their parsing stumbles over
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read as a mesh ({reason}); {REMEDY}") from error
+
+
+def _placed_meshes(scene: trimesh.Scene) -> list[tuple[trimesh.Trimesh, NDArray[np.float64]]]:
+    """(mesh, 4 x 4 node transform) of each placed geometry that is a mesh."""
+    rank = {name: number for number, name in enumerate(scene.geometry)}
+    placed = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
+    placed.sort(key=lambda node: (rank[node[2]], node[0]))  # the graph lists nodes in the order of its traversal
+    meshes = ((scene.geometry[name], np.asarray(transform)) for _, transform, name in placed)
+    return [(mesh, transform) for mesh, transform in meshes if isinstance(mesh, trimesh.Trimesh)]
 
 
 def _restore_ply_order(mesh: trimesh.Trimesh) -> None:
@@ -140,7 +177,7 @@ def _restore_ply_order(mesh: trimesh.Trimesh) -> None:
         return
     if getattr(mesh.visual, "uv", None) is not None:
         raise ValueError("a PLY file with both polygons and texture")
-    mesh.faces = _split_polygons(polygons)
+    mesh.faces, mesh.metadata[POLYGONS] = _split_polygons(polygons)
 
 
 def _check_images(path: Path) -> None:

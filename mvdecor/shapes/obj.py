@@ -28,6 +28,7 @@ class ObjMesh:
         materials: names of `usemtl` lines, in order of first use.
         material_ids: int64 [F], index into `materials`, -1 for faces before the first `usemtl`.
         libraries: file names of `mtllib` lines.
+        polygon_ids: int64 [F], number of the `f` line of each face.
         has_polygons: True if some face had more than three corners, so F is not the number of `f` lines.
     """
 
@@ -38,6 +39,7 @@ class ObjMesh:
     materials: tuple[str, ...]
     material_ids: NDArray[np.int64]
     libraries: tuple[str, ...]
+    polygon_ids: NDArray[np.int64]
     has_polygons: bool
 
 
@@ -119,6 +121,7 @@ def _assemble(lines: _Lines) -> ObjMesh:
         materials=tuple(lines.materials),
         material_ids=np.array(lines.material_ids, dtype=np.int64)[polygon],
         libraries=tuple(lines.libraries),
+        polygon_ids=polygon,
         has_polygons=bool((sizes > 3).any()),
     )
 

@@ -67,6 +67,8 @@ class Shape:
         label_names: name of each label.
         texture: colours of the surface, or None.
         category: e.g. "Bottle".
+        polygons: int64 [F], ascending: the face of the file that each triangle was cut from, where some had more than three
+            corners; None where every face is one of the file's.
 
     Raises:
         InputError: at construction, if the arrays do not fit together (empty mesh, indices or labels out of range,
@@ -80,6 +82,7 @@ class Shape:
     label_names: tuple[str, ...] = ()
     texture: Texture | None = None
     category: str = ""
+    polygons: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check_mesh(self)
@@ -139,6 +142,7 @@ class Shape:
             faces=self.faces.to(device),
             face_labels=None if self.face_labels is None else self.face_labels.to(device),
             texture=None if self.texture is None else self.texture.to(device),
+            polygons=None if self.polygons is None else self.polygons.to(device),
         )
 
     def normalized(self) -> Shape:
@@ -197,6 +201,7 @@ def _check_mesh(shape: Shape) -> None:
         raise InputError(f"shape {shape.id}: a face refers to vertex {int(f.max())} of {len(v)} vertices")
     if not bool(torch.isfinite(v).all()):
         raise InputError(f"shape {shape.id}: {int((~torch.isfinite(v)).any(1).sum())} vertices are NaN or infinite")
+    assert shape.polygons is None or shape.polygons.shape == (len(f),), "polygons must be int64 [F]"
 
 
 def _check_labels(shape: Shape) -> None:

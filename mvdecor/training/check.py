@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import torch
@@ -93,15 +93,7 @@ def check_config(cfg: DictConfig) -> None:
         InputError: an unknown word, a number out of range, a network or loss that cannot be made, or an `out` that
             cannot be written.
     """
-    for key, words in CHOICES.items():
-        if (value := OmegaConf.select(cfg, key)) not in words:
-            raise InputError(f"{key}={value} is unknown: choose {', '.join(words[:-1])} or {words[-1]}")
-    for key, least in {**COUNTS, **COUNTS_OR_NULL}.items():
-        value = OmegaConf.select(cfg, key)
-        if value is None and key in COUNTS_OR_NULL:
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{key}={value}: give a whole number of at least {least}")
+    check_words_and_counts(cfg)
     for key in (*RATES, *NOT_NEGATIVE):
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float) or not (value > 0 if key in RATES else value >= 0):
@@ -112,7 +104,26 @@ def check_config(cfg: DictConfig) -> None:
     _check_ranges(cfg)
     _check_parts(cfg)
     _check_negatives(cfg)
-    _check_out(Path(cfg.out))
+    check_out(Path(cfg.out))
+
+
+def check_words_and_counts(cfg: DictConfig, only: Collection[str] | None = None) -> None:
+    """Refuse unknown words, and numbers that are no counts: of all settings that are one, or `only` of these keys.
+
+    Raises:
+        InputError: the first of them.
+    """
+    for key, words in CHOICES.items():
+        if only is not None and key not in only:
+            continue
+        if (value := OmegaConf.select(cfg, key)) not in words:
+            raise InputError(f"{key}={value} is unknown: choose {', '.join(words[:-1])} or {words[-1]}")
+    for key, least in {**COUNTS, **COUNTS_OR_NULL}.items():
+        value = OmegaConf.select(cfg, key)
+        if (only is not None and key not in only) or (value is None and key in COUNTS_OR_NULL):
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{key}={value}: give a whole number of at least {least}")
 
 
 def _check_ranges(cfg: DictConfig) -> None:
@@ -304,7 +315,7 @@ def _check_negatives(cfg: DictConfig) -> None:
             )
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """The nearest folder that exists must be one that can be written to."""
     folder = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not folder.is_dir():

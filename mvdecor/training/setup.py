@@ -37,19 +37,29 @@ def make_fabric(cfg: DictConfig) -> Fabric:
     Raises:
         InputError: for a device that is not there or an unknown precision.
     """
-    if cfg.device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device={cfg.device!r} is unknown: choose auto, cpu or cuda")
-    if cfg.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device=cuda, but PyTorch sees no CUDA device here: use device=cpu or auto")
-    accelerator = "cuda" if cfg.device != "cpu" and torch.cuda.is_available() else "cpu"
-    precision = cfg.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if accelerator == "cuda" or _cpu_has_bfloat16() else "32-true"
+    fabric = open_device(cfg.device, cfg.precision)
     seed_everything(cfg.seed, verbose=False)
+    return fabric
+
+
+def open_device(device: str = "auto", precision: str = "auto") -> Fabric:
+    """Device and precision alone; nothing is seeded.
+
+    Raises:
+        InputError: for a device that is not there or an unknown precision.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device={device!r} is unknown: choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device=cuda, but PyTorch sees no CUDA device here: use device=cpu or auto")
+    accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    chosen = precision
+    if precision == "auto":
+        chosen = "bf16-mixed" if accelerator == "cuda" or _cpu_has_bfloat16() else "32-true"
     try:
-        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+        return Fabric(accelerator=accelerator, devices=1, precision=chosen)  # type: ignore[arg-type]
     except ValueError as error:
-        raise InputError(f"precision={cfg.precision!r}: {error}") from error
+        raise InputError(f"precision={precision!r}: {error}") from error
 
 
 def _cpu_has_bfloat16() -> bool:

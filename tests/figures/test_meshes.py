@@ -6,7 +6,7 @@ import torch
 import trimesh
 
 from mvdecor.errors import InputError
-from mvdecor.figures import draw_mesh_comparison, label_palette, render_shape, turntable_cameras
+from mvdecor.figures import draw_mesh_comparison, draw_segmentation, label_palette, render_shape, turntable_cameras
 from mvdecor.figures.layout import GAP, TEXT_HEIGHT
 from mvdecor.shapes.people import RenderPeople
 from mvdecor.shapes.shape import Shape
@@ -75,6 +75,18 @@ def test_comparison_has_a_row_a_shape_a_column_a_labelling_and_a_legend() -> Non
     below = picture[TEXT_HEIGHT + 2 * 64 + GAP :]
     assert _hues(below, palette) == {0, 1, 2, 3, 4, 5}
     assert int((below == 205).all(-1).sum()) >= 12 * 12  # the square of "undetermined"
+
+
+def test_segmentation_shows_parts_above_their_confidence() -> None:
+    box, palette = _box(), label_palette(6)
+    confidence = torch.where(box.face_labels == 5, 0.0, 1.0)
+    picture = draw_segmentation(box, box.face_labels, confidence, size=64, views=4)
+    parts, below = picture[:64], picture[64 + GAP : 128 + GAP]
+    assert _hues(parts, palette) >= {0, 1, 3, 4, 5}
+    unsure = np.array([[214, 32, 32], [214, 228, 214]])
+    assert _hues(below, unsure) == {0, 1}
+    assert _hues(draw_segmentation(box, box.face_labels, torch.ones(12), size=64)[64 + GAP :][:64], unsure) == {1}
+    assert picture.shape[1] >= 4 * 64 and picture.shape[0] == 128 + GAP + GAP + TEXT_HEIGHT
 
 
 def test_what_does_not_fit_is_refused() -> None:

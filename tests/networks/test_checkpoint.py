@@ -55,7 +55,11 @@ def test_files_are_what_is_documented_and_nothing_is_left_over(tmp_path: Path) -
     for _ in range(2):
         save_checkpoint(tmp_path / "model", model, PRETRAINED)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model"]
-    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == ["checkpoint.json", "model.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
+        "README.md",
+        "checkpoint.json",
+        "model.safetensors",
+    ]
     stored = load_file(tmp_path / "model" / "model.safetensors")
     assert stored.keys() == model.state_dict().keys()
     assert {"mean", "std"} <= stored.keys()

@@ -11,7 +11,7 @@ from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.mesh_files import read_mesh
+from mvdecor.shapes.mesh_files import mesh_of, read_mesh
 
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], dtype=float)
 POLYGONS = [[0, 1, 2, 3], [1, 4, 5], [1, 5, 2], [0, 1, 4, 5, 2]]
@@ -224,3 +224,40 @@ def test_a_real_person_through_other_formats(people_root, tmp_path):
         shape.to_trimesh().export(tmp_path / f"person.{suffix}")
         again = read_mesh(tmp_path / f"person.{suffix}")
         assert torch.allclose(again.vertices[again.faces], shape.vertices[shape.faces], atol=1e-6)
+
+
+def test_polygons_of_triangles(tmp_path):
+    """Which face of the file each triangle was cut from."""
+    vertices = "\n".join(f"v {x} {y} {z}" for x, y, z in VERTICES)
+    faces = "\n".join("f " + " ".join(str(i + 1) for i in polygon) for polygon in POLYGONS)
+    (tmp_path / "a.obj").write_text(f"{vertices}\n{faces}\n")
+    rows = "\n".join(f"{len(p)} {' '.join(map(str, p))}" for p in POLYGONS)
+    points = "\n".join(" ".join(map(str, v)) for v in VERTICES)
+    (tmp_path / "a.off").write_text(f"OFF\n6 4 0\n{points}\n{rows}\n")
+    write_ply(tmp_path / "a.ply", POLYGONS, binary=False)
+    for suffix in ("obj", "off", "ply"):
+        shape = read_mesh(tmp_path / f"a.{suffix}")
+        assert shape.polygons.tolist() == [0, 0, 1, 2, 3, 3, 3], suffix
+        assert shape.faces.tolist() == FANS
+        assert shape.normalized().to("cpu").polygons.tolist() == [0, 0, 1, 2, 3, 3, 3]
+    for suffix in ("obj", "ply", "off", "stl", "glb"):
+        shuffled_mesh().export(tmp_path / f"b.{suffix}")
+        assert read_mesh(tmp_path / f"b.{suffix}").polygons is None
+
+
+def test_mesh_in_memory_is_read_as_its_file(tmp_path):
+    mesh = shuffled_mesh()
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    uv = np.random.default_rng(0).random((len(mesh.vertices), 2))
+    mesh.visual = TextureVisuals(uv=uv, material=PBRMaterial(baseColorTexture=image))
+    scene = trimesh.Scene([mesh])
+    scene.add_geometry(mesh.copy(), transform=trimesh.transformations.translation_matrix([3, 0, 0]))
+    scene.export(tmp_path / "a.glb")
+    file, memory = read_mesh(tmp_path / "a.glb"), mesh_of(scene, id="a")
+    assert torch.equal(memory.faces, file.faces)
+    assert torch.allclose(memory.vertices, file.vertices)
+    assert torch.equal(memory.texture.images[0], file.texture.images[0])
+    assert torch.allclose(memory.texture.uv, file.texture.uv, atol=1e-6)
+    assert np.allclose(corners(mesh_of(mesh)), np.asarray(mesh.vertices)[mesh.faces])
+    with pytest.raises(InputError, match="a PointCloud is no mesh"):
+        mesh_of(trimesh.PointCloud(mesh.vertices))

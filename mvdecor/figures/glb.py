@@ -1,0 +1,63 @@
+"""Coloured meshes as GLB (binary glTF 2.0), for browsers and 3D programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from torch import Tensor
+from trimesh.exchange.gltf import export_glb
+
+from mvdecor.errors import InputError
+from mvdecor.files import write_atomically
+from mvdecor.shapes.shape import Shape
+
+
+def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray) -> None:
+    """Write a shape as one mesh with the colour of each face on three vertices of its own.
+
+    Face f is vertices 3f, 3f+1, 3f+2, in the shape's own order. Colours are stored as glTF wants those of vertices: linear,
+    8 bits a channel, so they differ from the given ones in value, and on the screen by about a level. The material is matt
+    and two-sided, since windings of CAD meshes are not to be trusted. The file appears complete or not at all; parents are
+    created.
+
+    Args:
+        path: the file.
+        shape: the mesh.
+        face_colours: uint8 [F, 3], RGB (sRGB, as in pictures).
+
+    Raises:
+        InputError: if there is not one colour a face, or the file cannot be written.
+    """
+    colours = face_colours.cpu().numpy() if isinstance(face_colours, Tensor) else face_colours
+    if colours.shape != (shape.num_faces, 3):
+        raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {shape.num_faces} faces; give [F, 3]")
+    corners = shape.vertices.cpu().numpy()[shape.faces.cpu().numpy().reshape(-1)]
+    opaque = np.full((len(corners), 1), 255, dtype=np.uint8)
+    mesh = trimesh.Trimesh(
+        corners,
+        np.arange(len(corners)).reshape(-1, 3),
+        vertex_colors=np.concatenate([linear(colours).repeat(3, axis=0), opaque], axis=1),
+        process=False,
+    )
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh, geom_name=shape.id)
+    write_atomically(path, export_glb(scene, include_normals=False, tree_postprocessor=_add_material))
+
+
+def linear(colours: np.ndarray) -> np.ndarray:
+    """uint8 [..., 3] of sRGB (IEC 61966-2-1) as linear RGB, uint8 [..., 3]."""
+    value = np.arange(256) / 255
+    table = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return (255 * table).round().astype(np.uint8)[colours]
+
+
+def _add_material(tree: dict[str, Any]) -> None:
+    """Without a material viewers take the default one, which is a metal: nearly black where nothing is reflected."""
+    matt = {"baseColorFactor": [1.0, 1.0, 1.0, 1.0], "metallicFactor": 0.0, "roughnessFactor": 1.0}
+    tree["materials"] = [{"name": "parts", "pbrMetallicRoughness": matt, "doubleSided": True}]
+    for mesh in tree["meshes"]:
+        for primitive in mesh["primitives"]:
+            primitive["material"] = 0

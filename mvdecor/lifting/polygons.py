@@ -1,0 +1,31 @@
+"""One label for each polygon whose triangles were labelled one by one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def agree_in_polygons(labels: Tensor, confidence: Tensor, areas: Tensor, polygons: Tensor) -> tuple[Tensor, Tensor]:
+    """Give all triangles of a polygon the label with the most area x confidence among them.
+
+    Triangles that are a polygon by themselves stay as they are.
+
+    Args:
+        labels: int64 [F], in [0, C).
+        confidence: float32 [F], in [0, 1].
+        areas: float32 [F]; a polygon without area counts its triangles alike.
+        polygons: int64 [F], the polygon of each triangle.
+
+    Returns:
+        int64 [F], labels; float32 [F], confidence: area x confidence of that label over the polygon's area.
+    """
+    _, group, sizes = polygons.unique(return_inverse=True, return_counts=True)
+    share = areas.double()
+    total = torch.zeros(len(sizes), dtype=torch.float64).index_add_(0, group, share)
+    share = torch.where(total[group] > 0, share / total[group].clamp_min(1e-300), 1 / sizes[group].double())
+    votes = torch.zeros(len(sizes), int(labels.max()) + 1, dtype=torch.float64)
+    votes.index_put_((group, labels), share * confidence.double(), accumulate=True)
+    most, label = votes.max(dim=1)
+    alone = sizes[group] == 1
+    return torch.where(alone, labels, label[group]), torch.where(alone, confidence, most[group].float())

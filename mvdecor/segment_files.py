@@ -1,0 +1,264 @@
+"""Labelling mesh files (scripts/segment.py, configs/segment.yaml): which files, what is written, what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from glob import glob
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from mvdecor.errors import InputError
+from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
+from mvdecor.segmenter import Segmentation, Segmenter
+from mvdecor.shapes import Shape
+from mvdecor.shapes.mesh_files import SUFFIXES
+from mvdecor.training.check import check_out
+from mvdecor.training.guard import alone_in
+from mvdecor.training.results import finished, write_result
+
+RESULT = "segmentation.json"
+SETTINGS = ("views", "lifting", "seed", "precision", "parts", "low_confidence")
+
+
+def run_segment(cfg: DictConfig) -> list[dict]:
+    """Label the meshes that configs/segment.yaml names; each gets a folder `out/NAME` (docs/segment.md says what is in it).
+
+    A folder appears whole or not at all. One that is there, made of the same mesh and model with the same settings, is kept.
+
+    Returns:
+        What `segmentation.json` of each mesh says.
+
+    Raises:
+        InputError: a bad setting, model or mesh (under on_error=skip: only if all are bad), or a folder in `out` that holds
+            something else.
+    """
+    _check(cfg)
+    files = find_meshes([cfg.mesh] if isinstance(cfg.mesh, str) else cfg.mesh)
+    changes = {group: {k: v for k, v in cfg[group].items() if v is not None} for group in ("views", "lifting")}
+    segmenter = Segmenter(cfg.checkpoint, device=cfg.device, precision=cfg.precision, **changes)
+    out = Path(cfg.out)
+    for name in files:  # before hours of work
+        _existing(out / name, cfg, segmenter)
+    with alone_in(out):
+        return _segment_all(files, cfg, segmenter)
+
+
+def _segment_all(files: dict[str, Path], cfg: DictConfig, segmenter: Segmenter) -> list[dict]:
+    """Label each mesh; those that are bad are raised or listed at the end."""
+    results: list[dict] = []
+    skipped: list[tuple[Path, str]] = []
+    for name, path in files.items():
+        try:
+            results.append(_segment_file(path, Path(cfg.out) / name, cfg, segmenter))
+        except BadMesh as error:
+            if cfg.on_error == "raise":
+                raise
+            print(f"warning: skipped {error}")
+            skipped.append((path, str(error)))
+    if not results:
+        raise InputError(f"no mesh was labelled: all {len(skipped)} were skipped, the first because: {skipped[0][1]}")
+    if skipped:
+        print(f"skipped {len(skipped)} of {len(files)} meshes:")
+        for _, reason in skipped:
+            print(f"  {reason}")
+    return results
+
+
+class BadMesh(InputError):
+    """A mesh that cannot be labelled, which on_error=skip passes over. The message begins with its file."""
+
+
+def find_meshes(given: Iterable[str]) -> dict[str, Path]:
+    """Mesh files by the name of their results.
+
+    Args:
+        given: files, folders (the meshes directly in it, by name) and patterns (`glob`, with ** for any depth).
+
+    Returns:
+        the files in the order given, each once. A name is the file's without its ending; where two are equal, all names are
+        the paths below the files' common folder.
+
+    Raises:
+        InputError: nothing there, no mesh among what is there, or two meshes that differ only in their ending.
+    """
+    files: dict[Path, Path] = {}
+    for one in given:
+        for path in _expand(one):
+            files.setdefault(path.resolve(), path)
+    paths = list(files.values())
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        common = os.path.commonpath([path.parent for path in files])
+        names = [os.path.relpath(path.with_suffix(""), common) for path in files]
+    for name in names:
+        if names.count(name) > 1:
+            twins = [str(path) for path, own in zip(paths, names, strict=True) if own == name]
+            raise InputError(
+                f"mesh: the results of {' and '.join(twins)} would share the name {name}: label them one by one"
+            )
+    return dict(zip(names, paths, strict=True))
+
+
+def _expand(one: str) -> list[Path]:
+    path = Path(one)
+    if path.is_file():
+        return [path]  # even if its name looks like a pattern; its format is checked when it is read
+    if path.is_dir():
+        found = [file for file in sorted(path.iterdir(), key=lambda file: file.name) if not file.name.startswith(".")]
+    elif any(mark in one for mark in "*?["):
+        found = [Path(file) for file in sorted(glob(one, recursive=True))]
+    else:
+        raise InputError(f"mesh={one}: no such file or folder; check the path")
+    meshes = [file for file in found if file.is_file() and file.suffix.lower() in SUFFIXES]
+    if not meshes:
+        where = "directly in this folder" if path.is_dir() else "that fits this pattern"
+        raise InputError(f"mesh={one}: there is no mesh file ({', '.join(SUFFIXES)}) {where}; check the path")
+    return meshes
+
+
+def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmenter) -> dict:
+    try:
+        shape = segmenter.read(path)
+        source = {"file": str(path), "sha256": fingerprint(shape)}
+        if (done := _existing(folder, cfg, segmenter, source)) is not None:
+            print(f"{folder}: already there, made of the same mesh and model; not made again", flush=True)
+            return done
+        found = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.batch_size)
+    except Refused:
+        raise
+    except InputError as error:
+        named = str(error) if str(path) in str(error) else f"{path}: {error}"
+        raise BadMesh(named) from error
+    result = _write(folder, found, cfg, segmenter, source)
+    print(
+        f"{path}: {result['faces']} faces, {100 * found.coverage:.0f} % of the area seen, "
+        f"{100 * result['low_confidence']:.1f} % of the faces below confidence {cfg.low_confidence:g}, "
+        f"{found.seconds:.1f} s: {folder}",
+        flush=True,
+    )
+    return result
+
+
+class Refused(InputError):
+    """A folder of results that must not be overwritten."""
+
+
+def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict | None = None) -> dict | None:
+    """The result in `folder` if it is of the same model, settings and (once it is known) mesh; None if there is none."""
+    if not folder.exists():
+        return None
+    try:
+        done = finished(folder / RESULT, cfg, SETTINGS, quiet=True)
+    except InputError as error:
+        raise Refused(str(error)) from error
+    if done is None:
+        raise Refused(f"{folder} is there already and holds no {RESULT}: choose another out=")
+    if done.get("weights_sha256") != segmenter.info["weights_sha256"]:
+        raise Refused(f"{folder} holds the parts that another model found: choose another out=")
+    if source is not None and done.get("input", {}).get("sha256") != source["sha256"]:
+        raise Refused(
+            f"{folder} holds the parts of another mesh, {done.get('input', {}).get('file')}, or of an older state of "
+            f"{source['file']}: choose another out="
+        )
+    return done
+
+
+def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source: dict) -> dict:
+    """Write all files of a mesh into a folder beside its place, which then takes the name."""
+    shape = found.shape
+    part = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+        part.mkdir(parents=True)
+        labels = found.of_file(found.labels)
+        np.save(part / "labels.npy", labels.numpy().astype(np.int16))
+        np.save(part / "confidence.npy", found.of_file(found.confidence).numpy())
+        if shape.polygons is not None:
+            np.save(part / "triangle_labels.npy", found.labels.numpy().astype(np.int16))
+        named = {"label_names": list(found.label_names), "labels": labels.tolist()}
+        (part / "labels.json").write_text(json.dumps(named) + "\n")
+        scalars = {"confidence": found.confidence, "filled": found.filled.float()}
+        write_ply(part / "mesh.ply", shape, found.labels, scalars=scalars)
+        write_glb(part / "mesh.glb", shape, colours_of(found.labels.numpy(), label_palette(len(found.label_names))))
+        save_png(part / "views.png", draw_segmentation(shape, found.labels, found.confidence))
+        if cfg.parts:
+            _write_parts(part / "parts", found)
+        result = write_result(part / RESULT, _summary(found, cfg, segmenter, source), cfg)
+        part.rename(folder)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}; choose another out= or free it") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return result
+
+
+def _write_parts(folder: Path, found: Segmentation) -> None:
+    """A PLY file of each part: its faces in the order of the mesh, on shared vertices."""
+    for label in found.labels.unique().tolist():
+        faces = (found.labels == label).nonzero()[:, 0]
+        used, corners = found.shape.faces[faces].unique(return_inverse=True)
+        name = re.sub(r"[^\w.-]+", "_", found.label_names[label])
+        part = Shape(
+            f"{found.shape.id}_{name}", found.shape.vertices[used], corners, label_names=found.shape.label_names
+        )
+        confidence = {"confidence": found.confidence[faces]}
+        write_ply(folder / f"{label}_{name}.ply", part, found.labels[faces], scalars=confidence, vertex_colours=False)
+
+
+def _summary(found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source: dict) -> dict:
+    areas = found.shape.face_areas.double()
+    total = float(areas.sum()) or 1.0
+    parts = {}
+    for label, name in enumerate(found.label_names):
+        faces = int((found.of_file(found.labels) == label).sum())
+        parts[name] = {"faces": faces, "area": float(areas[found.labels == label].sum()) / total}
+    return {
+        "input": source,
+        "weights_sha256": segmenter.info["weights_sha256"],
+        "model_config": OmegaConf.to_container(segmenter.config),
+        "faces": len(found.of_file(found.labels)),
+        "triangles": found.shape.num_faces,
+        "label_names": list(found.label_names),
+        "parts": parts,
+        "coverage": 100 * found.coverage,
+        "filled": float(found.filled.float().mean()),
+        "low_confidence": found.low_confidence(cfg.low_confidence),
+        "seconds": round(found.seconds, 2),
+    }
+
+
+def fingerprint(shape: Shape) -> str:
+    """SHA-256 of a mesh's vertices, faces and texture: the same for the same mesh, whatever file it came from."""
+    digest = hashlib.sha256()
+    tensors = [shape.vertices, shape.faces]
+    if shape.texture is not None:
+        tensors += [shape.texture.uv, shape.texture.image_ids, *shape.texture.images]
+    for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(torch.as_tensor(tensor).cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check(cfg: DictConfig) -> None:
+    """Refuse settings that would only be noticed later."""
+    if not cfg.mesh:
+        raise InputError("mesh is not set: name a file, a folder or a pattern, for example mesh=chair.obj")
+    if cfg.checkpoint is None:
+        raise InputError("checkpoint is not set: give a fine-tuned model (out/model of scripts/finetune.py)")
+    for key, words in {"on_error": ("raise", "skip"), "parts": (True, False)}.items():
+        if cfg[key] not in words:
+            raise InputError(f"{key}={cfg[key]} is unknown: choose {words[0]} or {words[1]}".lower())
+    for key, least in {"seed": 0, "batch_size": 1}.items():
+        if type(cfg[key]) is not int or cfg[key] < least:
+            raise InputError(f"{key}={cfg[key]}: give a whole number of at least {least}")
+    if type(cfg.low_confidence) not in (int, float) or not 0 <= cfg.low_confidence <= 1:
+        raise InputError(f"low_confidence={cfg.low_confidence}: give a number between 0 and 1")
+    check_out(Path(cfg.out))

@@ -1,0 +1,187 @@
+"""`Segmenter`: a checkpoint that labels meshes from anywhere, with no data set and no configuration besides."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import trimesh
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from mvdecor.errors import InputError
+from mvdecor.lifting import agree_in_polygons
+from mvdecor.networks import Model, load_checkpoint
+from mvdecor.shapes import Shape, read_mesh
+from mvdecor.shapes.mesh_files import mesh_of
+from mvdecor.training.check import check_words_and_counts
+from mvdecor.training.predict import predict_faces
+from mvdecor.training.scenes import Scenes
+from mvdecor.training.setup import make_rendering, open_device, place
+from mvdecor.views import make_rasterizer
+
+TRAINED_IN = ("channels", "depth", "normal_frame", "keep")
+"""Settings of the views that follow from the training and cannot be others."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Parts of a mesh.
+
+    Attributes:
+        shape: the mesh as it was given (not normalised), with the model's `label_names`; no labels of its own.
+        labels: int64 [F], on the CPU; `labels[i]` is the part of `shape.faces[i]`, which is face i of the file. The
+            triangles of a larger polygon agree; `of_file` has one label a polygon.
+        confidence: float32 [F], in [0, 1], the label's share of its face's votes; a filled face has its source's.
+        filled: bool [F], True where no view saw the face and the label is a copy of another's.
+        coverage: area of the seen faces as a share of the mesh's, in [0, 1].
+        seconds: time that it took.
+    """
+
+    shape: Shape
+    labels: Tensor
+    confidence: Tensor
+    filled: Tensor
+    coverage: float
+    seconds: float
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Name of each label."""
+        return self.shape.label_names
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each face's part."""
+        return [self.label_names[k] for k in self.labels.tolist()]
+
+    def of_file(self, values: Tensor) -> Tensor:
+        """`labels` or `confidence` [F] as one value for each face of the file, where some were cut into triangles."""
+        polygons = self.shape.polygons
+        if polygons is None:
+            return values
+        return values[torch.cat([torch.ones(1, dtype=torch.bool), polygons[1:] != polygons[:-1]])]
+
+    def low_confidence(self, threshold: float = 0.5) -> float:
+        """Share of the file's faces whose confidence is below `threshold`, in [0, 1]."""
+        return float((self.of_file(self.confidence) < threshold).float().mean())
+
+
+class Segmenter:
+    """A fine-tuned model with everything that its checkpoint says of how to use it; see `mvdecor.load`.
+
+    Attributes:
+        model: the network and its head.
+        info: what `checkpoint.json` says.
+        label_names: name of each label.
+        config: `views` and `lifting` as they are used.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path | str,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        views: Mapping[str, Any] | None = None,
+        lifting: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.fabric = open_device(device, precision)
+        model, self.info = load_checkpoint(checkpoint, self.fabric.device)
+        _check_segments(model, self.info, checkpoint)
+        self.config = _config(self.info, checkpoint, {"views": views or {}, "lifting": lifting or {}})
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.label_names = tuple(self.info["label_names"])
+        self._rasterizer = make_rasterizer(self.config.views.rasterizer, self.fabric.device)
+
+    def segment(
+        self, mesh: Path | str | Shape | trimesh.Trimesh | trimesh.Scene, *, seed: int = 0, batch_size: int = 16
+    ) -> Segmentation:
+        """Label all faces of a mesh. Equal arguments give equal labels, whatever was segmented before.
+
+        Args:
+            mesh: a file (see `mvdecor.shapes.read_mesh`), or a mesh in any frame and scale with y up. Faces keep their order.
+            seed: of the cameras.
+            batch_size: images a pass of the network.
+
+        Raises:
+            InputError: the file or mesh is bad, or has no texture where the model needs one.
+        """
+        start = time.perf_counter()
+        shape = self.read(mesh)
+        scenes = Scenes(
+            [shape.normalized()],
+            partial(place, self.config),
+            self._rasterizer,
+            self.config.views.layers,
+            seed,
+            self.fabric.device,
+        )
+        rendering = make_rendering(self.config)
+        found = predict_faces(
+            self.fabric, self.model, scenes, 0, rendering, batch_size=batch_size, **self.config.lifting
+        )
+        labels, confidence, filled = (x.cpu() for x in (found.labels, found.confidence, found.filled))
+        if shape.polygons is not None:
+            labels, confidence = agree_in_polygons(labels, confidence, shape.face_areas, shape.polygons)
+        return Segmentation(shape, labels, confidence, filled, found.coverage, time.perf_counter() - start)
+
+    def read(self, mesh: Path | str | Shape | trimesh.Trimesh | trimesh.Scene) -> Shape:
+        """The mesh as the model takes it: the model's label names, no labels, a texture only if it was trained on some.
+
+        Raises:
+            InputError: the file or mesh is bad, or has no texture where the model needs one.
+        """
+        size = self.info["config"].get("data", {}).get("texture_size")
+        if isinstance(mesh, Shape):
+            shape, name = mesh.to("cpu"), f"shape {mesh.id}"
+        elif isinstance(mesh, str | Path):
+            shape, name = read_mesh(mesh, size), str(mesh)
+        else:
+            shape = mesh_of(mesh, texture_size=size)
+            name = f"shape {shape.id}"
+        textured = self.info.get("textured") if "rgb" in self.model.channels else None
+        if textured and shape.texture is None:
+            raise InputError(
+                f"{name}: has no texture, and this model was trained on the colours of textured shapes: give a mesh with "
+                "an image (colours per vertex are not read), or a model trained without textures"
+            )
+        texture = None if textured is False else shape.texture  # trained on shading, it never saw an image
+        return replace(shape, label_names=self.label_names, face_labels=None, texture=texture)
+
+
+def _check_segments(model: Model, info: Mapping[str, Any], checkpoint: Path | str) -> None:
+    """Raise InputError for a checkpoint that cannot label anything."""
+    if model.head is None or info.get("kind") != "finetuned":
+        raise InputError(
+            f"{checkpoint}: this model was only pretrained and has no labels yet: run scripts/finetune.py first"
+        )
+    missing = [key for key in ("views", "lifting") if not info.get("config", {}).get(key)]
+    if missing or len(info.get("label_names", [])) != model.num_labels:
+        raise InputError(
+            f"{checkpoint}: its checkpoint.json does not say which {' and '.join(missing) or 'labels'} it takes: give a "
+            "checkpoint that scripts/finetune.py wrote"
+        )
+
+
+def _config(info: Mapping[str, Any], checkpoint: Path | str, changes: Mapping[str, Mapping[str, Any]]) -> DictConfig:
+    """`views` and `lifting` of the checkpoint with the changes of the user."""
+    merged = {}
+    for group, own in changes.items():
+        trained = info["config"][group]
+        for key, value in own.items():
+            if key not in trained:
+                raise InputError(f"{group}.{key}: there is no such setting; choose from {', '.join(trained)}")
+            if key in TRAINED_IN and value != trained[key]:
+                raise InputError(
+                    f"{group}.{key}={value}: {checkpoint} was trained with {trained[key]}, which cannot be changed after"
+                )
+        merged[group] = {**trained, **own}
+    config = OmegaConf.create(merged)
+    check_words_and_counts(config, [f"{group}.{key}" for group, own in changes.items() for key in own])
+    return config

@@ -1,0 +1,230 @@
+"""scripts/segment.py: what it writes, keeps and refuses."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from octants import NAMES, octants, save_octants
+from PIL import Image
+
+from mvdecor import segment_files
+from mvdecor.errors import InputError
+from mvdecor.figures import label_palette, read_ply_labels
+from mvdecor.figures.glb import linear
+from mvdecor.segment_files import find_meshes, run_segment
+from mvdecor.shapes import read_mesh
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = {"labels.npy", "labels.json", "confidence.npy", "mesh.ply", "mesh.glb", "views.png", "segmentation.json"}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_octants(tmp_path_factory.mktemp("octants") / "model")
+
+
+@pytest.fixture
+def segment(make_config, model, tmp_path):
+    """Runs scripts/segment.py's stage into tmp_path / "out"."""
+
+    def run(mesh, *overrides: str):
+        out, checkpoint = f"out={tmp_path / 'out'}", f"checkpoint={model}"
+        given = f"mesh=[{','.join(map(str, mesh))}]" if isinstance(mesh, list) else f"mesh={mesh}"
+        return run_segment(make_config(given, checkpoint, "device=cpu", out, *overrides, name="segment"))
+
+    return run
+
+
+@pytest.fixture
+def ball(tmp_path) -> Path:
+    """A file whose faces are in an arbitrary order."""
+    mesh = trimesh.creation.icosphere(subdivisions=2)
+    mesh = trimesh.Trimesh(mesh.vertices, np.random.default_rng(0).permutation(mesh.faces), process=False)
+    (tmp_path / "meshes").mkdir()
+    mesh.export(tmp_path / "meshes" / "ball.off")
+    return tmp_path / "meshes" / "ball.off"
+
+
+def test_everything_that_is_written(segment, ball, model, tmp_path, capsys):
+    before = contents(ball.parent)
+    (result,) = segment(ball, "parts=true")
+    folder, shape = tmp_path / "out" / "ball", read_mesh(ball)
+    corners = shape.vertices[shape.faces].numpy()
+    assert {path.name for path in folder.iterdir()} - {"code.diff"} == FILES | {"parts"}
+    assert contents(ball.parent) == before
+    labels, confidence = np.load(folder / "labels.npy"), np.load(folder / "confidence.npy")
+    known = octants(corners) >= 0
+    np.testing.assert_array_equal(labels[known], octants(corners)[known])
+    assert confidence.shape == labels.shape and confidence.dtype == np.float32
+    assert json.loads((folder / "labels.json").read_text()) == {"label_names": NAMES, "labels": labels.tolist()}
+    np.testing.assert_array_equal(read_ply_labels(folder / "mesh.ply")[0], labels)
+    colours = label_palette(8)[labels].repeat(3, axis=0)
+    for name, expected in (("mesh.ply", colours), ("mesh.glb", linear(colours))):
+        opened = trimesh.load(folder / name, process=False, force="mesh")
+        np.testing.assert_allclose(opened.triangles, corners, atol=1e-6)
+        np.testing.assert_array_equal(opened.visual.vertex_colors[:, :3], expected)
+    assert Image.open(folder / "views.png").width >= 4 * 256
+    for label in np.unique(labels):
+        (file,) = (folder / "parts").glob(f"{label}_*.ply")
+        part = trimesh.load(file, process=False)
+        np.testing.assert_allclose(part.triangles, corners[labels == label], atol=1e-6)
+    assert len(list((folder / "parts").iterdir())) == len(np.unique(labels))
+    assert result == json.loads((folder / "segmentation.json").read_text())
+    assert result["faces"] == len(labels) and result["label_names"] == NAMES
+    assert sum(part["faces"] for part in result["parts"].values()) == len(labels)
+    assert sum(part["area"] for part in result["parts"].values()) == pytest.approx(1)
+    assert result["low_confidence"] == pytest.approx((confidence < 0.5).mean())
+    printed = capsys.readouterr().out
+    assert (
+        f"{ball}: {len(labels)} faces, " in printed
+        and "of the area seen" in printed
+        and "below confidence 0.5" in printed
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["ball"]
+
+
+def test_quads_have_a_label_each(segment, tmp_path):
+    box = trimesh.creation.box()
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    lines = [f"v {x} {y} {z}" for x, y, z in box.vertices] + ["f " + " ".join(str(i + 1) for i in q) for q in quads]
+    (tmp_path / "box.obj").write_text("\n".join(lines) + "\n")
+    (result,) = segment(tmp_path / "box.obj")
+    folder = tmp_path / "out" / "box"
+    labels = np.load(folder / "labels.npy")
+    assert labels.shape == np.load(folder / "confidence.npy").shape == (6,)
+    np.testing.assert_array_equal(np.load(folder / "triangle_labels.npy"), labels.repeat(2))
+    assert (result["faces"], result["triangles"]) == (6, 12)
+
+
+def test_same_command_keeps_what_is_there_and_others_are_refused(segment, ball, model, tmp_path, capsys):
+    (first,) = segment(ball)
+    before = contents(tmp_path / "out")
+    assert segment(ball) == [first]
+    assert "not made again" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"other settings \(parts\): choose another out="):
+        segment(ball, "parts=true")
+    with pytest.raises(InputError, match=r"other settings \(views\)"):
+        segment(ball, "views.count=3")
+    other = save_octants(tmp_path / "other", ("points", "depth"))
+    with pytest.raises(InputError, match="another model found"):
+        segment(ball, f"checkpoint={other}")
+    trimesh.creation.box().export(ball)
+    with pytest.raises(InputError, match=r"parts of another mesh, .*ball\.off, or of an older state"):
+        segment(ball, "on_error=skip")
+    assert contents(tmp_path / "out") == before
+    (tmp_path / "out" / "ball" / "segmentation.json").unlink()
+    with pytest.raises(InputError, match=r"holds no segmentation\.json: choose another out="):
+        segment(ball)
+    assert len(contents(tmp_path / "out")) == len(before) - 1
+
+
+def test_nothing_half_written(segment, ball, tmp_path, monkeypatch):
+    def fails(*_args, **_kwargs):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segment_files, "draw_segmentation", fails)
+        with pytest.raises(InputError, match=r"cannot write .*ball: disk full"):
+            segment(ball)
+        assert not (tmp_path / "out").exists()
+    (tmp_path / "out" / ".ball.part").mkdir(parents=True)  # of a process that was killed
+    (tmp_path / "out" / ".ball.part" / "labels.npy").write_text("")
+    assert len(segment(ball)) == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["ball"]
+
+
+def test_bad_meshes_stop_or_are_skipped(segment, ball, tmp_path, capsys):
+    trimesh.PointCloud(np.eye(3)).export(ball.parent / "cloud.ply")
+    (ball.parent / "a_flat.obj").write_text("v 0 0 0\nv 1 1 1\nf 1 2 1\n")
+    with pytest.raises(InputError, match=r"a_flat\.obj: shape a_flat: all its faces are degenerate"):
+        segment(ball.parent)
+    assert not (tmp_path / "out").exists()
+    assert len(segment(ball.parent, "on_error=skip")) == 1
+    printed = capsys.readouterr().out
+    assert "skipped 2 of 3 meshes:" in printed and printed.count("cloud.ply: has no faces") == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["ball"]
+    ball.unlink()
+    with pytest.raises(InputError, match=r"all 2 were skipped, the first because: .*a_flat"):
+        segment(ball.parent, "on_error=skip")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["mesh=null"], "mesh is not set"),
+        (["checkpoint=null"], "checkpoint is not set"),
+        (["on_error=ignore"], "on_error=ignore is unknown: choose raise or skip"),
+        (["parts=2"], "parts=2 is unknown: choose true or false"),
+        (["batch_size=0"], "batch_size=0: give a whole number"),
+        (["low_confidence=50"], "low_confidence=50: give a number between 0 and 1"),
+        (["views.layers=0"], "views.layers=0: give a whole number"),
+    ],
+)
+def test_bad_settings(segment, ball, tmp_path, overrides, message):
+    with pytest.raises(InputError, match=message):
+        segment(ball, *overrides)
+    assert not (tmp_path / "out").exists()
+
+
+def test_which_files(tmp_path):
+    for name in ("a/model.obj", "a/model.mtl", "a/x[1].ply", "a/.hidden.obj", "b/model.obj", "b/other.stl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    a, b = tmp_path / "a", tmp_path / "b"
+    assert find_meshes([str(a)]) == {"model": a / "model.obj", "x[1]": a / "x[1].ply"}
+    assert find_meshes([str(a / "x[1].ply"), f"{b}/*"]) == {
+        "x[1]": a / "x[1].ply",
+        "model": b / "model.obj",
+        "other": b / "other.stl",
+    }
+    assert find_meshes([f"{tmp_path}/*/model.obj"]) == {"a/model": a / "model.obj", "b/model": b / "model.obj"}
+    assert find_meshes([str(a), f"{a}/*.obj", str(a / ".." / "a" / "model.obj")]).keys() == {"model", "x[1]"}
+    (b / "model.glb").write_text("")
+    with pytest.raises(InputError, match=r"model\.glb and .*model\.obj would share the name model"):
+        find_meshes([str(b)])
+    for wrong, message in (
+        (f"{tmp_path}/c", "no such file or folder"),
+        (f"{a}/*.stl", "no mesh file"),
+        (str(tmp_path), "no mesh"),
+    ):
+        with pytest.raises(InputError, match=message):
+            find_meshes([wrong])
+
+
+def test_the_script_runs_alone(ball, model, tmp_path):
+    """As a user calls it: two meshes of one name, then an error as one line."""
+    (tmp_path / "more").mkdir()
+    trimesh.creation.box().export(tmp_path / "more" / "ball.stl")
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "segment.py"),
+        f"checkpoint={model}",
+        "views.count=2",
+        "views.size=32",
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    for mesh, code in (("*/ball.*", 0), ("absent.obj", 2)):
+        call = [*command, f"mesh={mesh}", "out=out"]
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == code, done.stderr
+    assert done.stderr == "error: mesh=absent.obj: no such file or folder; check the path\n"
+    assert {path.parent.relative_to(tmp_path) for path in tmp_path.rglob("labels.npy")} == {
+        Path("out/meshes/ball"),
+        Path("out/more/ball"),
+    }
