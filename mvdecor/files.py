@@ -1,8 +1,9 @@
-"""Writing a file whole or not at all."""
+"""Writing a file whole or not at all, and the names of files in files."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mvdecor.errors import InputError
@@ -29,3 +30,24 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         if part.is_file():
             part.unlink()
         raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place or free it") from error
+
+
+def named_file(name: str, source: Path, folders: Sequence[str] = (".",)) -> Path:
+    """The file that `source` (a mesh, a material file) names: as it says, or by its last part in `folders` beside it.
+
+    Exporters write backslashes and paths of their own machine; a name that leads out of the folder of `source` is never
+    followed, whatever lies there.
+
+    Raises:
+        InputError: it leads out of the folder, and there is no file of that name beside.
+    """
+    plain = os.path.normpath(name.replace("\\", "/"))
+    inside = not os.path.isabs(plain) and plain.split("/")[0] != ".."
+    beside = [source.parent / folder / os.path.basename(plain) for folder in folders]
+    given = [source.parent / plain] if inside else []
+    for path in (*given, *beside):
+        if os.path.isfile(path):  # False for whatever cannot be a name
+            return path
+    if not inside:
+        raise InputError(f"{source}: names the file {name!r}, outside of its folder: put that file beside it")
+    return given[0]

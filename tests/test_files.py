@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically
+from mvdecor.files import named_file, write_atomically
 
 
 def test_an_interrupted_write_keeps_the_old_file_and_leaves_nothing(
@@ -34,3 +34,31 @@ def test_what_a_killed_process_left_is_replaced(tmp_path: Path, monkeypatch: pyt
     assert not (tmp_path / "a.bin").exists()
     write_atomically(tmp_path / "a.bin", b"whole")
     assert os.listdir(tmp_path) == ["a.bin"] and (tmp_path / "a.bin").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a.png", "a.png"),
+        ("tex/b.png", "tex/b.png"),
+        ("tex\\b.png", "tex/b.png"),
+        ("b.png", "tex/b.png"),
+        ("C:\\work\\a.png", "a.png"),
+        ("/home/someone/b.png", "tex/b.png"),
+        ("tex/../a.png", "a.png"),
+        ("missing.png", "missing.png"),
+    ],
+)
+def test_names_in_files_are_found_in_their_folder(tmp_path: Path, name: str, found: str) -> None:
+    source = tmp_path / "inside" / "mesh.mtl"
+    for file in ("inside/a.png", "inside/tex/b.png", "secret.png"):
+        write_atomically(tmp_path / file, b"x")
+    assert named_file(name, source, (".", "tex")) == source.parent / found
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "tex/../../secret.png", "/etc/passwd", "..", "..\\secret.png"])
+def test_names_that_lead_out_are_not_followed(tmp_path: Path, name: str) -> None:
+    write_atomically(tmp_path / "secret.png", b"x")
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(InputError, match=r"mesh\.mtl: names the file .*outside of its folder"):
+        named_file(name, tmp_path / "inside" / "mesh.mtl", (".", "tex"))

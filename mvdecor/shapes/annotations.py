@@ -35,7 +35,7 @@ def read_json(path: Path, remedy: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from error
 
 
@@ -108,7 +108,7 @@ def read_face_labels(path: Path, num_faces: int, label_names: tuple[str, ...], h
     """
     try:
         raw = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header makes numpy raise whatever its parsing stumbles over
         raise InputError(f"{path}: not a readable .npy file ({error}); write it with numpy.save") from error
     if not isinstance(raw, np.ndarray) or raw.ndim != 1 or raw.dtype.kind not in "iu":
         kind = f"{raw.dtype} {list(raw.shape)}" if isinstance(raw, np.ndarray) else "an archive"

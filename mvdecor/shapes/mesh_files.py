@@ -7,6 +7,7 @@ The rest is trimesh with everything that would reorder or merge turned off.
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
 from pathlib import Path
@@ -20,12 +21,15 @@ from PIL import Image
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from mvdecor.errors import InputError
+from mvdecor.files import named_file
 from mvdecor.shapes.obj import fan_triangles, read_obj
 from mvdecor.shapes.shape import Shape, Texture
 from mvdecor.shapes.texture import PLAIN, image_tensor, obj_texture, plain_image
 
 SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf")
 POLYGONS = "mvdecor_polygons"  # where the polygon of each triangle of a PLY file waits in the mesh's metadata
+Placed = tuple[trimesh.Trimesh, NDArray[np.float64]]  # a mesh and the 4 x 4 transform of its node
+Joined = tuple[NDArray[np.float64], NDArray[np.int64], Texture | None]  # vertices [V, 3], faces [F, 3], texture
 REMEDY = "export it again as OBJ, PLY, OFF, STL or GLB with triangles"
 
 
@@ -59,9 +63,8 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
         vertices, faces, polygons = _read_off(path)
         texture = None
     else:
-        _check_images(path)
-        placed = _read_trimesh(path)
-        vertices, faces, texture = _join(placed, texture_size)
+        _check_files(path)
+        placed, (vertices, faces, texture) = _read_trimesh(path, texture_size)
         polygons = placed[0][0].metadata.get(POLYGONS) if placed else None  # only PLY has any, and is one mesh
     if len(faces) == 0:
         raise InputError(f"{path}: has no faces (empty, or a point cloud?); {REMEDY}")
@@ -125,7 +128,7 @@ def _read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArr
             raise ValueError("a face has fewer corners than it says")
         polygons = [np.array(row[1 : 1 + int(row[0])], dtype=np.int64) for row in rows]
         return vertices, *_split_polygons(polygons)
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, ValueError, IndexError, OverflowError) as error:
         raise InputError(f"{path}: not a valid OFF file ({error}); {REMEDY}") from error
 
 
@@ -140,20 +143,20 @@ def _split_polygons(polygons: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64
     return np.concatenate(polygons).astype(np.int64)[triangles], polygon if (sizes > 3).any() else None
 
 
-def _read_trimesh(path: Path) -> list[tuple[trimesh.Trimesh, NDArray[np.float64]]]:
-    """(mesh, 4 x 4 node transform) of each placed geometry of a file, in the order that `read_mesh` promises."""
+def _read_trimesh(path: Path, texture_size: int | None) -> tuple[list[Placed], Joined]:
+    """The placed meshes of a file, in the order that `read_mesh` promises, and what they are together."""
     try:
         meshes = _placed_meshes(trimesh.load_scene(path, process=False, maintain_order=True))
         if path.suffix.lower() == ".ply":
             for mesh, _ in meshes:
                 _restore_ply_order(mesh)
-        return meshes
+        return meshes, _join(meshes, texture_size)
     except Exception as error:  # trimesh's readers raise whatever their parsing stumbles over
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read as a mesh ({reason}); {REMEDY}") from error
 
 
-def _placed_meshes(scene: trimesh.Scene) -> list[tuple[trimesh.Trimesh, NDArray[np.float64]]]:
+def _placed_meshes(scene: trimesh.Scene) -> list[Placed]:
     """(mesh, 4 x 4 node transform) of each placed geometry that is a mesh."""
     rank = {name: number for number, name in enumerate(scene.geometry)}
     placed = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
@@ -180,26 +183,26 @@ def _restore_ply_order(mesh: trimesh.Trimesh) -> None:
     mesh.faces, mesh.metadata[POLYGONS] = _split_polygons(polygons)
 
 
-def _check_images(path: Path) -> None:
-    """Raise InputError for an image file that is missing beside a glTF or PLY file: trimesh only logs that."""
+def _check_files(path: Path) -> None:
+    """Raise InputError for a file that a glTF or PLY file names and that is missing (trimesh only logs that) or elsewhere."""
     names: list[str] = []
     try:
         if path.suffix.lower() == ".gltf":
-            images = json.loads(path.read_text(encoding="utf-8")).get("images", [])
-            names = [unquote(image["uri"]) for image in images if not image.get("uri", "data:").startswith("data:")]
+            content = json.loads(path.read_text(encoding="utf-8"))
+            uris = [item.get("uri", "data:") for key in ("images", "buffers") for item in content.get(key, [])]
+            names = [unquote(uri) for uri in uris if not uri.startswith("data:")]
         elif path.suffix.lower() == ".ply":
             header = path.read_bytes().partition(b"end_header")[0].decode("ascii", errors="replace")
             names = [name.strip() for name in re.findall(r"^comment\s+texturefile\s+(.+)$", header, re.I | re.M)]
-    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as a mesh ({error}); {REMEDY}") from error
     for name in names:
-        if not (path.parent / name).is_file():
-            raise InputError(f"{path}: its texture image {path.parent / name} is missing; put it there")
+        file = named_file(name, path, ())
+        if not os.path.isfile(file):
+            raise InputError(f"{path}: {file}, which it names, is missing; put it there")
 
 
-def _join(
-    placed: list[tuple[trimesh.Trimesh, NDArray[np.float64]]], texture_size: int | None
-) -> tuple[NDArray[np.float64], NDArray[np.int64], Texture | None]:
+def _join(placed: list[Placed], texture_size: int | None) -> Joined:
     """Vertices [V, 3], faces [F, 3] and texture of several placed meshes one after the other."""
     vertices, faces = [np.empty((0, 3))], [np.empty((0, 3), dtype=np.int64)]
     for mesh, transform in placed:

@@ -71,7 +71,7 @@ def read_obj(path: str | Path) -> ObjMesh:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     try:
         return _assemble(_sort_lines(text))
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, OverflowError) as error:
         raise InputError(f"{path}: not a valid OBJ file ({error}); export or download it again") from error
 
 

@@ -196,7 +196,10 @@ def _read_level(stats: Path, category: str, level: int | str) -> list[tuple[int,
         raise InputError(
             f"{file}: PartNet defines no level {level} for {category}; set data.level to one of {', '.join(levels)}"
         )
-    lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except ValueError as error:
+        raise InputError(f"{file}: not a text file ({error}); download PartNet's stats again") from error
     if not lines or not all(len(line) == 3 and line[0].isdecimal() for line in lines):
         raise InputError(f"{file}: each line should be '<id> <path> <kind>'; download PartNet's stats again")
     labels = [(int(number), path) for number, path, kind in lines if level != "leaf" or kind == "leaf"]

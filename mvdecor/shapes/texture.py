@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.files import named_file
 from mvdecor.shapes.obj import ObjMesh
 from mvdecor.shapes.shape import Texture
 
@@ -89,7 +91,7 @@ def _color(value: str, path: Path) -> tuple[float, ...]:
 
 
 def _image_path(value: str, path: Path) -> Path:
-    """The file that a `map_Kd` names; exporters write options, backslashes and paths of their own machine."""
+    """The file that a `map_Kd` names, after its options."""
     words = value.split()
     while words and words[0].startswith("-"):
         option = words.pop(0)
@@ -100,10 +102,7 @@ def _image_path(value: str, path: Path) -> Path:
             option == "-o" and any(float(x) != 0 for x in arguments)
         ):
             raise InputError(f"{path}: 'map_Kd {value}' scales or shifts its image; bake that into the vt lines")
-    name = " ".join(words).replace("\\", "/")
-    given = path.parent / name
-    beside = [path.parent / Path(name).name, path.parent / "tex" / Path(name).name]
-    return next((candidate for candidate in [given, *beside] if candidate.is_file()), given)
+    return named_file(" ".join(words), path, (".", "tex"))
 
 
 def _is_number(word: str) -> bool:
@@ -159,7 +158,9 @@ def _library_paths(libraries: tuple[str, ...], path: Path) -> list[Path]:
     """One `mtllib` line may name several files, or one file with spaces in its name."""
     result: list[Path] = []
     for library in libraries:
-        whole = path.parent / library
         several = [path.parent / word for word in library.split()]
-        result += several if not whole.is_file() and all(file.is_file() for file in several) else [whole]
+        if len(several) > 1 and not os.path.isfile(path.parent / library) and all(map(os.path.isfile, several)):
+            result += [named_file(word, path) for word in library.split()]
+        else:
+            result.append(named_file(library, path))
     return result

@@ -168,12 +168,12 @@ def test_missing_images_of_gltf_and_ply_are_named(tmp_path):
     content = json.loads((tmp_path / "model.gltf").read_text())
     content["images"] = [{"uri": "my%20wood.png"}]
     (tmp_path / "model.gltf").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"model\.gltf: its texture image .*my wood\.png is missing"):
+    with pytest.raises(InputError, match=r"model\.gltf: .*my wood\.png, which it names, is missing"):
         read_mesh(tmp_path / "model.gltf")
     write_ply(tmp_path / "a.ply", [[0, 1, 2]], binary=False)
     text = (tmp_path / "a.ply").read_text().replace("element vertex", "comment TextureFile skin.png\nelement vertex")
     (tmp_path / "a.ply").write_text(text)
-    with pytest.raises(InputError, match=r"a\.ply: its texture image .*skin\.png is missing"):
+    with pytest.raises(InputError, match=r"a\.ply: .*skin\.png, which it names, is missing"):
         read_mesh(tmp_path / "a.ply")
 
 
