@@ -207,7 +207,8 @@ def _join(placed: list[Placed], texture_size: int | None) -> Joined:
     vertices, faces = [np.empty((0, 3))], [np.empty((0, 3), dtype=np.int64)]
     for mesh, transform in placed:
         offset = sum(len(part) for part in vertices)
-        vertices.append(np.asarray(mesh.vertices) @ transform[:3, :3].T + transform[:3, 3])
+        with np.errstate(invalid="ignore"):  # NaN and inf are refused with a message of their own
+            vertices.append(np.asarray(mesh.vertices) @ transform[:3, :3].T + transform[:3, 3])
         faces.append(np.asarray(mesh.faces, dtype=np.int64) + offset)
     return np.concatenate(vertices), np.concatenate(faces), _join_textures([m for m, _ in placed], texture_size)
 

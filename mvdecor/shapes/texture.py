@@ -35,10 +35,14 @@ def plain_image(color: tuple[float, ...]) -> Tensor:
 
 def image_tensor(image: Image.Image, max_size: int | None = None) -> Tensor:
     """uint8 [H, W, 3] of a Pillow image without its alpha; reduced so that no side exceeds `max_size`."""
+    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would cut off at 255
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers of no stated range")
+    image = image.convert("RGB")
     if max_size is not None and max(image.size) > max_size:
-        image = image.convert("RGB")
         image.thumbnail((max_size, max_size), Image.Resampling.BOX)
-    return torch.from_numpy(np.array(image.convert("RGB")))
+    return torch.from_numpy(np.array(image))
 
 
 def read_image(path: Path, max_size: int | None = None) -> Tensor:
