@@ -45,10 +45,10 @@ def save_octants(folder: Path, channels=("points",), kind="finetuned", **info) -
 
 
 def octants(corners: np.ndarray) -> np.ndarray:
-    """int [F] of faces [F, 3, 3] in any frame: the octant that holds all three corners, -1 where they are in several."""
+    """int [F] of faces [F, 3, 3] in any frame: the octant that holds all three corners, -1 if several or on a border."""
     points = corners.reshape(-1, 3).astype(np.float64)
     points = points - (points.min(axis=0) + points.max(axis=0)) / 2
     positive = (points > 0).reshape(-1, 3, 3)
     number = (positive * [4, 2, 1]).sum(axis=2)
-    inside = (np.abs(points) > 1e-6 * np.abs(points).max()).reshape(-1, 9).all(axis=1)
+    inside = (np.abs(points) > 1e-3 * np.abs(points).max()).reshape(-1, 9).all(axis=1)
     return np.where((number == number[:, :1]).all(axis=1) & inside, number[:, 0], -1)
