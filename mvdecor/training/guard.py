@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import json
@@ -21,6 +22,7 @@ from mvdecor.training.check import check_config
 from mvdecor.training.history import Diverged
 
 LOCK = ".lock"
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 Result = TypeVar("Result")
 
 
@@ -34,21 +36,27 @@ def guarded(stage: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Res
     def run(cfg: DictConfig) -> Result:
         check_config(cfg)
         out = Path(cfg.out)
-        with alone_in(out):
-            try:
+        try:
+            with alone_in(out):
                 return stage(cfg)
-            except Diverged as error:
-                write_atomically(out / "diverged.json", (json.dumps(error.record, indent=1) + "\n").encode())
-                raise InputError(f"{error} ({out}/diverged.json)") from error
-            except torch.OutOfMemoryError as error:
-                raise InputError(
-                    f"{out}: the GPU's memory is full: lower views.size, training.pretrain.pairs, training.finetune.batch_size "
-                    "or evaluation.batch_size. A training goes on from its last saved state if no setting of it changed"
-                ) from error
-            except MemoryError as error:
-                raise InputError(
-                    f"{out}: the memory is full: keep views on disk or render them anew (views.keep=false), or use fewer shapes"
-                ) from error
+        except Diverged as error:
+            write_atomically(out / "diverged.json", (json.dumps(error.record, indent=1) + "\n").encode())
+            raise InputError(f"{error} ({out}/diverged.json)") from error
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"{out}: the GPU's memory is full: lower views.size, training.pretrain.pairs, training.finetune.batch_size "
+                "or evaluation.batch_size. A training goes on from its last saved state if no setting of it changed"
+            ) from error
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise InputError(
+                f"{out}: {error.filename or 'a file'} cannot be written ({error.strerror}): make room, and call again"
+            ) from error
+        except MemoryError as error:
+            raise InputError(
+                f"{out}: the memory is full: keep views on disk or render them anew (views.keep=false), or use fewer shapes"
+            ) from error
 
     return run
 
@@ -64,25 +72,23 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / LOCK
     while True:
-        stream = file.open("a+")
+        lock = os.open(file, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            stream.seek(0)
-            who = stream.read().strip() or "another process"
-            stream.close()
+            who = os.read(lock, 200).decode(errors="replace") or "another process"
+            os.close(lock)
             raise InputError(f"out={folder}: {who} is at work there: wait for it, or choose another out=") from None
-        if file.exists() and os.fstat(stream.fileno()).st_ino == file.stat().st_ino:
+        if file.exists() and os.fstat(lock).st_ino == file.stat().st_ino:
             break
-        stream.close()  # the one before removed the file that it had locked
+        os.close(lock)  # the one before removed the file that it had locked
     try:
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}")
-        stream.flush()
+        os.ftruncate(lock, 0)
+        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         file.unlink()
-        stream.close()
+        os.close(lock)
         with contextlib.suppress(OSError):  # not empty
             for path in made:
                 path.rmdir()

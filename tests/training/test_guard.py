@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 
@@ -111,3 +112,32 @@ def test_full_memory_is_told_plainly(accident, words, make_config, tiny, made_up
     with pytest.raises(InputError, match=words):
         guarded(full)(cfg)
     assert not (tmp_path / "run").exists()
+
+
+def run_with_little_room(stage, cfg, size: int, pipe) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    try:
+        stage(cfg)
+        pipe.send("finished")
+    except InputError as error:
+        pipe.send(str(error))
+
+
+@pytest.mark.parametrize(("stage", "size"), [(run_pretrain, 100_000), (run_finetune, 100_000), (run_finetune, 0)])
+def test_a_full_disk_is_told_plainly_and_leaves_nothing_half_written(
+    stage, size, make_config, tiny, made_up_people, tmp_path
+):
+    """A limit on the size of files in the place of a full disk: no weights fit, or nothing at all."""
+    own = ("experiment=people_cpu", f"data.root={made_up_people}", *tiny, "views.close_ups=0", "save_every=1")
+    cfg = make_config(*own, "training.pretrain.steps=2", "training.finetune.steps=2", f"out={tmp_path / 'run'}")
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=run_with_little_room, args=(stage, cfg, size, theirs))
+    process.start()
+    theirs.close()
+    message = ours.recv() if ours.poll(60) else "nothing was said"
+    process.join()
+    assert "cannot" in message and "File too large" in message and str(tmp_path) in message, message
+    files = [p for p in (tmp_path / "run").rglob("*") if p.is_file() and "tfevents" not in p.name]
+    assert not files, "neither results nor parts of files"
+    stage(cfg)  # with room again it goes through
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
