@@ -105,6 +105,7 @@ def check_config(cfg: DictConfig) -> None:
     _check_parts(cfg)
     _check_negatives(cfg)
     check_out(Path(cfg.out))
+    check_cache(cfg)
 
 
 def check_words_and_counts(cfg: DictConfig, only: Collection[str] | None = None) -> None:
@@ -315,10 +316,21 @@ def _check_negatives(cfg: DictConfig) -> None:
             )
 
 
-def check_out(out: Path) -> None:
+def check_cache(cfg: DictConfig) -> None:
+    """Raise InputError if `views.cache` is no folder and cannot become one; one that is full may be read-only."""
+    cache = cfg.views.cache
+    if cache is None:
+        return
+    if not isinstance(cache, str):
+        raise InputError(f"views.cache={cache}: name a folder, or null for no cache")
+    if not Path(cache).is_dir():
+        check_out(Path(cache), "views.cache")
+
+
+def check_out(out: Path, key: str = "out") -> None:
     """The nearest folder that exists must be one that can be written to."""
     folder = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not folder.is_dir():
-        raise InputError(f"out={out}: {folder} is a file: name a folder")
+        raise InputError(f"{key}={out}: {folder} is a file: name a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"out={out}: {folder} cannot be written to: name another folder")
+        raise InputError(f"{key}={out}: {folder} cannot be written to: name another folder")

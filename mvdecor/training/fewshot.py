@@ -25,9 +25,19 @@ def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], 
         loaded, bad = load_labelled(shape_set, id, cfg.data.on_error)
         skipped += bad
         shapes |= {} if loaded is None else {id: loaded}
-    run = draw_covering(
-        {id: labels_of(shape) for id, shape in shapes.items()},
-        shape_set.label_names,
+    run = draw_run(cfg, {id: labels_of(shape) for id, shape in shapes.items()}, shape_set.label_names)
+    if run.labels_not_covered:
+        names = ", ".join(run.labels_not_covered)
+        print(f"note: no draw of k={len(run.shapes)} shapes was found that covers all labels; not covered: {names}")
+    return [shapes[id] for id in run.shapes], run, skipped
+
+
+def draw_run(cfg: DictConfig, labels: dict[str, set[int]], label_names: tuple[str, ...]) -> FewShotRun:
+    """The draw of run `cfg.run` among training shapes, given the labels that each of them shows."""
+    settings = cfg.training.finetune
+    return draw_covering(
+        labels,
+        label_names,
         k=settings.k,
         v=settings.v,
         num_views=cfg.views.count,
@@ -35,10 +45,6 @@ def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], 
         run=cfg.run,
         replace=settings.replace,
     )
-    if run.labels_not_covered:
-        names = ", ".join(run.labels_not_covered)
-        print(f"note: no draw of k={len(run.shapes)} shapes was found that covers all labels; not covered: {names}")
-    return [shapes[id] for id in run.shapes], run, skipped
 
 
 def split_file(cfg: DictConfig) -> dict[str, str] | None:

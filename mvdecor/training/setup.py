@@ -25,7 +25,7 @@ from mvdecor.shapes.splits import FewShotRun
 from mvdecor.training.batches import LabelledSource, PairSource, Rendering
 from mvdecor.training.crops import CropPairSource
 from mvdecor.training.scenes import Scenes
-from mvdecor.views import Cameras, make_rasterizer, place_cameras
+from mvdecor.views import CachedViews, Cameras, make_rasterizer, place_cameras, rasterizer_name
 
 PACKAGES = ("torch", "torchvision", "lightning-fabric", "segmentation-models-pytorch", "timm", "trimesh", "numpy")
 """Those that a result may depend on."""
@@ -113,9 +113,11 @@ def place(cfg: DictConfig, shape: Shape, seed: int) -> Cameras:
 
 
 def make_scenes(cfg: DictConfig, shapes: Sequence[Shape], seed: int, device: torch.device) -> Scenes:
-    """The shapes with their cameras and views on a device."""
+    """The shapes with their cameras and views on a device; views come from the folder `views.cache` if there is one."""
     rasterizer = make_rasterizer(cfg.views.rasterizer, device)
-    return Scenes(shapes, partial(place, cfg), rasterizer, cfg.views.layers, seed, device, cfg.views.keep)
+    name = rasterizer_name(cfg.views.rasterizer, device)
+    cache = None if cfg.views.cache is None else partial(CachedViews, cfg.views.cache, name)
+    return Scenes(shapes, partial(place, cfg), rasterizer, cfg.views.layers, seed, device, cfg.views.keep, cache)
 
 
 def make_rendering(cfg: DictConfig, augment: Literal["pretrain", "finetune"] | None = None) -> Rendering:

@@ -1,13 +1,15 @@
 """Cameras, rasterizers, and what pixels show: views of shapes."""
 
+from mvdecor.views.cache import CachedViews
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.channels import CHANNELS, num_channels, random_lights, render_channels
 from mvdecor.views.placement import close_up_cameras, look_at, place_cameras, sphere_cameras
-from mvdecor.views.rasterizers import Rasterizer, make_rasterizer
+from mvdecor.views.rasterizers import Rasterizer, make_rasterizer, rasterizer_name
 from mvdecor.views.views import Surface, Views, barycentric, face_values_at_pixels, surface_of
 
 __all__ = [
     "CHANNELS",
+    "CachedViews",
     "Cameras",
     "Rasterizer",
     "Surface",
@@ -20,6 +22,7 @@ __all__ = [
     "num_channels",
     "place_cameras",
     "random_lights",
+    "rasterizer_name",
     "render_channels",
     "sphere_cameras",
     "surface_of",

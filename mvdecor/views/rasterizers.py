@@ -58,10 +58,7 @@ def make_rasterizer(name: str = "auto", device: torch.device | str = "cpu") -> R
     Raises:
         InputError: for another name, or if the library behind it is not installed.
     """
-    if name not in ("auto", "embree", "pytorch3d"):
-        raise InputError(f"views.rasterizer={name!r} is unknown; choose auto, embree or pytorch3d")
-    if name == "auto":
-        name = "pytorch3d" if torch.device(device).type == "cuda" else "embree"
+    name = rasterizer_name(name, device)
     try:
         if name == "embree":
             from mvdecor.views.embree import EmbreeRasterizer
@@ -75,6 +72,19 @@ def make_rasterizer(name: str = "auto", device: torch.device | str = "cpu") -> R
             f"views.rasterizer={name!r} needs a library that cannot be imported ({error}); "
             "install it or choose the other"
         ) from error
+
+
+def rasterizer_name(name: str, device: torch.device | str) -> str:
+    """ "embree" or "pytorch3d": what `make_rasterizer` would take.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if name not in ("auto", "embree", "pytorch3d"):
+        raise InputError(f"views.rasterizer={name!r} is unknown; choose auto, embree or pytorch3d")
+    if name != "auto":
+        return name
+    return "pytorch3d" if torch.device(device).type == "cuda" else "embree"
 
 
 def drawable_faces(shape: Shape) -> Tensor:
