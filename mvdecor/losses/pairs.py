@@ -35,8 +35,12 @@ def similarities(za: Tensor, zb: Tensor, points: Tensor, radius: float) -> Tenso
     """
     similarity = za @ zb.T
     if radius > 0:
-        # by differences: cdist's own way by products loses small distances to rounding
-        distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
-        near = (distance < radius).fill_diagonal_(False)
+        near = near_points(points, points, radius).fill_diagonal_(False)
         similarity = similarity.masked_fill(near, -math.inf)
     return similarity
+
+
+def near_points(a: Tensor, b: Tensor, radius: float) -> Tensor:
+    """bool [A, B]: which of the points a [A, 3] and b [B, 3] are closer than `radius`."""
+    # by differences: cdist's own way by products loses small distances to rounding
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") < radius

@@ -14,6 +14,7 @@ All numbers are little-endian. Blocks are apart, so that a training step reads t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import struct
@@ -86,12 +87,12 @@ class CachedViews:
             part.write_bytes(b"".join([head, hashlib.sha256(head).digest(), *blocks]))
             os.replace(part, self.path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()
             raise InputError(
                 f"{self.path}: cannot write views of shape {self._shape_id} ({error.strerror}): make room or set "
                 "views.cache to another folder"
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
         return self.path.stat().st_size
 
     def read(self, index: Sequence[int] | None = None) -> Tensor:

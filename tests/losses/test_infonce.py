@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mvdecor.losses import InfoNCE
+from mvdecor.errors import InputError
+from mvdecor.losses import InfoNCE, infonce
 
 
 def reference(
@@ -150,3 +151,46 @@ def test_one_pair_has_no_negatives_in_the_batch(matches):
     loss.backward()
     assert float(loss.detach()) == 0 and bool((a.grad == 0).all())
     torch.testing.assert_close(InfoNCE(negatives="both")(a, b, points, pair), InfoNCE()(a, b, points, pair))
+
+
+@pytest.mark.parametrize("negatives", ["pair", "batch", "both"])
+@pytest.mark.parametrize("rows", [1, 4, 5])
+def test_rows_at_a_time_change_nothing(matches, monkeypatch, rows, negatives):
+    a, b, points, pair = matches([9, 1, 12])
+    a.requires_grad_(), b.requires_grad_()
+
+    def both():
+        loss, accuracy = InfoNCE(0.2, 0.3, negatives)(a, b, points, pair)
+        return loss, accuracy, *torch.autograd.grad(3 * loss, (a, b))
+
+    whole = both()
+    monkeypatch.setattr(infonce, "ROWS", rows)
+    for got, expected in zip(both(), whole, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.006, 0.01, 0.03])
+def test_low_temperatures_and_opposite_embeddings_keep_their_gradients(matches, temperature):
+    a, b, points, pair = matches([8], dim=3)
+    b = -a + 0.01 * b
+    a.requires_grad_(), b.requires_grad_()
+    loss, _ = InfoNCE(temperature)(a, b, points, pair)
+    slow = reference(a.double(), b.double(), points.double(), pair, temperature, 0.0)
+    torch.testing.assert_close(loss.double(), slow, rtol=1e-4, atol=0)
+    for g, r in zip(torch.autograd.grad(loss, (a, b)), torch.autograd.grad(slow, (a, b)), strict=True):
+        torch.testing.assert_close(g, r, rtol=1e-2, atol=1e-3 * float(r.abs().max()))
+
+
+def test_temperatures_too_low_for_float64_are_refused():
+    with pytest.raises(InputError, match=r"loss\.temperature=0\.001: give at least 0\.003"):
+        InfoNCE(0.001)
+
+
+def test_no_gradient_is_kept_where_none_is_asked_for(matches):
+    a, b, points, pair = matches([9])
+    a.requires_grad_()
+    loss, _ = InfoNCE()(a, b, points, pair)
+    (grad,) = torch.autograd.grad(loss, (a,))
+    assert bool(torch.isfinite(grad).all()) and b.grad is None
+    with torch.no_grad():
+        assert not InfoNCE()(a, b, points, pair)[0].requires_grad
