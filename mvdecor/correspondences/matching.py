@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mvdecor.views import Surface
+from mvdecor.views import Cameras, Surface
 
 
 @dataclass(frozen=True)
@@ -83,54 +83,87 @@ def match_views(
     """
     assert len(a) == len(b), f"{len(a)} views against {len(b)}"
     pairs, layers, height, width = b.mask.shape
-    points = a.points.reshape(pairs, -1, 3)
-    xy, z = b.cameras.project(points)
-    column, row = xy[..., 0].floor(), xy[..., 1].floor()
-    inside = a.mask.reshape(pairs, -1) & (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    # only points that land in the image go on: [Q] of [P, L*H*W]
-    pair, pixel_a = inside.nonzero(as_tuple=True)
-    points, xy, z = points[pair, pixel_a], xy[pair, pixel_a], z[pair, pixel_a]
-    pixel_b = (row[pair, pixel_a] * width + column[pair, pixel_a]).long()
-    normals_a = a.normals.reshape(pairs, -1, 3)[pair, pixel_a]
+    counts = a.mask.flatten(1).sum(1)
+    seen_in_a = a.mask.view(-1).nonzero()[:, 0]  # the Q foreground pixels of all A
+    pair = torch.arange(pairs, device=counts.device).repeat_interleave(counts, output_size=len(seen_in_a))
+    points = a.points.view(-1, 3).index_select(0, seen_in_a)
+    xy, z = _project(b.cameras, points, counts)
+    column, row = xy[:, 0].floor(), xy[:, 1].floor()
+    inside = (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    pixel_b = (row * width + column).long().mul_(inside)  # those outside look at pixel 0, and match nothing
 
-    distance = torch.full((len(pair), layers), torch.inf, device=points.device)
+    normals_a = a.normals.view(-1, 3).index_select(0, seen_in_a)
+    pixel_size = z / b.cameras.intrinsics[:, 0, 0].index_select(0, pair)
+    centers = b.cameras.centers.index_select(0, pair)
+    best = torch.full_like(z, torch.inf)
+    layer_b = torch.zeros_like(pair)
     for layer in range(layers):
-        seen = b.points[:, layer].reshape(pairs, -1, 3)[pair, pixel_b]
-        normals_b = b.normals[:, layer].reshape(pairs, -1, 3)[pair, pixel_b]
-        off_plane = ((points - seen) * normals_b).sum(-1).abs()
+        target = (pair * layers + layer) * (height * width) + pixel_b
+        seen = b.points.view(-1, 3).index_select(0, target)
+        normals_b = b.normals.view(-1, 3).index_select(0, target)
+        apart, sight = points - seen, centers - seen
+        off_plane = _dot(apart, normals_b).abs()
         # how far a pixel reaches along the plane: its size at that depth, more where the plane is seen at a slant
-        slant = ((b.cameras.centers[pair] - seen) * normals_b).sum(-1) / (b.cameras.centers[pair] - seen).norm(dim=-1)
-        reach = tolerance + z / b.cameras.intrinsics[pair, 0, 0] / slant.abs().clamp_min(0.1)
+        slant = _dot(sight, normals_b) / _dot(sight, sight).sqrt()
+        reach = tolerance + pixel_size / slant.abs().clamp_min(0.1)
         same = (
-            b.mask[:, layer].reshape(pairs, -1)[pair, pixel_b]
+            inside
+            & b.mask.view(-1).index_select(0, target)
             & (off_plane < tolerance)
-            & ((points - seen).norm(dim=-1) < reach)
-            & ((normals_a * normals_b).sum(-1).clamp(-1, 1) >= min_cosine)  # rounding must not fall below -1
+            & (_dot(apart, apart) < reach * reach)
+            & (_dot(normals_a, normals_b).clamp(-1, 1) >= min_cosine)  # rounding must not fall below -1
+            & (off_plane < best)
         )
-        distance[:, layer] = torch.where(same, off_plane, torch.inf)
-    best, layer_b = distance.min(dim=1)
+        best, layer_b = torch.where(same, off_plane, best), torch.where(same, layer, layer_b)
 
     keep = torch.isfinite(best).nonzero()[:, 0]
-    pair, pixel_a, layer_b, xy, points = pair[keep], pixel_a[keep], layer_b[keep], xy[keep], points[keep]
     if unique:
-        target = (pair * layers + layer_b) * (height * width) + pixel_b[keep]
-        nearest = nearest_of_each(target, (xy - xy.floor() - 0.5).norm(dim=-1))
-        pair, pixel_a, layer_b, xy, points = (
-            pair[nearest], pixel_a[nearest], layer_b[nearest], xy[nearest], points[nearest],
-        )  # fmt: skip
-    foreground = torch.minimum(a.mask.flatten(1).sum(1), b.mask.flatten(1).sum(1)).clamp_min(1)
-    overlap = torch.bincount(pair, minlength=pairs) / foreground
-    return Matches(pair, pixel_a, layer_b, xy, points, overlap)
+        target = ((pair * layers + layer_b) * (height * width) + pixel_b).index_select(0, keep)
+        off_centre = (xy - xy.floor() - 0.5).index_select(0, keep)
+        keep = keep.index_select(0, nearest_of_each(target, _dot(off_centre, off_centre), b.mask.numel()))
+    pair, pixel_a = pair.index_select(0, keep), seen_in_a.index_select(0, keep)
+    foreground = torch.minimum(counts, b.mask.flatten(1).sum(1)).clamp_min(1)
+    return Matches(
+        pair,
+        pixel_a - pair * a.mask[0].numel(),
+        layer_b.index_select(0, keep),
+        xy.index_select(0, keep),
+        points.index_select(0, keep),
+        torch.bincount(pair, minlength=pairs) / foreground,
+    )
 
 
-def nearest_of_each(key: Tensor, distance: Tensor) -> Tensor:
-    """Indices of the entry with the least distance for each distinct key, in ascending order of key."""
-    order = torch.argsort(distance, stable=True)
-    order = order[torch.argsort(key[order], stable=True)]
-    ordered = key[order]
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    return order[first]
+def _project(cameras: Cameras, points: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Image positions [Q, 2] and camera z [Q] of points [Q, 3], the first counts[0] of which are the first camera's, ..."""
+    matrices = (cameras.intrinsics @ cameras.rotation).mT
+    offsets = (cameras.intrinsics @ cameras.translation[..., None])[..., 0]
+    parts = zip(offsets, points.split(counts.tolist()), matrices, strict=True)
+    image = torch.cat([torch.addmm(offset, part, matrix) for offset, part, matrix in parts])
+    z = image[:, 2].contiguous()
+    return image[:, :2] / z.clamp_min(1e-9)[:, None], z
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """[Q], the products of rows; quicker than a sum over so few columns."""
+    result = a[:, 0] * b[:, 0]
+    for i in range(1, a.shape[1]):
+        result = torch.addcmul(result, a[:, i], b[:, i])
+    return result
+
+
+def nearest_of_each(key: Tensor, distance: Tensor, num_keys: int) -> Tensor:
+    """Indices of the entry with the least distance for each distinct key, in ascending order of key.
+
+    Args:
+        key: int64 [M] in [0, num_keys).
+        distance: float32 [M], not negative. Of equal ones the first is taken.
+        num_keys: how many keys there might be; takes 8 bytes for each.
+    """
+    # the bits of such floats are ordered as they are: distance and index make one number, of which the least is wanted
+    order = (distance.view(torch.int32).long() << 32) | torch.arange(len(key), device=key.device)
+    none = torch.iinfo(torch.int64).max
+    least = torch.full((num_keys,), none, device=key.device).scatter_reduce_(0, key, order, "amin")
+    return least.index_select(0, (least != none).nonzero()[:, 0]) & 0xFFFFFFFF
 
 
 def sample_matches(

@@ -1,0 +1,135 @@
+"""One row of the table, and how its figures are measured."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median of repeated runs, and the least and the greatest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.median:.4g}"
+        return f"{self.median:.4g} ({self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure of ours beside that of a reference.
+
+    Attributes:
+        row: its name.
+        ours, reference: in `unit`; the less the better.
+        unit: e.g. "ms a pair".
+        size: what it was measured on, and whatever else must be known.
+        device: "cpu (2 threads)" or the GPU's name.
+        goal: the ratio it should have.
+        more: True if the ratio is reference / ours (how many times faster or smaller; the goal is a least value), False
+            if it is ours / reference (how much more; the goal is a greatest value).
+    """
+
+    row: str
+    ours: Spread
+    reference: Spread
+    unit: str
+    size: str
+    device: str
+    goal: float
+    more: bool = True
+
+    @property
+    def ratio(self) -> float:
+        if self.more:
+            return self.reference.median / self.ours.median
+        return self.ours.median / self.reference.median
+
+    @property
+    def reached(self) -> bool:
+        """Whether the ratio is as it should be."""
+        return self.ratio >= self.goal if self.more else self.ratio <= self.goal
+
+    def to_json(self) -> dict:
+        """The row as it is written to a file: medians only."""
+        return {
+            "row": self.row,
+            "ours": self.ours.median,
+            "reference": self.reference.median,
+            "ratio": self.ratio,
+            "unit": self.unit,
+            "size": self.size,
+            "device": self.device,
+        }
+
+
+def time_runs(run: Callable[[], object], repeats: int, device: torch.device, per: float = 1.0) -> Spread:
+    """Seconds of `repeats` runs divided by `per`, after one that does not count."""
+    run()
+    seconds = []
+    for _ in range(repeats):
+        synchronize(device)
+        start = time.perf_counter()
+        run()
+        synchronize(device)
+        seconds.append((time.perf_counter() - start) / per)
+    return Spread.of(seconds)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU to finish what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def device_name(device: torch.device) -> str:
+    """For the table."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({torch.get_num_threads()} threads)"
+
+
+def peak_memory(make: Callable[..., Callable[[], object]], device: torch.device, *args: object) -> float:
+    """Greatest memory in MB that `make(device, *args)()` takes above what is in use when it starts.
+
+    On the CPU a fresh process measures it, by the kernel's own record of its resident memory (Linux): in this one, memory
+    that earlier work has given back would be taken again unseen. `make` must therefore be a function of a module.
+    """
+    if device.type == "cuda":
+        run = make(device, *args)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return (torch.cuda.max_memory_allocated(device) - before) / 1e6
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_resident, (make, args, torch.get_num_threads()))
+
+
+def _peak_resident(make: Callable[..., Callable[[], object]], args: tuple, threads: int) -> float:
+    torch.set_num_threads(threads)
+    run = make(torch.device("cpu"), *args)
+    Path("/proc/self/clear_refs").write_text("5")  # sets the record back to what is resident now
+    before = _status("VmRSS")
+    run()
+    return (_status("VmHWM") - before) / 1e3
+
+
+def _status(field: str) -> float:
+    """A field of this process's status, kB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{field}:"))

@@ -1,0 +1,71 @@
+"""Slow, plain versions of what the program does fast, to measure and to check it against."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mvdecor.views import Surface
+
+RELEASED_BYTES_A_PIXEL = 26
+"""Of the loose arrays that the paper's released code writes: 1.7 MB a view of 256 x 256 pixels."""
+
+
+def match_by_tree(a: Surface, b: Surface, tolerance: float, library: str) -> list[Tensor]:
+    """For each pair, the foreground pixels of A (int64, flat) with a surface point of B closer than `tolerance`.
+
+    A KD-tree of B's points in space, and one query with all of A's: scikit-learn's as the released code does, or SciPy's,
+    which is told to look no farther than the tolerance.
+    """
+    found = []
+    for pair in range(len(a)):
+        of_a, of_b = (side.points[pair][side.mask[pair]].cpu().numpy() for side in (a, b))
+        if library == "sklearn":
+            from sklearn.neighbors import KDTree
+
+            distance = KDTree(of_b).query(of_a, k=1)[0][:, 0]
+        else:
+            from scipy.spatial import cKDTree
+
+            distance = cKDTree(of_b).query(of_a, k=1, distance_upper_bound=tolerance)[0]
+        found.append(a.mask[pair].reshape(-1).nonzero()[:, 0].cpu()[torch.from_numpy(distance < tolerance)])
+    return found
+
+
+def vote_by_loop(face_ids: np.ndarray, weighted: np.ndarray, faces: list[int]) -> list[int]:
+    """Label of each of some faces, -1 if no pixel sees it: a mask over all pixels of all views for every face.
+
+    Args:
+        face_ids: int32 [N, H, W].
+        weighted: float32 [N, H, W, C], each pixel's vote (`pixel_votes`).
+        faces: the faces asked for.
+    """
+    labels = []
+    for face in faces:
+        mask = face_ids == face
+        labels.append(int(weighted[mask].sum(axis=0).argmax()) if mask.any() else -1)
+    return labels
+
+
+def pixel_votes(logits: Tensor, power: float) -> np.ndarray:
+    """float32 [N, H, W, C]: class probabilities times (1 - entropy / log C) ** power, from logits [N, 1, C, H, W]."""
+    probabilities = logits[:, 0].float().softmax(dim=1).permute(0, 2, 3, 1)
+    entropy = -(probabilities * probabilities.clamp_min(1e-30).log()).sum(dim=-1, keepdim=True)
+    weight = (1 - entropy / math.log(logits.shape[2])).clamp(0, 1) ** power
+    return (probabilities * weight.clamp_min(1e-12)).numpy()
+
+
+def infonce_plain(a: Tensor, b: Tensor, pair: Tensor, temperature: float) -> Tensor:
+    """Symmetric InfoNCE of each pair by two cross-entropies of whole matrices of similarities, one a direction."""
+    losses = []
+    for number in range(int(pair.max()) + 1):
+        za, zb = F.normalize(a[pair == number], dim=-1), F.normalize(b[pair == number], dim=-1)
+        target = torch.arange(len(za), device=za.device)
+        forth = F.cross_entropy(za @ zb.T / temperature, target)
+        back = F.cross_entropy(zb @ za.T / temperature, target)
+        losses.append((forth + back) / 2)
+    return torch.stack(losses).mean()
