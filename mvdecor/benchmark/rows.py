@@ -3,11 +3,10 @@ sides say the same and measures both."""
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from importlib.util import find_spec
 
 import torch
 from omegaconf import DictConfig
@@ -46,11 +45,11 @@ TEMPERATURE = 0.07
 
 def match(cfg: DictConfig, shapes: Shapes, device: torch.device, library: str = "sklearn", goal: float = 30.0) -> Row:
     """Matching a batch of pairs of views, half of people and half of PartNet, against a KD-tree a pair."""
-    if importlib.util.find_spec(library) is None:
+    if find_spec(library) is None:
         raise InputError(f"benchmark: {library} is not installed: pip install scikit-learn, or choose other rows=[...]")
     chosen = [shapes.some("people", 2)[0], *shapes.some("partnet", 8)[:3]]
     counts = [cfg.pairs - cfg.pairs // 2, *(len(range(i, cfg.pairs // 2, 3)) for i in range(3))]
-    sides = [overlapping_pairs(s, n, cfg.views, cfg.size) for s, n in zip(chosen, counts, strict=True) if n > 0]
+    sides = [overlapping_pairs(s, n, cfg.num_views, cfg.size) for s, n in zip(chosen, counts, strict=True) if n > 0]
     a, b = (_to(Surface.cat([pair[side] for pair in sides]), device) for side in (0, 1))
     # the released code's rule, so that both answer one question; what is timed is the call that training makes
     ours = match_views(a, b, TOLERANCE, min_cosine=-1.0, unique=False)
@@ -74,9 +73,9 @@ def match(cfg: DictConfig, shapes: Shapes, device: torch.device, library: str = 
 def vote_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """Voting logits of all views onto the faces, against a loop over faces with a mask over all pixels."""
     shape = min(shapes.some("people", 2), key=lambda s: abs(s.num_faces - cfg.vote_faces))
-    views = views_of(shape, cfg.views, cfg.size)
+    views = views_of(shape, cfg.num_views, cfg.size)
     generator = torch.Generator().manual_seed(0)
-    logits = 4 * torch.randn(cfg.views, 1, cfg.classes, cfg.size, cfg.size, generator=generator)
+    logits = 4 * torch.randn(cfg.num_views, 1, cfg.classes, cfg.size, cfg.size, generator=generator)
     logits = logits.half()
     sample = torch.randperm(shape.num_faces, generator=generator)[: cfg.vote_sample].tolist()
     groups = shape.twin_groups[sample].tolist()
@@ -93,7 +92,7 @@ def vote_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         time_runs(lambda: vote(*on_device, "entropy", power=POWER), cfg.repeats, device),
         Spread(*(x + ready.median for x in (scaled.median, scaled.low, scaled.high))),
         "s a shape",
-        f"{cfg.views} views, {cfg.size}x{cfg.size}, {shape.num_faces} faces, {cfg.classes} classes, float16 logits; the "
+        f"{cfg.num_views} views, {cfg.size}x{cfg.size}, {shape.num_faces} faces, {cfg.classes} classes, float16 logits; the "
         f"loop timed on {len(sample)} random faces and scaled to all; their labels identical",
         device_name(device),
         200,
@@ -103,8 +102,8 @@ def vote_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
 def view(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A view (face ids, rgb, depth, normals, points), building of the scene included, against PyTorch3D on the CPU."""
     shape = with_faces(simple_shape(shapes, cfg.view_faces), cfg.view_faces)
-    cameras = sphere_cameras(cfg.views, cfg.size)
-    few = cameras[:: max(1, cfg.views // cfg.slow_views)][: cfg.slow_views]
+    cameras = sphere_cameras(cfg.num_views, cfg.size)
+    few = cameras[:: max(1, cfg.num_views // cfg.slow_views)][: cfg.slow_views]
     slow = partial(_render, make_rasterizer("pytorch3d", CPU), shape, few)
     here, there = _render(make_rasterizer("embree"), shape, few), slow()
     both = here.mask & there.mask
@@ -115,7 +114,7 @@ def view(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         _time_views(cfg, shape, device),
         time_runs(slow, cfg.slow_repeats, CPU, len(few) / 1e3),
         "ms a view",
-        f"{shape.num_faces} faces, {cfg.size}x{cfg.size}, over {cfg.views} views ({len(few)} by PyTorch3D), depths agree",
+        f"{shape.num_faces} faces, {cfg.size}x{cfg.size}, over {cfg.num_views} views ({len(few)} by PyTorch3D), depths agree",
         device_name(device),
         60,
     )
@@ -130,7 +129,7 @@ def view_scaling(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         _time_views(cfg, with_faces(shape, many), device),
         _time_views(cfg, with_faces(shape, few), device),
         "ms a view",
-        f"one surface in {many} faces, against {few}; {cfg.size}x{cfg.size}, over {cfg.views} views",
+        f"one surface in {many} faces, against {few}; {cfg.size}x{cfg.size}, over {cfg.num_views} views",
         device_name(device),
         2,
         more=False,
@@ -142,9 +141,9 @@ def cache(cfg: DictConfig, shapes: Shapes, device: torch.device, name: str, goal
     sizes = []
     with tempfile.TemporaryDirectory() as folder:
         for shape in shapes.some(name, 2 if name == "people" else 8):
-            views = views_of(shape, cfg.views, cfg.size)
+            views = views_of(shape, cfg.num_views, cfg.size)
             file = CachedViews(folder, "embree", shape, views.cameras)
-            sizes.append(file.write(views.face_ids) / cfg.views)
+            sizes.append(file.write(views.face_ids) / cfg.num_views)
             assert torch.equal(file.read(), views.face_ids), "the cache gives back other face ids"
     mean = sum(sizes) / len(sizes)
     released = float(RELEASED_BYTES_A_PIXEL * cfg.size**2)
@@ -153,7 +152,7 @@ def cache(cfg: DictConfig, shapes: Shapes, device: torch.device, name: str, goal
         Spread(mean, min(sizes), max(sizes)),
         Spread(released, released, released),
         "bytes a view",
-        f"{len(sizes)} shapes ({shapes.kind}), {cfg.views} views, {cfg.size}x{cfg.size}, read back bit for bit",
+        f"{len(sizes)} shapes ({shapes.kind}), {cfg.num_views} views, {cfg.size}x{cfg.size}, read back bit for bit",
         "disk",
         goal,
     )
@@ -239,14 +238,14 @@ def _embeddings(device: torch.device, pairs: int, points: int, dim: int) -> tupl
 
 def _time_views(cfg: DictConfig, shape: Shape, device: torch.device) -> Spread:
     """Milliseconds a view over all of them, by a rasterizer that has not seen the shape before."""
-    shape, cameras = shape.to(device), sphere_cameras(cfg.views, cfg.size).to(device)
+    shape, cameras = shape.to(device), sphere_cameras(cfg.num_views, cfg.size).to(device)
 
     def run() -> None:
         rasterizer = make_rasterizer("auto", device)
-        for start in range(0, cfg.views, 8):
+        for start in range(0, cfg.num_views, 8):
             _render(rasterizer, shape, cameras[start : start + 8])
 
-    return time_runs(run, cfg.repeats, device, cfg.views / 1e3)
+    return time_runs(run, cfg.repeats, device, cfg.num_views / 1e3)
 
 
 def _render(rasterizer: Rasterizer, shape: Shape, cameras: Cameras) -> Surface:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from mvdecor.benchmark.measure import Row
 from mvdecor.benchmark.rows import ROWS
 from mvdecor.benchmark.shapes import open_shapes
 from mvdecor.errors import InputError
+from mvdecor.files import write_atomically
 
 
 def run_benchmark(cfg: DictConfig) -> list[Row]:
@@ -42,7 +42,7 @@ def run_benchmark(cfg: DictConfig) -> list[Row]:
             print(f"{name}: {rows[-1].ratio:.3g}", flush=True)
     print_table(rows)
     if cfg.json is not None:
-        write_json(Path(cfg.json), rows)
+        write_atomically(Path(cfg.json), (json.dumps([row.to_json() for row in rows], indent=1) + "\n").encode())
     return rows
 
 
@@ -55,14 +55,6 @@ def print_table(rows: list[Row]) -> None:
             row.row, str(row.ours), str(row.reference), row.unit, f"{row.ratio:.3g}", goal, row.size, row.device
         )
     Console(width=None if Console().is_terminal else 200).print(table)
-
-
-def write_json(file: Path, rows: list[Row]) -> None:
-    """Write the rows whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps([row.to_json() for row in rows], indent=1) + "\n")
-    os.replace(part, file)
 
 
 def _device(name: str) -> torch.device:

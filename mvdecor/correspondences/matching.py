@@ -84,37 +84,22 @@ def match_views(
     assert len(a) == len(b), f"{len(a)} views against {len(b)}"
     pairs, layers, height, width = b.mask.shape
     counts = a.mask.flatten(1).sum(1)
-    seen_in_a = a.mask.view(-1).nonzero()[:, 0]  # the Q foreground pixels of all A
+    seen_in_a = a.mask.reshape(-1).nonzero()[:, 0]  # the Q foreground pixels of all A
     pair = torch.arange(pairs, device=counts.device).repeat_interleave(counts, output_size=len(seen_in_a))
-    points = a.points.view(-1, 3).index_select(0, seen_in_a)
+    points = a.points.reshape(-1, 3).index_select(0, seen_in_a)
     xy, z = _project(b.cameras, points, counts)
     column, row = xy[:, 0].floor(), xy[:, 1].floor()
     inside = (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     pixel_b = (row * width + column).long().mul_(inside)  # those outside look at pixel 0, and match nothing
 
-    normals_a = a.normals.view(-1, 3).index_select(0, seen_in_a)
-    pixel_size = z / b.cameras.intrinsics[:, 0, 0].index_select(0, pair)
-    centers = b.cameras.centers.index_select(0, pair)
+    normals = a.normals.reshape(-1, 3).index_select(0, seen_in_a)
     best = torch.full_like(z, torch.inf)
     layer_b = torch.zeros_like(pair)
     for layer in range(layers):
         target = (pair * layers + layer) * (height * width) + pixel_b
-        seen = b.points.view(-1, 3).index_select(0, target)
-        normals_b = b.normals.view(-1, 3).index_select(0, target)
-        apart, sight = points - seen, centers - seen
-        off_plane = _dot(apart, normals_b).abs()
-        # how far a pixel reaches along the plane: its size at that depth, more where the plane is seen at a slant
-        slant = _dot(sight, normals_b) / _dot(sight, sight).sqrt()
-        reach = tolerance + pixel_size / slant.abs().clamp_min(0.1)
-        same = (
-            inside
-            & b.mask.view(-1).index_select(0, target)
-            & (off_plane < tolerance)
-            & (_dot(apart, apart) < reach * reach)
-            & (_dot(normals_a, normals_b).clamp(-1, 1) >= min_cosine)  # rounding must not fall below -1
-            & (off_plane < best)
-        )
-        best, layer_b = torch.where(same, off_plane, best), torch.where(same, layer, layer_b)
+        off_plane = _off_plane(points, normals, z, pair, b, target, tolerance, min_cosine)
+        nearer = inside & (off_plane < best)
+        best, layer_b = torch.where(nearer, off_plane, best), torch.where(nearer, layer, layer_b)
 
     keep = torch.isfinite(best).nonzero()[:, 0]
     if unique:
@@ -141,6 +126,33 @@ def _project(cameras: Cameras, points: Tensor, counts: Tensor) -> tuple[Tensor, 
     image = torch.cat([torch.addmm(offset, part, matrix) for offset, part, matrix in parts])
     z = image[:, 2].contiguous()
     return image[:, :2] / z.clamp_min(1e-9)[:, None], z
+
+
+def _off_plane(
+    points: Tensor,
+    normals: Tensor,
+    z: Tensor,
+    pair: Tensor,
+    b: Surface,
+    target: Tensor,
+    tolerance: float,
+    cosine: float,
+) -> Tensor:
+    """[Q]: how far points lie off the plane that B sees at the pixels `target` (of [P, L, H, W] flat); inf if no match."""
+    seen = b.points.reshape(-1, 3).index_select(0, target)
+    normals_b = b.normals.reshape(-1, 3).index_select(0, target)
+    apart, sight = points - seen, b.cameras.centers.index_select(0, pair) - seen
+    off_plane = _dot(apart, normals_b).abs()
+    # how far a pixel reaches along the plane: its size at that depth, more where the plane is seen at a slant
+    slant = _dot(sight, normals_b).abs() / _dot(sight, sight).sqrt()
+    reach = tolerance + z / b.cameras.intrinsics[:, 0, 0].index_select(0, pair) / slant.clamp_min(0.1)
+    same = (
+        b.mask.reshape(-1).index_select(0, target)
+        & (off_plane < tolerance)
+        & (_dot(apart, apart) < reach * reach)
+        & (_dot(normals, normals_b).clamp(-1, 1) >= cosine)  # rounding must not fall below -1
+    )
+    return torch.where(same, off_plane, torch.inf)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

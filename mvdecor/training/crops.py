@@ -170,7 +170,7 @@ def match_crops(surface: Surface, a: Crop, b: Crop) -> Matches:
     layer, pixel = (mask[:, source.clamp_min(0)] & (source >= 0) & (pixel_b >= 0)).nonzero(as_tuple=True)
     for key, position in ((source, xy), (pixel_b, xy_b)):
         off_centre = (position[pixel] - position[pixel].floor() - 0.5).norm(dim=-1)
-        keep = nearest_of_each(layer * (height * width) + key[pixel], off_centre)
+        keep = nearest_of_each(layer * (height * width) + key[pixel], off_centre, surface.mask.numel())
         layer, pixel = layer[keep], pixel[keep]
 
     centres = _pixel_centres(height, width, device).reshape(-1, 2)

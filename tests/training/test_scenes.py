@@ -1,5 +1,7 @@
 """Scenes: whose cameras, what is rasterized when, and that keeping views changes nothing."""
 
+from functools import partial
+
 import pytest
 import torch
 import trimesh
@@ -7,7 +9,7 @@ import trimesh
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.training.scenes import Scenes
-from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
+from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras, surface_of
 
 
 def shapes() -> list[Shape]:
@@ -26,10 +28,10 @@ class Counting:
         return self.inner(shapes, cameras, layers)
 
 
-def make(keep: bool = True, layers: int = 1, seed: int = 5) -> tuple[Scenes, Counting]:
+def make(keep: bool = True, layers: int = 1, seed: int = 5, cache=None) -> tuple[Scenes, Counting]:
     rasterizer = Counting()
     return Scenes(
-        shapes(), lambda s, seed: sphere_cameras(6, 16, seed), rasterizer, layers, seed, keep=keep
+        shapes(), lambda s, seed: sphere_cameras(6, 16, seed), rasterizer, layers, seed, keep=keep, cache=cache
     ), rasterizer
 
 
@@ -62,6 +64,20 @@ def test_keeping_views_changes_nothing_and_the_order_asked_for_is_kept(layers):
             assert torch.equal(a.cameras.rotation, b.cameras.rotation)
             expected = kept.cameras[shape].rotation[list(range(6)) if index is None else index]
             assert torch.equal(a.cameras.rotation, expected)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_cache_changes_nothing_and_is_filled_once(tmp_path, keep, layers):
+    plain = make(layers=layers)[0]
+    cached, count = make(keep, layers, cache=partial(CachedViews, tmp_path, "embree"))
+    for shape in range(2):
+        for index in ([4, 0, 2], [1], None):
+            a, b = plain.views(shape, index), cached.views(shape, index)
+            assert torch.equal(a.face_ids, b.face_ids) and torch.equal(a.cameras.rotation, b.cameras.rotation)
+    assert count.views == [6, 6] and len(list(tmp_path.iterdir())) == 2
+    again, count = make(keep, layers, cache=partial(CachedViews, tmp_path, "embree"))
+    assert torch.equal(again.views(1, [3]).face_ids, plain.views(1, [3]).face_ids) and count.views == []
 
 
 def test_surface_is_that_of_the_views():
