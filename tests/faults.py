@@ -22,6 +22,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from mvdecor.render import run_render
 from mvdecor.shapes.generate import write_people_like
 from mvdecor.stages import run_evaluate, run_finetune, run_pipeline, run_pretrain
 from mvdecor.tables import run_table
@@ -81,6 +82,7 @@ def stages(root: Path, prepared: Path) -> dict[str, Callable[[Path], object]]:
         "finetune": lambda out: run_finetune(config(*data, f"out={out}", f"checkpoint={pretrained}")),
         "evaluate": lambda out: run_evaluate(config(*data, f"out={out}", f"checkpoint={tuned}")),
         "table": fill_table,
+        "render": lambda out: run_render(config(*data, f"views.cache={out}", f"out={out}", name="render")),
     }
 
 

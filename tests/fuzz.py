@@ -41,6 +41,7 @@ from mvdecor.shapes.generate import write_partnet, write_people_like
 from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.splits import FewShotRun, FewShotSplit, read_split, write_split
 from mvdecor.training.resume import Snapshots
+from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras
 
 SECONDS = 10
 MEMORY = 6 << 30
@@ -240,6 +241,12 @@ def _own_files(root: Path) -> Iterable[Target]:
     folder = root / "checkpoint"
     save_checkpoint(folder, model, {"kind": "finetuned", "label_names": ["a", "b"], "config": {"views": {"count": 4}}})
     yield Target("checkpoint", sorted(folder.iterdir()), lambda: load_checkpoint(folder))
+
+    box = Shape.from_trimesh(trimesh.creation.box(), "box")
+    cameras = sphere_cameras(3, 32)
+    views = CachedViews(root / "cache", "embree", box, cameras)
+    views.write(make_rasterizer("embree")([box], [cameras])[0].face_ids)
+    yield Target("cache", [views.path], views.read)
 
     state = root / "state"
     Snapshots(state, 1).save(1, {"draws": torch.Generator()})

@@ -9,7 +9,7 @@ from tests.faults import run, stages, torture
 
 def test_killed_stages_end_like_undisturbed_ones(tmp_path, capsys):
     outcomes = run(2, 0, tmp_path)
-    assert [o.stage for o in outcomes] == ["pretrain", "finetune", "evaluate", "table"]
+    assert [o.stage for o in outcomes] == ["pretrain", "finetune", "evaluate", "table", "render"]
     assert all(o.kills == 2 and o.runs >= 1 and o.faults == 0 for o in outcomes), capsys.readouterr().out
 
 

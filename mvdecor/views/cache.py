@@ -17,8 +17,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import socket
 import struct
-import uuid
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,10 +81,14 @@ class CachedViews:
         blocks = [zlib.compress(view.astype("<i4").tobytes(), _LEVEL) for view in face_ids.cpu().numpy()]
         table = b"".join(_ENTRY.pack(len(block), _digest(block)) for block in blocks)
         head = _HEAD.pack(MAGIC, VERSION, *self._size, self._key) + table
-        part = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}.part")  # of this process alone
+        part = self.path.with_name(f".{self.path.name}.{socket.gethostname()}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(b"".join([head, hashlib.sha256(head).digest(), *blocks]))
+            _remove_parts_of_the_dead(self.path)
+            with part.open("wb") as stream:
+                stream.write(b"".join([head, hashlib.sha256(head).digest(), *blocks]))
+                stream.flush()
+                os.fsync(stream.fileno())
             os.replace(part, self.path)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -157,6 +161,18 @@ class CachedViews:
             f"{self.path}, views of shape {self._shape_id}: {what}: remove the file (it is then rendered again), or set "
             "views.cache=null"
         )
+
+
+def _remove_parts_of_the_dead(path: Path) -> None:
+    """Remove what processes of this machine that were killed left of a file. Several may write the same one at a time."""
+    for part in path.parent.glob(f".{path.name}.{socket.gethostname()}.*.part"):
+        pid = int(part.name.split(".")[-2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            part.unlink(missing_ok=True)
+        except PermissionError:  # alive, another user's
+            pass
 
 
 def _key(shape: Shape, cameras: Cameras, layers: int, rasterizer: str) -> bytes:
