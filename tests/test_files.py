@@ -62,3 +62,13 @@ def test_names_that_lead_out_are_not_followed(tmp_path: Path, name: str) -> None
     (tmp_path / "inside").mkdir()
     with pytest.raises(InputError, match=r"mesh\.mtl: names the file .*outside of its folder"):
         named_file(name, tmp_path / "inside" / "mesh.mtl", (".", "tex"))
+
+
+def test_endless_messages_lose_their_middle() -> None:
+    message = str(InputError(f"a.obj: the material {'x' * 50_000} is in none of its files; add it there"))
+    assert (
+        len(message) <= 1003
+        and message.startswith("a.obj: the material xx")
+        and message.endswith("xx is in none of its files; add it there")
+    )
+    assert str(InputError("short")) == "short"
