@@ -24,6 +24,8 @@ MARK = "<!doctype html>\n<!-- report of mvdecor -->\n"
 """How a report begins: only a file like that is written over."""
 # Whatever a name may smuggle in, the browser fetches nothing. Plotly's 3D views compile functions from text.
 POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
+FIGURES = {"part mIoU": "part_miou", "shape mIoU": "shape_miou", "accuracy": "accuracy", "area seen": "coverage"}
+"""Columns of the results, and their names in metrics.json."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 1em 0; }
@@ -110,7 +112,9 @@ def _summary(results: Results) -> str:
     facts: dict[str, object] = {
         "folder": results.folder,
         "category": last["config"]["data"]["category"],
-        "revision of the code": last.get("revision", "unknown"),
+        "revision of the code": ", ".join(
+            dict.fromkeys(run.metrics.get("revision", "unknown") for run in results.runs)
+        ),
         "seed": last["seed"],
         **{f"machine: {name}": value for name, value in last.get("machine", {}).items() if name != "packages"},
         **{f"package: {name}": value for name, value in last.get("machine", {}).get("packages", {}).items()},
@@ -124,7 +128,8 @@ def _summary(results: Results) -> str:
 
 def _results(results: Results) -> str:
     """Means and deviations of each method, then every run."""
-    methods, singles = [], []
+    methods: list[dict[str, object]] = []
+    singles: list[dict[str, object]] = []
     for method in results.methods:
         runs = results.of(method)
         row: dict[str, object] = {"method": method, "runs": len(runs)}
@@ -134,10 +139,16 @@ def _results(results: Results) -> str:
             more = {"ceiling": run.metrics["ceiling"]["part_miou"], "test shapes": len(run.metrics["shapes"])}
             singles.append({"method": run.method, "run": run.number, **own, **more})
     note = "Percent; mean ± sample deviation over the runs. The ceiling is what a perfect network would reach with these views."
-    return _table(methods) + f'<p class="note">{note}</p>' + _table(singles)
+    return _table(methods) + f'<p class="note">{note}</p>' + _table(singles) + _skipped(results)
 
 
-FIGURES = {"part mIoU": "part_miou", "shape mIoU": "shape_miou", "accuracy": "accuracy", "area seen": "coverage"}
+def _skipped(results: Results) -> str:
+    """Shapes that could not be read, with the reasons; empty if all could."""
+    skipped = (results.table or results.runs[-1].metrics).get("skipped") or []
+    if not skipped:
+        return ""
+    rows: list[dict[str, object]] = [{"shape": id, "reason": reason} for id, reason in skipped]
+    return f"<p>Skipped, since they could not be read: {len(skipped)}</p>" + _table(rows)
 
 
 def _spread(runs: Sequence[Run], key: str) -> str:

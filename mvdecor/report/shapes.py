@@ -155,7 +155,7 @@ def thin_out(shape: Shape, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
     Args:
         shape: the mesh.
-        limit: at least 56, the triangles among a single cell's corners.
+        limit: some hundreds at least, or little of the shape is left.
 
     Returns:
         vertices float32 [W, 3] in the unit sphere, faces int32 [G, 3], and int64 [G]: which faces of the shape they are.
@@ -167,7 +167,8 @@ def thin_out(shape: Shape, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     cells = 256.0
     while len(faces) > limit:
         corner, drawn = _draw_together(vertices, faces, cells)
-        _, first = np.unique(np.sort(drawn, axis=1), axis=0, return_index=True)
+        low, middle, high = np.sort(drawn, axis=1).astype(np.int64).T
+        _, first = np.unique((low * len(corner) + middle) * len(corner) + high, return_index=True)
         a, b, c = drawn[first].T
         first = np.sort(first[(a != b) & (b != c) & (c != a)])
         if len(first) <= limit:
@@ -178,9 +179,8 @@ def thin_out(shape: Shape, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 def _draw_together(vertices: np.ndarray, faces: np.ndarray, cells: float) -> tuple[np.ndarray, np.ndarray]:
     """One vertex, the mean, for those of each cell of a grid of `cells` cells a side over the unit sphere's box."""
-    _, cell, count = np.unique(
-        np.floor((vertices + 1) / 2 * cells).astype(np.int64), axis=0, return_inverse=True, return_counts=True
-    )
-    cell = cell.reshape(-1)
+    side = int(cells) + 2  # one number a cell: np.unique of rows is slow on large meshes
+    place = np.floor((vertices + 1) / 2 * cells).clip(0).astype(np.int64) @ np.array([side * side, side, 1])
+    _, cell, count = np.unique(place, return_inverse=True, return_counts=True)
     sums = [np.bincount(cell, weights=vertices[:, axis]) for axis in range(3)]
     return np.stack(sums, axis=1) / count[:, None], cell[faces]

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -128,6 +129,12 @@ def test_what_it_was_made_with(page):
     assert facts["package: torch"] == "2.12.0"
     assert facts["seconds by the clock"] == "12.5"
     assert "category: balls" in page.sections["config"]
+
+
+def test_shapes_that_were_skipped_are_listed(results):
+    table = {**results.table, "skipped": [["ball_9", "no <such> file"]]}
+    text = Page(report_page(replace(results, table=table), [])).sections["results"]
+    assert "could not be read: 1" in text and "ball_9" in text and "no <such> file" in text
 
 
 def test_worst_and_best_are_captioned(page, shown):
