@@ -64,8 +64,10 @@ def report_page(results: Results, shown: Sequence[Shown]) -> str:
     sections = [
         _section("run", "Run", _summary(results)),
         _section("results", "Results", _results(results)),
-        _section("curves", "Curves", _plot(curves_figure(results), "no training was logged in this folder")),
-        _section("parts", "Parts", _plot(parts_figure(results)) + _parts_table(results)),
+        _section(
+            "curves", "Curves", _plot("plot-curves", curves_figure(results), "no training was logged in this folder")
+        ),
+        _section("parts", "Parts", _plot("plot-parts", parts_figure(results)) + _parts_table(results)),
         _section("confusion", "Confusion", _confusion(results)),
         _section("shapes", "Worst and best shapes", _shapes(results, shown)),
         _section("turn", "In 3D", _turning(shown)),
@@ -96,13 +98,15 @@ def _word(value: object) -> str:
     return "–" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
-def _plot(figure: go.Figure | None, instead: str = "", script: str | None = None) -> str:
+def _plot(id: str, figure: go.Figure | None, instead: str = "", script: str | None = None) -> str:
     """A figure as HTML without plotly itself, which the page holds once; a note where there is none."""
     if figure is None:
         return f'<p class="note">{escape(instead)}</p>'
     figure.update_layout(template="plotly_white", font_family="system-ui, sans-serif")
     config = {"displaylogo": False, "responsive": True}
-    return plotly.io.to_html(figure, config=config, include_plotlyjs=False, full_html=False, post_script=script)
+    return plotly.io.to_html(
+        figure, config=config, include_plotlyjs=False, full_html=False, post_script=script, div_id=id
+    )
 
 
 def _summary(results: Results) -> str:
@@ -170,7 +174,10 @@ def _confusion(results: Results) -> str:
     missing = (
         "metrics.json of these runs holds no confusion matrix (it was written by an older revision): evaluate again"
     )
-    figures = [_plot(confusion_figure(results.of(method)), missing) for method in results.methods]
+    figures = [
+        _plot(f"plot-confusion-{number}", confusion_figure(results.of(method)), missing)
+        for number, method in enumerate(results.methods)
+    ]
     return '<p class="note">Percent of each true part, over all runs.</p>' + "".join(dict.fromkeys(figures))
 
 
@@ -192,7 +199,7 @@ def _turning(shown: Sequence[Shown]) -> str:
     if not shown:
         return '<p class="note">None were asked for (shapes=0).</p>'
     note = '<p class="note">Drag to turn, scroll to come closer; all views turn together. Colours as in the pictures above.</p>'
-    return note + _plot(turning_figure(shown), script=TURN_TOGETHER)
+    return note + _plot("plot-turn", turning_figure(shown), script=TURN_TOGETHER)
 
 
 def _config(results: Results) -> str:
