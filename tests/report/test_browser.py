@@ -51,7 +51,7 @@ def opened(browser, tmp_path):
 def test_every_plot_is_drawn(opened, results, shown):
     page = opened(report_page(results, shown))
     assert page.locator(".plotly-graph-div").count() == 5  # curves, parts, two confusions, 3D
-    assert page.locator("#curves .js-line").count() == 2 * 2 + len(results.runs)
+    assert page.locator("#curves .scatterlayer .js-line").count() == 2 * 2 + len(results.runs)
     assert page.locator("#parts .point path").count() >= 2 * 3
     assert page.locator("#confusion .heatmaplayer image").count() == 2
     assert page.locator("#shapes img").evaluate_all("all => all.every(one => one.naturalWidth > 100)")
