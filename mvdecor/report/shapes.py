@@ -68,6 +68,8 @@ def worst_and_best(results: Results, count: int, data_root: str | None = None) -
     Raises:
         InputError: a shape or its predicted labels cannot be read, or do not fit each other.
     """
+    if count == 0:
+        return []
     firsts = {method: results.of(method)[0] for method in results.methods}
     last = firsts[results.methods[-1]]
     ranked = sorted(last.metrics["shapes"], key=lambda id: last.metrics["shapes"][id]["miou"])

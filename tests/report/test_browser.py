@@ -48,7 +48,7 @@ def opened(browser, tmp_path):
     assert wrong == []
 
 
-def test_every_plot_is_drawn(opened, results, shown):
+def test_every_plot_is_drawn_and_shapes_turn_in_all_views(opened, results, shown):
     page = opened(report_page(results, shown))
     assert page.locator(".plotly-graph-div").count() == 5  # curves, parts, two confusions, 3D
     assert page.locator("#curves .scatterlayer .js-line").count() == 2 * 2 + len(results.runs)
@@ -56,10 +56,6 @@ def test_every_plot_is_drawn(opened, results, shown):
     assert page.locator("#confusion .heatmaplayer image").count() == 2
     assert page.locator("#shapes img").evaluate_all("all => all.every(one => one.naturalWidth > 100)")
     assert page.locator("#turn").get_by_text("WebGL is not supported").count() == 0
-
-
-def test_a_turned_shape_turns_in_all_views_and_another_can_be_chosen(opened, results, shown):
-    page = opened(report_page(results, shown))
     before = page.evaluate(CAMERAS)
     assert before[0] == before[1] == before[2]
     view = page.locator("#turn canvas").first
