@@ -28,7 +28,7 @@ from mvdecor.training.check import check_labels, check_run, load_labelled
 from mvdecor.training.fewshot import few_shot_shapes, split_file
 from mvdecor.training.finetune import finetune
 from mvdecor.training.guard import guarded
-from mvdecor.training.log import Log
+from mvdecor.training.log import Log, log_outcome
 from mvdecor.training.predict import predict_faces
 from mvdecor.training.pretrain import pretrain
 from mvdecor.training.results import Cost, finished, settings_of, total_cost, write_result
@@ -170,7 +170,6 @@ def run_finetune(cfg: DictConfig) -> dict:
         log=log,
         snapshots=snapshots,
     )
-    log.picture("finetune/predictions", pictures.predictions_sheet(fabric, model, labelled), settings.steps)
     log.close()
     result = {
         "shapes": chosen.shapes,
@@ -260,6 +259,9 @@ def run_evaluate(cfg: DictConfig) -> dict:
         f"{result['shape_miou']:.1f}, {result['coverage']:.0f} % of the area seen, {len(coverage)} shapes: {out}/metrics.json",
         flush=True,
     )
+    outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
+    outcome["ceiling"] = result["ceiling"]["part_miou"]
+    log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
     return write_result(out / "metrics.json", result, cfg)
 
 

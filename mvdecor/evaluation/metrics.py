@@ -85,9 +85,10 @@ class PartMetrics:
 
         Returns:
             a dict of `part_miou`, `shape_miou`, `accuracy` (percent; None if no point was counted), `parts` {name: IoU,
-            or None if left out}, `absent` (names of parts without a point), `shapes` {id: {`miou`, `accuracy`, `parts`
-            {name: IoU}}}, `undetermined_shapes` (ids without any counted point: they contribute nothing), `protocol`,
-            `points`, `seed`.
+            or None if left out}, `absent` (names of parts without a point), `confusion` (C lists of C: points by true
+            part in rows and predicted part in columns, in the order of `parts`; shares of area with `points=0`), `shapes`
+            {id: {`miou`, `accuracy`, `parts` {name: IoU}}}, `undetermined_shapes` (ids without any counted point: they
+            contribute nothing), `protocol`, `points`, `seed`.
         """
         c = len(self.label_names)
         counted = {id: m for id, m in sorted(self._confusion.items()) if m.sum() > 0}
@@ -103,6 +104,7 @@ class PartMetrics:
             "accuracy": _accuracy(total) if counted else None,
             "parts": {n: None if np.isnan(x) else float(x) for n, x in zip(self.label_names, iou, strict=True)},
             "absent": [n for n, missing in zip(self.label_names, absent, strict=True) if missing],
+            "confusion": total.tolist(),
             "shapes": shapes,
             "undetermined_shapes": sorted(self._confusion.keys() - counted.keys()),
             "protocol": self.protocol,

@@ -2,7 +2,7 @@
 
 from mvdecor.figures.glb import write_glb
 from mvdecor.figures.images import draw_channels, draw_labels, draw_matches, draw_predictions, embedding_colours
-from mvdecor.figures.layout import save_png
+from mvdecor.figures.layout import png_bytes, save_png
 from mvdecor.figures.meshes import draw_mesh_comparison, draw_segmentation, render_shape, turntable_cameras
 from mvdecor.figures.palette import BACKGROUND, colours_of, label_palette
 from mvdecor.figures.ply import read_ply_labels, write_ply
@@ -18,6 +18,7 @@ __all__ = [
     "draw_segmentation",
     "embedding_colours",
     "label_palette",
+    "png_bytes",
     "read_ply_labels",
     "render_shape",
     "save_png",

@@ -103,13 +103,18 @@ def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:
 
 
 def save_png(path: Path | str, image: np.ndarray) -> None:
-    """Write uint8 [H, W, 3] as a PNG: with a palette if it has at most 256 colours, which is exact and far smaller.
+    """Write uint8 [H, W, 3] as a PNG (`png_bytes`).
 
     Parents are created. The file appears complete or not at all.
 
     Raises:
         InputError: if the file cannot be written.
     """
+    write_atomically(path, png_bytes(image))
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """uint8 [H, W, 3] as a PNG: with a palette if it has at most 256 colours, which is exact and far smaller."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"a picture must be uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
     packed = image.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
@@ -121,7 +126,7 @@ def save_png(path: Path | str, image: np.ndarray) -> None:
         picture = Image.fromarray(image)
     buffer = BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -85,7 +85,7 @@ def load_checkpoint(folder: Path | str, device: torch.device | str = "cpu") -> t
     info = _read_info(path)
     try:
         model = build_model(info["network"], info["channels"], info["num_labels"], initial_weights=False)
-    except InputError as error:
+    except Exception as error:  # an edited or damaged description can name anything
         raise InputError(f"{path / INFO}: the model it describes cannot be made: {error}") from error
     _load_state(model, _read_weights(path, info), path)
     return model.to(device).eval(), info

@@ -13,6 +13,7 @@ from mvdecor.networks import Model
 from mvdecor.training.batches import LabelledSource, PairSource
 from mvdecor.training.history import History
 from mvdecor.training.log import Log
+from mvdecor.training.pictures import predictions_sheet
 from mvdecor.training.pretrain import contrast, contrast_embeddings
 from mvdecor.training.resume import Snapshots
 
@@ -100,7 +101,10 @@ def finetune(
         history.add(segmentation, shapes=drawn.shape_ids, views=drawn.views)
         if log.due(step) or step + 1 == steps:
             history.steps.append({"step": step + 1, "loss": history.flush(step)})
-            log.scalars("finetune", {name: float(value) for name, value in figures.items()}, step)
+            shown = {name: float(value) for name, value in figures.items()}
+            log.scalars("finetune", shown | {"learning_rate": rate.get_last_lr()[0]}, step)
+        if log.picture_due(step):
+            log.picture("finetune/predictions", predictions_sheet(fabric, model, labelled), step)
         history.seconds = before + time.perf_counter() - start
         snapshots.save(step + 1, state)
     return history

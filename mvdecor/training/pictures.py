@@ -1,15 +1,26 @@
-"""Pictures of what the loops see and give: input channels, matches, predictions, labelled meshes."""
+"""Pictures of what the loops see and give: input channels, matches, embeddings, predictions, labelled meshes."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
-from mvdecor.figures import draw_channels, draw_matches, draw_mesh_comparison, draw_predictions, save_png
+from mvdecor.figures import (
+    draw_channels,
+    draw_matches,
+    draw_mesh_comparison,
+    draw_predictions,
+    embedding_colours,
+    save_png,
+)
+from mvdecor.figures.layout import sheet
 from mvdecor.networks import Model
 from mvdecor.training.batches import LabelledSource, PairSource, rgb_start
 from mvdecor.training.setup import make_pair_source, make_scenes, make_shape_set, pretraining_shapes
@@ -39,14 +50,40 @@ def predictions_sheet(fabric: Fabric, model: Model, source: LabelledSource) -> n
     """A batch of labelled views: input, truth and prediction (outermost layer), uint8 [H, W, 3]."""
     batch = source.draw(torch.Generator().manual_seed(0))
     images = batch.images[:, 0]
-    model.eval()
-    with fabric.autocast():
+    with fabric.autocast(), evaluating(model):
         predicted = model(images).argmax(dim=1)
-    model.train()
     names = source.scenes.shapes[0].label_names
     shown = as_rgb(images, source.rendering.channels)
     mask = (images != 0).any(dim=1).cpu()
     return draw_predictions(shown, batch.labels[:, 0].cpu(), predicted.cpu(), names, mask=mask)
+
+
+@torch.no_grad()
+def embeddings_sheet(fabric: Fabric, model: Model, source: PairSource, views: int = 4) -> np.ndarray:
+    """The two views of a few pairs (outermost layer) above the colours of their embeddings, uint8 [H, W, 3].
+
+    A point of the surface that has the same colour in both views of a pair is one that the network finds again.
+    """
+    batch = source.draw(torch.Generator().manual_seed(0))
+    images = batch.images[:, :, 0].transpose(0, 1).flatten(0, 1)[:views]
+    with fabric.autocast(), evaluating(model):
+        embeddings = model.embed(images)
+    # A loss that is lost is for the loop to report, so no embedding may stop the picture.
+    colours = embedding_colours(embeddings.float().nan_to_num(0, 0, 0), (images != 0).any(dim=1))
+    shown = as_rgb(images, source.rendering.channels)
+    return sheet([list(shown), list(colours)], rows=["input", "embedding"])
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards each module is in the mode that it was in (a loop may keep some from training)."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def as_rgb(images: torch.Tensor, channels: tuple[str, ...]) -> np.ndarray:

@@ -17,6 +17,7 @@ from mvdecor.networks import Model
 from mvdecor.training.batches import PairBatch, PairSource
 from mvdecor.training.history import History
 from mvdecor.training.log import Log
+from mvdecor.training.pictures import embeddings_sheet
 from mvdecor.training.resume import Snapshots
 
 
@@ -106,13 +107,15 @@ def pretrain(
             log.scalars("pretrain", figures, step)
         if (step + 1) % validate_every == 0 or step + 1 == steps:
             figures = validate(wrapped, validation, loss, validation_batches)
-            log.scalars("pretrain_validation", figures, step)
+            log.scalars("pretrain/validation", figures, step)
             history.steps.append({"step": step + 1, **figures})
             if schedule == "plateau":
                 rate.step(figures["loss"])
             if figures["loss"] < best:
                 best = figures["loss"]
                 save_best(model, {"step": step + 1, **figures})
+        if log.picture_due(step):
+            log.picture("pretrain/embeddings", embeddings_sheet(fabric, model, validation), step)
         history.seconds = before + time.perf_counter() - start
         snapshots.save(step + 1, state)
     if math.isinf(best):

@@ -63,11 +63,17 @@ def labelled_shapes(draw):
 def test_exact_areas_equal_a_loop_over_faces(drawn):
     num_labels, cases = drawn
     parts, shapes, accuracy = slow_ious(cases, num_labels)
+    confusion = [[0.0] * num_labels for _ in range(num_labels)]
+    for truth, predicted, areas in cases:
+        for t, p, a in zip(truth, predicted, areas, strict=True):
+            if t >= 0:
+                confusion[t][p] += a / sum(areas)
     for protocol in PROTOCOLS:
         metrics = PartMetrics(NAMES[:num_labels], protocol, points=0)
         for i, (truth, predicted, areas) in enumerate(cases):
             metrics.add(shape_of(str(i), truth, areas, NAMES[:num_labels]), torch.tensor(predicted))
         result = metrics.result()
+        assert [pytest.approx(row) for row in confusion] == result["confusion"]
         if accuracy is None:
             assert result["part_miou"] is result["shape_miou"] is result["accuracy"] is None
             continue

@@ -73,6 +73,16 @@ def slow_shape_miou(cases, num_parts):
     return sum(of_shapes) / len(of_shapes)
 
 
+def slow_confusion(cases, num_parts):
+    """Points by true part (rows) and predicted part (columns), one after the other."""
+    matrix = [[0] * num_parts for _ in range(num_parts)]
+    for points, truth, predicted in cases:
+        for face in points:
+            if truth[face] != -1:
+                matrix[truth[face]][predicted[face]] += 1
+    return matrix
+
+
 def check(num_parts, shapes):
     """Compare the metric with the loops; `shapes` are (areas, truth, predicted) of each shape."""
     names = NAMES[:num_parts]
@@ -83,6 +93,7 @@ def check(num_parts, shapes):
         for n, (areas, truth, predicted) in enumerate(shapes):
             metrics.add(triangles(str(n), areas, truth, names), torch.tensor(predicted))
         result = metrics.result()
+        assert result["confusion"] == slow_confusion(cases, num_parts)
         if not counted:
             assert result["part_miou"] is result["shape_miou"] is None
             continue

@@ -78,8 +78,8 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def run_pretrain(steps: int = 6, seed: int = 0, schedule: str = "cosine", **settings):
-    net, log, saved = model(), Recorder(), []
+def run_pretrain(steps: int = 6, seed: int = 0, schedule: str = "cosine", log: Log | None = None, **settings):
+    net, log, saved = model(), log or Recorder(), []
     train, held_out = PairSource(scenes(2), RENDERING, 2, 60), PairSource(scenes(1), RENDERING, 2, 60)
     history = pretrain(
         fabric(), net, train, held_out, InfoNCE(), steps=steps, schedule=schedule, seed=seed, log=log,
@@ -163,9 +163,10 @@ def test_the_schedule_reaches_the_loop_and_unknown_names_are_refused():
 
 
 def run_finetune(
-    steps: int = 5, lambda_ssl: float = 0.0, with_pairs: bool = False, seed: int = 0, layers: int = 1, **settings
-):
-    net, log, stage = model(3), Recorder(), scenes(2, layers)
+    steps: int = 5, lambda_ssl: float = 0.0, with_pairs: bool = False, seed: int = 0, layers: int = 1,
+    log: Log | None = None, **settings,
+):  # fmt: skip
+    net, log, stage = model(3), log or Recorder(), scenes(2, layers)
     labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
     pairs = PairSource(stage, RENDERING, 1, 60) if with_pairs else None
     history = finetune(
@@ -181,7 +182,8 @@ def test_finetuning_learns():
     assert np.mean(losses[-5:]) < 0.4 * np.mean(losses[:5])
     assert [h["step"] for h in history.steps] == list(range(1, 41))
     assert [h["loss"] for h in history.steps] == losses
-    assert set(log.figures["finetune"][0]) == {"loss_segmentation", "loss_contrastive", "retrieval_accuracy"}
+    names = {"loss_segmentation", "loss_contrastive", "retrieval_accuracy", "learning_rate"}
+    assert set(log.figures["finetune"][0]) == names
 
 
 def test_finetuning_twice_with_one_seed_is_the_same_bit_for_bit():

@@ -1,0 +1,84 @@
+"""The page in a real browser with the network off. Skipped where Playwright or Chromium is not installed."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from mvdecor.report.page import report_page
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+
+CAMERAS = """() => ['scene', 'scene2', 'scene3'].map(key => {
+  const eye = document.querySelector('#turn .plotly-graph-div')._fullLayout[key]._scene.getCamera().eye;
+  return [eye.x, eye.y, eye.z];
+})"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """Headless Chromium that draws 3D without a GPU."""
+    with playwright.sync_playwright() as engine:
+        arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+        yield engine.chromium.launch(executable_path=CHROMIUM, args=arguments)
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Opens a page with the network off; afterwards nothing may have been fetched, blocked or gone wrong."""
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("dialog", lambda dialog: (wrong.append(f"a name was run: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: wrong.append(request.url) if request.url.startswith(("http", "ws")) else None)
+
+    def opening(html: str):
+        (tmp_path / "report.html").write_text(html)
+        page.goto((tmp_path / "report.html").as_uri())
+        page.wait_for_selector("#turn canvas", state="attached")
+        page.wait_for_timeout(500)
+        return page
+
+    yield opening
+    context.close()
+    assert wrong == []
+
+
+def test_every_plot_is_drawn_and_shapes_turn_in_all_views(opened, results, shown):
+    page = opened(report_page(results, shown))
+    assert page.locator(".plotly-graph-div").count() == 5  # curves, parts, two confusions, 3D
+    assert page.locator("#curves .scatterlayer .js-line").count() == 2 * 2 + len(results.runs)
+    assert page.locator("#parts .point path").count() >= 2 * 3
+    assert page.locator("#confusion .heatmaplayer image").count() == 2
+    assert page.locator("#shapes img").evaluate_all("all => all.every(one => one.naturalWidth > 100)")
+    assert page.locator("#turn").get_by_text("WebGL is not supported").count() == 0
+    before = page.evaluate(CAMERAS)
+    assert before[0] == before[1] == before[2]
+    view = page.locator("#turn canvas").first
+    view.scroll_into_view_if_needed()
+    box = view.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 10, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    after = page.evaluate(CAMERAS)
+    assert after[0] != before[0]
+    for other in after[1:]:
+        assert other == pytest.approx(after[0], abs=1e-3)
+    page.locator("#turn .updatemenu-header").click()
+    page.locator("#turn .updatemenu-dropdown-button").nth(1).click()
+    page.wait_for_timeout(300)
+    visible = page.evaluate("() => document.querySelector('#turn .plotly-graph-div').data.map(trace => trace.visible)")
+    assert visible == [False] * 3 + [True] * 3 + [False] * 6
+
+
+def test_names_run_nothing(opened, rename):
+    name = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    page = opened(report_page(*rename(name)))
+    assert page.locator("#parts").get_by_text(name + "0").count() > 0, "the plot shows the name itself"
