@@ -46,7 +46,9 @@ def test_command_composes(document, command, make_config):
         check_sweep(overrides)
         return
     own = Path(script).stem  # some scripts have a configuration of their own
-    cfg = make_config(*overrides, name=own if own in ("generate", "segment", "splits", "table") else "config")
+    cfg = make_config(
+        *overrides, name=own if own in ("figures", "generate", "segment", "splits", "table") else "config"
+    )
     assert cfg.out
 
 
