@@ -152,7 +152,8 @@ def _choose(
 def _views(cfg: DictConfig, scenes: Scenes) -> tuple[int, int]:
     """Numbers of the two views to draw."""
     if cfg.figures.views is not None:
-        return tuple(cfg.figures.views)
+        a, b = cfg.figures.views
+        return a, b
     found = _choose(cfg, scenes, 0, torch.Generator().manual_seed(cfg.seed), set())
     if found is None:
         raise InputError(
