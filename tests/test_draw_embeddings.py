@@ -42,7 +42,7 @@ def figures(make_config, root, model, tmp_path):
     def run(*overrides: str) -> dict:
         own = (
             *("data=folder", f"data.root={root}", f"checkpoint={model}", f"out={tmp_path / 'out'}", "device=cpu"),
-            *("views.count=10", "views.size=48", "views.channels=[points]", "precision=32-true", "seed=1"),
+            *("views.count=24", "views.size=48", "views.channels=[points]", "precision=32-true", "seed=1"),
             *("figures.shapes=[egg,ball]", "figures.pairs=2", "figures.points=200"),
         )
         return run_figures(make_config(*own, *overrides, name="figures"))
@@ -73,7 +73,7 @@ def test_everything_that_is_written(figures, tmp_path, capsys):
 
 def test_colours_of_faces_agree_across_shapes(figures, tmp_path):
     """Where the egg and the ball lie in the same direction from their middle, the oracle gives them the same embedding."""
-    result = figures("figures.pairs=1", "views.count=24")
+    result = figures("figures.pairs=1")
     colours, directions = {}, {}
     for name in ("egg", "ball"):
         (mesh,) = trimesh.load_scene(tmp_path / "out" / "meshes" / f"{name}.glb", process=False).geometry.values()
@@ -106,7 +106,7 @@ def test_one_shape_and_a_random_pair(figures, tmp_path):
         ("figures.shapes=[egg,egg]", "names egg twice"),
         ("figures.shapes=[]", "list of ids is empty"),
         ("figures.shapes=null", "no list 'test'"),
-        ("figures.views=[0,10]", r"two views, each from 0 to 9"),
+        ("figures.views=[0,24]", r"two views, each from 0 to 23"),
         ("figures.views=[-1,2]", r"figures.views=\[-1, 2\]"),
         ("figures.views=[1,2,3]", "two views"),
         ("figures.views=3", "two views"),

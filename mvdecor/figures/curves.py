@@ -15,7 +15,7 @@ def draw_transfer_curves(summary: Mapping[str, Any]) -> np.ndarray:
     """How often points carried by embedding arrive: against the angle between the views, and within which distance.
 
     Args:
-        summary: of `mvdecor.evaluation.summarize_landings`.
+        summary: of `mvdecor.evaluation.summarize_landings`. Angles that fewer than 1 % of the points have are not drawn.
 
     Returns:
         uint8 [height, width, 3].
@@ -23,7 +23,8 @@ def draw_transfer_curves(summary: Mapping[str, Any]) -> np.ndarray:
     figure = Figure(figsize=(9.6, 3.8), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    _against_angle(left, summary["by_angle"])
+    total = sum(row["points"] for row in summary["by_angle"])
+    _against_angle(left, [row for row in summary["by_angle"] if row["points"] >= 0.01 * total])
     _within_distance(right, summary["by_distance"])
     for axes in (left, right):
         axes.set_ylim(0, 100)

@@ -61,7 +61,7 @@ def test_embedding_by_position_lands_within_a_pixel_and_chance_does_not():
     found = land(both[[0]], both[[1]], embedded[0], embedded[1], matches, height=2.0, generator=generator)
     figures = summarize_landings(found)
     assert len(matches) > 500
-    assert figures["within"]["5"] == 100 and figures["median_error"] < 1.5
+    assert figures["within"]["5"] > 99.5 and figures["within"]["10"] == 100 and figures["median_error"] < 1.5
     assert figures["same_pixel"] > 98
     assert figures["chance"]["5"] < 20
     assert bool((found.pixels < 3).all())

@@ -4,9 +4,10 @@ from mvdecor.figures.curves import draw_transfer_curves
 
 
 def summary(share: float) -> dict:
-    row = {"within": {"2": share / 2, "5": share}, "chance": {"2": 1, "5": 4}, "same_pixel": share / 3}
+    row = {"points": 50, "within": {"2": share / 2, "5": share}, "chance": {"2": 1, "5": 4}, "same_pixel": share / 3}
+    rare = {**row, "from": 45, "to": 60, "points": 0.5, "same_pixel": 0}
     return {
-        "by_angle": [{"from": 0, "to": 15, **row}, {"from": 30, "to": 45, **row}],
+        "by_angle": [{"from": 0, "to": 15, **row}, {"from": 30, "to": 45, **row}, rare],
         "by_distance": [{"distance": d, "share": share, "chance": d} for d in range(3)],
     }
 
