@@ -24,7 +24,7 @@ from mvdecor.files import write_atomically
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.training import pictures
-from mvdecor.training.check import check_labels, check_run, load_labelled
+from mvdecor.training.check import check_channels, check_labels, check_run, load_labelled
 from mvdecor.training.fewshot import few_shot_shapes, split_file
 from mvdecor.training.finetune import finetune
 from mvdecor.training.guard import guarded
@@ -360,11 +360,7 @@ def _check_model(model: Model, info: dict, cfg: DictConfig, shape_set: ShapeSet)
         raise InputError(
             f"{cfg.checkpoint}: this model was only pretrained and has no labels yet: run scripts/finetune.py first"
         )
-    if list(model.channels) != list(cfg.views.channels):
-        raise InputError(
-            f"{cfg.checkpoint}: the model takes {'+'.join(model.channels)}, the configuration renders "
-            f"{'+'.join(cfg.views.channels)}: set views.channels=[{','.join(model.channels)}]"
-        )
+    check_channels(model, cfg)
     if list(info.get("label_names", [])) != list(shape_set.label_names):
         raise InputError(
             f"{cfg.checkpoint}: the model's labels ({', '.join(info.get('label_names', []))}) are not those of the data "

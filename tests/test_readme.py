@@ -46,7 +46,7 @@ def test_command_composes(document, command, make_config):
         check_sweep(overrides)
         return
     own = Path(script).stem  # some scripts have a configuration of their own
-    owners = ("benchmark", "generate", "render", "report", "segment", "splits", "table")
+    owners = ("benchmark", "figures", "generate", "render", "report", "segment", "splits", "table")
     cfg = make_config(*overrides, name=own if own in owners else "config")
     assert cfg.get("out") or own == "benchmark"
 

@@ -1,7 +1,20 @@
-"""Metrics, their protocols, the ceiling that a set of views allows, and tables of results."""
+"""Metrics, their protocols, the ceiling that a set of views allows, transfer by embedding, and tables of results."""
 
 from mvdecor.evaluation.ceiling import ceiling_labels, ceiling_table
 from mvdecor.evaluation.metrics import PROTOCOLS, PartMetrics
 from mvdecor.evaluation.table import format_table, summarize
+from mvdecor.evaluation.transfer import Landings, height_of, land, pixel_centers, summarize_landings
 
-__all__ = ["PROTOCOLS", "PartMetrics", "ceiling_labels", "ceiling_table", "format_table", "summarize"]
+__all__ = [
+    "PROTOCOLS",
+    "Landings",
+    "PartMetrics",
+    "ceiling_labels",
+    "ceiling_table",
+    "format_table",
+    "height_of",
+    "land",
+    "pixel_centers",
+    "summarize",
+    "summarize_landings",
+]

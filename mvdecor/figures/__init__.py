@@ -1,5 +1,6 @@
 """Pictures: inputs, matches, embeddings, predictions, coloured meshes. No numbers are computed here."""
 
+from mvdecor.figures.carried import EmbeddedView, carry_colours, draw_carried, position_colours
 from mvdecor.figures.glb import write_glb
 from mvdecor.figures.images import draw_channels, draw_labels, draw_matches, draw_predictions, embedding_colours
 from mvdecor.figures.layout import png_bytes, save_png
@@ -9,7 +10,10 @@ from mvdecor.figures.ply import read_ply_labels, write_ply
 
 __all__ = [
     "BACKGROUND",
+    "EmbeddedView",
+    "carry_colours",
     "colours_of",
+    "draw_carried",
     "draw_channels",
     "draw_labels",
     "draw_matches",
@@ -19,6 +23,7 @@ __all__ = [
     "embedding_colours",
     "label_palette",
     "png_bytes",
+    "position_colours",
     "read_ply_labels",
     "render_shape",
     "save_png",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from mvdecor.embeddings import PrincipalColours, at_pixels, principal_colours
 from mvdecor.errors import InputError
 from mvdecor.figures.layout import GAP, enlarge, legend, sheet, stack
 from mvdecor.figures.palette import BACKGROUND, LIGHT_GREY, WHITE, colours_of, label_palette
@@ -125,7 +125,7 @@ def draw_predictions(
     return stack([table, legend(names, colours, table.shape[1])])
 
 
-def embedding_colours(embeddings: Tensor, mask: Tensor) -> np.ndarray:
+def embedding_colours(embeddings: Tensor, mask: Tensor, colours: PrincipalColours | None = None) -> np.ndarray:
     """Embeddings as colours: their three principal directions over all views together as red, green and blue.
 
     The same embedding has the same colour in every view, so colours that agree across views show that the network
@@ -134,28 +134,17 @@ def embedding_colours(embeddings: Tensor, mask: Tensor) -> np.ndarray:
     Args:
         embeddings: float [N, D, H, W].
         mask: bool [N, H, W], True where a surface is seen; elsewhere the picture is white.
+        colours: of a larger sample, so that several of these pictures agree; None: of these views.
 
     Returns:
         uint8 [N, H, W, 3].
     """
     n, _, h, w = embeddings.shape
     pictures = np.full((n, h, w, 3), WHITE, dtype=np.uint8)
-    seen = _array(mask)
-    rows = embeddings.detach().permute(0, 2, 3, 1)[mask.to(embeddings.device)].double().cpu()
-    if len(rows) == 0:
-        return pictures
-    rows = rows - rows.mean(dim=0)
-    _, directions = torch.linalg.eigh(rows.T @ rows)  # ascending variance
-    directions = directions.flip(1)[:, :3]
-    # An eigenvector's sign is arbitrary: make its largest entry positive, so that colours are the same every time.
-    largest = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True))
-    values = (rows @ (directions * largest.sign())).numpy()
-    low, high = np.percentile(values, [1, 99], axis=0)
-    spread = high - low > 1e-9
-    scaled = np.where(spread, (values - low) / np.where(spread, high - low, 1.0), 0.5).clip(0, 1)
-    colours = np.full((len(rows), 3), 128, dtype=np.uint8)
-    colours[:, : scaled.shape[1]] = (15 + 225 * scaled).round()  # never white, which is background
-    pictures[seen] = colours
+    rows = at_pixels(embeddings, mask)
+    if len(rows) > 0:
+        colours = principal_colours(rows) if colours is None else colours
+        pictures[_array(mask)] = colours(rows).numpy()
     return pictures
 
 

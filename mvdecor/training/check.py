@@ -15,7 +15,7 @@ from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import PROTOCOLS
 from mvdecor.lifting.fill import FILL_RULES
 from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES
-from mvdecor.networks import build_model, load_pretrained
+from mvdecor.networks import Model, build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.shapes.shape import UNDETERMINED
@@ -181,6 +181,15 @@ def check_labels(cfg: DictConfig, label_names: tuple[str, ...]) -> None:
         raise InputError(
             f"data {cfg.data.name} ({cfg.data.root}), category {cfg.data.category}: there are no labels to fine-tune on: "
             "choose a category or level that has some, or put label files beside the meshes (data/README.md)"
+        )
+
+
+def check_channels(model: Model, cfg: DictConfig) -> None:
+    """Raise InputError if the model of `cfg.checkpoint` takes other channels than the configuration renders."""
+    if list(model.channels) != list(cfg.views.channels):
+        raise InputError(
+            f"{cfg.checkpoint}: the model takes {'+'.join(model.channels)}, the configuration renders "
+            f"{'+'.join(cfg.views.channels)}: set views.channels=[{','.join(model.channels)}]"
         )
 
 

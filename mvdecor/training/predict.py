@@ -1,9 +1,13 @@
-"""From a model and the views of a shape to labels on its faces."""
+"""From a model and the views of a shape to embeddings of its pixels, and to labels on its faces."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from mvdecor.lifting import FaceLabels, FaceVoter, fill_unseen
 from mvdecor.networks import Model
@@ -49,3 +53,23 @@ def predict_faces(
             logits = model(images.flatten(0, 1))
         voter.add(part.face_ids, logits.unflatten(0, images.shape[:2]))
     return fill_unseen(scenes.shapes[shape], voter.result(), fill)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def embed_views(
+    fabric: Fabric, model: Model, scenes: Scenes, shape: int, index: Sequence[int], rendering: Rendering
+) -> Tensor:
+    """Embeddings of the views of a shape at `index`, in one pass: float32 [n, L, D, H, W], of unit length along D.
+
+    Args:
+        fabric: precision.
+        model: in evaluation mode, on the scenes' device; a head is not used.
+        scenes: the shape's scenes.
+        shape: its index there.
+        index: numbers of n views.
+        rendering: how views become the model's input.
+    """
+    images = rendering(scenes, shape, scenes.views(shape, index), scenes.surface(shape, index))
+    with fabric.autocast():
+        embeddings = model.embed(images.flatten(0, 1))
+    return normalize(embeddings.float(), dim=1).unflatten(0, images.shape[:2])
