@@ -42,8 +42,9 @@ def curves_figure(results: Results) -> go.Figure | None:
     colours = colours_of_methods(results.methods)
     for run, curve in tuned:
         first = run is results.of(run.method)[0]
-        name, line = text(run.method), {"color": colours.get(run.method, CEILING), "width": 1.2}
-        _add_curve(figure, curve, len(titles), name=name, legendgroup=name, showlegend=first, line=line)
+        name = text(run.method)
+        thin: dict[str, object] = {"color": colours.get(run.method, CEILING), "width": 1.2}
+        _add_curve(figure, curve, len(titles), name=name, legendgroup=name, showlegend=first, line=thin)
     figure.update_xaxes(title_text="step")
     return figure.update_layout(height=380)
 

@@ -102,7 +102,7 @@ def finetune(
         if log.due(step) or step + 1 == steps:
             history.steps.append({"step": step + 1, "loss": history.flush(step)})
             shown = {name: float(value) for name, value in figures.items()}
-            log.scalars("finetune", shown | {"learning_rate": rate.get_last_lr()[0]}, step)
+            log.scalars("finetune", shown | {"learning_rate": float(rate.get_last_lr()[0])}, step)
         if log.picture_due(step):
             log.picture("finetune/predictions", predictions_sheet(fabric, model, labelled), step)
         history.seconds = before + time.perf_counter() - start

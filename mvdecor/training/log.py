@@ -130,7 +130,7 @@ def log_outcome(folder: Path, cfg: DictConfig, metrics: Mapping[str, float]) -> 
 def _leaves(key: str, value: Any) -> dict[str, Any]:
     """Values by dotted key; whatever is no number or word (lists, null) as text."""
     if isinstance(value, DictConfig):
-        parts = [_leaves(f"{key}.{name}", value[name]) for name in value]
+        parts = [_leaves(".".join((key, str(name))), value[name]) for name in value]
         return {k: v for part in parts for k, v in part.items()}
     return {key: value if isinstance(value, bool | int | float | str) else str(value)}
 
