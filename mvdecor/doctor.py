@@ -8,7 +8,6 @@ Takes the settings of the scripts. Exit code 1 if something that is needed does 
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import platform
@@ -164,7 +163,7 @@ def examine_data(shape_set: ShapeSet) -> DataReport:
         except InputError as error:
             report.problems.append(f"{id}: {error}")
             continue
-        same[_fingerprint(shape)].append(id)
+        same[shape.fingerprint()].append(id)
         splits = [name for name, ids in lists.items() if id in ids]
         if shape.face_labels is None:
             if shape_set.label_names and splits:
@@ -192,11 +191,6 @@ def examine_data(shape_set: ShapeSet) -> DataReport:
     if faces[-1]:
         report.notes.append(f"{100 * faces[-1] / total:.1f} % of the faces are undetermined")
     return report
-
-
-def _fingerprint(shape: Shape) -> str:
-    content = shape.vertices.numpy().tobytes() + shape.faces.numpy().tobytes()
-    return hashlib.sha256(content).hexdigest()
 
 
 def run_doctor(cfg: DictConfig, overrides: Sequence[str]) -> None:

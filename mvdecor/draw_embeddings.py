@@ -37,7 +37,7 @@ from mvdecor.training.guard import guarded
 from mvdecor.training.predict import embed_views
 from mvdecor.training.results import Cost, finished, write_result
 from mvdecor.training.scenes import Scenes
-from mvdecor.training.setup import make_fabric, make_rendering, make_scenes, make_shape_set
+from mvdecor.training.setup import evaluation_seed, make_fabric, make_rendering, make_scenes, make_shape_set
 from mvdecor.views import Surface, render_channels
 
 RESULT = "figures.json"
@@ -75,7 +75,7 @@ def run_figures(cfg: DictConfig) -> dict:
         return done
     shape_set = make_shape_set(cfg.data.labelled)
     shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
-    scenes = make_scenes(cfg, shapes, cfg.seed + 1_000_000, fabric.device)  # as `run_evaluate`
+    scenes = make_scenes(cfg, shapes, evaluation_seed(cfg), fabric.device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     embed = partial(embed_views, fabric, model, scenes, rendering=make_rendering(cfg))
     landings = _transfer(cfg, scenes, embed)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mvdecor.errors import InputError
@@ -12,7 +14,8 @@ from mvdecor.errors import InputError
 def write_atomically(path: Path | str, content: bytes) -> None:
     """Write and sync a file beside its place, then move it there: readers see the old file or the new, never a part.
 
-    The file beside it has the same name at every call, so that what a killed process left is replaced by the next.
+    The file beside it has the same name at every call, so that what a killed process left is replaced by the next; of
+    several processes that write the same file one waits for the other.
 
     Raises:
         InputError: if the file cannot be written (no permission, disk full, a folder of that name).
@@ -21,11 +24,13 @@ def write_atomically(path: Path | str, content: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
+        with locked(part, wait=True) as stream:
+            os.ftruncate(stream, 0)
+            with open(stream, "wb", closefd=False) as file:
+                file.write(content)
+                file.flush()
+                os.fsync(stream)
+            os.replace(part, path)
     except OSError as error:
         if part.is_file():
             part.unlink()
@@ -51,3 +56,22 @@ def named_file(name: str, source: Path, folders: Sequence[str] = (".",)) -> Path
     if not inside:
         raise InputError(f"{source}: names the file {name!r}, outside of its folder: put that file beside it")
     return given[0]
+
+
+@contextlib.contextmanager
+def locked(path: Path, wait: bool = False) -> Iterator[int]:
+    """Open a file, made if need be, for this process alone; gives its descriptor. A process that dies lets go of it.
+
+    Raises:
+        BlockingIOError: another process has it, and `wait` is False.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # the one before may have removed or renamed the file that it had: then there is another of this name
+            if os.path.exists(path) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)

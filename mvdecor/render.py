@@ -22,7 +22,7 @@ from mvdecor.errors import InputError
 from mvdecor.shapes import ShapeSet
 from mvdecor.training.check import check_config, labels_of, load_labelled, split_run
 from mvdecor.training.fewshot import draw_run
-from mvdecor.training.setup import make_shape_set, place
+from mvdecor.training.setup import evaluation_seed, make_shape_set, place
 from mvdecor.views import CachedViews, make_rasterizer, rasterizer_name
 
 STAGES = ("pretrain", "finetune", "evaluate")
@@ -94,7 +94,7 @@ def plan(cfg: DictConfig) -> list[Job]:
             jobs += [Job("labelled", id, cfg.seed + i) for i, id in enumerate(ids)]
     if labelled is not None and "evaluate" in cfg.stages:
         ids = labelled.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
-        jobs += [Job("labelled", id, cfg.seed + 1_000_000 + i) for i, id in enumerate(ids)]
+        jobs += [Job("labelled", id, evaluation_seed(cfg, i)) for i, id in enumerate(ids)]
     return list(dict.fromkeys(jobs))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -12,7 +11,6 @@ from glob import glob
 from pathlib import Path
 
 import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
@@ -127,7 +125,7 @@ def _expand(one: str) -> list[Path]:
 def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmenter) -> dict:
     try:
         shape = segmenter.read(path)
-        source = {"file": str(path), "sha256": fingerprint(shape)}
+        source = {"file": str(path), "sha256": shape.fingerprint()}
         if (done := _existing(folder, cfg, segmenter, source)) is not None:
             print(f"{folder}: already there, made of the same mesh and model; not made again", flush=True)
             return done
@@ -233,18 +231,6 @@ def _summary(found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source:
         "low_confidence": found.low_confidence(cfg.low_confidence),
         "seconds": round(found.seconds, 2),
     }
-
-
-def fingerprint(shape: Shape) -> str:
-    """SHA-256 of a mesh's vertices, faces and texture: the same for the same mesh, whatever file it came from."""
-    digest = hashlib.sha256()
-    tensors = [shape.vertices, shape.faces]
-    if shape.texture is not None:
-        tensors += [shape.texture.uv, shape.texture.image_ids, *shape.texture.images]
-    for tensor in tensors:
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(torch.as_tensor(tensor).cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _check(cfg: DictConfig) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics, ceiling_labels, ceiling_table, format_table, summarize
@@ -31,9 +31,10 @@ from mvdecor.training.guard import guarded
 from mvdecor.training.log import Log, log_outcome
 from mvdecor.training.predict import predict_faces
 from mvdecor.training.pretrain import pretrain
-from mvdecor.training.results import Cost, finished, settings_of, total_cost, write_result
+from mvdecor.training.results import Cost, changed, finished, settings_of, total_cost, write_result
 from mvdecor.training.resume import Snapshots
 from mvdecor.training.setup import (
+    evaluation_seed,
     make_crop_source,
     make_fabric,
     make_labelled_source,
@@ -140,7 +141,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     start, file = Cost(), split_file(cfg)
     settings_now = settings_of(cfg, FINETUNE_SETTINGS) | {"training.finetune.split": file}
     snapshots = Snapshots(out / "state", cfg.save_every, settings_now, {"cost": start})
-    fabric = make_fabric(_with(cfg, seed=cfg.seed + cfg.run))
+    fabric = make_fabric(changed(cfg, seed=cfg.seed + cfg.run))
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
@@ -221,7 +222,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
         skipped += bad
         if loaded is None:
             continue
-        scenes = make_scenes(cfg, [loaded], cfg.seed + 1_000_000 + number, fabric.device)
+        scenes = make_scenes(cfg, [loaded], evaluation_seed(cfg, number), fabric.device)
         rendering = make_rendering(cfg)
         predicted = predict_faces(fabric, model, scenes, 0, rendering, batch_size=settings.batch_size, **cfg.lifting)
         metrics.add(loaded, predicted.labels)
@@ -302,16 +303,16 @@ def run_pipeline(cfg: DictConfig) -> dict:
     stages: list[dict] = []
     if cfg.checkpoint is None:
         _stage("pretraining", out / "pretrain")
-        stages.append(run_pretrain(_with(cfg, out=out / "pretrain")))
+        stages.append(run_pretrain(changed(cfg, out=out / "pretrain")))
     pretrained = cfg.checkpoint or out / "pretrain" / "model"
     rows: list[dict[str, Any]] = []
     for run in range(cfg.training.finetune.runs):
         for method, checkpoint in (("scratch", None), ("pretrained", pretrained)):
             folder = out / method / f"run_{run}"
             _stage(f"{method}, run {run}", folder)
-            own = _with(cfg, out=folder, run=run) if checkpoint else _with(cfg, out=folder, run=run, method=SCRATCH)
-            tuned = run_finetune(_with(own, checkpoint=checkpoint))
-            metrics = run_evaluate(_with(own, checkpoint=folder / "model"))
+            own = changed(cfg, out=folder, run=run) if checkpoint else changed(cfg, out=folder, run=run, method=SCRATCH)
+            tuned = run_finetune(changed(own, checkpoint=checkpoint))
+            metrics = run_evaluate(changed(own, checkpoint=folder / "model"))
             stages += [tuned, metrics]
             if checkpoint and run == 0:  # of the model that becomes out/model
                 measured = {key: metrics[key] for key in ("part_miou", "shape_miou", "coverage")}
@@ -344,11 +345,6 @@ def _close(file: Path, result: dict, cfg: DictConfig, snapshots: Snapshots) -> d
     result = write_result(file, result, cfg)
     snapshots.remove()
     return result
-
-
-def _with(cfg: DictConfig, **changes) -> DictConfig:
-    changes = {k: str(v) if isinstance(v, Path) else v for k, v in changes.items()}
-    return OmegaConf.merge(cfg, changes)  # type: ignore[return-value]
 
 
 def _stage(name: str, folder: Path) -> None:

@@ -32,7 +32,7 @@ from mvdecor.evaluation.table import format_table
 from mvdecor.files import write_atomically
 from mvdecor.training.check import check_config, check_run
 from mvdecor.training.cli import CONFIGS
-from mvdecor.training.results import finished, settings_of, total_cost, write_result
+from mvdecor.training.results import changed, finished, settings_of, total_cost, write_result
 
 KINDS = {
     "pretraining": ("pretrain.json", stages.PRETRAIN_SETTINGS, stages.run_pretrain),
@@ -161,11 +161,11 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
             if start is not None and start not in pretrained:
                 pretrained.add(start)
                 users = "; ".join(other for other, _, theirs, _ in cells if theirs == start)
-                plan.append(Stage("pretraining", users, _with(cell, out=start)))
+                plan.append(Stage("pretraining", users, changed(cell, out=start)))
             own, place = f"{label}, run {run}", folder / f"run_{run}"
             checkpoint = None if start is None else start / "model"
-            plan.append(Stage("fine-tuning", own, _with(cell, out=place, run=run, checkpoint=checkpoint)))
-            plan.append(Stage("evaluation", own, _with(cell, out=place, run=run, checkpoint=place / "model")))
+            plan.append(Stage("fine-tuning", own, changed(cell, out=place, run=run, checkpoint=checkpoint)))
+            plan.append(Stage("evaluation", own, changed(cell, out=place, run=run, checkpoint=place / "model")))
     return plan
 
 
@@ -221,7 +221,7 @@ def _check_before(plan: Sequence[Stage]) -> None:
         if stage.result() is None:
             check_config(stage.cfg)
             if stage.cfg.cell.column not in columns:
-                check_run(_with(stage.cfg, checkpoint=None), Path(stage.cfg.out))
+                check_run(changed(stage.cfg, checkpoint=None), Path(stage.cfg.out))
         columns.add(stage.cfg.cell.column)
 
 
@@ -284,7 +284,3 @@ def _check_own(file: Path) -> None:
 
 def _folder(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_")
-
-
-def _with(cfg: DictConfig, **changes) -> DictConfig:
-    return OmegaConf.merge(cfg, {k: str(v) if isinstance(v, Path) else v for k, v in changes.items()})  # type: ignore[return-value]

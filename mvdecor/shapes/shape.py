@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -157,6 +158,17 @@ class Shape:
         if not radius > 0:
             raise InputError(f"shape {self.id}: all its corners are one point; it cannot be scaled to the unit sphere")
         return replace(self, vertices=((self.vertices.double() - center) / radius).float())
+
+    def fingerprint(self) -> str:
+        """SHA-256 of vertices, faces and texture: the same for the same mesh, whatever file it came from."""
+        tensors = [self.vertices, self.faces]
+        if self.texture is not None:
+            tensors += [self.texture.uv, self.texture.image_ids, *self.texture.images]
+        digest = hashlib.sha256()
+        for tensor in tensors:
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def to_trimesh(self) -> trimesh.Trimesh:
         """As a `trimesh.Trimesh` with the same vertices and faces in the same order (no texture)."""

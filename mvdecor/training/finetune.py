@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
@@ -67,12 +65,12 @@ def finetune(
     wrapped.mark_forward_method("embed_and_segment")
     rate = torch.optim.lr_scheduler.StepLR(optimizer, decay_every, decay)
     generator = torch.Generator().manual_seed(seed)
-    history, start = History(), time.perf_counter()
+    history = History()
     state = {"model": model, "optimizer": optimizer, "schedule": rate, "draws": generator, "history": history}
     if pairs is not None:
         state["pairs"] = pairs
     snapshots = snapshots or Snapshots()
-    first, before = snapshots.restore(state), history.seconds
+    first = snapshots.restore(state)
     wrapped.train()
     if batch_norm == "eval":
         _keep_statistics(model.network)
@@ -105,7 +103,6 @@ def finetune(
             log.scalars("finetune", shown | {"learning_rate": float(rate.get_last_lr()[0])}, step)
         if log.picture_due(step):
             log.picture("finetune/predictions", predictions_sheet(fabric, model, labelled), step)
-        history.seconds = before + time.perf_counter() - start
         snapshots.save(step + 1, state)
     return history
 

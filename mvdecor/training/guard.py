@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import json
 import os
@@ -17,7 +16,7 @@ import torch
 from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically
+from mvdecor.files import locked, write_atomically
 from mvdecor.training.check import check_config
 from mvdecor.training.history import Diverged
 
@@ -71,24 +70,18 @@ def alone_in(folder: Path) -> Iterator[None]:
     made = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / LOCK
-    while True:
-        lock = os.open(file, os.O_RDWR | os.O_CREAT)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            who = os.read(lock, 200).decode(errors="replace") or "another process"
-            os.close(lock)
-            raise InputError(f"out={folder}: {who} is at work there: wait for it, or choose another out=") from None
-        if file.exists() and os.fstat(lock).st_ino == file.stat().st_ino:
-            break
-        os.close(lock)  # the one before removed the file that it had locked
     try:
-        os.ftruncate(lock, 0)
-        os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
-        yield
+        with locked(file) as lock:
+            os.ftruncate(lock, 0)
+            os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
+            try:
+                yield
+            finally:
+                file.unlink()
+    except BlockingIOError:
+        who = file.read_text(errors="replace") or "another process"
+        raise InputError(f"out={folder}: {who} is at work there: wait for it, or choose another out=") from None
     finally:
-        file.unlink()
-        os.close(lock)
         with contextlib.suppress(OSError):  # not empty
             for path in made:
                 path.rmdir()

@@ -30,12 +30,10 @@ class History:
 
     Attributes:
         steps: figures at the steps logged.
-        seconds: spent so far, also by processes that were cut off.
     """
 
     def __init__(self) -> None:
         self.steps: list[dict[str, float]] = []
-        self.seconds = 0.0
         self._first: float | None = None
         self._losses: list[Tensor] = []
         self._batches: list[Mapping[str, Any]] = []
@@ -70,7 +68,6 @@ class History:
         """As plain values and tensors, see `Snapshots`."""
         return {
             "steps": list(self.steps),
-            "seconds": self.seconds,
             "first": self._first,
             "losses": list(self._losses),
             "batches": list(self._batches),
@@ -78,5 +75,5 @@ class History:
 
     def load_state_dict(self, state: dict) -> None:
         """Take what `state_dict` gave."""
-        self.steps, self.seconds, self._first = state["steps"], state["seconds"], state["first"]
+        self.steps, self._first = state["steps"], state["first"]
         self._losses, self._batches = state["losses"], state["batches"]

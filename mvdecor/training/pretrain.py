@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,11 +79,11 @@ def pretrain(
     wrapped.mark_forward_method("embed")
     rate = make_schedule(optimizer, schedule, steps)
     generator = torch.Generator().manual_seed(seed)
-    history, start = History(), time.perf_counter()
+    history = History()
     state = {"model": model, "optimizer": optimizer, "schedule": rate, "draws": generator, "history": history}
     state |= {"train": train, "validation": validation}
     snapshots = snapshots or Snapshots()
-    first, before = snapshots.restore(state), history.seconds
+    first = snapshots.restore(state)
     best = min((f["loss"] for f in history.steps if math.isfinite(f["loss"])), default=math.inf)
     wrapped.train()
     for step in log.progress(steps, "pretrain", first):
@@ -116,7 +115,6 @@ def pretrain(
                 save_best(model, {"step": step + 1, **figures})
         if log.picture_due(step):
             log.picture("pretrain/embeddings", embeddings_sheet(fabric, model, validation), step)
-        history.seconds = before + time.perf_counter() - start
         snapshots.save(step + 1, state)
     if math.isinf(best):
         raise InputError(

@@ -23,6 +23,11 @@ def settings_of(cfg: DictConfig, keys: tuple[str, ...]) -> dict:
     return {key: plain[key] for key in keys}
 
 
+def changed(cfg: DictConfig, **values: Any) -> DictConfig:
+    """A copy of a configuration with other values of some top-level keys; paths as text."""
+    return OmegaConf.merge(cfg, {k: str(v) if isinstance(v, Path) else v for k, v in values.items()})  # type: ignore[return-value]
+
+
 def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...], quiet: bool = False) -> dict | None:
     """The result in `file` if it was made with the same settings; None if there is none. Says so unless `quiet`.
 
@@ -37,9 +42,9 @@ def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...], quiet: bool = F
     except (ValueError, KeyError) as error:
         raise InputError(f"{file}: damaged result ({error}): remove it or choose another out=") from error
     before, now = settings_of(old, keys), settings_of(cfg, keys)
-    changed = [key for key in keys if before[key] != now[key]]
-    if changed:
-        raise InputError(f"{file} holds a result made with other settings ({', '.join(changed)}): choose another out=")
+    differ = [key for key in keys if before[key] != now[key]]
+    if differ:
+        raise InputError(f"{file} holds a result made with other settings ({', '.join(differ)}): choose another out=")
     if not quiet:
         print(f"{file}: already there, made with the same settings; not run again", flush=True)
     return result

@@ -112,6 +112,11 @@ def place(cfg: DictConfig, shape: Shape, seed: int) -> Cameras:
     )
 
 
+def evaluation_seed(cfg: DictConfig, number: int = 0) -> int:
+    """Seed of the cameras of test shape `number`: far from those of training, which count from `cfg.seed`."""
+    return cfg.seed + 1_000_000 + number
+
+
 def make_scenes(cfg: DictConfig, shapes: Sequence[Shape], seed: int, device: torch.device) -> Scenes:
     """The shapes with their cameras and views on a device; views come from the folder `views.cache` if there is one."""
     rasterizer = make_rasterizer(cfg.views.rasterizer, device)

@@ -14,10 +14,8 @@ All numbers are little-endian. Blocks are apart, so that a training step reads t
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import socket
 import struct
 import zlib
 from collections.abc import Sequence
@@ -29,6 +27,7 @@ import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.files import write_atomically
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
 
@@ -81,22 +80,7 @@ class CachedViews:
         blocks = [zlib.compress(view.astype("<i4").tobytes(), _LEVEL) for view in face_ids.cpu().numpy()]
         table = b"".join(_ENTRY.pack(len(block), _digest(block)) for block in blocks)
         head = _HEAD.pack(MAGIC, VERSION, *self._size, self._key) + table
-        part = self.path.with_name(f".{self.path.name}.{socket.gethostname()}.{os.getpid()}.part")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_parts_of_the_dead(self.path)
-            with part.open("wb") as stream:
-                stream.write(b"".join([head, hashlib.sha256(head).digest(), *blocks]))
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(part, self.path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise InputError(
-                f"{self.path}: cannot write views of shape {self._shape_id} ({error.strerror}): make room or set "
-                "views.cache to another folder"
-            ) from error
+        write_atomically(self.path, b"".join([head, hashlib.sha256(head).digest(), *blocks]))
         return self.path.stat().st_size
 
     def read(self, index: Sequence[int] | None = None) -> Tensor:
@@ -161,18 +145,6 @@ class CachedViews:
             f"{self.path}, views of shape {self._shape_id}: {what}: remove the file (it is then rendered again), or set "
             "views.cache=null"
         )
-
-
-def _remove_parts_of_the_dead(path: Path) -> None:
-    """Remove what processes of this machine that were killed left of a file. Several may write the same one at a time."""
-    for part in path.parent.glob(f".{path.name}.{socket.gethostname()}.*.part"):
-        pid = int(part.name.split(".")[-2])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            part.unlink(missing_ok=True)
-        except PermissionError:  # alive, another user's
-            pass
 
 
 def _key(shape: Shape, cameras: Cameras, layers: int, rasterizer: str) -> bytes:

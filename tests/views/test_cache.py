@@ -154,7 +154,7 @@ def test_missing_file_and_folders(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         file.read()
     (tmp_path / "a").write_text("")
-    with pytest.raises(InputError, match="cannot write views of shape ball"):
+    with pytest.raises(InputError, match=r"cannot write .*\.views"):
         file.write(torch.zeros(2, 1, 4, 4, dtype=torch.int32))
 
 
