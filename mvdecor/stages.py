@@ -15,16 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.utils import instantiate
+from lightning_fabric import Fabric
 from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
-from mvdecor.evaluation import PartMetrics, ceiling_labels, ceiling_table, format_table, summarize
+from mvdecor.evaluation import PartMetrics, ShapeRecords, ceiling_labels, ceiling_table, format_table, summarize
 from mvdecor.figures import write_ply
 from mvdecor.files import write_atomically
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.training import pictures
 from mvdecor.training.check import check_channels, check_labels, check_run, load_labelled
+from mvdecor.training.distributed import barrier, own_part, rank
 from mvdecor.training.fewshot import few_shot_shapes, split_file
 from mvdecor.training.finetune import finetune
 from mvdecor.training.guard import guarded
@@ -34,6 +36,7 @@ from mvdecor.training.pretrain import pretrain
 from mvdecor.training.results import Cost, changed, finished, settings_of, total_cost, write_result
 from mvdecor.training.resume import Snapshots
 from mvdecor.training.setup import (
+    drawing_device,
     evaluation_seed,
     make_crop_source,
     make_fabric,
@@ -50,7 +53,7 @@ from mvdecor.views import make_rasterizer
 
 PRETRAIN_SETTINGS = (
     *("data.unlabelled", "data.pretrain_split", "data.pretrain_limit", "views", "network", "loss", "seed", "precision"),
-    *("training.matching", "training.pretrain", "training.crops", "training.random_light"),
+    *("training.matching", "training.pretrain", "training.crops", "training.random_light", "training.gather"),
 )
 FINETUNE_SETTINGS = ("data.labelled", "views", "network", "loss", "seed", "run", "precision", "training", "checkpoint")
 EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "evaluation", "checkpoint")
@@ -69,6 +72,7 @@ def run_pretrain(cfg: DictConfig) -> dict:
     start = Cost()
     snapshots = Snapshots(out / "state", cfg.save_every, settings_of(cfg, PRETRAIN_SETTINGS), {"cost": start})
     fabric = make_fabric(cfg)
+    device = drawing_device(cfg, fabric)
     shapes, skipped = pretraining_shapes(cfg)
     held_out = max(1, round(len(shapes) * cfg.training.pretrain.validation_share))
     if len(shapes) - held_out < 1:
@@ -77,21 +81,18 @@ def run_pretrain(cfg: DictConfig) -> dict:
         )
     settings = cfg.training.pretrain
     make_source = make_crop_source if settings.source == "crops" else make_pair_source
-    train = make_source(
-        cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, fabric.device), settings.pairs, augment="pretrain"
-    )
-    validation = make_source(
-        cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), fabric.device), settings.pairs
-    )
+    train = make_source(cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, device), settings.pairs, augment="pretrain")
+    validation = make_source(cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), device), settings.pairs)
     model = build_model(cfg.network, cfg.views.channels, None).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     log = Log(out / "log", cfg.training.log_every, cfg.progress, snapshots.step)
-    if snapshots.step == 0:
+    if snapshots.step == 0 and rank() == 0:
         log.picture("pretrain/channels", pictures.channels_sheet(train))
         log.picture("pretrain/matches", pictures.matches_sheet(train))
 
     def save_best(model: Model, metrics: dict[str, float]) -> Path:
         info = {"kind": "pretrained", "label_names": [], "metrics": metrics, **provenance(cfg)}
-        save_checkpoint(out / "model", model, info)
+        if rank() == 0:
+            save_checkpoint(out / "model", model, info)
         return out / "model"
 
     history = pretrain(
@@ -106,6 +107,8 @@ def run_pretrain(cfg: DictConfig) -> dict:
         validate_every=settings.validate_every,
         validation_batches=settings.validation_batches,
         seed=cfg.seed,
+        workers=cfg.workers,
+        gather=cfg.training.gather,
         log=log,
         save_best=save_best,
         snapshots=snapshots,
@@ -122,7 +125,7 @@ def run_pretrain(cfg: DictConfig) -> dict:
         "shapes": [s.id for s in shapes],
         "validation_shapes": [s.id for s in shapes[-held_out:]],
         "skipped": skipped,
-        "unmatchable": sorted(train.scenes.shapes[i].id for i in train.unmatchable),
+        "unmatched": history.unmatched,
         "history": history.steps,
         "cost": start.spent(),
     }
@@ -141,7 +144,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     start, file = Cost(), split_file(cfg)
     settings_now = settings_of(cfg, FINETUNE_SETTINGS) | {"training.finetune.split": file}
     snapshots = Snapshots(out / "state", cfg.save_every, settings_now, {"cost": start})
-    fabric = make_fabric(changed(cfg, seed=cfg.seed + cfg.run))
+    fabric = make_fabric(changed(cfg, seed=cfg.seed + cfg.run), unused_weights=not cfg.training.finetune.joint)
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
@@ -150,7 +153,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
     settings = cfg.training.finetune
-    labelled = make_labelled_source(cfg, shapes, chosen, fabric.device)
+    labelled = make_labelled_source(cfg, shapes, chosen, drawing_device(cfg, fabric))
     scenes = labelled.scenes
     pairs = make_pair_source(cfg, scenes, settings.pairs, augment="pretrain") if settings.lambda_ssl > 0 else None
     log = Log(out / "log", cfg.training.log_every, cfg.progress, snapshots.step)
@@ -168,6 +171,8 @@ def run_finetune(cfg: DictConfig) -> dict:
         joint=settings.joint,
         batch_norm="eval" if settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None else "train",
         seed=cfg.seed + cfg.run,
+        workers=cfg.workers,
+        gather=cfg.training.gather,
         log=log,
         snapshots=snapshots,
     )
@@ -190,7 +195,8 @@ def run_finetune(cfg: DictConfig) -> dict:
         "textured": textured.pop() if len(textured) == 1 else None,
         **provenance(cfg),
     }
-    save_checkpoint(out / "model", model, info)
+    if rank() == 0:
+        save_checkpoint(out / "model", model, info)
     _list_skipped(skipped)
     print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {out}/model", flush=True)
     return _close(out / "finetune.json", result, cfg, snapshots)
@@ -205,6 +211,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
             "evaluation needs a fine-tuned model: give checkpoint=FOLDER (out/model of scripts/finetune.py)"
         )
     if (done := finished(out / "metrics.json", cfg, EVALUATE_SETTINGS)) is not None:
+        shutil.rmtree(out / "measured", ignore_errors=True)
         return done
     start = Cost()
     fabric = make_fabric(cfg)
@@ -213,29 +220,43 @@ def run_evaluate(cfg: DictConfig) -> dict:
     _check_model(model, info, cfg, shape_set)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     settings = cfg.evaluation
-    metrics = PartMetrics(shape_set.label_names, settings.protocol, settings.points, cfg.seed)
-    ceiling = PartMetrics(shape_set.label_names, settings.protocol, settings.points, cfg.seed)
-    coverage, skipped = {}, []
+    metrics, ceiling = (
+        PartMetrics(shape_set.label_names, settings.protocol, settings.points, cfg.seed) for _ in range(2)
+    )
+    own_settings = settings_of(cfg, EVALUATE_SETTINGS) | {"weights": info["weights_sha256"]}
+    records = ShapeRecords(out / "measured", own_settings)
     ids = shape_set.ids(settings.split)[: settings.limit]
-    for number, id in enumerate(ids):
-        loaded, bad = load_labelled(shape_set, id, cfg.data.on_error)
-        skipped += bad
-        if loaded is None:
+    spent = [record["cost"] for record in map(records.read, ids) if record is not None]
+    if spent:
+        print(f"{records.folder}: going on after {len(spent)} of {len(ids)} shapes", flush=True)
+        start.load_state_dict(max(spent, key=lambda cost: cost["wall_seconds"]))
+    fabric.barrier()  # the first process is in `out` now, and nobody else
+    for number, id in own_part(list(enumerate(ids))):
+        if records.read(id) is None:
+            shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
+            measured: dict[str, Any] = {"skipped": bad[0][1]} if bad else {}
+            if shape is not None:
+                measured = _evaluate_shape(cfg, fabric, model, shape, number, metrics, ceiling)
+            records.write(id, {**measured, "cost": start.spent()})
+    fabric.barrier()
+    coverage, skipped = {}, []
+    for id in ids:
+        record = records.read(id)
+        assert record is not None
+        if "skipped" in record:
+            skipped.append((id, record["skipped"]))
             continue
-        scenes = make_scenes(cfg, [loaded], evaluation_seed(cfg, number), fabric.device)
-        rendering = make_rendering(cfg)
-        predicted = predict_faces(fabric, model, scenes, 0, rendering, batch_size=settings.batch_size, **cfg.lifting)
-        metrics.add(loaded, predicted.labels)
-        assert loaded.face_labels is not None
-        if bool((loaded.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
-            ceiling.add(loaded, ceiling_labels(loaded, scenes.views(0).to("cpu"), cfg.lifting.fill).labels)
-        coverage[id] = 100 * predicted.coverage
-        _write_labels(out, loaded, predicted, with_mesh=settings.meshes is None or number < settings.meshes)
+        coverage[id] = record["coverage"]
+        metrics.restore(id, record["confusion"])
+        if record["ceiling"] is not None:
+            ceiling.restore(id, record["ceiling"])
     if not coverage:
+        records.remove()
         raise InputError(f"no test shape could be read: all {len(skipped)} of split {settings.split!r} were skipped")
     _list_skipped(skipped)
     figures = metrics.result()
     if figures["part_miou"] is None:
+        records.remove()
         raise InputError(
             f"none of the {len(coverage)} shapes of split {settings.split!r} has a face of a known part: choose another "
             "data.level or category"
@@ -263,7 +284,35 @@ def run_evaluate(cfg: DictConfig) -> dict:
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
     outcome["ceiling"] = result["ceiling"]["part_miou"]
     log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
-    return write_result(out / "metrics.json", result, cfg)
+    result = write_result(out / "metrics.json", result, cfg)
+    fabric.barrier()  # all have read
+    records.remove()
+    return result
+
+
+def _evaluate_shape(
+    cfg: DictConfig,
+    fabric: Fabric,
+    model: Model,
+    shape: Shape,
+    number: int,
+    metrics: PartMetrics,
+    ceiling: PartMetrics,
+) -> dict:
+    """Label test shape `number`, write its labels, and count them: what `run_evaluate` keeps of a shape."""
+    scenes = make_scenes(cfg, [shape], evaluation_seed(cfg, number), fabric.device)
+    predicted = predict_faces(
+        fabric, model, scenes, 0, make_rendering(cfg), batch_size=cfg.evaluation.batch_size, **cfg.lifting
+    )
+    record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
+    record["confusion"] = metrics.add(shape, predicted.labels)
+    assert shape.face_labels is not None
+    if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
+        best = ceiling_labels(shape, scenes.views(0).to("cpu"), cfg.lifting.fill)
+        record["ceiling"] = ceiling.add(shape, best.labels)
+    meshes = cfg.evaluation.meshes
+    _write_labels(Path(cfg.out), shape, predicted, with_mesh=meshes is None or number < meshes)
+    return record
 
 
 @guarded
@@ -298,7 +347,10 @@ def run_pipeline(cfg: DictConfig) -> dict:
     if cfg.data.get("generate"):
         from mvdecor.shapes.generate import write_partnet
 
-        write_partnet(cfg.data.root, **cfg.data.generate)
+        make_fabric(cfg)
+        if rank() == 0:
+            write_partnet(cfg.data.root, **cfg.data.generate)
+        barrier()
     check_run(cfg, out / "pretrain")
     stages: list[dict] = []
     if cfg.checkpoint is None:
@@ -326,10 +378,8 @@ def run_pipeline(cfg: DictConfig) -> dict:
         "skipped": sorted({id: reason for stage in stages for id, reason in stage["skipped"]}.items()),
         "cost": total_cost([stage["cost"] for stage in stages]),
     }
-    model, info = load_checkpoint(out / "pretrained" / "run_0" / "model")
-    derived = ("format", "network", "channels", "num_labels", "weights_sha256")
-    save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in derived} | {"metrics": measured})
-    pictures.pipeline_figures(cfg, out)
+    if rank() == 0:
+        _export(cfg, measured)
     write_result(out / "table.json", table, cfg)
     print("\n" + format_table(table["rows"]))
     print(
@@ -338,6 +388,15 @@ def run_pipeline(cfg: DictConfig) -> dict:
     print(f"fine-tuned model: {out / 'model'}\ncurves: tensorboard --logdir {out}")
     _list_skipped(table["skipped"])
     return table
+
+
+def _export(cfg: DictConfig, measured: dict) -> None:
+    """`out/model`, the pretrained method's model of run 0 with its figures, and `out/figures`."""
+    out = Path(cfg.out)
+    model, info = load_checkpoint(out / "pretrained" / "run_0" / "model")
+    derived = ("format", "network", "channels", "num_labels", "weights_sha256")
+    save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in derived} | {"metrics": measured})
+    pictures.pipeline_figures(cfg, out)
 
 
 def _close(file: Path, result: dict, cfg: DictConfig, snapshots: Snapshots) -> dict:

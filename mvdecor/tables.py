@@ -32,6 +32,7 @@ from mvdecor.evaluation.table import format_table
 from mvdecor.files import write_atomically
 from mvdecor.training.check import check_config, check_run
 from mvdecor.training.cli import CONFIGS
+from mvdecor.training.distributed import one_voice, rank
 from mvdecor.training.results import changed, finished, settings_of, total_cost, write_result
 
 KINDS = {
@@ -63,6 +64,7 @@ class Stage:
         return KINDS[self.kind][2](self.cfg)
 
 
+@one_voice()
 def run_table(cfg: DictConfig, overrides: Sequence[str]) -> dict | None:
     """Run what is missing of a table and write it; or only say what that would cost, or only gather (configs/table.yaml).
 
@@ -264,6 +266,8 @@ def _write(cfg: DictConfig, grid: Grid, results: Sequence[RunResult], more: dict
     if len(revisions := sorted({r.revision for r in results})) > 1:
         print(f"note: the results are of {len(revisions)} revisions of the code: {', '.join(revisions)}")
     table = write_result(out / "table.json", {"grid": as_dict(grid), "runs": runs, **more}, cfg)
+    if rank() > 0:
+        return table
     for name, text in (("table.md", markdown(grid)), ("table.tex", latex(grid)), ("table.csv", csv_text(grid))):
         write_atomically(out / name, text.encode())
     print(f"\n{markdown(grid)}\n{out}/table.md, table.tex, table.csv, table.json")

@@ -51,6 +51,17 @@ class Matches:
             self.overlap,
         )
 
+    def to(self, device: torch.device | str) -> Matches:
+        """On a device; from pinned memory without waiting."""
+        return Matches(*(x.to(device, non_blocking=True) for x in self._tensors()))
+
+    def pin_memory(self) -> Matches:
+        """In memory that a GPU reads without the processor."""
+        return Matches(*(x.pin_memory() for x in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.pair, self.pixel_a, self.layer_b, self.xy_b, self.points, self.overlap
+
     @staticmethod
     def cat(matches: list[Matches]) -> Matches:
         """Matches of several sets of pairs as one; pairs are numbered on."""

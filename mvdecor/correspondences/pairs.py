@@ -27,12 +27,12 @@ def choose_pair(
         surface: gives the surfaces of the listed views of one shape, in that order.
         views: views to choose from.
         min_overlap: least overlap (0.15 in the paper's recipe).
-        tries: most pairs to match; those known to be rejected do not count, or a shape with few good pairs would be
-            given up sooner or later.
+        tries: most pairs to try, all different.
         generator: CPU generator of the draws.
         tolerance: see `match_views`.
         min_cosine: see `match_views`.
-        rejected: pairs of `views` known to overlap too little, which are skipped at no cost; those found here are added.
+        rejected: pairs of `views` known to overlap too little, which are not matched again; those found here are added.
+            What is chosen does not depend on it.
         unique: see `match_views`.
 
     Returns:
@@ -40,15 +40,15 @@ def choose_pair(
         shape instead of looking for ever.
     """
     rejected = set() if rejected is None else rejected
-    all_pairs = len(views) * (len(views) - 1) // 2
-    while tries > 0 and len(rejected) < all_pairs:
+    tried: set[frozenset[int]] = set()
+    while len(tried) < min(tries, len(views) * (len(views) - 1) // 2):
         a, b = (views[i] for i in torch.randperm(len(views), generator=generator)[:2].tolist())
-        if frozenset((a, b)) in rejected:
-            continue
-        both = surface([a, b])
-        matches = match_views(both[[0]], both[[1]], tolerance, min_cosine, unique)
-        if float(matches.overlap[0]) > min_overlap:
-            return a, b, matches
-        rejected.add(frozenset((a, b)))
-        tries -= 1
+        pair = frozenset((a, b))
+        if pair not in rejected:
+            both = surface([a, b])
+            matches = match_views(both[[0]], both[[1]], tolerance, min_cosine, unique)
+            if float(matches.overlap[0]) > min_overlap:
+                return a, b, matches
+            rejected.add(pair)
+        tried.add(pair)
     return None

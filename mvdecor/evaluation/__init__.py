@@ -2,6 +2,7 @@
 
 from mvdecor.evaluation.ceiling import ceiling_labels, ceiling_table
 from mvdecor.evaluation.metrics import PROTOCOLS, PartMetrics
+from mvdecor.evaluation.progress import ShapeRecords
 from mvdecor.evaluation.table import format_table, summarize
 from mvdecor.evaluation.transfer import Landings, height_of, land, pixel_centers, summarize_landings
 
@@ -9,6 +10,7 @@ __all__ = [
     "PROTOCOLS",
     "Landings",
     "PartMetrics",
+    "ShapeRecords",
     "ceiling_labels",
     "ceiling_table",
     "format_table",

@@ -57,8 +57,8 @@ class PartMetrics:
         self.label_names, self.protocol, self.points, self.seed = tuple(label_names), protocol, points, seed
         self._confusion: dict[str, np.ndarray] = {}
 
-    def add(self, shape: Shape, predicted: Tensor) -> None:
-        """Count one shape.
+    def add(self, shape: Shape, predicted: Tensor) -> list[list[float]]:
+        """Count one shape; gives its confusion, which `restore` takes.
 
         Args:
             shape: a shape with face labels.
@@ -79,6 +79,11 @@ class PartMetrics:
             self._confusion[shape.id] = _count(truth[drawn], predicted[drawn], len(self.label_names))
         else:
             self._confusion[shape.id] = _weigh(truth, predicted, share, len(self.label_names))
+        return self._confusion[shape.id].tolist()
+
+    def restore(self, id: str, confusion: Sequence[Sequence[float]]) -> None:
+        """Count a shape by what `add` gave for it, perhaps in another process."""
+        self._confusion[id] = np.array(confusion)
 
     def result(self) -> dict:
         """All metrics so far, ready for JSON.

@@ -1,9 +1,14 @@
-"""Drawing the batches of both loops: pairs of views with matches, and labelled views."""
+"""The batches of both loops: pairs of views with matches, and labelled views.
+
+Each item of a batch is drawn with a random generator of its own, which depends on the seed, the step and the number of the
+item alone. So a batch is the same whoever draws it: this process, a worker, or several processes that each draw a part.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -84,12 +89,22 @@ class PairBatch:
         matches: the matches drawn, at most K a pair.
         shape_ids: the shape of each pair.
         views: numbers of its two views.
+        unmatched: shapes that were drawn first, but had no two views that overlap enough.
     """
 
     images: Tensor
     matches: Matches
     shape_ids: tuple[str, ...]
     views: tuple[tuple[int, int], ...]
+    unmatched: tuple[str, ...] = ()
+
+    def to(self, device: torch.device) -> PairBatch:
+        """On a device; from pinned memory without waiting."""
+        return replace(self, images=self.images.to(device, non_blocking=True), matches=self.matches.to(device))
+
+    def pin_memory(self) -> PairBatch:
+        """In memory that a GPU reads without the processor."""
+        return replace(self, images=self.images.pin_memory(), matches=self.matches.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -108,12 +123,29 @@ class LabelledBatch:
     shape_ids: tuple[str, ...]
     views: tuple[int, ...]
 
+    def to(self, device: torch.device) -> LabelledBatch:
+        """On a device; from pinned memory without waiting."""
+        images, labels = (x.to(device, non_blocking=True) for x in (self.images, self.labels))
+        return replace(self, images=images, labels=labels)
+
+    def pin_memory(self) -> LabelledBatch:
+        """In memory that a GPU reads without the processor."""
+        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+
+
+def generators(what: str, seed: int, step: int, items: Sequence[int]) -> Iterator[torch.Generator]:
+    """The random generator (CPU) of each of the items of a step's batch of `what`."""
+    for item in items:
+        digest = hashlib.sha256(f"{what} {seed} {step} {item}".encode()).digest()
+        yield torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))  # it takes 32 bits
+
 
 @dataclass
 class PairSource:
     """Draws batches of overlapping pairs of views from scenes (paper section 3.1).
 
-    A shape of which no pair out of `tries` overlaps enough is reported, and not drawn from again.
+    Shapes are drawn uniformly with replacement. Where no pair of views out of `tries` overlaps enough, another shape is
+    drawn for that item, and the batch says so.
     """
 
     scenes: Scenes
@@ -130,57 +162,48 @@ class PairSource:
     """Draw the points with replacement, see `sample_matches`."""
 
     what: ClassVar[str] = "views"
-    """What the two of a pair are, for messages."""
+    """What the two of a pair are."""
 
     def __post_init__(self) -> None:
-        self.unmatchable: set[int] = set()
-        self._rejected: dict[int, set[frozenset[int]]] = {}
+        self._rejected: dict[int, set[frozenset[int]]] = {}  # spares matching them again; changes no draw
 
-    def draw(self, generator: torch.Generator) -> PairBatch:
-        """A batch of pairs, shapes drawn uniformly with replacement.
+    def __len__(self) -> int:
+        """Items of a batch: pairs."""
+        return self.pairs
+
+    def draw(self, seed: int, step: int, items: Sequence[int] | None = None) -> PairBatch:
+        """The batch of a step, or only some items of it.
 
         Raises:
-            InputError: if no shape is left that has overlapping views.
+            InputError: if no shape has two views that overlap enough.
         """
         images: list[Tensor] = []
         matches: list[Matches] = []
         ids: list[str] = []
         views: list[tuple[int, int]] = []
-        while len(ids) < self.pairs:
-            if len(self.unmatchable) == len(self.scenes):
-                raise InputError(
-                    f"no shape has two {self.what} that overlap in more than {self.min_overlap:.0%} of the smaller foreground "
-                    f"({self.tries} pairs tried of each of {len(self.scenes)} shapes): raise views.count or lower "
-                    "training.matching.min_overlap"
-                )
-            shape = int(torch.randint(len(self.scenes), (1,), generator=generator))
-            if shape in self.unmatchable:
-                continue
-            state = generator.get_state()
-            pair = self._pair(shape, generator)
-            if pair is None:
-                self.unmatchable.add(shape)
-                generator.set_state(state)  # what is drawn does not depend on when a shape was found unmatchable
-                name = self.scenes.shapes[shape].id
-                print(
-                    f"warning: shape {name}: none of {self.tries} pairs of {self.what} overlaps enough; it is left out"
-                )
-                continue
+        unmatched: list[str] = []
+        for generator in generators(self.what, seed, step, range(len(self)) if items is None else items):
+            failed: set[int] = set()
+            pair = None
+            while pair is None:
+                if len(failed) == len(self.scenes):
+                    raise InputError(
+                        f"no shape has two {self.what} that overlap in more than {self.min_overlap:.0%} of the smaller "
+                        f"foreground ({self.tries} pairs tried of each of {len(self.scenes)} shapes): raise views.count or "
+                        "lower training.matching.min_overlap"
+                    )
+                shape = int(torch.randint(len(self.scenes), (1,), generator=generator))
+                if shape not in failed:
+                    pair = self._pair(shape, generator)
+                    failed.add(shape)
+            unmatched += [self.scenes.shapes[other].id for other in sorted(failed - {shape})]
             images.append(pair[0])
             matches.append(pair[1])
             views.append(pair[2])
             ids.append(self.scenes.shapes[shape].id)
-        return PairBatch(torch.stack(images, dim=1), Matches.cat(matches), tuple(ids), tuple(views))
-
-    def state_dict(self) -> dict:
-        """Which shapes and pairs were found to be no use, see `Snapshots`."""
-        rejected = {shape: [sorted(pair) for pair in pairs] for shape, pairs in self._rejected.items()}
-        return {"unmatchable": sorted(self.unmatchable), "rejected": rejected}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Take what `state_dict` gave."""
-        self.unmatchable = set(state["unmatchable"])
-        self._rejected = {shape: {frozenset(p) for p in pairs} for shape, pairs in state["rejected"].items()}
+        return PairBatch(
+            torch.stack(images, dim=1), Matches.cat(matches), tuple(ids), tuple(views), tuple(dict.fromkeys(unmatched))
+        )
 
     def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
         views = range(self.scenes.num_views(shape))
@@ -220,11 +243,17 @@ class LabelledSource:
     shapes: Sequence[int] | None = None
     """Shapes to draw from, as indices of the scenes; one listed twice is drawn twice as often. All once if None."""
 
-    def draw(self, generator: torch.Generator) -> LabelledBatch:
-        """A batch of labelled views, drawn with replacement."""
+    what: ClassVar[str] = "labelled views"
+
+    def __len__(self) -> int:
+        """Items of a batch: views."""
+        return self.batch_size
+
+    def draw(self, seed: int, step: int, items: Sequence[int] | None = None) -> LabelledBatch:
+        """The batch of a step, drawn with replacement, or only some items of it."""
         images, labels, ids, numbers = [], [], [], []
         shapes = range(len(self.scenes)) if self.shapes is None else self.shapes
-        for _ in range(self.batch_size):
+        for generator in generators(self.what, seed, step, range(len(self)) if items is None else items):
             shape = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
             view = self.views[shape][int(torch.randint(len(self.views[shape]), (1,), generator=generator))]
             views = self.scenes.views(shape, [view])

@@ -9,7 +9,9 @@ from torch import nn
 
 from mvdecor.networks import Model
 from mvdecor.training.batches import LabelledSource, PairSource
+from mvdecor.training.distributed import mean_over_processes, share_of_batch, synchronize_batch_norm, weight_of_mean
 from mvdecor.training.history import History
+from mvdecor.training.loader import batches
 from mvdecor.training.log import Log
 from mvdecor.training.pictures import predictions_sheet
 from mvdecor.training.pretrain import contrast, contrast_embeddings
@@ -31,6 +33,8 @@ def finetune(
     joint: bool = True,
     batch_norm: str = "train",
     seed: int = 0,
+    workers: int = 0,
+    gather: bool = False,
     log: Log,
     snapshots: Snapshots | None = None,
 ) -> History:
@@ -53,53 +57,61 @@ def finetune(
         batch_norm: "train", or "eval" to let the network's batch norms (not the head's) use and keep the statistics they
             came with, while their scales and shifts train like all weights (the released code, if pretrained).
         seed: of the draws.
+        workers: see `batches`.
+        gather: with several processes, take the contrastive loss over the matches of all of them.
         log: where scalars and progress go.
         snapshots: the saved state of a run that was cut off, to go on with, and where to save this one's; None: neither.
 
     Raises:
         Diverged: a loss was not finite, or exploded.
     """
+    synchronize_batch_norm(model, fabric)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
     wrapped, optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("embed")
     wrapped.mark_forward_method("embed_and_segment")
     rate = torch.optim.lr_scheduler.StepLR(optimizer, decay_every, decay)
-    generator = torch.Generator().manual_seed(seed)
-    history = History()
-    state = {"model": model, "optimizer": optimizer, "schedule": rate, "draws": generator, "history": history}
-    if pairs is not None:
-        state["pairs"] = pairs
+    history = History(fabric)
+    state = {"model": model, "optimizer": optimizer, "schedule": rate, "history": history}
     snapshots = snapshots or Snapshots()
     first = snapshots.restore(state)
     wrapped.train()
     if batch_norm == "eval":
         _keep_statistics(model.network)
+    items = share_of_batch(fabric, len(labelled), "training.finetune.batch_size")
+    labelled_batches = batches(fabric, labelled, seed, range(first, steps), items, workers)
+    pairs = pairs if lambda_ssl > 0 else None
+    if pairs is not None:
+        items = share_of_batch(fabric, len(pairs), "training.finetune.pairs")
+        pair_batches = batches(fabric, pairs, seed, range(first, steps), items, workers)
     for step in log.progress(steps, "finetune", first):
-        drawn = labelled.draw(generator)
+        drawn = next(labelled_batches)
         inputs = drawn.images.flatten(0, 1)
         split = len(inputs)
-        batch = pairs.draw(generator) if pairs is not None and lambda_ssl > 0 else None
+        batch = next(pair_batches) if pairs is not None else None
         if batch is not None and joint:
             inputs = torch.cat([inputs, batch.images.flatten(0, 2)])
         embeddings, logits = wrapped.embed_and_segment(inputs)
         segmentation = segmentation_loss(logits[:split], drawn.labels.flatten(0, 1))
+        segmentation = segmentation * weight_of_mean(fabric, (drawn.labels >= 0).sum())
         total, figures = segmentation, {"loss_segmentation": segmentation.detach()}
         if batch is not None and joint:
             contrastive, accuracy = contrast_embeddings(
-                embeddings[split:].unflatten(0, batch.images.shape[:3]), batch, loss
+                embeddings[split:].unflatten(0, batch.images.shape[:3]), batch, loss, fabric if gather else None
             )
             total = segmentation + lambda_ssl * contrastive
         _update(fabric, optimizer, total)
         if batch is not None and not joint:
-            contrastive, accuracy = contrast(wrapped, batch, loss)
+            contrastive, accuracy = contrast(wrapped, batch, loss, fabric if gather else None)
             _update(fabric, optimizer, lambda_ssl * contrastive)
         if batch is not None:
             figures |= {"loss_contrastive": contrastive.detach(), "retrieval_accuracy": accuracy}
         rate.step()
-        history.add(segmentation, shapes=drawn.shape_ids, views=drawn.views)
+        history.add(segmentation, drawn)
         if log.due(step) or step + 1 == steps:
             history.steps.append({"step": step + 1, "loss": history.flush(step)})
-            shown = {name: float(value) for name, value in figures.items()}
+            values = mean_over_processes(fabric, torch.stack(list(figures.values()))).tolist()
+            shown = dict(zip(figures, values, strict=True))
             log.scalars("finetune", shown | {"learning_rate": float(rate.get_last_lr()[0])}, step)
         if log.picture_due(step):
             log.picture("finetune/predictions", predictions_sheet(fabric, model, labelled), step)

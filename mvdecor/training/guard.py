@@ -14,10 +14,12 @@ from typing import TypeVar
 
 import torch
 from omegaconf import DictConfig
+from torch.distributed import DistError
 
 from mvdecor.errors import InputError
 from mvdecor.files import locked, write_atomically
 from mvdecor.training.check import check_config
+from mvdecor.training.distributed import barrier, one_voice, rank
 from mvdecor.training.history import Diverged
 
 LOCK = ".lock"
@@ -28,7 +30,8 @@ Result = TypeVar("Result")
 def guarded(stage: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
     """Make a stage check its configuration and lock `out` first, and turn accidents into an `InputError`.
 
-    A loss that is lost leaves `out/diverged.json`: the step, and the shapes and views of its batch.
+    A loss that is lost leaves `out/diverged.json`: the step, and the shapes and views of its batch. Several processes leave
+    the stage together; the first of them has the lock, and is the only one that prints.
     """
 
     @functools.wraps(stage)
@@ -36,11 +39,14 @@ def guarded(stage: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Res
         check_config(cfg)
         out = Path(cfg.out)
         try:
-            with alone_in(out):
-                return stage(cfg)
+            with one_voice(), alone_in(out) if rank() == 0 else contextlib.nullcontext():
+                result = stage(cfg)
+                barrier()
+                return result
         except Diverged as error:
-            write_atomically(out / "diverged.json", (json.dumps(error.record, indent=1) + "\n").encode())
-            raise InputError(f"{error} ({out}/diverged.json)") from error
+            file = out / ("diverged.json" if rank() == 0 else f"diverged_{rank()}.json")
+            write_atomically(file, (json.dumps(error.record, indent=1) + "\n").encode())
+            raise InputError(f"{error} ({file})") from error
         except torch.OutOfMemoryError as error:
             raise InputError(
                 f"{out}: the GPU's memory is full: lower views.size, training.pretrain.pairs, training.finetune.batch_size "
@@ -51,6 +57,13 @@ def guarded(stage: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Res
                 raise
             raise InputError(
                 f"{out}: {error.filename or 'a file'} cannot be written ({error.strerror}): make room, and call again"
+            ) from error
+        except RuntimeError as error:
+            if not isinstance(error, DistError) and "gloo" not in str(error):
+                raise
+            raise InputError(
+                f"{out}: process {rank()} lost another process of the run ({str(error).splitlines()[0]}): see why that one "
+                "ended; the same command goes on from the last saved state, with any number of processes"
             ) from error
         except MemoryError as error:
             raise InputError(
@@ -72,9 +85,9 @@ def alone_in(folder: Path) -> Iterator[None]:
     file = folder / LOCK
     try:
         with locked(file) as lock:
-            os.ftruncate(lock, 0)
-            os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
             try:
+                os.ftruncate(lock, 0)
+                os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
                 yield
             finally:
                 file.unlink()

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.training.distributed import mean_over_processes
 
 EXPLODED = 1000.0
 """A loss of so many times the first one (or times 1, if that was smaller) is taken for lost."""
@@ -28,20 +30,33 @@ class History:
 
     Losses stay on their device until they are looked at, so that no step waits for them.
 
+    Args:
+        fabric: with several processes, a step's loss is the mean of theirs.
+
     Attributes:
         steps: figures at the steps logged.
+        unmatched: shapes that were drawn, but had no two views that overlap enough; each is said once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fabric: Fabric) -> None:
         self.steps: list[dict[str, float]] = []
+        self.unmatched: list[str] = []
+        self._fabric = fabric
         self._first: float | None = None
         self._losses: list[Tensor] = []
         self._batches: list[Mapping[str, Any]] = []
 
-    def add(self, loss: Tensor, **batch: Any) -> None:
-        """Note the loss of a step, and of what: names of shapes, numbers of views."""
+    def add(self, loss: Tensor, batch: Any) -> None:
+        """Note the loss of a step, and of what batch."""
         self._losses.append(loss.detach())
-        self._batches.append(batch)
+        self._batches.append({"shapes": batch.shape_ids, "views": batch.views})
+        for id in getattr(batch, "unmatched", ()):
+            if id not in self.unmatched:
+                self.unmatched.append(id)
+                print(
+                    f"warning: shape {id}: no pair tried overlaps enough; another shape is drawn in its place",
+                    flush=True,
+                )
 
     def flush(self, step: int) -> float:
         """Mean of the losses since the last call, the last of which is of `step` (0-based).
@@ -49,7 +64,7 @@ class History:
         Raises:
             Diverged: one of them is not finite, or exploded.
         """
-        losses = torch.stack(self._losses).tolist()
+        losses = mean_over_processes(self._fabric, torch.stack(self._losses)).tolist()
         self._first = losses[0] if self._first is None else self._first
         limit = EXPLODED * max(1.0, abs(self._first))
         for i, (loss, batch) in enumerate(zip(losses, self._batches, strict=True)):
@@ -60,14 +75,14 @@ class History:
                     "look for the cause in the shapes of that batch",
                     {"step": at + 1, "loss": str(loss), "losses_before": losses[:i], **batch},
                 )
-        mean = float(torch.stack(self._losses).mean())
         self._losses, self._batches = [], []
-        return mean
+        return float(torch.tensor(losses).mean())
 
     def state_dict(self) -> dict:
         """As plain values and tensors, see `Snapshots`."""
         return {
             "steps": list(self.steps),
+            "unmatched": list(self.unmatched),
             "first": self._first,
             "losses": list(self._losses),
             "batches": list(self._batches),
@@ -75,5 +90,5 @@ class History:
 
     def load_state_dict(self, state: dict) -> None:
         """Take what `state_dict` gave."""
-        self.steps, self._first = state["steps"], state["first"]
+        self.steps, self._first, self.unmatched = state["steps"], state["first"], state["unmatched"]
         self._losses, self._batches = state["losses"], state["batches"]

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.tensorboard import SummaryWriter
 
 from mvdecor.files import write_atomically
+from mvdecor.training.distributed import rank
 
 SCALARS = "scalars.csv"
 COLUMNS = ("step", "name", "value")
@@ -41,7 +42,7 @@ class Log:
     `folder/scalars.csv` has a row for each scalar: step, name, value.
 
     Args:
-        folder: TensorBoard folder; None writes nothing.
+        folder: TensorBoard folder; None writes nothing. Of several processes the first one writes.
         every: steps between logged scalars.
         bar: show a progress bar; without it, or where there is no terminal, a line is printed now and then instead.
         first: step that the loop goes on with; figures of this step and later ones, of a run that was cut off, are dropped.
@@ -49,6 +50,7 @@ class Log:
 
     def __init__(self, folder: Path | None, every: int = 50, bar: bool = True, first: int = 0) -> None:
         self.every = every
+        folder = folder if rank() == 0 else None
         self._writer = SummaryWriter(str(folder), purge_step=first) if folder is not None else None
         self._table = _open_table(folder / SCALARS, first) if folder is not None else None
         self._bar = bar and Console().is_terminal
@@ -119,6 +121,8 @@ def read_scalars(file: Path) -> dict[str, list[tuple[int, float]]]:
 
 def log_outcome(folder: Path, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
     """Log a run's settings with its final metrics: a row of TensorBoard's HPARAMS, which compares runs."""
+    if rank() > 0:
+        return
     whole: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     settings: dict[str, Any] = {}
     for key in HPARAMS:

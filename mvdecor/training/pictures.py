@@ -29,14 +29,14 @@ from mvdecor.views import CHANNELS
 
 def channels_sheet(source: PairSource, views: int = 4) -> np.ndarray:
     """The network's input channels for a few views (outermost layer), uint8 [H, W, 3]."""
-    batch = source.draw(torch.Generator().manual_seed(0))
+    batch = source.draw(seed=0, step=0)
     images = batch.images[:, :, 0].flatten(0, 1)[:views]
     return draw_channels(images.cpu(), source.rendering.channels)
 
 
 def matches_sheet(source: PairSource) -> np.ndarray:
     """One pair of views with some of its matches drawn as lines, uint8 [H, W, 3]."""
-    batch = source.draw(torch.Generator().manual_seed(0))
+    batch = source.draw(seed=0, step=0)
     height, width = batch.images.shape[-2:]
     outer = (batch.matches.pixel_a < height * width) & (batch.matches.layer_b == 0)
     matches = batch.matches.select((outer & (batch.matches.pair == 0)).nonzero()[:, 0])
@@ -48,7 +48,7 @@ def matches_sheet(source: PairSource) -> np.ndarray:
 @torch.no_grad()
 def predictions_sheet(fabric: Fabric, model: Model, source: LabelledSource) -> np.ndarray:
     """A batch of labelled views: input, truth and prediction (outermost layer), uint8 [H, W, 3]."""
-    batch = source.draw(torch.Generator().manual_seed(0))
+    batch = source.draw(seed=0, step=0).to(fabric.device)
     images = batch.images[:, 0]
     with fabric.autocast(), evaluating(model):
         predicted = model(images).argmax(dim=1)
@@ -64,7 +64,7 @@ def embeddings_sheet(fabric: Fabric, model: Model, source: PairSource, views: in
 
     A point of the surface that has the same colour in both views of a pair is one that the network finds again.
     """
-    batch = source.draw(torch.Generator().manual_seed(0))
+    batch = source.draw(seed=0, step=0).to(fabric.device)
     images = batch.images[:, :, 0].transpose(0, 1).flatten(0, 1)[:views]
     with fabric.autocast(), evaluating(model):
         embeddings = model.embed(images)

@@ -14,24 +14,34 @@ from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
 from mvdecor.errors import InputError
 from mvdecor.networks import Model
 from mvdecor.training.batches import PairBatch, PairSource
+from mvdecor.training.distributed import gather_matches, mean_over_processes, share_of_batch, synchronize_batch_norm
 from mvdecor.training.history import History
+from mvdecor.training.loader import batches
 from mvdecor.training.log import Log
 from mvdecor.training.pictures import embeddings_sheet
 from mvdecor.training.resume import Snapshots
 
 
-def contrast(model: Model, batch: PairBatch, loss: nn.Module) -> tuple[Tensor, Tensor]:
+def contrast(model: Model, batch: PairBatch, loss: nn.Module, gather: Fabric | None = None) -> tuple[Tensor, Tensor]:
     """Loss and retrieval accuracy of a batch of pairs; one pass of the network over all its views."""
     embeddings = model.embed(batch.images.flatten(0, 2))
     embeddings = embeddings.unflatten(0, batch.images.shape[:3])
-    return contrast_embeddings(embeddings, batch, loss)
+    return contrast_embeddings(embeddings, batch, loss, gather)
 
 
-def contrast_embeddings(embeddings: Tensor, batch: PairBatch, loss: nn.Module) -> tuple[Tensor, Tensor]:
-    """Loss and retrieval accuracy from the embeddings [2, P, L, D, H, W] of a batch of pairs."""
+def contrast_embeddings(
+    embeddings: Tensor, batch: PairBatch, loss: nn.Module, gather: Fabric | None = None
+) -> tuple[Tensor, Tensor]:
+    """Loss and retrieval accuracy from the embeddings [2, P, L, D, H, W] of a batch of pairs.
+
+    With `gather` the loss is over the matches of all processes (for losses whose negatives come from other pairs).
+    """
     a = embeddings_at_a(embeddings[0], batch.matches)
     b = embeddings_at_b(embeddings[1], batch.matches)
-    return loss(a, b, batch.matches.points, batch.matches.pair)
+    matches = a, b, batch.matches.points, batch.matches.pair
+    if gather is not None and gather.world_size > 1:
+        matches = gather_matches(gather, *matches, pairs=batch.images.shape[1])
+    return loss(*matches)
 
 
 def pretrain(
@@ -47,6 +57,8 @@ def pretrain(
     validate_every: int = 2000,
     validation_batches: int = 20,
     seed: int = 0,
+    workers: int = 0,
+    gather: bool = False,
     log: Log,
     save_best: Callable[[Model, dict[str, float]], Path],
     snapshots: Snapshots | None = None,
@@ -66,6 +78,8 @@ def pretrain(
         validate_every: steps between validations; the last step always validates.
         validation_batches: batches of a validation.
         seed: of the draws.
+        workers: see `batches`.
+        gather: with several processes, take the loss over the matches of all of them.
         log: where scalars and progress go.
         save_best: receives the model and its validation figures.
         snapshots: the saved state of a run that was cut off, to go on with, and where to save this one's; None: neither.
@@ -74,38 +88,36 @@ def pretrain(
         InputError: for an unknown schedule, or if no validation loss was finite.
         Diverged: a loss was not finite, or exploded.
     """
+    synchronize_batch_norm(model, fabric)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
     wrapped, optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("embed")
     rate = make_schedule(optimizer, schedule, steps)
-    generator = torch.Generator().manual_seed(seed)
-    history = History()
-    state = {"model": model, "optimizer": optimizer, "schedule": rate, "draws": generator, "history": history}
-    state |= {"train": train, "validation": validation}
+    history = History(fabric)
+    state = {"model": model, "optimizer": optimizer, "schedule": rate, "history": history}
     snapshots = snapshots or Snapshots()
     first = snapshots.restore(state)
+    items = share_of_batch(fabric, len(train), "training.pretrain.pairs")
+    drawn = batches(fabric, train, seed, range(first, steps), items, workers)
     best = min((f["loss"] for f in history.steps if math.isfinite(f["loss"])), default=math.inf)
     wrapped.train()
     for step in log.progress(steps, "pretrain", first):
-        batch = train.draw(generator)
-        value, accuracy = contrast(wrapped, batch, loss)
+        batch = next(drawn)
+        value, accuracy = contrast(wrapped, batch, loss, fabric if gather else None)
         optimizer.zero_grad()
         fabric.backward(value)
         optimizer.step()
         if schedule != "plateau":
             rate.step()
-        history.add(value, shapes=batch.shape_ids, views=batch.views)
+        history.add(value, batch)
         if log.due(step) or snapshots.due(step + 1) or step + 1 == steps:
             history.flush(step)
         if log.due(step):
-            figures = {
-                "loss": float(value.detach()),
-                "retrieval_accuracy": float(accuracy),
-                "learning_rate": _rate(optimizer),
-            }
+            shown = mean_over_processes(fabric, torch.stack([value.detach(), accuracy])).tolist()
+            figures = {"loss": shown[0], "retrieval_accuracy": shown[1], "learning_rate": _rate(optimizer)}
             log.scalars("pretrain", figures, step)
         if (step + 1) % validate_every == 0 or step + 1 == steps:
-            figures = validate(wrapped, validation, loss, validation_batches)
+            figures = validate(fabric, wrapped, validation, loss, validation_batches)
             log.scalars("pretrain/validation", figures, step)
             history.steps.append({"step": step + 1, **figures})
             if schedule == "plateau":
@@ -124,16 +136,15 @@ def pretrain(
 
 
 @torch.no_grad()
-def validate(model: Model, source: PairSource, loss: nn.Module, batches: int) -> dict[str, float]:
-    """Mean loss and retrieval accuracy over batches that are the same at every call."""
-    generator = torch.Generator().manual_seed(0)
+def validate(fabric: Fabric, model: Model, source: PairSource, loss: nn.Module, count: int) -> dict[str, float]:
+    """Mean loss and retrieval accuracy over `count` batches that are the same at every call, shared by the processes."""
     model.eval()
-    results = [contrast(model, source.draw(generator), loss) for _ in range(batches)]
+    sums = torch.zeros(2, device=fabric.device)
+    for step in range(fabric.global_rank, count, fabric.world_size):
+        sums += torch.stack(contrast(model, source.draw(0, step).to(fabric.device), loss))
     model.train()
-    return {
-        "loss": float(torch.stack([r[0] for r in results]).mean()),
-        "retrieval_accuracy": float(torch.stack([r[1] for r in results]).mean()),
-    }
+    means = (mean_over_processes(fabric, sums) * fabric.world_size / count).tolist()
+    return {"loss": means[0], "retrieval_accuracy": means[1]}
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, name: str, steps: int):

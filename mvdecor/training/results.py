@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically
+from mvdecor.training.distributed import rank
 from mvdecor.training.setup import code_changes, peak_memory_gb, provenance
 
 
@@ -51,8 +52,13 @@ def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...], quiet: bool = F
 
 
 def write_result(file: Path, result: dict, cfg: DictConfig) -> dict:
-    """Write a stage's JSON whole or not at all; beside it, in `code.diff`, how the code differs from its revision."""
+    """Write a stage's JSON whole or not at all; beside it, in `code.diff`, how the code differs from its revision.
+
+    Of several processes the first one writes.
+    """
     result = {**result, **provenance(cfg), "seed": cfg.seed}
+    if rank() > 0:
+        return result
     if changes := code_changes():
         write_atomically(file.with_name("code.diff"), changes.encode())
     write_atomically(file, (json.dumps(result, indent=1) + "\n").encode())

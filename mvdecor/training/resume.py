@@ -14,6 +14,7 @@ import torch
 
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically
+from mvdecor.training.distributed import rank
 
 KEEP = 2  # the newest, and the one before in case that is damaged
 DIGEST = hashlib.sha256().digest_size
@@ -24,6 +25,7 @@ class Snapshots:
 
     A loop that is restored takes the steps that it would have taken, bit for bit on the CPU. Files are
     `folder/step_N.pt`: SHA-256 of the rest, then tensors and plain values, which are never unpickled into anything else.
+    Of several processes the first one saves, and all read; any number of processes may go on.
 
     Args:
         folder: where the files are; None saves nothing.
@@ -59,13 +61,10 @@ class Snapshots:
             print(f"{folder}: going on after {self.step} steps", flush=True)
 
     def restore(self, state: Mapping[str, Any]) -> int:
-        """Put the saved state, if there is one, into objects with `load_state_dict` or generators; gives `step`."""
+        """Put the saved state, if there is one, into objects with `load_state_dict`; gives `step`."""
         if self._saved:
             for name, target in {**state, **self._more}.items():
-                if isinstance(target, torch.Generator):
-                    target.set_state(self._saved["state"][name])
-                else:
-                    target.load_state_dict(self._saved["state"][name])
+                target.load_state_dict(self._saved["state"][name])
             torch.set_rng_state(self._saved["rng"])
             if self._saved["cuda_rng"]:
                 torch.cuda.set_rng_state_all(self._saved["cuda_rng"])
@@ -78,12 +77,12 @@ class Snapshots:
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
         """Save the state after `step` steps if it is due; keeps two files."""
-        if self.folder is None or not self.due(step):
+        if self.folder is None or not self.due(step) or rank() > 0:
             return
         content = {
             "step": step,
             "settings": self._settings,
-            "state": {name: _state_of(source) for name, source in {**state, **self._more}.items()},
+            "state": {name: source.state_dict() for name, source in {**state, **self._more}.items()},
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -96,7 +95,7 @@ class Snapshots:
 
     def remove(self) -> None:
         """Remove the folder: the run is finished."""
-        if self.folder is not None:
+        if self.folder is not None and rank() == 0:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self) -> list[Path]:
@@ -113,7 +112,3 @@ class Snapshots:
                     pass  # whole, but not written by this code
             print(f"warning: {file} is damaged, the state before it is taken", flush=True)
         return None
-
-
-def _state_of(source: Any) -> Any:
-    return source.get_state() if isinstance(source, torch.Generator) else source.state_dict()

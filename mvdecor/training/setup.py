@@ -17,6 +17,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
+from lightning_fabric.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
@@ -24,6 +25,7 @@ from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.shapes.splits import FewShotRun
 from mvdecor.training.batches import LabelledSource, PairSource, Rendering
 from mvdecor.training.crops import CropPairSource
+from mvdecor.training.distributed import processes
 from mvdecor.training.scenes import Scenes
 from mvdecor.views import CachedViews, Cameras, make_rasterizer, place_cameras, rasterizer_name
 
@@ -31,19 +33,23 @@ PACKAGES = ("torch", "torchvision", "lightning-fabric", "segmentation-models-pyt
 """Those that a result may depend on."""
 
 
-def make_fabric(cfg: DictConfig) -> Fabric:
-    """Device and precision of the configuration; also seeds the initial weights.
+def make_fabric(cfg: DictConfig, unused_weights: bool = False) -> Fabric:
+    """Device, precision and processes of a stage; also seeds the initial weights.
+
+    Args:
+        cfg: the configuration.
+        unused_weights: some passes of the training do not use all weights, which several processes must know.
 
     Raises:
         InputError: for a device that is not there or an unknown precision.
     """
-    fabric = open_device(cfg.device, cfg.precision)
+    fabric = open_device(cfg.device, cfg.precision, unused_weights)
     seed_everything(cfg.seed, verbose=False)
     return fabric
 
 
-def open_device(device: str = "auto", precision: str = "auto") -> Fabric:
-    """Device and precision alone; nothing is seeded.
+def open_device(device: str = "auto", precision: str = "auto", unused_weights: bool = False) -> Fabric:
+    """Device, precision and the processes that torchrun started; nothing is seeded.
 
     Raises:
         InputError: for a device that is not there or an unknown precision.
@@ -56,10 +62,28 @@ def open_device(device: str = "auto", precision: str = "auto") -> Fabric:
     chosen = precision
     if precision == "auto":
         chosen = "bf16-mixed" if accelerator == "cuda" or _cpu_has_bfloat16() else "32-true"
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if processes() > 1 else 1  # on this machine
+    if accelerator == "cuda" and here > torch.cuda.device_count():
+        raise InputError(
+            f"{here} processes, but PyTorch sees {torch.cuda.device_count()} CUDA devices: start one for each "
+            "(torchrun --nproc_per_node), or use device=cpu"
+        )
+    # batch norms agree by themselves, and a pass that not all processes make must not wait for the others
+    several = DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused_weights)
+    strategy = several if processes() > 1 else "auto"
     try:
-        return Fabric(accelerator=accelerator, devices=1, precision=chosen)  # type: ignore[arg-type]
+        fabric = Fabric(
+            accelerator=accelerator,
+            strategy=strategy,
+            devices=here,
+            num_nodes=processes() // here,
+            precision=chosen,  # type: ignore[arg-type]
+        )
     except ValueError as error:
         raise InputError(f"precision={precision!r}: {error}") from error
+    if processes() > 1:
+        fabric.launch()
+    return fabric
 
 
 def _cpu_has_bfloat16() -> bool:
@@ -88,6 +112,11 @@ def make_shape_set(node: DictConfig) -> ShapeSet:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         raise InputError(f"data: {error}") from error
+
+
+def drawing_device(cfg: DictConfig, fabric: Fabric) -> torch.device:
+    """Where a training's views are drawn: on its device, or on the CPU by workers."""
+    return torch.device("cpu") if cfg.workers > 0 else fabric.device
 
 
 def pretraining_shapes(cfg: DictConfig) -> tuple[list[Shape], list[tuple[str, str]]]:
@@ -198,6 +227,7 @@ def provenance(cfg: DictConfig) -> dict:
             "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "processes": processes(),
             "python": platform.python_version(),
             "packages": {name: _version(name) for name in PACKAGES},
         },

@@ -55,7 +55,7 @@ def rng(seed: int = 0) -> torch.Generator:
 def test_images_and_matches_of_a_batch_belong_together(layers):
     """With positions as the network's input, both ends of every match must show its point."""
     source = PairSource(scenes(ball(), box(), layers=layers), Rendering(("points",)), pairs=5, points=40)
-    batch = source.draw(rng())
+    batch = source.draw(0, 0)
     assert batch.images.shape == (2, 5, layers, 3, SIZE, SIZE)
     assert len(batch.shape_ids) == 5 and set(batch.shape_ids) == {"ball", "box"}
     matches = batch.matches
@@ -68,7 +68,7 @@ def test_images_and_matches_of_a_batch_belong_together(layers):
 
 def test_all_matches_are_taken_where_there_are_fewer_than_asked_for():
     source = PairSource(scenes(ball()), Rendering(("points",)), pairs=3, points=100_000)
-    batch = source.draw(rng())
+    batch = source.draw(0, 0)
     smaller = (batch.images.abs().sum(3) > 0).flatten(2).sum(2).amin(0)
     counted = torch.bincount(batch.matches.pair, minlength=3) / smaller
     torch.testing.assert_close(batch.matches.overlap, counted)
@@ -78,8 +78,7 @@ def test_all_matches_are_taken_where_there_are_fewer_than_asked_for():
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
     def draw(seed: int) -> list[torch.Tensor]:
         source = PairSource(scenes(ball(), box()), Rendering(("rgb",), "minmax", "camera", True, 0.4), 2, 50)
-        generator = rng(seed)
-        batches = [source.draw(generator) for _ in range(3)]
+        batches = [source.draw(seed, step) for step in range(3)]
         return [x for b in batches for x in (b.images, b.matches.pixel_a, b.matches.xy_b)]
 
     first, again, other = draw(1), draw(1), draw(2)
@@ -88,35 +87,45 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
     assert not torch.equal(first[0], first[3])  # and the draws go on
 
 
-def test_a_shape_without_overlap_is_reported_once_and_left_out(capsys):
+@pytest.mark.parametrize("kind", ["pairs", "labelled"])
+def test_a_batch_is_that_of_its_step_whoever_draws_which_part_of_it_and_in_whatever_order(kind):
+    def source():
+        if kind == "labelled":
+            return LabelledSource(scenes(ball(), box()), Rendering(("rgb",), random_light=True), [range(10)] * 2, 6)
+        return PairSource(scenes(ball(), plate(), box()), Rendering(("rgb",), random_light=True), 6, 20)
+
+    here, there = source(), source()
+    whole = [here.draw(7, step) for step in (3, 4)]
+    later = there.draw(7, 4)
+    parts = [there.draw(7, 3, items) for items in (range(4, 6), range(0, 4))][::-1]
+    axis = 1 if kind == "pairs" else 0
+    assert torch.equal(torch.cat([part.images for part in parts], dim=axis), whole[0].images)
+    assert sum((part.shape_ids for part in parts), ()) == whole[0].shape_ids
+    assert sum((part.views for part in parts), ()) == whole[0].views
+    assert torch.equal(later.images, whole[1].images) and not torch.equal(later.images, whole[0].images)
+    if kind == "pairs":
+        assert torch.equal(torch.cat([part.matches.xy_b for part in parts]), whole[0].matches.xy_b)
+
+
+def test_a_shape_without_overlap_is_named_and_others_are_drawn_in_its_place():
     source = PairSource(scenes(plate(), ball()), Rendering(("depth",)), pairs=4, points=20, tries=50)
-    generator = rng()
-    ids = [id for _ in range(5) for id in source.draw(generator).shape_ids]
-    assert set(ids) == {"ball"} and source.unmatchable == {0}
-    out = capsys.readouterr().out
-    assert out.count("warning: shape plate") == 1 and "left out" in out
+    batches = [source.draw(0, step) for step in range(5)]
+    assert {id for batch in batches for id in batch.shape_ids} == {"ball"}
+    assert {batch.unmatched for batch in batches} <= {("plate",), ()} and ("plate",) in {b.unmatched for b in batches}
+    again = PairSource(source.scenes, source.rendering, pairs=4, points=20, tries=50).draw(0, 4)
+    assert torch.equal(again.images, batches[4].images) and again.unmatched == batches[4].unmatched
 
 
-def test_drawing_again_gives_the_same_batches_once_a_shape_is_known_to_be_unmatchable():
-    """Validation draws from the same seed each time: finding out about a shape must not shift what follows."""
-    source = PairSource(scenes(plate(), ball(), box()), Rendering(("depth",)), pairs=6, points=20)
-    first, again = source.draw(rng(3)), source.draw(rng(3))
-    assert source.unmatchable == {0}
-    assert first.shape_ids == again.shape_ids
-    assert torch.equal(first.images, again.images) and torch.equal(first.matches.pixel_a, again.matches.pixel_a)
-
-
-def test_no_shape_left_is_an_input_error(capsys):
+def test_no_shape_left_is_an_input_error():
     source = PairSource(scenes(plate("plate_a"), plate("plate_b")), Rendering(("depth",)), pairs=2)
     with pytest.raises(InputError, match=r"no shape has two views that overlap in more than 15%.*raise views\.count"):
-        source.draw(rng())
-    assert capsys.readouterr().out.count("warning") == 2
+        source.draw(0, 0)
 
 
 def test_labelled_views_show_the_labels_of_their_faces():
     stage = scenes(ball(), box(), layers=2)
     source = LabelledSource(stage, Rendering(("points", "depth")), [[1, 4], [0]], batch_size=12)
-    batch = source.draw(rng())
+    batch = source.draw(0, 0)
     images, labels = batch.images, batch.labels
     assert images.shape == (12, 2, 4, SIZE, SIZE) and labels.shape == (12, 2, SIZE, SIZE)
     background = images[:, :, :3].abs().sum(2) == 0
@@ -135,7 +144,7 @@ def test_labelled_views_show_the_labels_of_their_faces():
 def test_a_shape_listed_twice_is_drawn_twice_as_often():
     stage = scenes(ball(), box(), box("never"))
     source = LabelledSource(stage, Rendering(("points",)), [[0], [0], [0]], batch_size=400, shapes=[0, 1, 1])
-    images = source.draw(rng()).images
+    images = source.draw(0, 0).images
     allowed = [stage.surface(s, [0]).points[0].permute(0, 3, 1, 2) for s in range(2)]
     counts = [sum(torch.equal(image, p) for image in images) for p in allowed]
     assert sum(counts) == 400 and 230 < counts[1] < 300
@@ -143,7 +152,7 @@ def test_a_shape_listed_twice_is_drawn_twice_as_often():
 
 def test_pairs_can_be_drawn_and_matched_as_the_released_code_does():
     stage = scenes(ball(), box())
-    batch = PairSource(stage, Rendering(("points",)), 3, 4000, unique=False, replace=True).draw(rng())
+    batch = PairSource(stage, Rendering(("points",)), 3, 4000, unique=False, replace=True).draw(0, 0)
     assert torch.bincount(batch.matches.pair, minlength=3).tolist() == [4000] * 3  # more than there are
     assert torch.equal(embeddings_at_a(batch.images[0], batch.matches), batch.matches.points)
 

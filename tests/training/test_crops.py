@@ -153,7 +153,7 @@ def test_drawn_boxes_lie_inside_and_have_the_areas_and_ratios_asked_for():
 def test_images_and_matches_of_a_batch_belong_together(layers: int):
     """With positions as the network's input, both ends of a match show its point (a pixel apart at most)."""
     source = CropPairSource(scenes(layers), Rendering(("points",)), pairs=5, points=20)
-    batch = source.draw(rng())
+    batch = source.draw(0, 0)
     assert batch.images.shape == (2, 5, layers, 3, SIZE, SIZE)
     assert torch.bincount(batch.matches.pair, minlength=5).tolist() == [20] * 5
     assert set(batch.shape_ids) == {"box", "ball"}
@@ -166,7 +166,7 @@ def test_draws_are_seeded_and_colours_change_for_each_crop():
     def draw(seed: int, jitter: float = 0.4):
         rendering = Rendering(("depth", "rgb"), colour_jitter=jitter)
         source = CropPairSource(scenes(), rendering, 2, 20, scale=(1, 1), ratio=(1, 1), flip=0)
-        return source.draw(rng(seed))
+        return source.draw(seed, 0)
 
     first, again, other = draw(1), draw(1), draw(2)
     assert torch.equal(first.images, again.images) and torch.equal(first.matches.xy_b, again.matches.xy_b)
@@ -177,8 +177,7 @@ def test_draws_are_seeded_and_colours_change_for_each_crop():
     torch.testing.assert_close(a, b)
 
 
-def test_shapes_whose_crops_never_overlap_end_in_one_error(capsys):
+def test_shapes_whose_crops_never_overlap_end_in_one_error():
     source = CropPairSource(scenes(), Rendering(("depth",)), 1, min_overlap=1.5, tries=3)
     with pytest.raises(InputError, match=r"no shape has two crops of one view that overlap.*min_overlap"):
-        source.draw(rng())
-    assert capsys.readouterr().out.count("none of 3 pairs of crops of one view") == 2
+        source.draw(0, 0)

@@ -9,9 +9,11 @@ import time
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from mvdecor.errors import InputError
 from mvdecor.stages import run_finetune, run_pretrain
+from mvdecor.training.batches import PairBatch
 from mvdecor.training.guard import LOCK, alone_in, guarded
 from mvdecor.training.history import Diverged, History
 
@@ -52,13 +54,18 @@ def test_a_folder_that_stays_empty_is_taken_away_again(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_loss_that_is_lost_names_its_batch():
-    history = History()
+def batch_of(step: int, unmatched: tuple[str, ...] = ()) -> PairBatch:
+    return PairBatch(torch.zeros(1), None, (f"s{step}",), ((step, step),), unmatched)
+
+
+def test_a_loss_that_is_lost_names_its_batch(capsys):
+    history = History(Fabric(accelerator="cpu", devices=1))
     for step, loss in enumerate([2.0, 3.0]):
-        history.add(torch.tensor(loss), shapes=(f"s{step}",), views=(step,))
+        history.add(torch.tensor(loss), batch_of(step, ("plate", "rod")[: step + 1]))
+    assert history.unmatched == ["plate", "rod"] and capsys.readouterr().out.count("warning: shape plate") == 1
     assert history.flush(1) == 2.5
     for step, loss in enumerate([1.0, float("nan"), float("inf")], start=2):
-        history.add(torch.tensor(loss), shapes=(f"s{step}",), views=(step,))
+        history.add(torch.tensor(loss), batch_of(step))
     with pytest.raises(Diverged, match=r"the loss is nan at step 4 \(it was 2 at first\)") as error:
         history.flush(4)
     assert error.value.record == {
@@ -66,14 +73,14 @@ def test_a_loss_that_is_lost_names_its_batch():
         "loss": "nan",
         "losses_before": [1.0],
         "shapes": ("s3",),
-        "views": (3,),
+        "views": ((3, 3),),
     }
-    exploded = History()
-    exploded.add(torch.tensor(0.01))
+    exploded = History(Fabric(accelerator="cpu", devices=1))
+    exploded.add(torch.tensor(0.01), batch_of(0))
     exploded.flush(0)
-    exploded.add(torch.tensor(999.0))
+    exploded.add(torch.tensor(999.0), batch_of(1))
     exploded.flush(1)
-    exploded.add(torch.tensor(1001.0))
+    exploded.add(torch.tensor(1001.0), batch_of(2))
     with pytest.raises(Diverged, match="1001 at step 3"):
         exploded.flush(2)
 
@@ -84,8 +91,8 @@ def test_a_stage_that_diverges_says_where(stage, rate, make_config, tiny, made_u
     steps = (f"training.{rate}.steps=3", f"out={tmp_path / 'run'}")
     history_add, count = History.add, iter(range(100))
 
-    def add(self, loss, **batch):
-        history_add(self, loss * (float("nan") if next(count) == 1 else 1), **batch)
+    def add(self, loss, batch):
+        history_add(self, loss * (float("nan") if next(count) == 1 else 1), batch)
 
     monkeypatch.setattr(History, "add", add)
     with pytest.raises(InputError, match=r"the loss is nan at step 2 .*lower the learning rate.*run/diverged\.json"):

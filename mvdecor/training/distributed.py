@@ -1,0 +1,145 @@
+"""Several processes that train one model, started by `torchrun` (Fabric's DDP): who does what, and what they must agree on.
+
+A step's batch is the same for any number of processes: each draws its share of the items, batch norms use the statistics of
+the whole batch, and the gradient is that of the loss over the whole batch. So the learning rate needs no rule either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from mvdecor.errors import InputError
+
+
+def rank() -> int:
+    """Number of this process among those that torchrun started; 0 alone writes the run's files."""
+    return int(os.environ["RANK"]) if processes() > 1 else 0
+
+
+def processes() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_WORLD_SIZE" in os.environ else 1
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """Only the first process prints."""
+    if rank() == 0:
+        yield
+    else:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+
+
+def share_of_batch(fabric: Fabric, size: int, what: str) -> range:
+    """The items of a batch that this process computes.
+
+    Raises:
+        InputError: `what`, a setting, gives a number that the processes cannot share evenly.
+    """
+    each, rest = divmod(size, fabric.world_size)
+    if rest:
+        raise InputError(f"{what}={size} cannot be shared by {fabric.world_size} processes: give a multiple of that")
+    return range(each * fabric.global_rank, each * (fabric.global_rank + 1))
+
+
+def weight_of_mean(fabric: Fabric, count: Tensor) -> Tensor | float:
+    """Factor for a mean over `count` things of this process, such that the processes' average is the mean over all."""
+    if fabric.world_size == 1:
+        return 1.0
+    total = fabric.all_reduce(count.clone(), reduce_op="sum")
+    return count * fabric.world_size / total.clamp_min(1)  # type: ignore[union-attr]
+
+
+def mean_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
+    """The mean of a tensor over the processes, without gradient."""
+    return values if fabric.world_size == 1 else fabric.all_reduce(values.detach().clone(), reduce_op="mean")  # type: ignore[return-value]
+
+
+def gather_matches(
+    fabric: Fabric, a: Tensor, b: Tensor, points: Tensor, pair: Tensor, pairs: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The arguments of a contrastive loss from all processes, `pairs` pairs from each, with gradients to where they are from.
+
+    Every process then computes the same loss. The gradients arrive summed over the processes, and DDP takes their mean: that
+    is the gradient of the loss, once.
+    """
+    counts = fabric.all_gather(torch.tensor(len(a), device=a.device)).reshape(-1).tolist()  # type: ignore[union-attr]
+
+    def joined(x: Tensor, gradients: bool = False) -> Tensor:
+        padded = F.pad(x, (0, 0) * (x.ndim - 1) + (0, max(counts) - len(x)))
+        parts: Any = fabric.all_gather(padded, sync_grads=gradients)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    return joined(a, True), joined(b, True), joined(points), joined(pair + pairs * fabric.global_rank)
+
+
+def synchronize_batch_norm(model: nn.Module, fabric: Fabric) -> nn.Module:
+    """Make the batch norms use the statistics of the whole batch. Names of weights stay as they are."""
+    if fabric.world_size == 1:
+        return model
+    if fabric.device.type == "cuda":
+        return convert_sync_batchnorm(model)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            _synchronize(module)
+    return model
+
+
+def _synchronize(module: nn.modules.batchnorm._BatchNorm) -> None:
+    """The same on a CPU, where PyTorch has none: normalise by common statistics before the module's own affine part."""
+
+    def normalised(x: Tensor) -> Tensor:
+        if not module.training:
+            return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
+        dims = [d for d in range(x.ndim) if d != 1]
+        count = x.numel() // x.shape[1] * dist.get_world_size()
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        x = x.float()
+        mean = all_reduce(x.sum(dims)) / count
+        centred = x - mean.view(shape)
+        variance = all_reduce(centred.square().sum(dims)) / count
+        if module.track_running_stats:
+            _follow(module, mean.detach(), variance.detach() * (count / max(1, count - 1)))
+        y = centred * (variance + module.eps).rsqrt().view(shape)
+        return y if module.weight is None else y * module.weight.view(shape) + module.bias.view(shape)
+
+    act, drop = getattr(module, "act", None), getattr(module, "drop", None)  # of timm's norms
+
+    def forward(x: Tensor) -> Tensor:
+        y = normalised(x).to(x.dtype)
+        y = y if drop is None else drop(y)
+        return y if act is None else act(y)
+
+    module.forward = forward  # type: ignore[assignment,method-assign]
+
+
+def _follow(module: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    assert module.num_batches_tracked is not None
+    assert module.running_mean is not None and module.running_var is not None
+    module.num_batches_tracked += 1
+    momentum = 1 / float(module.num_batches_tracked) if module.momentum is None else module.momentum
+    module.running_mean.lerp_(mean, momentum)
+    module.running_var.lerp_(variance, momentum)
+
+
+def own_part(items: Sequence[Any]) -> list[Any]:
+    """Every n-th of a list: this process's, where no step needs all processes together."""
+    return list(items[rank() :: processes()])

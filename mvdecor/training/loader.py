@@ -1,0 +1,68 @@
+"""The batches of a loop, drawn here or ahead of time by worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch.utils.data import DataLoader, Dataset
+
+from mvdecor.errors import InputError
+
+
+class Source(Protocol):
+    """What `batches` draws from: `PairSource`, `LabelledSource`."""
+
+    def draw(self, seed: int, step: int, items: range | None = None) -> Any: ...
+
+
+class _Steps(Dataset):
+    """Step to batch; an InputError is handed on as it is, since a worker's exceptions arrive wrapped in their traceback."""
+
+    def __init__(self, source: Source, seed: int, items: range) -> None:
+        self.source, self.seed, self.items = source, seed, items
+
+    def __getitem__(self, step: int) -> Any:
+        try:
+            return self.source.draw(self.seed, step, self.items)
+        except InputError as error:
+            return error
+
+
+def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: range, workers: int = 0) -> Iterator[Any]:
+    """The batch of each step on the fabric's device.
+
+    Args:
+        fabric: device.
+        source: what to draw from; with workers it must be on the CPU, since they are forked.
+        seed: of the draws.
+        steps: steps to draw for.
+        items: the items of each batch that this process computes.
+        workers: processes that draw ahead; 0 draws in this one. The batches are the same for any number.
+
+    Raises:
+        InputError: the source's, or a worker died.
+    """
+    loader = DataLoader(
+        _Steps(source, seed, items),
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        pin_memory=workers > 0 and fabric.device.type == "cuda",
+        multiprocessing_context="fork" if workers else None,  # the shapes are shared, not copied
+        generator=torch.Generator(),  # or it would draw from the global one
+    )
+    try:
+        for batch in loader:
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch.to(fabric.device)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            f"{error}: a worker died, often for want of memory: set fewer workers=, and views.keep=false with views.cache; "
+            "the same command goes on from the last saved state"
+        ) from error

@@ -1,0 +1,62 @@
+"""Runs the loops on the processes that there are, and writes what became of them: `torchrun tests/training/two_processes.py`.
+
+Written to the file named on the command line, by the first process: losses of each step and weights after the last, by case.
+Most cases step by plain gradient descent: Adam does not show a gradient of the wrong size, and its first steps are signs, so
+that it blows up the rounding of a gradient that should be 0 (that of a bias before a batch norm).
+"""
+
+import sys
+
+import torch
+
+from mvdecor.losses import InfoNCE, Triplet
+from mvdecor.training.batches import LabelledSource, PairSource
+from mvdecor.training.distributed import rank
+from mvdecor.training.finetune import finetune
+from mvdecor.training.pretrain import pretrain
+from mvdecor.training.setup import open_device
+from tests.training.test_loops import RENDERING, Recorder, model, scenes, weights
+
+STEPS = 20
+
+
+def pretraining(loss, **settings):
+    """Losses and weights of a pretraining."""
+    log, net = Recorder(), model()
+    train, held_out = PairSource(scenes(3), RENDERING, 4, 60), PairSource(scenes(1), RENDERING, 2, 60)
+    history = pretrain(
+        open_device("cpu", "32-true"), net, train, held_out, loss, steps=STEPS, schedule="cosine", validate_every=10,
+        validation_batches=3, log=log, save_best=lambda *_: None, **settings,
+    )  # fmt: skip
+    return {"losses": log.figures["pretrain"], "validation": history.steps, "weights": weights(net)}
+
+
+def finetuning(**settings):
+    """Losses and weights of a fine-tuning, of which some views have no labelled pixel."""
+    log, net, stage = Recorder(), model(3), scenes(2)
+    labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
+    finetune(
+        open_device("cpu", "32-true", unused_weights=not settings.get("joint", True)), net, labelled,
+        PairSource(stage, RENDERING, 2, 60), InfoNCE(), steps=STEPS, log=log, **settings,
+    )  # fmt: skip
+    return {"losses": log.figures["finetune"], "weights": weights(net)}
+
+
+CASES = {
+    "InfoNCE": lambda: pretraining(InfoNCE()),
+    "triplet, workers": lambda: pretraining(Triplet(), workers=1),
+    "InfoNCE, Adam": lambda: pretraining(InfoNCE(), learning_rate=1e-4),
+    "negatives of all": lambda: pretraining(InfoNCE(negatives="batch"), gather=True),
+    "fine-tuning": lambda: finetuning(lambda_ssl=0.1),
+    "fine-tuning, two steps": lambda: finetuning(lambda_ssl=0.1, joint=False),
+    "fine-tuning, statistics kept": lambda: finetuning(lambda_ssl=0.0, batch_norm="eval"),
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    adam, results = torch.optim.Adam, {}
+    for name, case in CASES.items():
+        torch.optim.Adam = adam if "Adam" in name else lambda weights, lr: torch.optim.SGD(weights, lr)
+        results[name] = case()
+    if rank() == 0:
+        torch.save(results, sys.argv[1])
