@@ -236,7 +236,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
             shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
             measured: dict[str, Any] = {"skipped": bad[0][1]} if bad else {}
             if shape is not None:
-                measured = _evaluate_shape(cfg, fabric, model, shape, number, metrics, ceiling)
+                measured = evaluate_shape(cfg, fabric, model, shape, number, metrics, ceiling)
             records.write(id, {**measured, "cost": start.spent()})
     fabric.barrier()
     coverage, skipped = {}, []
@@ -290,7 +290,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
     return result
 
 
-def _evaluate_shape(
+def evaluate_shape(
     cfg: DictConfig,
     fabric: Fabric,
     model: Model,

@@ -11,7 +11,6 @@ all cells with the same pretraining settings), then fine-tuned and evaluated for
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
@@ -20,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor import stages
@@ -31,7 +28,7 @@ from mvdecor.evaluation.grid import Column, Grid, as_dict, csv_text, latex, make
 from mvdecor.evaluation.table import format_table
 from mvdecor.files import write_atomically
 from mvdecor.training.check import check_config, check_run
-from mvdecor.training.cli import CONFIGS
+from mvdecor.training.cli import CONFIGS, compose_config
 from mvdecor.training.distributed import one_voice, rank
 from mvdecor.training.results import changed, finished, settings_of, total_cost, write_result
 
@@ -175,9 +172,7 @@ def cell_config(table: Mapping, overrides: Sequence[str], method: str, column: M
     """The configuration of a method in a column, as a stage's script would compose it."""
     shared = [o for o in overrides if o.split("=")[0].lstrip("+") not in OWN_KEYS]
     own = [f"method={method}", *(column.get("overrides") or ())]
-    inside = GlobalHydra.instance().is_initialized()
-    with contextlib.nullcontext() if inside else initialize_config_dir(CONFIGS, version_base="1.3"):
-        cfg = compose("config", overrides=[*shared, *own])
+    cfg = compose_config([*shared, *own])
     OmegaConf.set_struct(cfg, False)
     OmegaConf.resolve(cfg)
     cfg.pop("table", None)

@@ -21,6 +21,7 @@ from mvdecor.benchmark.references import (
     vote_by_loop,
 )
 from mvdecor.benchmark.shapes import Shapes, overlapping_pairs, simple_shape, views_of, with_faces
+from mvdecor.benchmark.steps import evaluate_shape_row, finetune_step, pretrain_step
 from mvdecor.correspondences import match_views
 from mvdecor.errors import InputError
 from mvdecor.lifting import vote
@@ -200,6 +201,9 @@ ROWS: dict[str, Callable[[DictConfig, Shapes, torch.device], Row]] = {
     "cache_partnet": partial(cache, name="partnet", goal=50.0),
     "infonce_time": infonce_time,
     "infonce_memory": infonce_memory,
+    "pretrain_step": pretrain_step,
+    "finetune_step": finetune_step,
+    "evaluate_shape": evaluate_shape_row,
 }
 """All rows, in the order of the table."""
 

@@ -59,18 +59,29 @@ def guarded(stage: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Res
                 f"{out}: {error.filename or 'a file'} cannot be written ({error.strerror}): make room, and call again"
             ) from error
         except RuntimeError as error:
-            if not isinstance(error, DistError) and "gloo" not in str(error):
-                raise
-            raise InputError(
-                f"{out}: process {rank()} lost another process of the run ({str(error).splitlines()[0]}): see why that one "
-                "ended; the same command goes on from the last saved state, with any number of processes"
-            ) from error
+            raise _of_other_process(error, out) or error from error
         except MemoryError as error:
             raise InputError(
                 f"{out}: the memory is full: keep views on disk or render them anew (views.keep=false), or use fewer shapes"
             ) from error
 
     return run
+
+
+def _of_other_process(error: RuntimeError, out: Path) -> InputError | None:
+    """What to say if the error is that a worker or another process of the run ended."""
+    reason = str(error).splitlines()[0] if str(error) else ""
+    if "DataLoader worker" in reason:
+        return InputError(
+            f"{out}: {reason} Often the memory was full: set fewer workers=, or views.keep=false with views.cache. The same "
+            "command goes on from the last saved state"
+        )
+    if isinstance(error, DistError) or "gloo" in reason:
+        return InputError(
+            f"{out}: process {rank()} lost another process of the run ({reason}): see why that one ended. The same command "
+            "goes on from the last saved state, with any number of processes"
+        )
+    return None
 
 
 @contextlib.contextmanager

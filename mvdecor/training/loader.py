@@ -43,7 +43,8 @@ def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: rang
         workers: processes that draw ahead; 0 draws in this one. The batches are the same for any number.
 
     Raises:
-        InputError: the source's, or a worker died.
+        InputError: the source's.
+        RuntimeError: a worker died; raised in the middle of whatever this process does then.
     """
     loader = DataLoader(
         _Steps(source, seed, items),
@@ -54,15 +55,7 @@ def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: rang
         multiprocessing_context="fork" if workers else None,  # the shapes are shared, not copied
         generator=torch.Generator(),  # or it would draw from the global one
     )
-    try:
-        for batch in loader:
-            if isinstance(batch, InputError):
-                raise batch
-            yield batch.to(fabric.device)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise InputError(
-            f"{error}: a worker died, often for want of memory: set fewer workers=, and views.keep=false with views.cache; "
-            "the same command goes on from the last saved state"
-        ) from error
+    for batch in loader:
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch.to(fabric.device)

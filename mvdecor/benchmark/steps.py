@@ -1,0 +1,181 @@
+"""Rows of the loops and of the evaluation: what all that is around the network adds to the bare network."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from lightning_fabric import Fabric
+from omegaconf import DictConfig
+from torch import Tensor
+
+from mvdecor.benchmark.measure import Row, Spread, device_name, synchronize, time_runs
+from mvdecor.benchmark.shapes import Shapes
+from mvdecor.evaluation import PartMetrics
+from mvdecor.networks import Model, build_model
+from mvdecor.stages import evaluate_shape
+from mvdecor.training.batches import LabelledSource
+from mvdecor.training.cli import compose_config
+from mvdecor.training.finetune import finetune
+from mvdecor.training.log import Log
+from mvdecor.training.pretrain import pretrain
+from mvdecor.training.setup import (
+    drawing_device,
+    evaluation_seed,
+    make_fabric,
+    make_pair_source,
+    make_rendering,
+    make_scenes,
+)
+from mvdecor.views import surface_of
+
+SKIPPED = 3  # first steps, which also fill caches
+
+
+class Stopwatch(Log):
+    """A log that writes nothing and notes when each step begins."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(None, every=50, bar=False)
+        self._device = device
+        self._begun: list[float] = []
+
+    def progress(self, steps: int, name: str, first: int = 0) -> Iterator[int]:
+        """Count the steps."""
+        for step in range(first, steps):
+            synchronize(self._device)
+            self._begun.append(time.perf_counter())
+            yield step
+
+    def scalars(self, group: str, figures: object, step: int) -> None:
+        """Nothing."""
+
+    def spread(self) -> Spread:
+        """Milliseconds a step; without the last one, which validates."""
+        return Spread.of([1e3 * (b - a) for a, b in zip(self._begun, self._begun[1:], strict=False)][SKIPPED:])
+
+
+def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """A step of the pretraining loop, its views read from the cache, against the network's part of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = _config(cfg, device, f"views.cache={folder}", "views.keep=false")
+        fabric, people = make_fabric(own), shapes.some("people", 2)
+        scenes = make_scenes(own, people, own.seed, drawing_device(own, fabric))
+        settings = own.training.pretrain
+        source = make_pair_source(own, scenes, settings.pairs, augment="pretrain")
+        images = source.draw(0, 0).to(device).images.flatten(0, 2)
+        for shape in range(len(scenes)):
+            scenes.views(shape)  # fills the cache
+        watch, model = Stopwatch(device), _model(own, None)
+        pretrain(
+            fabric, model, source, source, instantiate(own.loss), steps=cfg.steps + 1, validate_every=cfg.steps + 1,
+            validation_batches=1, workers=own.workers, log=watch, save_best=lambda *_: Path(),
+        )  # fmt: skip
+    bare = _bare_steps(fabric, _model(own, None), images, cfg.steps, Model.embed)
+    size = (
+        f"{settings.pairs} pairs of views of {own.views.size}x{own.views.size}, {settings.points} matches a pair, "
+        f"{own.network.encoder}, workers={own.workers}, {shapes.kind} people, views from the cache"
+    )
+    return Row("pretrain_step", watch.spread(), bare, "ms a step", size, device_name(device), 1.15, more=False)
+
+
+def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """A step of the fine-tuning loop against the network's part of it."""
+    own = _config(cfg, device, "training.finetune.lambda_ssl=0")
+    fabric, people = make_fabric(own), shapes.some("people", 2)
+    settings = own.training.finetune
+    scenes = make_scenes(own, people, own.seed, drawing_device(own, fabric))
+    rendering, views = make_rendering(own, augment="finetune"), [range(own.views.count)] * len(people)
+    source = LabelledSource(scenes, rendering, views, settings.batch_size)
+    labels = len(people[0].label_names)
+    images = source.draw(0, 0).to(device).images.flatten(0, 1)
+    for shape in range(len(scenes)):
+        scenes.views(shape)  # kept in memory
+    watch = Stopwatch(device)
+    loss, steps = instantiate(own.loss), cfg.steps + 1
+    finetune(fabric, _model(own, labels), source, None, loss, steps=steps, workers=own.workers, log=watch)
+    bare = _bare_steps(fabric, _model(own, labels), images, cfg.steps, Model.forward)
+    size = (
+        f"{settings.batch_size} views of {own.views.size}x{own.views.size}, {own.network.encoder}, workers={own.workers}, "
+        f"{shapes.kind} people"
+    )
+    return Row("finetune_step", watch.spread(), bare, "ms a step", size, device_name(device), 1.10, more=False)
+
+
+def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """All that is done with a test shape that was read, against the network on its views."""
+    shape = shapes.some("people", 2)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        own = _config(cfg, device, f"views.count={cfg.num_views}", "views.close_ups=0", f"out={folder}")
+        fabric = make_fabric(own)
+        model = _model(own, len(shape.label_names)).to(fabric.device).eval()
+
+        def ours() -> None:
+            figures = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
+            evaluate_shape(own, fabric, model, shape, 0, *figures)
+
+        measured = time_runs(ours, cfg.slow_repeats, device)
+    scenes = make_scenes(own, [shape], evaluation_seed(own), fabric.device)
+    views, rendering, batch = scenes.views(0), make_rendering(own), own.evaluation.batch_size
+    ready = [
+        rendering(scenes, 0, part, surface_of(scenes.shapes[0], part)).flatten(0, 1)
+        for part in (views[slice(start, start + batch)] for start in range(0, len(views), batch))
+    ]
+
+    @torch.no_grad()
+    def bare() -> None:
+        with fabric.autocast():
+            for images in ready:
+                model(images)
+
+    return Row(
+        "evaluate_shape",
+        measured,
+        time_runs(bare, cfg.slow_repeats, device),
+        "s a shape",
+        f"{len(views)} views of {own.views.size}x{own.views.size}, {shape.num_faces} faces, {own.network.encoder}, "
+        f"{shapes.kind} person; rendered, embedded, voted, filled, measured, its ceiling too, and written",
+        device_name(device),
+        1.3,
+        more=False,
+    )
+
+
+def _config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
+    overrides = [
+        f"experiment={cfg.experiment}",
+        "data.root=none",
+        f"device={device.type}",
+        *(cfg.overrides or ()),
+        *more,
+    ]
+    return compose_config(overrides)
+
+
+def _model(own: DictConfig, labels: int | None) -> Model:
+    torch.manual_seed(0)
+    model = build_model(own.network, own.views.channels, labels, initial_weights=False)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _bare_steps(
+    fabric: Fabric, model: Model, images: Tensor, steps: int, forward: Callable[[Model, Tensor], Tensor]
+) -> Spread:
+    """Milliseconds of forward pass, backward pass and optimizer on images that are ready."""
+    wrapped, optimizer = fabric.setup(model, torch.optim.Adam(model.parameters(), 1e-4))
+    wrapped.train()
+
+    def run() -> None:
+        with fabric.autocast():
+            value = forward(model, images).float().square().mean()
+        optimizer.zero_grad()
+        fabric.backward(value)
+        optimizer.step()
+
+    for _ in range(SKIPPED):
+        run()
+    return time_runs(run, steps, fabric.device, 1e-3)

@@ -1,0 +1,137 @@
+"""Stages with worker processes, and under torchrun: same results, one voice, and no process is waited for in vain."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from mvdecor.errors import InputError
+from mvdecor.stages import run_finetune, run_pretrain
+from tests.faults import contents
+from tests.training.test_distributed import ROOT, environment, free_port, torchrun
+
+MORE = (
+    *("experiment=people_cpu", "views.close_ups=0", "training.pretrain.pairs=2", "training.pretrain.validate_every=3"),
+    *("training.pretrain.validation_batches=2", "evaluation.limit=3", "training.log_every=2", "save_every=3"),
+    "training.pretrain.learning_rate=1e-6",  # Adam blows rounding up: see two_processes.py, which is about that
+)
+
+
+@pytest.fixture
+def settings(tiny, made_up_people) -> list[str]:
+    return [*MORE[:1], *tiny, *MORE[1:], f"data.root={made_up_people}"]
+
+
+def script(name: str, *overrides: str) -> list[str]:
+    return [str(ROOT / "scripts" / f"{name}.py"), *overrides]
+
+
+def read(file: Path) -> dict:
+    return json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("stage", [run_pretrain, run_finetune])
+def test_workers_change_nothing(stage, settings, make_config, tmp_path):
+    found = []
+    for workers in (0, 2):
+        steps = ("training.pretrain.steps=7", "training.finetune.steps=7", "training.finetune.lambda_ssl=0.1")
+        stage(make_config(*settings, *steps, f"workers={workers}", f"out={tmp_path / str(workers)}"))
+        found.append(contents(tmp_path / str(workers)))
+    assert found[0] == found[1] and any(name.startswith("model/") for name in found[0])
+
+
+def test_a_worker_that_dies_is_told_of_and_the_run_goes_on(settings, make_config, tmp_path, monkeypatch):
+    from mvdecor.training.batches import PairSource
+
+    draw, here = PairSource.draw, os.getpid()
+
+    def deadly(self, seed, step, items=None):
+        if step == 5 and os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return draw(self, seed, step, items)
+
+    monkeypatch.setattr(PairSource, "draw", deadly)
+    cfg = make_config(*settings, "training.pretrain.steps=7", "workers=1", f"out={tmp_path / 'run'}")
+    with pytest.raises(InputError, match=r"worker .* is killed by signal: Killed.*fewer workers="):
+        run_pretrain(cfg)
+    assert [p.name for p in (tmp_path / "run" / "state").iterdir()] == ["step_000000003.pt"]
+    monkeypatch.undo()
+    assert len(run_pretrain(cfg)["history"]) == 3
+
+
+@pytest.fixture(scope="module")
+def one(tiny, made_up_people, tmp_path_factory) -> Path:
+    """A pipeline's run by one process."""
+    out = tmp_path_factory.mktemp("one") / "run"
+    overrides = [*MORE[:1], *tiny, *MORE[1:], f"data.root={made_up_people}", f"out={out}", "training.pretrain.steps=6"]
+    subprocess.run([sys.executable, *script("pipeline", *overrides)], env=environment(), check=True)
+    return out
+
+
+def test_a_pipeline_of_two_processes_leaves_what_one_does(one, settings, tmp_path):
+    out = tmp_path / "run"
+    done = torchrun(2, *script("pipeline", *settings, f"out={out}", "training.pretrain.steps=6"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("== pretraining ->") == 1 and done.stdout.count("part mIoU ") == 2  # one voice
+    names = [{str(p.relative_to(run)) for p in run.rglob("*") if "tfevents" not in p.name} for run in (one, out)]
+    assert names[0] == names[1]
+    ours, theirs = (read(run / "pretrain" / "pretrain.json")["history"] for run in (out, one))
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+    assert read(out / "table.json")["machine"]["processes"] == 2
+    again = torchrun(2, *script("pipeline", *settings, f"out={out}", "training.pretrain.steps=6"))
+    assert again.returncode == 0 and again.stdout.count("not run again") == 5, again.stderr
+
+
+def test_an_evaluation_of_two_processes_measures_the_same(one, settings, tmp_path):
+    found = []
+    for count in (1, 2):
+        out = tmp_path / str(count)
+        model = one / "pretrained" / "run_0" / "model"
+        done = torchrun(count, *script("evaluate", *settings, f"checkpoint={model}", f"out={out}"))
+        assert done.returncode == 0, done.stderr
+        found.append(contents(out))
+    assert found[0] == found[1] and "metrics.json" in found[0]
+    assert len(read(tmp_path / "2" / "metrics.json")["shapes"]) == 3
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(settings, tmp_path):
+    done = torchrun(2, *script("pretrain", *settings, "training.pretrain.pairs=3", f"out={tmp_path / 'run'}"))
+    assert done.returncode != 0
+    assert "error: training.pretrain.pairs=3 cannot be shared by 2 processes: give a multiple of that" in done.stderr
+
+
+def test_a_process_that_is_killed_ends_the_others_and_one_alone_goes_on(settings, tmp_path):
+    out = tmp_path / "run"
+    overrides = [*settings, "training.pretrain.steps=60", "training.pretrain.validate_every=20"]
+    port, processes = str(free_port()), []
+    for rank in ("0", "1"):  # without torchrun, which would end the other one itself
+        place = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        env = environment(**place, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="test")
+        command = [sys.executable, *script("pretrain", *overrides, f"out={out}")]
+        processes.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
+    end = time.monotonic() + 120
+    while not list(out.glob("state/step_*.pt")) and time.monotonic() < end:
+        time.sleep(0.05)
+    processes[1].kill()
+    _, message = processes[0].communicate(timeout=60)
+    processes[1].communicate()
+    assert processes[0].returncode == 2 and "process 0 lost another process of the run" in message, message
+    assert not (out / "pretrain.json").exists() and not (out / ".lock").exists()
+    for run in (out, tmp_path / "whole"):
+        subprocess.run([sys.executable, *script("pretrain", *overrides, f"out={run}")], env=environment(), check=True)
+    ours, theirs = (read(run / "pretrain.json")["history"] for run in (out, tmp_path / "whole"))
+    assert ours[0]["step"] == theirs[0]["step"] == 20
+    assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], abs=1e-3)
+    assert (
+        load_file(out / "model" / "model.safetensors").keys()
+        == load_file(tmp_path / "whole" / "model" / "model.safetensors").keys()
+    )
+    assert not multiprocessing.active_children()
