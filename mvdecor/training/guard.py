@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,7 @@ from mvdecor.training.distributed import barrier, one_voice, rank
 from mvdecor.training.history import Diverged
 
 LOCK = ".lock"
+WORKERS_END = 20.0  # seconds after which the workers of a process that was killed have noticed
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 Result = TypeVar("Result")
 
@@ -95,17 +97,47 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / LOCK
     try:
-        with locked(file) as lock:
+        with _lock(file) as lock:
             try:
                 os.ftruncate(lock, 0)
                 os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
                 yield
             finally:
                 file.unlink()
-    except BlockingIOError:
-        who = file.read_text(errors="replace") or "another process"
-        raise InputError(f"out={folder}: {who} is at work there: wait for it, or choose another out=") from None
     finally:
         with contextlib.suppress(OSError):  # not empty
             for path in made:
                 path.rmdir()
+
+
+@contextlib.contextmanager
+def _lock(file: Path) -> Iterator[int]:
+    """`locked`, but for the workers of a process that was killed: they end within seconds, and are waited for."""
+    with contextlib.ExitStack() as stack:
+        end = time.monotonic() + WORKERS_END
+        while True:
+            try:
+                lock = stack.enter_context(locked(file))
+                break
+            except BlockingIOError:
+                who = file.read_text(errors="replace") or "another process"
+                if not _is_dead(who) or time.monotonic() > end:
+                    raise InputError(
+                        f"out={file.parent}: {who} is at work there: wait for it, or choose another out="
+                    ) from None
+                time.sleep(0.1)
+        yield lock
+
+
+def _is_dead(who: str) -> bool:
+    """Whether "process N on HOST" is of this machine and no more."""
+    words = who.split()
+    if len(words) != 4 or words[3] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(words[1]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

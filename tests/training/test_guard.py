@@ -48,6 +48,26 @@ def test_a_folder_has_one_user_at_a_time(tmp_path):
     assert [p.name for p in folder.iterdir()] == ["result"]
 
 
+def hold_with_worker(folder, seconds: float) -> None:
+    with alone_in(folder):
+        if os.fork() == 0:  # a worker has the parent's lock too
+            time.sleep(seconds)
+            os._exit(0)
+        time.sleep(60)
+
+
+def test_the_workers_of_a_killed_process_are_waited_for(tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=hold_with_worker, args=(tmp_path / "a", 1.0))
+    process.start()
+    while not (tmp_path / "a" / LOCK).exists() or not (tmp_path / "a" / LOCK).read_text():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with alone_in(tmp_path / "a"):
+        assert str(os.getpid()) in (tmp_path / "a" / LOCK).read_text()
+
+
 def test_a_folder_that_stays_empty_is_taken_away_again(tmp_path):
     with alone_in(tmp_path / "a" / "b"):
         pass
