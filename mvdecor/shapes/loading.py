@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import pickle
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from typing import Protocol
 
 from mvdecor.errors import InputError
@@ -25,7 +29,7 @@ class ShapeSet(Protocol):
 
 
 def load_shapes(
-    shape_set: ShapeSet, ids: Iterable[str], on_error: str = "raise"
+    shape_set: ShapeSet, ids: Iterable[str], on_error: str = "raise", workers: int = 0
 ) -> tuple[list[Shape], list[tuple[str, str]]]:
     """Load shapes in the given order.
 
@@ -33,6 +37,7 @@ def load_shapes(
         shape_set: any reader.
         ids: ids to load.
         on_error: "raise" at the first bad shape, or "skip" it with a one-line warning on standard output.
+        workers: processes that read; 0 reads in this one.
 
     Returns:
         The shapes that loaded, and (id, reason) of each skipped one, to be listed again at the end of a run.
@@ -44,16 +49,42 @@ def load_shapes(
         raise InputError(f"unknown on_error {on_error!r}; choose raise or skip")
     shapes: list[Shape] = []
     skipped: list[tuple[str, str]] = []
-    for id in ids:
-        try:
-            shapes.append(shape_set.load(id))
-        except InputError as error:
-            if on_error == "raise":
-                raise
-            skipped.append((id, str(error)))
-            print(f"warning: skipped shape {id}: {error}")
+    for id, shape in _read(shape_set, list(ids), workers):
+        if isinstance(shape, Shape):
+            shapes.append(shape)
+        elif on_error == "raise":
+            raise shape
+        else:
+            skipped.append((id, str(shape)))
+            print(f"warning: skipped shape {id}: {shape}")
     if not shapes:
         if not skipped:
             raise InputError("no shape to work with: the list of ids is empty; check the split")
         raise InputError(f"no shape to work with: all {len(skipped)} were skipped, the first because: {skipped[0][1]}")
     return shapes, skipped
+
+
+def _read(shape_set: ShapeSet, ids: list[str], workers: int) -> Iterator[tuple[str, Shape | InputError]]:
+    """Each id with its shape, or with what is wrong with it."""
+    if workers == 0 or len(ids) < 2:
+        for id in ids:
+            yield id, _load(shape_set, id)
+        return
+    with ProcessPoolExecutor(workers, get_context("fork")) as pool:
+        try:
+            for id, content in zip(ids, pool.map(partial(_load_pickled, shape_set), ids, chunksize=4)):
+                yield id, pickle.loads(content)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _load(shape_set: ShapeSet, id: str) -> Shape | InputError:
+    try:
+        return shape_set.load(id)
+    except InputError as error:
+        return error
+
+
+def _load_pickled(shape_set: ShapeSet, id: str) -> bytes:
+    """As bytes: tensors by themselves would each take an open file of shared memory."""
+    return pickle.dumps(_load(shape_set, id))

@@ -43,6 +43,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 COUNTS: dict[str, int] = {
     "seed": 0,
     "save_every": 1,
+    "workers": 0,
     "run": 0,
     "views.count": 1,
     "views.close_ups": 0,

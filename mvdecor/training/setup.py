@@ -123,7 +123,7 @@ def pretraining_shapes(cfg: DictConfig) -> tuple[list[Shape], list[tuple[str, st
     """The shapes to pretrain on, and those skipped with their reasons."""
     shape_set = make_shape_set(cfg.data.unlabelled)
     ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
-    return load_shapes(shape_set, ids, cfg.data.on_error)
+    return load_shapes(shape_set, ids, cfg.data.on_error, cfg.workers)
 
 
 def place(cfg: DictConfig, shape: Shape, seed: int) -> Cameras:
