@@ -53,7 +53,14 @@ from mvdecor.views import make_rasterizer
 
 PRETRAIN_SETTINGS = (
     *("data.unlabelled", "data.pretrain_split", "data.pretrain_limit", "views", "network", "loss", "seed", "precision"),
-    *("training.matching", "training.pretrain", "training.crops", "training.random_light", "training.gather"),
+    *(
+        "training.matching",
+        "training.pretrain",
+        "training.crops",
+        "training.random_light",
+        "training.gather",
+        "training.compile",
+    ),
 )
 FINETUNE_SETTINGS = ("data.labelled", "views", "network", "loss", "seed", "run", "precision", "training", "checkpoint")
 EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "evaluation", "checkpoint")
@@ -83,7 +90,7 @@ def run_pretrain(cfg: DictConfig) -> dict:
     make_source = make_crop_source if settings.source == "crops" else make_pair_source
     train = make_source(cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, device), settings.pairs, augment="pretrain")
     validation = make_source(cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), device), settings.pairs)
-    model = build_model(cfg.network, cfg.views.channels, None).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = _prepared(build_model(cfg.network, cfg.views.channels, None), cfg)
     log = Log(out / "log", cfg.training.log_every, cfg.progress, snapshots.step)
     if snapshots.step == 0 and rank() == 0:
         log.picture("pretrain/channels", pictures.channels_sheet(train))
@@ -150,7 +157,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
     if cfg.checkpoint is not None:
         load_pretrained(model, cfg.checkpoint)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = _prepared(model, cfg)
     shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
     settings = cfg.training.finetune
     labelled = make_labelled_source(cfg, shapes, chosen, drawing_device(cfg, fabric))
@@ -397,6 +404,13 @@ def _export(cfg: DictConfig, measured: dict) -> None:
     derived = ("format", "network", "channels", "num_labels", "weights_sha256")
     save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in derived} | {"metrics": measured})
     pictures.pipeline_figures(cfg, out)
+
+
+def _prepared(model: Model, cfg: DictConfig) -> Model:
+    """A model as it is trained fastest; names and values of its weights stay."""
+    if cfg.training.compile:
+        model.network.compile()
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _close(file: Path, result: dict, cfg: DictConfig, snapshots: Snapshots) -> dict:

@@ -1,10 +1,17 @@
 """A stage that is killed and called again."""
 
+import json
+from functools import partial
+
 import pytest
+import torch
 
 from mvdecor.errors import InputError
-from mvdecor.stages import run_finetune, run_pretrain
+from mvdecor.evaluation import ShapeRecords
+from mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 from mvdecor.training.resume import Snapshots
+
+OWN = ("experiment=people_cpu", "views.close_ups=0", "training.finetune.k=2")
 
 
 class Killed(BaseException):
@@ -51,3 +58,57 @@ def test_a_stage_that_was_killed_goes_on_and_ends_the_same(
     assert weights[0] == weights[1]
     assert not (tmp_path / "cut" / "state").exists()
     assert resumed["cost"]["wall_seconds"] > 0
+
+
+def test_an_evaluation_that_was_killed_goes_on_and_measures_the_same(
+    make_config, tiny, made_up_people, tmp_path, monkeypatch, capsys
+):
+    own = (OWN[0], *tiny, *OWN[1:], f"data.root={made_up_people}", "evaluation.limit=3")
+    run_finetune(make_config(*own, f"out={tmp_path / 'tuned'}"))
+    own = (*own, f"checkpoint={tmp_path / 'tuned' / 'model'}")
+    whole = run_evaluate(make_config(*own, f"out={tmp_path / 'whole'}"))
+    cut, write, written = make_config(*own, f"out={tmp_path / 'cut'}"), ShapeRecords.write, []
+
+    def write_and_die(self, id, record):
+        write(self, id, record)
+        written.append(id)
+        if len(written) == 2:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ShapeRecords, "write", write_and_die)
+        run_evaluate(cut)
+    record = tmp_path / "cut" / "measured" / f"{written[1]}.json"
+    with pytest.raises(
+        InputError, match="measured holds an evaluation under way of another model or with other settings"
+    ):
+        run_evaluate(make_config(*own, f"out={tmp_path / 'cut'}", "lifting.rule=mean"))
+    content = record.read_bytes()
+    for damaged in (content[:-5], b"[]", b"{}"):
+        record.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"measured/.*json is damaged .*remove it, and call again"):
+            run_evaluate(cut)
+    record.write_bytes(content)
+    resumed = run_evaluate(cut)
+    assert "going on after 2 of 3 shapes" in capsys.readouterr().out
+    for key in ("part_miou", "shape_miou", "confusion", "shapes", "ceiling", "coverage", "split"):
+        assert json.dumps(resumed[key]) == json.dumps(whole[key]), key
+    assert not (tmp_path / "cut" / "measured").exists()
+    assert len(list((tmp_path / "cut" / "labels").iterdir())) == 3
+
+
+def test_a_compiled_network_leaves_the_same_kind_of_model(make_config, tiny, made_up_people, tmp_path, monkeypatch):
+    compiled, real = [], torch.nn.Module.compile
+
+    def without_a_compiler(self, *args, **kwargs):
+        compiled.append(type(self).__name__)
+        partial(real, backend="eager")(self)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", without_a_compiler)
+    own = (OWN[0], *tiny, *OWN[1:], f"data.root={made_up_people}")
+    weights = []
+    for setting in ("false", "true"):
+        out = tmp_path / setting
+        run_finetune(make_config(*own, f"out={out}", f"training.compile={setting}"))
+        weights.append((out / "model" / "model.safetensors").read_bytes())
+    assert compiled == ["UNet"] and weights[0] == weights[1]

@@ -37,7 +37,7 @@ class ShapeRecords:
         try:
             record = json.loads(file.read_text())
             made_with = record.pop("settings")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is damaged ({error}): remove it, and call again") from error
         if made_with != self._digest:
             raise InputError(
