@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mvdecor.benchmark.measure import Row
 from mvdecor.benchmark.rows import ROWS
+from mvdecor.benchmark.scaling import plot_scaling
 from mvdecor.benchmark.shapes import open_shapes
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically
@@ -40,6 +41,9 @@ def run_benchmark(cfg: DictConfig) -> list[Row]:
                 print(f"warning: row {name} is left out: {error}")
                 continue
             print(f"{name}: {rows[-1].ratio:.3g}", flush=True)
+        if cfg.plot is not None:
+            plot_scaling(cfg, shapes, device, Path(cfg.plot))
+            print(f"plot: {cfg.plot}")
     print_table(rows)
     if cfg.json is not None:
         write_atomically(Path(cfg.json), (json.dumps([row.to_json() for row in rows], indent=1) + "\n").encode())

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 from mvdecor.benchmark import rows
 from mvdecor.benchmark.measure import Row, Spread, peak_memory
@@ -41,6 +42,12 @@ def test_every_row_and_its_file(make_config, tmp_path, capsys):
         quotient = one["reference"] / one["ours"] if row.more else one["ours"] / one["reference"]
         assert one["ratio"] == pytest.approx(quotient)
         assert one["row"] in printed and one["device"] and one["size"]
+
+
+def test_the_plot_of_the_cost(make_config, tmp_path):
+    sizes = ("plot_views=[2,4]", "plot_faces=[1500,3000]", "plot_shapes=[1,2]", f"plot={tmp_path / 'a' / 'plot.png'}")
+    assert run_benchmark(make_config(*TINY, "rows=[]", *sizes, name="benchmark")) == []
+    assert Image.open(tmp_path / "a" / "plot.png").size[0] > 500
 
 
 def test_unknown_rows_and_missing_libraries(make_config, monkeypatch):
