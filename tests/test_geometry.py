@@ -24,6 +24,7 @@ from mvdecor.training.batches import PairSource, Rendering
 from mvdecor.training.predict import predict_faces
 from mvdecor.training.pretrain import contrast
 from mvdecor.training.scenes import Scenes
+from mvdecor.training.setup import open_device
 from mvdecor.views import make_rasterizer, place_cameras
 
 
@@ -50,7 +51,7 @@ def whole_path(octant_model, tmp_path):
         rendering, fabric = Rendering(("points",)), Fabric(accelerator="cpu", devices=1, precision="32-true")
         if matches:
             source = PairSource(scenes, rendering, 2, 50, min_overlap=0.05)
-            loss, accuracy = contrast(octant_model, source.draw(0, 0), InfoNCE())
+            loss, accuracy = contrast(open_device("cpu", "32-true"), octant_model, source.draw(0, 0), InfoNCE())
             assert bool(torch.isfinite(loss)) and 0 <= float(accuracy) <= 1
         found = predict_faces(fabric, octant_model, scenes, 0, rendering)
         assert found.labels.shape == (len(faces),) and bool(((found.labels >= 0) & (found.labels < 8)).all())

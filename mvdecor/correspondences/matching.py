@@ -223,10 +223,10 @@ def embeddings_at_a(embeddings: Tensor, matches: Matches) -> Tensor:
         matches: M matches of the P pairs.
 
     Returns:
-        [M, D].
+        [M, D], float32 from embeddings of half precision.
     """
     layer, pixel = _split(matches.pixel_a, embeddings)
-    return embeddings.flatten(3)[matches.pair, layer, :, pixel]
+    return embeddings.flatten(3)[matches.pair, layer, :, pixel].to(_at_least_float32(embeddings))
 
 
 def embeddings_at_b(embeddings: Tensor, matches: Matches) -> Tensor:
@@ -237,21 +237,26 @@ def embeddings_at_b(embeddings: Tensor, matches: Matches) -> Tensor:
         matches: M matches of the P pairs.
 
     Returns:
-        [M, D].
+        [M, D], float32 from embeddings of half precision.
     """
     height, width = embeddings.shape[-2:]
     flat = embeddings.flatten(3)
     xy = matches.xy_b - 0.5
     corner = xy.floor()
-    part = (xy - corner).to(embeddings.dtype)
+    dtype = _at_least_float32(embeddings)
+    part = (xy - corner).to(dtype)
     result = torch.zeros((), device=embeddings.device)
     for dx in (0, 1):
         for dy in (0, 1):
             x = (corner[:, 0] + dx).clamp(0, width - 1).long()
             y = (corner[:, 1] + dy).clamp(0, height - 1).long()
             weight = (part[:, 0] if dx else 1 - part[:, 0]) * (part[:, 1] if dy else 1 - part[:, 1])
-            result = result + weight[:, None] * flat[matches.pair, matches.layer_b, :, y * width + x]
+            result = result + weight[:, None] * flat[matches.pair, matches.layer_b, :, y * width + x].to(dtype)
     return result
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _split(index: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:

@@ -91,18 +91,19 @@ def finetune(
         batch = next(pair_batches) if pairs is not None else None
         if batch is not None and joint:
             inputs = torch.cat([inputs, batch.images.flatten(0, 2)])
-        embeddings, logits = wrapped.embed_and_segment(inputs)
+        with fabric.autocast():  # of a marked method Fabric's own wrapper does so under DDP only
+            embeddings, logits = wrapped.embed_and_segment(inputs)
         segmentation = segmentation_loss(logits[:split], drawn.labels.flatten(0, 1))
         segmentation = segmentation * weight_of_mean(fabric, (drawn.labels >= 0).sum())
         total, figures = segmentation, {"loss_segmentation": segmentation.detach()}
         if batch is not None and joint:
             contrastive, accuracy = contrast_embeddings(
-                embeddings[split:].unflatten(0, batch.images.shape[:3]), batch, loss, fabric if gather else None
+                fabric, embeddings[split:].unflatten(0, batch.images.shape[:3]), batch, loss, gather
             )
             total = segmentation + lambda_ssl * contrastive
         _update(fabric, optimizer, total)
         if batch is not None and not joint:
-            contrastive, accuracy = contrast(wrapped, batch, loss, fabric if gather else None)
+            contrastive, accuracy = contrast(fabric, wrapped, batch, loss, gather)
             _update(fabric, optimizer, lambda_ssl * contrastive)
         if batch is not None:
             figures |= {"loss_contrastive": contrastive.detach(), "retrieval_accuracy": accuracy}

@@ -22,15 +22,17 @@ from mvdecor.training.pictures import embeddings_sheet
 from mvdecor.training.resume import Snapshots
 
 
-def contrast(model: Model, batch: PairBatch, loss: nn.Module, gather: Fabric | None = None) -> tuple[Tensor, Tensor]:
+def contrast(
+    fabric: Fabric, model: Model, batch: PairBatch, loss: nn.Module, gather: bool = False
+) -> tuple[Tensor, Tensor]:
     """Loss and retrieval accuracy of a batch of pairs; one pass of the network over all its views."""
-    embeddings = model.embed(batch.images.flatten(0, 2))
-    embeddings = embeddings.unflatten(0, batch.images.shape[:3])
-    return contrast_embeddings(embeddings, batch, loss, gather)
+    with fabric.autocast():  # of a marked method Fabric's own wrapper does so under DDP only
+        embeddings = model.embed(batch.images.flatten(0, 2))
+    return contrast_embeddings(fabric, embeddings.unflatten(0, batch.images.shape[:3]), batch, loss, gather)
 
 
 def contrast_embeddings(
-    embeddings: Tensor, batch: PairBatch, loss: nn.Module, gather: Fabric | None = None
+    fabric: Fabric, embeddings: Tensor, batch: PairBatch, loss: nn.Module, gather: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Loss and retrieval accuracy from the embeddings [2, P, L, D, H, W] of a batch of pairs.
 
@@ -39,8 +41,8 @@ def contrast_embeddings(
     a = embeddings_at_a(embeddings[0], batch.matches)
     b = embeddings_at_b(embeddings[1], batch.matches)
     matches = a, b, batch.matches.points, batch.matches.pair
-    if gather is not None and gather.world_size > 1:
-        matches = gather_matches(gather, *matches, pairs=batch.images.shape[1])
+    if gather and fabric.world_size > 1:
+        matches = gather_matches(fabric, *matches, pairs=batch.images.shape[1])
     return loss(*matches)
 
 
@@ -103,7 +105,7 @@ def pretrain(
     wrapped.train()
     for step in log.progress(steps, "pretrain", first):
         batch = next(drawn)
-        value, accuracy = contrast(wrapped, batch, loss, fabric if gather else None)
+        value, accuracy = contrast(fabric, wrapped, batch, loss, gather)
         optimizer.zero_grad()
         fabric.backward(value)
         optimizer.step()
@@ -141,7 +143,7 @@ def validate(fabric: Fabric, model: Model, source: PairSource, loss: nn.Module, 
     model.eval()
     sums = torch.zeros(2, device=fabric.device)
     for step in range(fabric.global_rank, count, fabric.world_size):
-        sums += torch.stack(contrast(model, source.draw(0, step).to(fabric.device), loss))
+        sums += torch.stack(contrast(fabric, model, source.draw(0, step).to(fabric.device), loss))
     model.train()
     means = (mean_over_processes(fabric, sums) * fabric.world_size / count).tolist()
     return {"loss": means[0], "retrieval_accuracy": means[1]}

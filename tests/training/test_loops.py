@@ -66,8 +66,8 @@ def model(num_labels: int | None = None) -> Model:
     return build_model(NETWORK, CHANNELS, num_labels)
 
 
-def fabric() -> Fabric:
-    return Fabric(accelerator="cpu", devices=1, precision="32-true")
+def fabric(precision: str = "32-true") -> Fabric:
+    return Fabric(accelerator="cpu", devices=1, precision=precision)
 
 
 def weights(net: Model) -> list[Tensor]:
@@ -260,6 +260,34 @@ def test_layers_are_images_like_any_other():
     net, log, _ = run_finetune(2, lambda_ssl=0.01, with_pairs=True, layers=2)
     assert all(math.isfinite(v) for f in log.figures["finetune"] for v in f.values())
     assert all(bool(torch.isfinite(w).all()) for w in weights(net))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+@pytest.mark.parametrize("loop", ["pretrain", "joint", "two steps"])
+def test_the_network_computes_in_the_precision_asked_for_and_the_losses_in_float32(loop, precision, dtype):
+    net, seen, given = model(None if loop == "pretrain" else 3), set(), set()
+    convolution = next(module for module in net.modules() if isinstance(module, torch.nn.Conv2d))
+    convolution.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    loss, pairs = InfoNCE(), PairSource(scenes(1), RENDERING, 2, 60)
+    loss.register_forward_hook(lambda module, inputs, output: given.update((inputs[0].dtype, output[0].dtype)))
+    if loop == "pretrain":
+        pretrain(
+            fabric(precision), net, pairs, pairs, loss, steps=1, validation_batches=1, log=Recorder(), save_best=print
+        )
+    else:
+        labelled = LabelledSource(scenes(1), RENDERING, [range(8)], batch_size=2)
+        finetune(
+            fabric(precision),
+            net,
+            labelled,
+            pairs,
+            loss,
+            steps=1,
+            lambda_ssl=0.1,
+            joint=loop == "joint",
+            log=Recorder(),
+        )
+    assert seen == {dtype} and given == {torch.float32}
 
 
 def test_pixels_without_a_label_do_not_count():
