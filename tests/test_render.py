@@ -117,6 +117,12 @@ def test_a_dead_worker_is_told_and_leaves_no_part_of_a_file(make_config, overrid
     assert contents[0] == contents[1] and finished.items() <= contents[0].items()
 
 
+def test_one_worker_unless_more_are_asked_for(make_config):
+    """The workers of a training are another setting of the same name, with another default."""
+    assert make_config(name="render").workers == 1
+    assert make_config("workers=8", "experiment=people_cpu", name="render").workers == 8
+
+
 def test_too_little_room_is_said_before_the_work(make_config, overrides, monkeypatch):
     usage = render.shutil.disk_usage("/")
     monkeypatch.setattr(render.shutil, "disk_usage", lambda folder: usage._replace(free=10))
