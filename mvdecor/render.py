@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -58,7 +59,8 @@ def run_render(cfg: DictConfig) -> list[Done]:
     """Render what `views.cache` lacks of this shard; prints the size of the cache before (an estimate) and after.
 
     Raises:
-        InputError: a bad setting, a bad shape under `data.on_error=raise`, or too little room on the disk.
+        InputError: a bad setting, a bad shape under `data.on_error=raise`, too little room on the disk, or a worker that
+            died. The files that were finished stay, and the same call goes on after them.
     """
     check_config(cfg)
     _check(cfg)
@@ -168,8 +170,14 @@ def _render(cfg: DictConfig, jobs: list[Job], workers: int) -> Iterator[Done]:
         yield from (renderer(job) for job in jobs)
         return
     plain = OmegaConf.to_container(cfg, resolve=True)
-    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _start_worker, (plain,)) as pool:
-        yield from pool.map(_work, jobs)
+    try:
+        with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _start_worker, (plain,)) as pool:
+            yield from pool.map(_work, jobs)
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"views.cache={cfg.views.cache}: a worker process died (killed, or the memory was full: then lower workers="
+            f"{workers}); what was rendered stays, call again to go on"
+        ) from error
 
 
 class Renderer:

@@ -1,13 +1,11 @@
 """Write made-up shapes to disk: `python scripts/generate.py out=DIR count=24 seed=0`."""
 
-import sys
-
-import hydra
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
 from mvdecor.errors import InputError
 from mvdecor.shapes.generate import write_partnet, write_people_like
+from mvdecor.training.cli import main
 
 
 def generate(config: DictConfig) -> None:
@@ -28,13 +26,5 @@ def generate(config: DictConfig) -> None:
     print(f"{config.count} made-up shapes of each of {', '.join(config.categories)} are in {root}")
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="generate")
-def main(config: DictConfig) -> None:
-    try:
-        generate(config)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    main(generate, "generate")

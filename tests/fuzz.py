@@ -249,8 +249,9 @@ def _own_files(root: Path) -> Iterable[Target]:
     yield Target("cache", [views.path], views.read)
 
     state = root / "state"
-    Snapshots(state, 1).save(1, {"draws": torch.Generator()})
-    yield Target("state", sorted(state.iterdir()), lambda: Snapshots(state).restore({"draws": torch.Generator()}))
+    layer = torch.nn.Linear(2, 2)
+    Snapshots(state, 1).save(1, {"model": layer})
+    yield Target("state", sorted(state.iterdir()), lambda: Snapshots(state).restore({"model": layer}))
 
     figures = {
         "part_miou": 50.0,

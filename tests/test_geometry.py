@@ -5,6 +5,7 @@ gives the right answer, or is refused with one clear message.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,51 @@ def test_a_part_that_one_shape_only_has():
     assert metrics.result()["part_miou"] == 100
 
 
+def test_a_part_that_one_of_two_shapes_has(whole_path, tmp_path):
+    """Pooled over both shapes each part is right; the shape that lacks parts is not punished for them."""
+    metrics = PartMetrics(NAMES, "mvdecor", 2000, 0)
+    for name, corners in (("some", [CORNERS[i] for i in (0, 3, 5, 6)]), ("every", CORNERS)):
+        found, result = whole_path(*boxes(*corners), name=f"{name}.ply")
+        metrics.add(MeshFolder(tmp_path / "meshes").load(name), found.labels)
+        assert result["shape_miou"] > 99
+    pooled = metrics.result()
+    assert all(iou > 99 for iou in pooled["parts"].values()) and pooled["shape_miou"] > 99
+
+
+def test_twins_of_different_parts(whole_path, tmp_path):
+    """Both faces of a wall take one label, and each is measured by its own truth: here half of them are wrong."""
+    vertices, faces = boxes(*CORNERS)
+    own = octants(vertices[faces])
+    found, result = whole_path(
+        vertices, np.concatenate([faces, faces[:, ::-1]]), labels=np.concatenate([own, (own + 1) % 8])
+    )
+    assert found.labels.tolist() == [*own, *own]
+    shape = MeshFolder(tmp_path / "meshes").load("mesh")
+    assert shape.face_labels is not None and shape.face_labels.tolist() == [*own, *((own + 1) % 8)]
+    assert result["accuracy"] == pytest.approx(50, abs=7)
+
+
+def test_points_without_faces_are_refused(tmp_path):
+    trimesh.PointCloud(np.random.default_rng(0).random((5, 3))).export(str(tmp_path / "cloud.ply"))
+    (tmp_path / "empty.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n")
+    for name, file in (("cloud", r"cloud\.ply"), ("empty", r"empty\.obj")):
+        with pytest.raises(InputError, match=rf"{file}.*no faces"):
+            MeshFolder(tmp_path).load(name)
+
+
+def test_a_mesh_of_one_point_is_refused(whole_path):
+    with pytest.raises(InputError, match="shape mesh: all its corners are one point"):
+        whole_path([[1, 1, 1]] * 3, [[0, 1, 2]], labels=[0], name="mesh.obj")
+
+
+@pytest.mark.parametrize("close_ups", [0, 3])
+def test_a_mesh_without_area_is_refused(whole_path, close_ups):
+    """Faces on one line: nothing of them is in any view."""
+    line = [[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]]
+    with pytest.raises(InputError, match=r"shape mesh: .*no area"):
+        whole_path(line, [[0, 1, 2], [1, 2, 3]], labels=[0, 1], close_ups=close_ups)
+
+
 def test_views_that_show_nothing(whole_path):
     """A sheet seen from its edge is in no pixel of those views; the others label it."""
     grid = np.linspace(-1, 1, 9)
@@ -224,7 +270,7 @@ def test_views_that_show_nothing(whole_path):
     quads = np.array([[i, i + 1, i + 10, i + 9] for i in range(72) if i % 9 != 8])
     faces = np.concatenate([quads[:, :3], quads[:, [0, 2, 3]]])
     labels = np.where(vertices[faces].mean(1)[:, 0] > 0, 4, 0) + np.where(vertices[faces].mean(1)[:, 2] > 0, 1, 0)
-    found, _ = whole_path(vertices, faces, labels=labels, matches=False)
+    found, _ = whole_path(vertices, faces, labels=labels)
     seen = ~found.filled.numpy()
     assert seen.mean() > 0.9
     ours = found.labels.numpy() & 5  # whether the sheet itself is above or below is anyone's guess
@@ -287,6 +333,22 @@ def test_texture_coordinates_outside_of_the_image_repeat_it(tmp_path):
     outside = seen_colours(textured_person(tmp_path / "three", image, uv_scale=3.0))
     assert bool(((inside == 0) | (inside == 1)).float().mean() > 0.5)
     assert 0.3 < float(outside.mean()) < 0.7 and bool(((outside >= 0) & (outside <= 1)).all())
+
+
+def test_texture_coordinates_that_are_no_numbers_are_refused(tmp_path):
+    root = textured_person(tmp_path, Image.new("RGB", (8, 8)))
+    file = root / "ball" / "ball.obj"
+    file.write_text(re.sub(r"^vt .*$", "vt nan 0", file.read_text(), count=1, flags=re.MULTILINE))
+    with pytest.raises(InputError, match=r"ball.*the texture coordinates of \d+ faces are NaN or infinite"):
+        RenderPeople(root).load("ball")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_colours_that_are_no_numbers_are_refused(tmp_path, number):
+    root = textured_person(tmp_path, None)
+    (root / "ball" / "ball.mtl").write_text(f"newmtl skin\nKd {number} 0 0\n")
+    with pytest.raises(InputError, match=rf"ball\.mtl: 'Kd {number} 0 0' is no colour"):
+        RenderPeople(root).load("ball")
 
 
 def test_images_without_a_range_are_refused(tmp_path):

@@ -1,54 +1,138 @@
-"""The commands that the documents show can be run: scripts exist and their settings compose."""
+"""What the documents say can be done: each command composes, each name in them exists, each Python block runs."""
 
+import ast
+import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
+import trimesh
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from hydra.errors import HydraException
+from octants import save_octants
+from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.training.cli import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in DOCUMENTS}
+PYTHON = ("python", ".venv/bin/python")
+UNTRIED = {
+    "tensorboard": "serves pages until it is stopped",
+    "ssh": "needs another machine",
+    "sbatch": "needs a cluster",
+    "srun": "needs a cluster",
+    "git": "needs the place that the code is fetched from",
+}
+"""Programs of others, and why no test calls them."""
+WRITES = ("out", "json", "views.cache")
+"""Settings that name what is written, not read."""
+OWN_CONFIG = {path.stem for path in (ROOT / "configs").glob("*.yaml")} - {"config"}
+"""Scripts with a configuration of their own."""
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of each code block."""
+    return re.findall(r"^ *```(\w*)\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def spans(text: str) -> list[str]:
+    """What stands between backticks outside of the code blocks, on one line."""
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [re.sub(r"\s+", " ", span) for span in re.findall(r"`([^`]+)`", prose)]
 
 
 def commands(text: str) -> list[str]:
-    """Each `python scripts/NAME.py ...` of a document, in a code block (where \\ continues a line) or between backticks."""
+    """Each line of a code block without language that is no drawing, and each command between backticks."""
     found = []
-    for block in re.findall(r"```.*?```", text, flags=re.DOTALL):
-        found += re.findall(r"python (scripts/\w+\.py[^\n]*)", re.sub(r"\\\n\s*", "", block))
-    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    return found + [re.sub(r"\s+", " ", c) for c in re.findall(r"`[^`]*?python (scripts/\w+\.py[^`]*)`", prose)]
+    for language, block in blocks(text):
+        if language in ("", "bash", "sh") and not re.search("[\u2500-\u257f\u25ba\u25c4]", block):
+            lines = re.sub(r"\\\n\s*", "", block).splitlines()
+            found += [line.strip() for line in lines if shlex.split(line, comments=True)]
+    programs = (*PYTHON, "torchrun", "make", "pip", *UNTRIED)
+    for span in spans(text):
+        if span.startswith(tuple(f"{program} " for program in programs)):
+            found.append(span)
+        elif re.match(r"scripts/\w+\.py .*=", span):
+            found.append(f"python {span}")
+    return found
 
 
-CASES = [(str(path.relative_to(ROOT)), c) for path in DOCUMENTS if path.exists() for c in commands(path.read_text())]
+CASES = [(name, command) for name, text in TEXTS.items() for command in commands(text)]
+WRITTEN = {
+    *(out for _, command in CASES for out in re.findall(r"\bout=([^\s'\"]+)", command)),
+    *re.findall(r"\bout=(\S+)", (ROOT / "Makefile").read_text()),
+    *(out for path in (ROOT / "configs").rglob("*.yaml") for out in re.findall(r"^out: (\S+)", path.read_text(), re.M)),
+}
+"""Folders that some command writes."""
 
 
-def test_commands_are_found():
-    text = "```\npython scripts/a.py x=1 \\\n  y=2  # why\n```\nand `.venv/bin/python scripts/b.py z=[1]` too"
-    assert commands(text) == ["scripts/a.py x=1 y=2  # why", "scripts/b.py z=[1]"]
-    assert any(document == "README.md" for document, _ in CASES)
+def check(command: str) -> None:
+    """Raises what pytest shows if the command cannot be meant as it stands."""
+    words = shlex.split(command, comments=True)
+    while re.match(r"[A-Z_]+=", words[0]):  # environment
+        words.pop(0)
+    program, *words = words
+    if program in UNTRIED:
+        pytest.skip(f"{program}: {UNTRIED[program]}")
+    elif program in PYTHON and words[0] == "-m":
+        check_module(*words[1:])
+    elif program in (*PYTHON, "torchrun"):
+        start = next((i for i, word in enumerate(words) if word.startswith("scripts/")), None)
+        assert start is not None, f"names no script: {command}"
+        check_script(*words[start:])
+    elif program == "make":
+        check_make(*words)
+    elif program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        named = [extra for word in words for extra in re.findall(r"\[(.*)\]", word)]
+        assert words[0] == "install" and all(e in extras for one in named for e in one.split(","))
+    else:
+        raise AssertionError(f"no test knows the program {program!r}: {command}")
 
 
-@pytest.mark.parametrize(("document", "command"), CASES)
-def test_command_composes(document, command, make_config):
-    script, *words = shlex.split(command, comments=True)
-    assert (ROOT / script).is_file(), f"{document} names {script}, which does not exist"
+def check_module(module: str, *overrides: str) -> None:
+    assert importlib.util.find_spec(module) is not None, f"there is no module {module}"
+    if module.startswith("mvdecor."):
+        composed("config", *overrides)
+
+
+def check_make(*words: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for word in words:
+        name, is_setting, _ = word.partition("=")
+        line = rf"^{name} \?=" if is_setting else rf"^{name}:"
+        assert re.search(line, makefile, flags=re.MULTILINE), f"the Makefile has no {name}"
+
+
+def check_script(script: str, *words: str) -> None:
+    """The script is there, its settings compose, and what it reads of this repository or of another run is there too."""
+    assert (ROOT / script).is_file(), f"{script} does not exist"
     overrides = [word for word in words if "=" in word]
     options = [word for word in words if "=" not in word and word not in ("--multirun", "-m", "--cfg", "job")]
-    assert not options, f"{document}: {options} are no settings"
-    if "-m" in words:
-        check_sweep(overrides)
-        return
-    own = Path(script).stem  # some scripts have a configuration of their own
-    owners = ("benchmark", "figures", "generate", "render", "report", "segment", "splits", "table")
-    cfg = make_config(*overrides, name=own if own in owners else "config")
-    assert cfg.get("out") or own == "benchmark"
+    assert not options, f"{options} are no settings"
+    for word in overrides:
+        key, _, value = word.partition("=")
+        for path in re.findall(r"\boutputs/[^\s,\]]+", "" if key in WRITES else value):
+            assert any(f"{path}/".startswith(f"{out}/") for out in WRITTEN), f"no command writes {path}"
+        for path in re.findall(r"\b(?:data/splits|configs|mvdecor|tests)/[^\s,\]]+", value):
+            assert (ROOT / path).exists(), f"{path} does not exist"
+    if "-m" in words or "--multirun" in words:
+        return check_sweep(overrides)
+    name = Path(script).stem
+    cfg = composed(name if name in OWN_CONFIG else "config", *overrides)
+    assert cfg.get("out") or name == "benchmark"
+
+
+def composed(name: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        return compose(name, overrides=list(overrides))
 
 
 def check_sweep(overrides: list[str]) -> None:
@@ -67,7 +151,112 @@ def check_sweep(overrides: list[str]) -> None:
     assert len(set(folders)) == len(folders), f"jobs of one sweep share a folder: {folders}"
 
 
+def test_commands_are_found():
+    text = "```\npython scripts/a.py x=1 \\\n  y=2  # why\n# only a comment\nfoo\n```\n"
+    text += "and `.venv/bin/python\nscripts/b.py z=[1]`\n```\nshapes ─► views\n```\n```python\nimport a\n```\n"
+    text += "`make demo`, `scripts/c.py x=1`, `scripts/d.py`"
+    expected = ["python scripts/a.py x=1 y=2  # why", "foo", ".venv/bin/python scripts/b.py z=[1]", "make demo"]
+    assert commands(text) == [*expected, "python scripts/c.py x=1"]
+    assert {"README.md", "data/README.md", "docs/segment.md"} <= {document for document, _ in CASES}
+
+
+@pytest.mark.parametrize(("document", "command"), CASES)
+def test_command(document, command):
+    check(command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python scripts/nothing.py out=outputs/demo",
+        "python scripts/pretrain.py views.cuont=3",
+        "python scripts/pipeline.py experiment=nothing",
+        "python scripts/segment.py chair.obj",
+        "python scripts/evaluate.py checkpoint=outputs/no_command_writes_this/model",
+        "python scripts/finetune.py training.finetune.split=data/splits/nothing.json",
+        "python -m mvdecor.nothing",
+        "python -m mvdecor.doctor data=nothing",
+        "torchrun --nproc-per-node 2 scripts/nothing.py",
+        "make nothing",
+        "make faults TIMES=3",
+        "pip install -e '.[nothing]'",
+        "mvdecor segment chair.obj",
+    ],
+)
+def test_command_that_cannot_be_run_is_noticed(command):
+    with pytest.raises((AssertionError, HydraException)):
+        check(command)
+
+
+# --- names --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_files_that_are_named_exist(document):
+    text, here = TEXTS[document], (ROOT / document).parent
+    linked = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    missing = [link for link in linked if not (here / link).exists()]
+    named = [span for span in spans(text) if re.fullmatch(r"(mvdecor|configs|scripts|tests|docs)/[a-z0-9_./]*", span)]
+    missing += [path for path in named if not (ROOT / path).exists()]
+    assert not missing, f"{document} names {missing}"
+
+
+def keys(cfg: DictConfig, prefix: str = "") -> set[str]:
+    """Dotted names of all settings and groups of settings."""
+    found = set()
+    for key in cfg:
+        found.add(f"{prefix}{key}")
+        if OmegaConf.is_dict(cfg._get_node(key)) and cfg._get_node(key)._content is not None:
+            found |= keys(cfg._get_node(key), f"{prefix}{key}.")
+    return found
+
+
+@pytest.fixture(scope="module")
+def every_key() -> set[str]:
+    """Every setting that some choice of the groups has."""
+    groups = ("data", "loss", "network")
+    choices = [f"{group}={path.stem}" for group in groups for path in (ROOT / "configs" / group).glob("*.yaml")]
+    found = {key for choice in choices for key in keys(composed("config", choice))}
+    return found.union(*(keys(composed(name)) for name in OWN_CONFIG), keys(composed("table", "experiment=table4_cpu")))
+
+
+@pytest.mark.parametrize("document", TEXTS)
+def test_settings_that_are_named_exist(document, every_key):
+    groups = "data|views|network|loss|training|lifting|evaluation|table|figures"
+    found = [re.fullmatch(rf"((?:{groups})(?:\.[a-z_]+)+)(?:[=:].*)?", span) for span in spans(TEXTS[document])]
+    named = {match[1] for match in found if match and not re.search(r"\.(json|md|tex|csv|png|py)$", match[1])}
+    assert named <= every_key, f"{document} names {sorted(named - every_key)}"
+
+
 def test_readme_lists_every_experiment():
-    text = (ROOT / "README.md").read_text()
     for path in (ROOT / "configs" / "experiment").glob("*.yaml"):
-        assert f"`{path.stem}`" in text, f"README.md does not mention experiment={path.stem}"
+        assert f"`{path.stem}`" in TEXTS["README.md"], f"README.md does not mention experiment={path.stem}"
+
+
+def test_figures_of_the_readme_are_those_of_the_results():
+    figures = re.findall(r"[\d.]+ ± [\d.]+", TEXTS["README.md"])
+    assert figures and all(figure in TEXTS["docs/results.md"] for figure in figures)
+
+
+# --- Python -------------------------------------------------------------------------------------------------------------
+
+PYTHON_BLOCKS = [
+    (name, code) for name, text in TEXTS.items() for language, code in blocks(text) if language == "python"
+]
+
+
+@pytest.fixture
+def demo_folder(tmp_path, monkeypatch) -> None:
+    """A folder to work in where `make demo` has been, with a mesh."""
+    monkeypatch.chdir(tmp_path)
+    save_octants(Path("outputs/demo/model"))
+    trimesh.creation.icosphere(2).export("chair.obj")
+
+
+@pytest.mark.parametrize(("document", "code"), PYTHON_BLOCKS)
+def test_python_runs(document, code, demo_folder, capsys):
+    if "push_to_hub" not in code:  # which needs an account
+        exec(compile(code, document, "exec"), {})
+        return
+    imports = [node for node in ast.parse(code).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec(compile(ast.Module(imports, []), document, "exec"), {})

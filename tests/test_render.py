@@ -1,5 +1,7 @@
 """scripts/render.py: shards cover everything once, and what it renders is what the stages read."""
 
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -89,6 +91,36 @@ def test_workers_render_the_same_files(make_config, overrides, tmp_path):
     assert {p.name: p.read_bytes() for p in (tmp_path / "two").iterdir()} == {
         p.name: p.read_bytes() for p in (tmp_path / "cache").iterdir()
     }
+
+
+def die_while_writing(job):
+    """A worker's job, killed when the first bytes of its file are on the disk."""
+    os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+    return render._work(job)
+
+
+def test_a_dead_worker_is_told_and_leaves_no_part_of_a_file(make_config, overrides, tmp_path, monkeypatch):
+    cfg = make_config(*overrides, "workers=2", name="render")
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(InputError, match=r"views\.cache=.*a worker process died .*call again"),
+    ):
+        patch.setattr(render, "_work", die_while_writing)
+        run_render(cfg)
+    finished = {path.name: path.read_bytes() for path in (tmp_path / "cache").glob("*.views")}
+    assert len(finished) == render.TRIALS, "those that the process itself rendered; no part of a file has a file's name"
+    done = run_render(cfg)
+    assert sum(one.was_there for one in done) == render.TRIALS
+    monkeypatch.setattr(render, "_render", lambda cfg, jobs, workers: map(render.Renderer(cfg), jobs))
+    run_render(make_config(*overrides, f"views.cache={tmp_path / 'whole'}", name="render"))
+    contents = [{p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in ("cache", "whole")]
+    assert contents[0] == contents[1] and finished.items() <= contents[0].items()
+
+
+def test_one_worker_unless_more_are_asked_for(make_config):
+    """The workers of a training are another setting of the same name, with another default."""
+    assert make_config(name="render").workers == 1
+    assert make_config("workers=8", "experiment=people_cpu", name="render").workers == 8
 
 
 def test_too_little_room_is_said_before_the_work(make_config, overrides, monkeypatch):

@@ -46,7 +46,7 @@ def curves_figure(results: Results) -> go.Figure | None:
         thin: dict[str, object] = {"color": colours.get(run.method, CEILING), "width": 1.2}
         _add_curve(figure, curve, len(titles), name=name, legendgroup=name, showlegend=first, line=thin)
     figure.update_xaxes(title_text="step")
-    return figure.update_layout(height=380)
+    return figure.update_layout(height=320, margin_t=40)
 
 
 def _add_curve(figure: go.Figure, curve: Sequence[tuple[int, float]], column: int, **style) -> None:
@@ -75,7 +75,7 @@ def parts_figure(results: Results) -> go.Figure:
     values = [ceiling.get(name) for name in names]
     figure.add_trace(go.Scatter(name="ceiling", x=[text(n) for n in names], y=values, mode="markers", marker=marks))
     figure.update_yaxes(title_text="IoU in %", range=[0, 102])
-    return figure.update_layout(barmode="group", height=420)
+    return figure.update_layout(barmode="group", height=360, margin_t=20)
 
 
 def part_iou(runs: Sequence[Run], part: str) -> tuple[float | None, float]:

@@ -17,8 +17,9 @@ from mvdecor.errors import InputError
 from mvdecor.figures import png_bytes
 from mvdecor.files import write_atomically
 from mvdecor.report.charts import confusion_figure, curves_figure, part_iou, parts_figure
-from mvdecor.report.results import Results, Run, read_results
+from mvdecor.report.results import Results, Run, pretraining_curves, read_results
 from mvdecor.report.shapes import TURN_TOGETHER, Shown, picture, turning_figure, worst_and_best
+from mvdecor.training.log import SCALARS
 
 MARK = "<!doctype html>\n<!-- report of mvdecor -->\n"
 """How a report begins: only a file like that is written over."""
@@ -64,9 +65,7 @@ def report_page(results: Results, shown: Sequence[Shown]) -> str:
     sections = [
         _section("run", "Run", _summary(results)),
         _section("results", "Results", _results(results)),
-        _section(
-            "curves", "Curves", _plot("plot-curves", curves_figure(results), "no training was logged in this folder")
-        ),
+        _section("curves", "Curves", _curves(results)),
         _section("parts", "Parts", _plot("plot-parts", parts_figure(results)) + _parts_table(results)),
         _section("confusion", "Confusion", _confusion(results)),
         _section("shapes", "Worst and best shapes", _shapes(results, shown)),
@@ -159,6 +158,14 @@ def _spread(runs: Sequence[Run], key: str) -> str:
     values = [run.metrics[key] for run in runs]
     mean = f"{statistics.fmean(values):.1f}"
     return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+
+
+def _curves(results: Results) -> str:
+    """Curves of all loops, and a word where one is not there."""
+    plot = _plot("plot-curves", curves_figure(results), "no training was logged in this folder")
+    missing = not all(curves["training"] for curves in pretraining_curves(results).values())
+    note = f"The training curves of the pretraining are not there: it left no {escape(SCALARS)}."
+    return plot + (f'<p class="note">{note}</p>' if missing else "")
 
 
 def _parts_table(results: Results) -> str:

@@ -130,9 +130,9 @@ def turning_figure(shapes: Sequence[Shown]) -> go.Figure:
         buttons.append(
             {"label": text(f"{shown.rank}: {shown.shape.id}"), "method": "restyle", "args": ["visible", visible]}
         )
-    camera = {"up": {"x": 0, "y": 1, "z": 0}, "eye": {"x": 0.8, "y": 0.5, "z": 1.4}}
-    hidden = {axis: {"visible": False} for axis in ("xaxis", "yaxis", "zaxis")}
-    figure.update_scenes(aspectmode="data", dragmode="orbit", camera=camera, **hidden)
+    camera = {"up": {"x": 0, "y": 1, "z": 0}, "eye": {"x": 0.7, "y": 0.4, "z": 1.2}}
+    box = {axis: {"visible": False, "range": [-1, 1]} for axis in ("xaxis", "yaxis", "zaxis")}  # of the unit sphere
+    figure.update_scenes(aspectmode="cube", dragmode="orbit", camera=camera, **box)
     menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.12, "yanchor": "bottom"}
     return figure.update_layout(updatemenus=[menu], height=520, margin={"l": 0, "r": 0, "t": 100, "b": 0})
 
@@ -143,7 +143,9 @@ def _mesh(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, visible:
         **{"x": x, "y": y, "z": z, "i": i, "j": j, "k": k},
         facecolor=[f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()],
         flatshading=True,
-        lighting={"ambient": 0.6, "diffuse": 0.6, "specular": 0.05},
+        # Without the epsilon plotly leaves small faces unlit. The light comes from about where the camera first stands.
+        lighting={"ambient": 0.55, "diffuse": 0.5, "specular": 0.05, "facenormalsepsilon": 0},
+        lightposition={"x": 60_000, "y": 80_000, "z": 100_000},
         hoverinfo="skip",
         visible=visible,
     )

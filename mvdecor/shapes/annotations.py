@@ -107,7 +107,7 @@ def read_face_labels(path: Path, num_faces: int, label_names: tuple[str, ...], h
         InputError: unreadable file, wrong count or type, or a label that has no name. `hint` is added to a wrong count.
     """
     try:
-        raw = np.load(path, allow_pickle=False)
+        raw = np.load(path, mmap_mode="r", allow_pickle=False)  # a header's count alone allocates nothing
     except Exception as error:  # a damaged header makes numpy raise whatever its parsing stumbles over
         raise InputError(f"{path}: not a readable .npy file ({error}); write it with numpy.save") from error
     if not isinstance(raw, np.ndarray) or raw.ndim != 1 or raw.dtype.kind not in "iu":

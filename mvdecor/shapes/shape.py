@@ -73,7 +73,7 @@ class Shape:
 
     Raises:
         InputError: at construction, if the arrays do not fit together (empty mesh, indices or labels out of range,
-            non-finite vertices, a label count that is not the face count).
+            vertices or texture coordinates that are not finite, a label count that is not the face count).
     """
 
     id: str
@@ -156,7 +156,9 @@ class Shape:
         center = (used.amin(dim=0) + used.amax(dim=0)) / 2
         radius = (used - center).norm(dim=-1).amax()
         if not radius > 0:
-            raise InputError(f"shape {self.id}: all its corners are one point; it cannot be scaled to the unit sphere")
+            raise InputError(
+                f"shape {self.id}: all its corners are one point; it cannot be scaled to the unit sphere: leave it out"
+            )
         return replace(self, vertices=((self.vertices.double() - center) / radius).float())
 
     def fingerprint(self) -> str:
@@ -243,3 +245,6 @@ def _check_texture(shape: Shape) -> None:
         )
     if not texture.images or int(texture.image_ids.min()) < 0 or int(texture.image_ids.max()) >= len(texture.images):
         raise InputError(f"shape {shape.id}: a face refers to a texture image that is not there")
+    if not bool(torch.isfinite(texture.uv).all()):
+        bad = int((~torch.isfinite(texture.uv)).any(2).any(1).sum())
+        raise InputError(f"shape {shape.id}: the texture coordinates of {bad} faces are NaN or infinite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,10 +112,9 @@ def _image_path(value: str, path: Path) -> Path:
 
 def _is_number(word: str) -> bool:
     try:
-        float(word)
+        return math.isfinite(float(word))
     except ValueError:
         return False
-    return True
 
 
 def obj_texture(mesh: ObjMesh, path: Path, max_size: int | None = None) -> Texture | None:

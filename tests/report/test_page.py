@@ -1,15 +1,18 @@
 """The page: every section, the numbers of the files, names as text, and nothing from outside."""
 
 import json
+import shutil
 import statistics
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from mvdecor.errors import InputError
 from mvdecor.report import run_report
 from mvdecor.report.page import report_page
+from mvdecor.report.results import read_results
 
 SECTIONS = ["run", "results", "curves", "parts", "confusion", "shapes", "turn", "config"]
 VOID = {"meta", "img", "br", "link", "input"}
@@ -167,6 +170,13 @@ def test_page_of_a_single_run(run_folder, tmp_path, make_config):
     metrics = json.loads((run_folder / "pretrained" / "run_0" / "metrics.json").read_text())
     ((method, runs, miou, *_),) = table(single, "method", "runs", "part mIoU", "shape mIoU", "accuracy", "area seen")
     assert (method, runs, miou) == ("mvdecor", "1", f"{metrics['part_miou']:.1f}")
+
+
+def test_curves_that_are_not_there_are_named(run_folder, results, tmp_path):
+    copy = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    assert "curves of the pretraining are not there" not in Page(report_page(results, [])).sections["curves"]
+    (copy / "pretrain" / "log" / "scalars.csv").unlink()
+    assert "curves of the pretraining are not there" in Page(report_page(read_results(copy), [])).sections["curves"]
 
 
 def test_page_without_shapes_needs_no_data(run_folder, tmp_path, make_config):

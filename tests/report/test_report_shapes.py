@@ -55,6 +55,11 @@ def test_3d_views_show_each_labelling_in_its_colours(shown):
         colours = colours_of(labels, label_palette(3)).tolist()
         expected = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours]
         assert list(trace.facecolor) == expected, "these meshes are small enough to be shown whole"
+        axes = figure.layout[trace.scene]
+        assert axes.aspectmode == "cube"
+        for axis, points in ((axes.xaxis, trace.x), (axes.yaxis, trace.y), (axes.zaxis, trace.z)):
+            low, high = axis.range
+            assert low <= min(points) and max(points) <= high, "the camera sees the whole shape"
     buttons = figure.layout.updatemenus[0].buttons
     assert [button.label for button in buttons] == [f"{one.rank}: {one.shape.id}" for one in shown]
     for number, button in enumerate(buttons):
