@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mvdecor.views import Cameras, Surface
+from mvdecor.views.views import dot
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def match_views(
     if unique:
         target = ((pair * layers + layer_b) * (height * width) + pixel_b).index_select(0, keep)
         off_centre = (xy - xy.floor() - 0.5).index_select(0, keep)
-        keep = keep.index_select(0, nearest_of_each(target, _dot(off_centre, off_centre), b.mask.numel()))
+        keep = keep.index_select(0, nearest_of_each(target, dot(off_centre, off_centre), b.mask.numel()))
     pair, pixel_a = pair.index_select(0, keep), seen_in_a.index_select(0, keep)
     foreground = torch.minimum(counts, b.mask.flatten(1).sum(1)).clamp_min(1)
     return Matches(
@@ -153,25 +154,17 @@ def _off_plane(
     seen = b.points.reshape(-1, 3).index_select(0, target)
     normals_b = b.normals.reshape(-1, 3).index_select(0, target)
     apart, sight = points - seen, b.cameras.centers.index_select(0, pair) - seen
-    off_plane = _dot(apart, normals_b).abs()
+    off_plane = dot(apart, normals_b).abs()
     # how far a pixel reaches along the plane: its size at that depth, more where the plane is seen at a slant
-    slant = _dot(sight, normals_b).abs() / _dot(sight, sight).sqrt()
+    slant = dot(sight, normals_b).abs() / dot(sight, sight).sqrt()
     reach = tolerance + z / b.cameras.intrinsics[:, 0, 0].index_select(0, pair) / slant.clamp_min(0.1)
     same = (
         b.mask.reshape(-1).index_select(0, target)
         & (off_plane < tolerance)
-        & (_dot(apart, apart) < reach * reach)
-        & (_dot(normals, normals_b).clamp(-1, 1) >= cosine)  # rounding must not fall below -1
+        & (dot(apart, apart) < reach * reach)
+        & (dot(normals, normals_b).clamp(-1, 1) >= cosine)  # rounding must not fall below -1
     )
     return torch.where(same, off_plane, torch.inf)
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """[Q], the products of rows; quicker than a sum over so few columns."""
-    result = a[:, 0] * b[:, 0]
-    for i in range(1, a.shape[1]):
-        result = torch.addcmul(result, a[:, i], b[:, i])
-    return result
 
 
 def nearest_of_each(key: Tensor, distance: Tensor, num_keys: int) -> Tensor:

@@ -125,6 +125,16 @@ class Shape:
         return self.vertices[self.faces[:, 0]]
 
     @cached_property
+    def face_gradients(self) -> Tensor:
+        """float32 [F, 2, 3]: by how much the barycentric weights of the second and third corner grow; 0 if degenerate."""
+        a, b, c = self.vertices[self.faces].double().unbind(dim=1)
+        ab, ac = b - a, c - a
+        d00, d01, d11 = ((x * y).sum(-1, keepdim=True) for x, y in ((ab, ab), (ab, ac), (ac, ac)))
+        determinant = d00 * d11 - d01 * d01
+        scale = torch.where(determinant > 1e-30, 1 / determinant, 0.0)
+        return torch.stack([(d11 * ab - d01 * ac) * scale, (d00 * ac - d01 * ab) * scale], dim=1).float()
+
+    @cached_property
     def face_centers(self) -> Tensor:
         """float32 [F, 3], mean of the three corners."""
         return self.vertices[self.faces].mean(dim=1)

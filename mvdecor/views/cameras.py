@@ -65,6 +65,15 @@ class Cameras:
         directions = torch.stack([(x - cx) / fx, (y - cy) / fy, torch.ones_like(x).expand(len(self), -1, -1)], dim=-1)
         return torch.einsum("nji,nhwj->nhwi", self.rotation, directions)
 
+    def rays_at(self, view: Tensor, pixel: Tensor) -> Tensor:
+        """float32 [Q, 3]: those of `rays` at some pixels (int64 [Q], indices into [H, W] flattened) of some views [Q]."""
+        x, y = (pixel % self.width + 0.5)[:, None], (pixel // self.width + 0.5)[:, None]
+        across = self.rotation[:, 0] / self.intrinsics[:, 0, 0, None]  # of the world, a pixel
+        down = self.rotation[:, 1] / self.intrinsics[:, 1, 1, None]
+        first = self.rotation[:, 2] - self.intrinsics[:, 0, 2, None] * across - self.intrinsics[:, 1, 2, None] * down
+        across, down, first = (vector.index_select(0, view) for vector in (across, down, first))
+        return torch.addcmul(torch.addcmul(first, x, across), y, down)
+
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Image positions and camera depths of world points.
 

@@ -127,22 +127,25 @@ def sample_texture(texture: Texture, image_ids: Tensor, uv: Tensor) -> Tensor:
     left, top = x0.long() % width, y0.long() % height
     right, bottom = (left + 1) % width, (top + 1) % height
     above, below = offset + top * width, offset + bottom * width
-    upper = torch.lerp(pixels[above + left].float(), pixels[above + right].float(), fx)
-    lower = torch.lerp(pixels[below + left].float(), pixels[below + right].float(), fx)
+    texels = torch.stack([above + left, above + right, below + left, below + right])
+    colours = pixels.index_select(0, texels.view(-1)).view(*texels.shape, 3).float()  # most of the time goes here
+    upper_left, upper_right, lower_left, lower_right = colours
+    upper, lower = torch.lerp(upper_left, upper_right, fx), torch.lerp(lower_left, lower_right, fx)
     return torch.lerp(upper, lower, fy) / 255
 
 
 def _textured(shape: Shape, views: Views, surface: Surface) -> Tensor:
     texture = shape.texture
     assert texture is not None
-    mask = surface.mask
+    seen = surface.mask.reshape(-1).nonzero()[:, 0]
+    faces = views.face_ids.reshape(-1).index_select(0, seen)
     # A sliver's barycentric coordinates are ill-conditioned; its colour must still come from within the face
-    weights = barycentric(shape, views, surface)[mask].clamp(0, 1)
+    weights = barycentric(shape, faces, surface.points.reshape(-1, 3).index_select(0, seen)).clamp(0, 1)
     weights = weights / weights.sum(dim=-1, keepdim=True)
-    faces = views.face_ids[mask].long()
-    uv = (weights[..., None] * texture.uv[faces]).sum(dim=-2)
+    uv = (weights[..., None] * texture.uv.index_select(0, faces)).sum(dim=-2)
+    colours = sample_texture(texture, texture.image_ids.index_select(0, faces), uv)
     image = torch.zeros_like(surface.points)
-    image[mask] = sample_texture(texture, texture.image_ids[faces], uv)
+    image.view(-1, 3).index_copy_(0, seen, colours)
     return image
 
 

@@ -98,36 +98,55 @@ def surface_of(shape: Shape, views: Views) -> Surface:
         the `Surface` [N, L, H, W].
     """
     mask = views.face_ids >= 0
-    faces = views.face_ids.clamp_min(0).long()
-    normals = shape.face_normals[faces]
-    origin = shape.face_origins[faces]
-    rays = views.cameras.rays()[:, None].expand(-1, views.layers, -1, -1, -1)
-    centers = views.cameras.centers[:, None, None, None]
-    facing = (normals * rays).sum(-1)
-    depth = ((origin - centers) * normals).sum(-1) / torch.where(facing.abs() < 1e-12, 1.0, facing)
-    depth = torch.where(mask, depth, 0.0)
-    points = torch.where(mask[..., None], centers + depth[..., None] * rays, 0.0)
-    normals = torch.where(mask[..., None], normals * torch.where(facing > 0, -1.0, 1.0)[..., None], 0.0)
-    return Surface(views.cameras, mask, depth, points, normals)
+    seen, view, pixel = _foreground(mask)
+    faces = views.face_ids.reshape(-1).index_select(0, seen)
+    normals = shape.face_normals.index_select(0, faces)
+    rays = views.cameras.rays_at(view, pixel)
+    centers = views.cameras.centers.index_select(0, view)
+    facing = dot(normals, rays)
+    depth = dot(shape.face_origins.index_select(0, faces) - centers, normals)
+    depth = depth / torch.where(facing.abs() < 1e-12, 1.0, facing)
+    points = torch.addcmul(centers, depth[:, None], rays)
+    normals = torch.where(facing[:, None] > 0, -normals, normals)
+    return Surface(views.cameras, mask, *(_spread(values, seen, mask) for values in (depth, points, normals)))
 
 
-def barycentric(shape: Shape, views: Views, surface: Surface) -> Tensor:
-    """Barycentric coordinates of the surface points in their faces.
+def barycentric(shape: Shape, faces: Tensor, points: Tensor) -> Tensor:
+    """Barycentric coordinates of points in the planes of their faces.
+
+    Args:
+        shape: the shape.
+        faces: int [Q], the face of each point.
+        points: float32 [Q, 3].
 
     Returns:
-        float32 [N, L, H, W, 3], weights of the three corners, summing to 1; 0 on the background.
+        float32 [Q, 3], weights of the three corners, summing to 1.
     """
-    faces = views.face_ids.clamp_min(0).long()
-    a, b, c = shape.vertices[shape.faces[faces]].unbind(dim=-2)
-    ab, ac, ap = b - a, c - a, surface.points - a
-    d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
-    d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)
-    area = d00 * d11 - d01 * d01
-    area = torch.where(area.abs() < 1e-30, 1.0, area)
-    v = (d11 * d20 - d01 * d21) / area
-    w = (d00 * d21 - d01 * d20) / area
-    weights = torch.stack([1 - v - w, v, w], dim=-1)
-    return torch.where(surface.mask[..., None], weights, 0.0)
+    towards_b, towards_c = shape.face_gradients.index_select(0, faces).unbind(1)
+    offset = points - shape.face_origins.index_select(0, faces)
+    v, w = dot(offset, towards_b), dot(offset, towards_c)
+    return torch.stack([1 - v - w, v, w], dim=-1)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """[Q], the products of rows; quicker than a sum over so few columns."""
+    result = a[:, 0] * b[:, 0]
+    for i in range(1, a.shape[1]):
+        result = torch.addcmul(result, a[:, i], b[:, i])
+    return result
+
+
+def _foreground(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the Q foreground pixels of [N, L, H, W]: index into all flattened, view, and index into [H, W] flattened."""
+    seen = mask.reshape(-1).nonzero()[:, 0]
+    pixels = mask.shape[-1] * mask.shape[-2]
+    return seen, seen // (mask.shape[1] * pixels), seen % pixels
+
+
+def _spread(values: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
+    """[N, L, H, W, ...]: the values [Q, ...] at the foreground, 0 elsewhere."""
+    whole = values.new_zeros(mask.numel(), *values.shape[1:])
+    return whole.index_copy_(0, seen, values).view(*mask.shape, *values.shape[1:])
 
 
 def face_values_at_pixels(values: Tensor, views: Views, background: float | int = -1) -> Tensor:

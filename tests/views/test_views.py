@@ -44,14 +44,28 @@ def test_barycentric_coordinates_reproduce_the_points() -> None:
     shape = Shape.from_trimesh(trimesh.creation.torus(0.6, 0.3, major_sections=20, minor_sections=12))
     views = EmbreeRasterizer()([shape], [sphere_cameras(4, 48, seed=2)], layers=3)[0]
     surface = surface_of(shape, views)
-    weights = barycentric(shape, views, surface)
-    corners = shape.vertices[shape.faces[views.face_ids.clamp_min(0).long()]]
-    points = (weights[..., None] * corners).sum(dim=-2)
     mask = surface.mask
     assert mask[:, 2].any()
-    torch.testing.assert_close(points[mask], surface.points[mask], atol=1e-5, rtol=0)
-    assert weights[mask].min() > -1e-3 and (weights[~mask] == 0).all()
-    torch.testing.assert_close(weights[mask].sum(-1), torch.ones(int(mask.sum())))
+    faces = views.face_ids[mask]
+    weights = barycentric(shape, faces, surface.points[mask])
+    points = (weights[..., None] * shape.vertices[shape.faces[faces.long()]]).sum(dim=-2)
+    torch.testing.assert_close(points, surface.points[mask], atol=1e-5, rtol=0)
+    assert weights.min() > -1e-3
+    torch.testing.assert_close(weights.sum(-1), torch.ones(int(mask.sum())))
+
+
+def test_barycentric_coordinates_of_degenerate_faces_are_those_of_a_corner() -> None:
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]])
+    line = Shape("line", vertices, torch.tensor([[0, 1, 2], [0, 0, 0]]))
+    weights = barycentric(line, torch.tensor([0, 1]), torch.tensor([[1.0, 0, 0], [0, 0, 0]]))
+    assert weights.tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
+def test_rays_at_pixels_are_those_of_the_whole_image() -> None:
+    cameras = sphere_cameras(3, 20, seed=1)
+    view, pixel = torch.tensor([0, 2, 2, 1]), torch.tensor([0, 399, 57, 21])
+    expected = cameras.rays().flatten(1, 2)[view, pixel]
+    torch.testing.assert_close(cameras.rays_at(view, pixel), expected, atol=1e-6, rtol=0)
 
 
 def test_values_of_faces_reach_their_pixels() -> None:
