@@ -110,7 +110,8 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
     """All that is done with a test shape that was read, against the network on its views."""
     shape = shapes.some("people", 2)[0]
     with tempfile.TemporaryDirectory() as folder:
-        own = _config(cfg, device, f"views.count={cfg.num_views}", "views.close_ups=0", f"out={folder}")
+        views = (f"views.count={cfg.num_views}", "views.close_ups=0")
+        own = _config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
         fabric = make_fabric(own)
         model = _model(own, len(shape.label_names)).to(fabric.device).eval()
 
@@ -120,10 +121,10 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
 
         measured = time_runs(ours, cfg.slow_repeats, device)
     scenes = make_scenes(own, [shape], evaluation_seed(own), fabric.device)
-    views, rendering, batch = scenes.views(0), make_rendering(own), own.evaluation.batch_size
+    seen, rendering, batch = scenes.views(0), make_rendering(own), own.evaluation.batch_size
     ready = [
         rendering(scenes, 0, part, surface_of(scenes.shapes[0], part)).flatten(0, 1)
-        for part in (views[slice(start, start + batch)] for start in range(0, len(views), batch))
+        for part in (seen[slice(start, start + batch)] for start in range(0, len(seen), batch))
     ]
 
     @torch.no_grad()
@@ -137,7 +138,7 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         measured,
         time_runs(bare, cfg.slow_repeats, device),
         "s a shape",
-        f"{len(views)} views of {own.views.size}x{own.views.size}, {shape.num_faces} faces, {own.network.encoder}, "
+        f"{len(seen)} views of {own.views.size}x{own.views.size}, {shape.num_faces} faces, {own.network.encoder}, "
         f"{shapes.kind} person; rendered, embedded, voted, filled, measured, its ceiling too, and written",
         device_name(device),
         1.3,
