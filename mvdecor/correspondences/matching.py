@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mvdecor.views import Cameras, Surface
-from mvdecor.views.views import dot
+from mvdecor.views.views import dot, where
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def match_views(
     """
     assert len(a) == len(b), f"{len(a)} views against {len(b)}"
     pairs, layers, height, width = b.mask.shape
-    counts = a.mask.flatten(1).sum(1)
-    seen_in_a = a.mask.reshape(-1).nonzero()[:, 0]  # the Q foreground pixels of all A
+    seen_in_a = where(a.mask.reshape(-1))  # the Q foreground pixels of all A
+    counts = _counts(seen_in_a, pairs, a.mask[0].numel())
     pair = torch.arange(pairs, device=counts.device).repeat_interleave(counts, output_size=len(seen_in_a))
     points = a.points.reshape(-1, 3).index_select(0, seen_in_a)
     xy, z = _project(b.cameras, points, counts)
@@ -104,22 +104,25 @@ def match_views(
     inside = (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     pixel_b = (row * width + column).long().mul_(inside)  # those outside look at pixel 0, and match nothing
 
-    normals = a.normals.reshape(-1, 3).index_select(0, seen_in_a)
     best = torch.full_like(z, torch.inf)
     layer_b = torch.zeros_like(pair)
     for layer in range(layers):
         target = (pair * layers + layer) * (height * width) + pixel_b
-        off_plane = _off_plane(points, normals, z, pair, b, target, tolerance, min_cosine)
-        nearer = inside & (off_plane < best)
-        best, layer_b = torch.where(nearer, off_plane, best), torch.where(nearer, layer, layer_b)
+        some = where(inside & b.mask.reshape(-1).index_select(0, target))  # where B sees anything at all
+        off_plane = _off_plane(a, b, seen_in_a, points, z, pair, target, some, tolerance, min_cosine)
+        nearer = off_plane < best.index_select(0, some)
+        some = some.index_select(0, where(nearer))
+        best.index_copy_(0, some, off_plane.masked_select(nearer))
+        layer_b.index_fill_(0, some, layer)
 
-    keep = torch.isfinite(best).nonzero()[:, 0]
+    keep = where(torch.isfinite(best))
     if unique:
         target = ((pair * layers + layer_b) * (height * width) + pixel_b).index_select(0, keep)
         off_centre = (xy - xy.floor() - 0.5).index_select(0, keep)
         keep = keep.index_select(0, nearest_of_each(target, dot(off_centre, off_centre), b.mask.numel()))
     pair, pixel_a = pair.index_select(0, keep), seen_in_a.index_select(0, keep)
-    foreground = torch.minimum(counts, b.mask.flatten(1).sum(1)).clamp_min(1)
+    of_b = _counts(where(b.mask.reshape(-1)), pairs, b.mask[0].numel())
+    foreground = torch.minimum(counts, of_b).clamp_min(1)
     return Matches(
         pair,
         pixel_a - pair * a.mask[0].numel(),
@@ -128,6 +131,11 @@ def match_views(
         points.index_select(0, keep),
         torch.bincount(pair, minlength=pairs) / foreground,
     )
+
+
+def _counts(index: Tensor, groups: int, size: int) -> Tensor:
+    """int64 [groups]: how many of an ascending index fall into each group of `size`."""
+    return torch.searchsorted(index, torch.arange(groups + 1, device=index.device) * size).diff()
 
 
 def _project(cameras: Cameras, points: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,28 +149,31 @@ def _project(cameras: Cameras, points: Tensor, counts: Tensor) -> tuple[Tensor, 
 
 
 def _off_plane(
+    a: Surface,
+    b: Surface,
+    seen_in_a: Tensor,
     points: Tensor,
-    normals: Tensor,
     z: Tensor,
     pair: Tensor,
-    b: Surface,
     target: Tensor,
+    some: Tensor,
     tolerance: float,
     cosine: float,
 ) -> Tensor:
-    """[Q]: how far points lie off the plane that B sees at the pixels `target` (of [P, L, H, W] flat); inf if no match."""
-    seen = b.points.reshape(-1, 3).index_select(0, target)
+    """How far `some` of the points lie off the plane seen at the pixels `target` of B (flat); inf if no match."""
+    points, z, pair, target = (x.index_select(0, some) for x in (points, z, pair, target))
+    normals_a = a.normals.reshape(-1, 3).index_select(0, seen_in_a.index_select(0, some))
     normals_b = b.normals.reshape(-1, 3).index_select(0, target)
+    seen = b.points.reshape(-1, 3).index_select(0, target)
     apart, sight = points - seen, b.cameras.centers.index_select(0, pair) - seen
-    off_plane = dot(apart, normals_b).abs()
+    off_plane = dot(apart, normals_b).abs_()
     # how far a pixel reaches along the plane: its size at that depth, more where the plane is seen at a slant
-    slant = dot(sight, normals_b).abs() / dot(sight, sight).sqrt()
-    reach = tolerance + z / b.cameras.intrinsics[:, 0, 0].index_select(0, pair) / slant.clamp_min(0.1)
+    slant = dot(sight, normals_b).abs_() / dot(sight, sight).sqrt_()
+    reach = tolerance + z / b.cameras.intrinsics[:, 0, 0].index_select(0, pair) / slant.clamp_min_(0.1)
     same = (
-        b.mask.reshape(-1).index_select(0, target)
-        & (off_plane < tolerance)
+        (off_plane < tolerance)
         & (dot(apart, apart) < reach * reach)
-        & (dot(normals, normals_b).clamp(-1, 1) >= cosine)  # rounding must not fall below -1
+        & (dot(normals_a, normals_b).clamp_(-1, 1) >= cosine)  # rounding must not fall below -1
     )
     return torch.where(same, off_plane, torch.inf)
 
@@ -179,7 +190,7 @@ def nearest_of_each(key: Tensor, distance: Tensor, num_keys: int) -> Tensor:
     order = (distance.view(torch.int32).long() << 32) | torch.arange(len(key), device=key.device)
     none = torch.iinfo(torch.int64).max
     least = torch.full((num_keys,), none, device=key.device).scatter_reduce_(0, key, order, "amin")
-    return least.index_select(0, (least != none).nonzero()[:, 0]) & 0xFFFFFFFF
+    return least.index_select(0, where(least != none)) & 0xFFFFFFFF
 
 
 def sample_matches(

@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from mvdecor.errors import InputError
 from mvdecor.shapes.shape import Shape, Texture
 from mvdecor.views.cameras import Cameras
-from mvdecor.views.views import Surface, Views, barycentric
+from mvdecor.views.views import Surface, Views, barycentric, where
 
 CHANNELS: dict[str, int] = {"rgb": 3, "depth": 1, "normal": 3, "points": 3, "front_depth": 1, "layer": 1}
 """Known channels and how many numbers a pixel each has."""
@@ -137,7 +137,7 @@ def sample_texture(texture: Texture, image_ids: Tensor, uv: Tensor) -> Tensor:
 def _textured(shape: Shape, views: Views, surface: Surface) -> Tensor:
     texture = shape.texture
     assert texture is not None
-    seen = surface.mask.reshape(-1).nonzero()[:, 0]
+    seen = where(surface.mask.reshape(-1))
     faces = views.face_ids.reshape(-1).index_select(0, seen)
     # A sliver's barycentric coordinates are ill-conditioned; its colour must still come from within the face
     weights = barycentric(shape, faces, surface.points.reshape(-1, 3).index_select(0, seen)).clamp(0, 1)
