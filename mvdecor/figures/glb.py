@@ -34,17 +34,28 @@ def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray)
     colours = face_colours.cpu().numpy() if isinstance(face_colours, Tensor) else face_colours
     if colours.shape != (shape.num_faces, 3):
         raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {shape.num_faces} faces; give [F, 3]")
-    corners = shape.vertices.cpu().numpy()[shape.faces.cpu().numpy().reshape(-1)]
-    opaque = np.full((len(corners), 1), 255, dtype=np.uint8)
+    corners = shape.vertices.cpu().numpy()[shape.faces.cpu().numpy()]
+    write_atomically(path, glb_bytes(shape.id, corners, colours[:, None].repeat(3, axis=1)))
+
+
+def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray) -> bytes:
+    """The content of a GLB file of faces that share no vertex, see `write_glb`.
+
+    Args:
+        name: of the geometry.
+        corners: float32 [F, 3, 3], the positions of each face's corners.
+        colours: uint8 [F, 3, 3], RGB (sRGB) of each corner, blended over the face.
+    """
+    opaque = np.full((3 * len(corners), 1), 255, dtype=np.uint8)
     mesh = trimesh.Trimesh(
-        corners,
-        np.arange(len(corners)).reshape(-1, 3),
-        vertex_colors=np.concatenate([linear(colours).repeat(3, axis=0), opaque], axis=1),
+        corners.reshape(-1, 3),
+        np.arange(3 * len(corners)).reshape(-1, 3),
+        vertex_colors=np.concatenate([linear(colours).reshape(-1, 3), opaque], axis=1),
         process=False,
     )
     scene = trimesh.Scene()
-    scene.add_geometry(mesh, geom_name=shape.id)
-    write_atomically(path, export_glb(scene, include_normals=False, tree_postprocessor=_add_material))
+    scene.add_geometry(mesh, geom_name=name)
+    return export_glb(scene, include_normals=False, tree_postprocessor=_add_material)
 
 
 def linear(colours: np.ndarray) -> np.ndarray:

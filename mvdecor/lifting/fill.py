@@ -87,7 +87,7 @@ def _sources(shape: Shape, seen: np.ndarray, rule: str) -> np.ndarray:
     source = np.arange(shape.num_faces)
     source[~seen] = _nearest(centers, np.flatnonzero(~seen), np.flatnonzero(seen))
     if rule == "component" and not seen.all():
-        component = _components(shape)
+        component = components_of(shape)
         order = np.argsort(component, kind="stable")
         for members in np.split(order, np.flatnonzero(np.diff(component[order])) + 1):
             inside = seen[members]
@@ -103,8 +103,8 @@ def _nearest(centers: np.ndarray, queries: np.ndarray, candidates: np.ndarray) -
     return candidates[cKDTree(centers[candidates]).query(centers[queries])[1]]
 
 
-def _components(shape: Shape) -> np.ndarray:
-    """int [F], number of each face's connected component."""
+def components_of(shape: Shape) -> np.ndarray:
+    """int [F], number of each face's connected component: faces that share a corner's position are in one."""
     # by position: CAD files repeat vertices, and twins rarely share theirs
     _, corner = np.unique(shape.vertices.cpu().numpy(), axis=0, return_inverse=True)
     corners = corner.reshape(-1)[shape.faces.cpu().numpy()]

@@ -1,0 +1,136 @@
+"""Labels of a folder of meshes on disk, in the format that `MeshFolder` reads (data/README.md). Meshes are only read."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdecor.errors import InputError
+from mvdecor.files import write_atomically
+from mvdecor.shapes.annotations import SplitFile, check_id, id_list, read_face_labels, read_json
+from mvdecor.shapes.shape import UNDETERMINED
+
+NAMES_FILE, SPLIT_FILE = "labels.json", "split.json"
+MOST = 255
+"""Label names; one more, and 255 would no longer mean undetermined."""
+
+
+class LabelFolder:
+    """Reads and writes the labels beside the meshes of a folder: `NAME_labels.npy`, `labels.json`, `split.json`.
+
+    A shape with a label on any face belongs to the training list, unless a list of `split.json` already names it; one
+    whose last label was erased leaves that list. Everything else in `split.json` stays as it is.
+
+    Args:
+        root: the folder.
+        names: the palette; None takes the folder's own. A palette that goes on where the folder's own ends extends it.
+
+    Attributes:
+        label_names: the palette.
+
+    Raises:
+        InputError: no names at all, bad ones, or others than those that labels in the folder already have.
+    """
+
+    def __init__(self, root: Path | str, names: Sequence[str] | None = None) -> None:
+        self.root = Path(root)
+        split = SplitFile(self.root / SPLIT_FILE)
+        own = SplitFile(self.root / NAMES_FILE).label_names or split.label_names
+        self._saved = own
+        self.label_names = own if names is None else _checked(names)
+        if not self.label_names:
+            raise InputError(
+                f"{self.root}: there are no label names yet: give them, for example labels=[foot,pole,shade]; they are "
+                f"saved in {NAMES_FILE}"
+            )
+        if self.label_names[: len(own)] != own:
+            raise InputError(
+                f"labels=[{','.join(self.label_names)}]: the labels in {self.root} are {', '.join(own)}: begin with these "
+                "in this order and add others at the end, or leave labels out"
+            )
+
+    def path(self, id: str) -> Path:
+        """The labels of a shape."""
+        check_id(id, self.root)
+        return self.root / f"{id}_labels.npy"
+
+    def read(self, id: str, num_faces: int) -> NDArray[np.int64]:
+        """int64 [F], -1 = no label; all of them if there is no file.
+
+        Raises:
+            InputError: a file of another face count, or a damaged one.
+        """
+        file = self.path(id)
+        if not file.exists():
+            return np.full(num_faces, UNDETERMINED)
+        return read_face_labels(file, num_faces, self.label_names).numpy()
+
+    def write(self, id: str, labels: NDArray[np.int64]) -> None:
+        """Save the labels of a shape, int64 [F], and what else a training needs; each file whole or not at all.
+
+        Raises:
+            InputError: a label without a name, or a folder or file that cannot be written.
+        """
+        if len(labels) and not (labels.min() >= UNDETERMINED and labels.max() < len(self.label_names)):
+            raise InputError(f"{self.path(id)}: labels {labels.min()} to {labels.max()}, {len(self.label_names)} names")
+        if not self.writable:
+            raise InputError(f"{self.root}: cannot be written to, so labels cannot be saved: copy the meshes elsewhere")
+        if self._saved != self.label_names:  # first: labels without names cannot be read
+            write_atomically(self.root / NAMES_FILE, _json({"labels": list(self.label_names)}))
+            self._saved = self.label_names
+        array = io.BytesIO()
+        np.save(array, labels.astype(np.int16))
+        write_atomically(self.path(id), array.getvalue())
+        self._list(id, bool((labels >= 0).any()))
+
+    @property
+    def writable(self) -> bool:
+        """Whether files can be made in the folder."""
+        return os.access(self.root, os.W_OK | os.X_OK)
+
+    def labelled(self, ids: Sequence[str]) -> list[str]:
+        """Those of some shapes of which at least one face has a label, in their order; the meshes are not read."""
+        return [id for id in ids if self.path(id).exists() and self._any(id)]
+
+    def held_out(self) -> set[str]:
+        """Ids of the validation and test lists: labelled or not, nothing is trained on them."""
+        return SplitFile(self.root / SPLIT_FILE).held_out
+
+    def _any(self, id: str) -> bool:
+        try:
+            count = len(np.load(self.path(id), mmap_mode="r", allow_pickle=False))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"{self.path(id)}: not a readable .npy file ({error})") from error
+        return bool((read_face_labels(self.path(id), count, self.label_names) >= 0).any())
+
+    def _list(self, id: str, has_labels: bool) -> None:
+        """Bring the training list up to date."""
+        file = self.root / SPLIT_FILE
+        content: dict[str, Any] = read_json(file, "correct it") if file.exists() else {}
+        lists = SplitFile(file).lists
+        train = id_list(content.get("train", []), str(file))
+        if has_labels and not any(id in known for known in lists.values()):
+            train.append(id)
+        elif not has_labels and id in train:
+            train.remove(id)
+        else:
+            return
+        write_atomically(file, _json({**content, "train": train}))
+
+
+def _checked(names: Sequence[str]) -> tuple[str, ...]:
+    found = tuple(str(name).strip() for name in names)
+    if not found or not all(found) or len(set(found)) < len(found) or len(found) > MOST:
+        raise InputError(f"labels=[{','.join(found)}]: give between 1 and {MOST} different names")
+    return found
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()

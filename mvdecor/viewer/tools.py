@@ -1,0 +1,132 @@
+"""The labelling tools' geometry: which face a ray meets, and which faces a click on it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from mvdecor.lifting.fill import components_of
+from mvdecor.shapes import Shape
+from mvdecor.views.rasterizers import drawable_faces
+
+Faces = NDArray[np.bool_]
+"""bool [F], True for the faces meant."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """Where a ray first meets a shape.
+
+    Attributes:
+        face: index of the face; of coincident twins the lowest.
+        point: float64 [3], in the shape's frame.
+        distance: from the ray's origin, in units of its direction's length.
+    """
+
+    face: int
+    point: NDArray[np.float64]
+    distance: float
+
+
+class FaceTools:
+    """Finds faces of one shape. Coincident twins (`Shape.twin_groups`) are always meant together.
+
+    Args:
+        shape: on the CPU.
+
+    Raises:
+        InputError: if all of the shape's faces are degenerate.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self._groups = shape.twin_groups.numpy()
+        self._centers = shape.face_centers.double().numpy()
+        self._components = components_of(shape)
+        self._pairs, self._angles = neighbours(shape)
+        self._drawn = drawable_faces(shape).numpy()
+        self._scene = EmbreeScene(robust=True)
+        faces = shape.faces.numpy()[self._drawn].astype(np.int32)
+        TriangleMesh(self._scene, np.ascontiguousarray(shape.vertices.numpy()), faces)
+
+    def pick(self, origin: ArrayLike, direction: ArrayLike) -> Hit | None:
+        """The first face, seen from either side, that a ray meets; None if it misses the shape.
+
+        Args:
+            origin: [3], in the shape's frame.
+            direction: [3], of any length.
+        """
+        start, along = (np.asarray(x, dtype=np.float64) for x in (origin, direction))
+        rays = (np.ascontiguousarray(x[None], dtype=np.float32) for x in (start, along))
+        answer = self._scene.run(*rays, output=True)
+        number, distance = int(answer["primID"][0]), float(answer["tfar"][0])
+        return None if number < 0 else Hit(int(self._drawn[number]), start + distance * along, distance)
+
+    def component(self, face: int) -> Faces:
+        """The connected part of the mesh that a face is in: faces that share a corner's position, and so on."""
+        return self._components == self._components[face]
+
+    def brush(self, face: int, point: ArrayLike, radius: float) -> Faces:
+        """A face, and those whose centre is within `radius` of a point and that lie together with it.
+
+        Faces that only come near through the air, or through a thin wall, are left out: a brush follows the surface.
+
+        Args:
+            face: where the brush touches.
+            point: [3], in the shape's frame.
+            radius: in units of the shape.
+        """
+        near = np.linalg.norm(self._centers - np.asarray(point, dtype=np.float64), axis=1) <= radius
+        near[self._groups[face]] = True
+        return self._flood(face, near[self._pairs].all(axis=1))
+
+    def crease(self, face: int, degrees: float) -> Faces:
+        """The faces that can be reached from one without crossing an edge bent by more than `degrees` (0 = flat)."""
+        return self._flood(face, self._angles <= degrees)
+
+    def _flood(self, face: int, open_pairs: NDArray[np.bool_]) -> Faces:
+        """The faces joined to one by the pairs of neighbours that are open."""
+        rows, columns = self._pairs[open_pairs].T
+        size = len(self._groups)
+        graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(size, size))
+        parts = connected_components(graph, directed=False)[1]
+        lowest = parts == parts[self._groups[face]]
+        return lowest[self._groups]
+
+
+def neighbours(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Faces that share an edge, and how much the surface bends there.
+
+    Corners are compared by position. Of coincident twins only the lowest is a neighbour of anything. Where more than two
+    faces share an edge, each two of them are neighbours. The bend does not depend on the faces' windings: where two
+    neighbours are wound against each other, one is taken turned around. At a degenerate face it is 90 degrees.
+
+    Returns:
+        int64 [P, 2], pairs of faces, and float64 [P], degrees between 0 (flat) and 180 (folded back).
+    """
+    _, corner = np.unique(shape.vertices.numpy(), axis=0, return_inverse=True)
+    lowest = np.flatnonzero(shape.twin_groups.numpy() == np.arange(shape.num_faces))
+    start = corner.reshape(-1)[shape.faces.numpy()[lowest]].astype(np.int64)
+    end = np.roll(start, -1, axis=1).reshape(-1)
+    start, face = start.reshape(-1), lowest.repeat(3)
+    edge = np.minimum(start, end) * (int(corner.max()) + 1) + np.maximum(start, end)
+    order = np.argsort(edge, kind="stable")
+    order = order[start[order] != end[order]]
+    edge, face, forward = edge[order], face[order], (start < end)[order]
+    pairs, against = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=bool)]
+    for step in count(1):
+        same = np.flatnonzero(edge[step:] == edge[:-step])
+        if len(same) == 0:
+            break
+        pairs.append(np.stack([face[same], face[same + step]], axis=1))
+        against.append(forward[same] == forward[same + step])
+    found = np.concatenate(pairs)
+    normals = shape.face_normals.double().numpy()
+    cosine = (normals[found[:, 0]] * normals[found[:, 1]]).sum(axis=1) * np.where(np.concatenate(against), -1, 1)
+    return found, np.degrees(np.arccos(cosine.clip(-1, 1)))
