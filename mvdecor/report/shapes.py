@@ -86,14 +86,15 @@ def worst_and_best(results: Results, count: int, data_root: str | None = None) -
     shown = []
     for id, shape in shapes.items():
         assert shape.face_labels is not None, "only labelled shapes are measured"
-        predicted = {method: _labels(run.folder, shape) for method, run in firsts.items()}
+        predicted = {method: predicted_labels(run.folder, shape) for method, run in firsts.items()}
         miou = {method: run.metrics["shapes"][id]["miou"] for method, run in firsts.items()}
         rank = "worst" if id in worst else "best"
         shown.append(Shown(rank, shape, {TRUTH: shape.face_labels.numpy(), **predicted}, miou))
     return shown
 
 
-def _labels(folder: Path, shape: Shape) -> np.ndarray:
+def predicted_labels(folder: Path, shape: Shape) -> np.ndarray:
+    """int [F], what the evaluation in `folder` gave a shape; InputError if it cannot be read or is of another mesh."""
     file = folder / "labels" / f"{shape.id}.npy"
     try:
         labels = np.load(file)

@@ -1,0 +1,166 @@
+"""Predicted labels of a shape, with their confidence: from a finished run, from a round, or made when asked for."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from mvdecor.errors import InputError
+from mvdecor.files import write_atomically
+from mvdecor.report.results import Run, read_results
+from mvdecor.report.shapes import predicted_labels
+from mvdecor.segmenter import Segmenter
+from mvdecor.shapes import Shape
+from mvdecor.training.setup import evaluation_seed, make_shape_set
+
+KEPT = 32
+"""Shapes whose predictions stay in memory."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of the faces of a shape.
+
+    Attributes:
+        labels: int64 [F], in [0, number of labels).
+        confidence: float32 [F], in [0, 1], the label's share of its face's votes.
+    """
+
+    labels: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+
+    def uncertainty(self, shape: Shape) -> float:
+        """Mean of 1 - confidence over the shape's area, in [0, 1]."""
+        areas = shape.face_areas.double().numpy()
+        weights = areas if areas.sum() > 0 else np.ones_like(areas)
+        return float(np.average(1 - self.confidence.astype(np.float64), weights=weights))
+
+    def save(self, path: Path) -> None:
+        """Write it as `.npz`, whole or not at all."""
+        content = io.BytesIO()
+        np.savez_compressed(content, labels=self.labels.astype(np.int16), confidence=self.confidence)
+        write_atomically(path, content.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Prediction:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                return cls(content["labels"].astype(np.int64), content["confidence"])
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{path}: no prediction that can be read ({error}): remove it and predict again"
+            ) from error
+
+
+class Predictor:
+    """Labels shapes with a fine-tuned model when asked to, and remembers what it said.
+
+    Args:
+        checkpoint: the model.
+        label_names: the labels of the data; () takes any.
+        device, precision, batch_size: as in configs/config.yaml.
+
+    Raises:
+        InputError: a checkpoint that labels nothing, or labels other parts than the data.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path | str,
+        label_names: Sequence[str] = (),
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int = 16,
+    ) -> None:
+        self._segmenter = Segmenter(checkpoint, device=device, precision=precision)
+        self.label_names = self._segmenter.label_names
+        if label_names and tuple(label_names) != self.label_names:
+            raise InputError(
+                f"{checkpoint}: the model's labels ({', '.join(self.label_names)}) are not those of the data "
+                f"({', '.join(label_names)}): give a model that was fine-tuned on this data"
+            )
+        self._batch_size = batch_size
+        self._known: OrderedDict[str, Prediction] = OrderedDict()
+
+    def __call__(self, shape: Shape, seed: int = 0) -> Prediction:
+        """The prediction for a shape; `seed` is that of the cameras."""
+        if shape.id not in self._known:
+            found = self._segmenter.segment(shape, seed=seed, batch_size=self._batch_size)
+            self._known[shape.id] = Prediction(found.labels.numpy(), found.confidence.numpy())
+        self._known.move_to_end(shape.id)
+        if len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        return self._known[shape.id]
+
+
+class FinishedRun:
+    """A finished evaluation: its shapes, its model, and its predictions with the cameras they were made with.
+
+    Args:
+        folder: `out` of scripts/evaluate.py, or of scripts/pipeline.py (then the first run of its last method).
+        data_root: where the data set is; None = where it was.
+
+    Attributes:
+        data: the configuration of its data set.
+        split: the list of shapes that it was measured on.
+        checkpoint: its model.
+
+    Raises:
+        InputError: no finished run there, or its model is gone.
+    """
+
+    def __init__(self, folder: Path, data_root: str | None = None) -> None:
+        results = read_results(folder)
+        run: Run = results.of(results.methods[-1])[0]
+        config = OmegaConf.create(run.metrics["config"])
+        assert isinstance(config, DictConfig)
+        self.data: DictConfig = config.data.labelled
+        if data_root is not None:
+            self.data.root = data_root
+        self.split: str = config.evaluation.split
+        self._config, self._limit = config, config.evaluation.limit
+        self._numbers: dict[str, int] | None = None
+        self._folder = run.folder
+        own = run.folder / "model"
+        self.checkpoint = str(own if own.is_dir() else config.checkpoint)
+
+    def labels(self, shape: Shape) -> NDArray[np.int64] | None:
+        """int64 [F], what was measured; None for a shape that was not.
+
+        Raises:
+            InputError: they are of another state of the shape, or damaged.
+        """
+        if not (self._folder / "labels" / f"{shape.id}.npy").exists():
+            return None
+        return predicted_labels(self._folder, shape).astype(np.int64)
+
+    def seed_of(self, id: str) -> int:
+        """Seed of the cameras that a shape was evaluated with; that of the run for shapes that were not."""
+        if self._numbers is None:
+            ids = make_shape_set(self.data).ids(self.split)[: self._limit]
+            self._numbers = {id: number for number, id in enumerate(ids)}
+        number = self._numbers.get(id)
+        return int(self._config.seed) if number is None else evaluation_seed(self._config, number)
+
+
+def read_ranking(file: Path) -> list[tuple[str, float]]:
+    """(id, uncertainty) of the shapes that a round has labelled so far, the most uncertain first."""
+    if not file.exists():
+        return []
+    try:
+        return [(str(id), float(value)) for id, value in json.loads(file.read_text())]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: damaged ({error}): remove it and fine-tune again") from error

@@ -1,0 +1,241 @@
+"""`Session`: everything that the viewer does, without a browser: shapes, predictions, embeddings, labels, rounds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from omegaconf import DictConfig
+
+from mvdecor.errors import InputError
+from mvdecor.networks import load_checkpoint
+from mvdecor.shapes import MeshFolder, Shape, ShapeSet
+from mvdecor.training.setup import make_shape_set
+from mvdecor.viewer.edits import Edits
+from mvdecor.viewer.labels import LabelFolder
+from mvdecor.viewer.predictions import FinishedRun, Prediction, Predictor
+from mvdecor.viewer.rounds import Round, last_round, prepare_round
+from mvdecor.viewer.similarity import Embedder
+from mvdecor.viewer.tools import FaceTools
+
+TOOLS = ("component", "brush", "crease")
+KEPT = 8
+"""Shapes whose meshes stay in memory."""
+
+Made = TypeVar("Made")
+
+
+class Session:
+    """Shapes of a data set or of a run, and what is known of them. Not for several threads at once.
+
+    Args:
+        cfg: configs/view.yaml.
+
+    Attributes:
+        ids: the shapes, at least one.
+        label_names: the palette; () where nothing has labels.
+        labels: where labels are saved; None where they cannot be.
+        why_not: in that case, why.
+        round: the latest round, if any.
+
+    Raises:
+        InputError: a bad setting, data set, run or checkpoint, or no shapes.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self._cfg = cfg
+        self._finished = None if cfg.run is None else FinishedRun(Path(cfg.run), cfg.data_root)
+        self._node = cfg.data.labelled if self._finished is None else self._finished.data
+        shape_set = make_shape_set(self._node)
+        self.ids = shape_set.ids(cfg.split or (self._finished.split if self._finished else "all"))
+        if not self.ids:
+            raise InputError(
+                f"{self._node.root}: there are no shapes in split {cfg.split!r} to show: choose another split"
+            )
+        own = None if self._finished is None else self._finished.checkpoint
+        self._checkpoint: str | None = cfg.checkpoint or own
+        names = self._names_of_model()
+        self.labels, self.why_not = self._label_folder(shape_set, names)
+        self.label_names = self.labels.label_names if self.labels else shape_set.label_names or names
+        self.round = last_round(Path(cfg.out)) if self.labels else None
+        self._embedder: Embedder | None = None
+        self._predictor: Predictor | None = None
+        self._shapes: OrderedDict[str, Shape] = OrderedDict()
+        self._tools: OrderedDict[str, FaceTools] = OrderedDict()
+        self._edits: dict[str, Edits] = {}
+
+    def shape(self, id: str) -> Shape:
+        """A shape, normalised; its own `face_labels` are those on disk when it was first read."""
+        return _remember(self._shapes, id, lambda: make_shape_set(self._node).load(id))
+
+    def tools(self, id: str) -> FaceTools:
+        """The geometry of a shape's labelling tools."""
+        return _remember(self._tools, id, lambda: FaceTools(self.shape(id)))
+
+    def labels_of(self, id: str) -> NDArray[np.int64] | None:
+        """int64 [F], the labels as they are now, -1 = none; None for a shape without any in a set that is not edited."""
+        if self.labels is not None:
+            return self._editing(id).labels
+        labels = self.shape(id).face_labels
+        return None if labels is None else labels.numpy()
+
+    def paint(
+        self, id: str, face: int, point: ArrayLike, tool: str, label: int, radius: float = 0.1, degrees: float = 30.0
+    ) -> bool:
+        """Give the faces that a click means a label, and save; False if they had it.
+
+        Args:
+            id: the shape.
+            face, point: where it was clicked, see `FaceTools.pick`.
+            tool: one of `TOOLS`.
+            label: -1 erases.
+            radius: of the brush, in units of the unit sphere.
+            degrees: largest bend that `crease` goes over.
+
+        Raises:
+            InputError: labels cannot be saved here, or an unknown tool or label; then nothing has changed.
+        """
+        edits = self._editing(id)
+        if not -1 <= label < len(self.label_names):
+            raise InputError(
+                f"label {label} is unknown: there are {len(self.label_names)}: {', '.join(self.label_names)}"
+            )
+        tools = self.tools(id)
+        if tool == "component":
+            faces = tools.component(face)
+        elif tool == "brush":
+            faces = tools.brush(face, point, radius)
+        elif tool == "crease":
+            faces = tools.crease(face, degrees)
+        else:
+            raise InputError(f"tool {tool!r} is unknown: choose {', '.join(TOOLS)}")
+        return self._save(id, lambda: edits.put(faces, label), edits.undo)
+
+    def accept(self, id: str) -> bool:
+        """Take the prediction as the label of every face that has none, and save; False if none was without."""
+        edits = self._editing(id)
+        predicted = self.predicted_labels(id)
+        return self._save(id, lambda: edits.put(edits.labels < 0, predicted), edits.undo)
+
+    def undo(self, id: str) -> bool:
+        """Take the last change of a shape's labels back, and save; False if there is none."""
+        edits = self._editing(id)
+        return self._save(id, edits.undo, edits.redo)
+
+    def redo(self, id: str) -> bool:
+        """Change again what was taken back last, and save; False if there is nothing."""
+        edits = self._editing(id)
+        return self._save(id, edits.redo, edits.undo)
+
+    def predicted_labels(self, id: str) -> NDArray[np.int64]:
+        """int64 [F]: those that the finished run measured, or else of `prediction`."""
+        measured = self._finished.labels(self.shape(id)) if self._finished and self.round is None else None
+        return self.prediction(id).labels if measured is None else measured
+
+    def prediction(self, id: str) -> Prediction:
+        """What the latest round says of a shape, or else the run's or the checkpoint's model.
+
+        Raises:
+            InputError: there is no fine-tuned model, or it labels other parts.
+        """
+        shape = self.shape(id)
+        found = self.round.prediction(id) if self.round else None
+        if found is None:
+            seed = self._finished.seed_of(id) if self._finished and self.round is None else self._cfg.seed
+            found = self._model()(shape, seed)
+        if len(found.labels) != shape.num_faces:
+            raise InputError(f"shape {id}: the prediction is of a mesh of {len(found.labels)} faces: fine-tune again")
+        return found
+
+    def embedder(self) -> Embedder:
+        """The model that embeds: `checkpoint`, or else the run's.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self._checkpoint is None:
+            raise InputError(
+                "there are no embeddings without a model: start the viewer with checkpoint=FOLDER or run=FOLDER"
+            )
+        if self._embedder is None:
+            cfg = self._cfg
+            batch = cfg.evaluation.batch_size
+            self._embedder = Embedder(self._checkpoint, cfg.device, cfg.precision, cfg.seed, batch)
+        return self._embedder
+
+    def start_round(self) -> Round:
+        """Start to fine-tune on what is labelled so far, in a process of its own.
+
+        Raises:
+            InputError: labels cannot be saved here, or nothing is labelled.
+        """
+        started = Round(prepare_round(self._cfg, self._saved_in(), self.ids))
+        started.start()
+        return started
+
+    def adopt_round(self, finished: Round) -> None:
+        """From now on predictions are those of this round."""
+        self.round, self._predictor = finished, None
+
+    def _model(self) -> Predictor:
+        if self._predictor is None:
+            model = self.round.checkpoint if self.round else self._checkpoint
+            if model is None:
+                raise InputError(
+                    "there is no prediction yet: label some shapes and fine-tune, or start the viewer with a fine-tuned "
+                    "checkpoint=FOLDER or run=FOLDER"
+                )
+            cfg = self._cfg
+            batch = cfg.evaluation.batch_size
+            self._predictor = Predictor(model, self.label_names, cfg.device, cfg.precision, batch)
+        return self._predictor
+
+    def _names_of_model(self) -> tuple[str, ...]:
+        """The labels of a fine-tuned checkpoint; () of a pretrained one, or without one."""
+        return () if self._checkpoint is None else tuple(load_checkpoint(self._checkpoint)[1].get("label_names", []))
+
+    def _label_folder(self, shape_set: ShapeSet, names: tuple[str, ...]) -> tuple[LabelFolder | None, str]:
+        if self._finished is not None or not isinstance(shape_set, MeshFolder):
+            if self._cfg.labels is not None:
+                raise InputError("labels= is for meshes of one's own: give data=folder data.root=DIR, without run=")
+            return None, "Labels can be changed with data=folder data.root=DIR, a folder of meshes of one's own."
+        if self._cfg.labels is None and not shape_set.label_names and not names:
+            return None, "To label, start the viewer with the names of the parts: labels=[foot,pole,shade]"
+        chosen = self._cfg.labels if self._cfg.labels is not None or shape_set.label_names else names
+        return LabelFolder(shape_set.root, chosen), ""
+
+    def _saved_in(self) -> LabelFolder:
+        if self.labels is None:
+            raise InputError(self.why_not)
+        return self.labels
+
+    def _editing(self, id: str) -> Edits:
+        folder = self._saved_in()
+        if id not in self._edits:
+            self._edits[id] = Edits(folder.read(id, self.shape(id).num_faces))
+        return self._edits[id]
+
+    def _save(self, id: str, change: Callable[[], bool], back: Callable[[], bool]) -> bool:
+        """Change labels and write them; if they cannot be written, they are as before."""
+        if not change():
+            return False
+        try:
+            self._saved_in().write(id, self._edits[id].labels)
+        except InputError:
+            back()
+            raise
+        return True
+
+
+def _remember(kept: OrderedDict[str, Made], id: str, make: Callable[[], Made]) -> Made:
+    """What is kept under an id, made if need be; what was used longest ago is forgotten."""
+    if id not in kept:
+        kept[id] = make()
+    kept.move_to_end(id)
+    if len(kept) > KEPT:
+        kept.popitem(last=False)
+    return kept[id]
