@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import viser
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+ORIGINS = (re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"), None)
+"""Pages that may talk to a viewer on a local host: its own, through whatever port; and programs that are no page."""
 
 
 def run_view(cfg: DictConfig) -> None:
@@ -101,7 +105,14 @@ def _free(host: str, port: int) -> None:
 def _serve(host: str, port: int) -> viser.ViserServer:
     try:
         import viser
+        import websockets.asyncio.server as sockets
     except ImportError as error:
         raise InputError("the viewer needs viser, which is not installed: pip install -e '.[view]'") from error
     logging.getLogger("websockets").setLevel(logging.WARNING)  # which would tell of every connection
-    return viser.ViserServer(host, port, label="mvdecor", verbose=False)
+    # viser asks no connection where it comes from: any page open in the same browser could reach a local viewer
+    serve = sockets.serve
+    sockets.serve = partial(serve, origins=ORIGINS) if host in LOCAL else serve  # type: ignore[misc,assignment]
+    try:
+        return viser.ViserServer(host, port, label="mvdecor", verbose=False)
+    finally:
+        sockets.serve = serve  # type: ignore[misc]

@@ -266,7 +266,8 @@ class Panel:
     def _fine_tune(self) -> None:
         if self._round is not None:
             raise InputError("a round is running: wait for it")
-        self._round = self._session.start_round()
+        self._round = self._session.new_round()
+        self._round.start()
         self._start.disabled, self._bar.visible, self._bar.value = True, True, 0
         self._status.content = _small(f"{self._round.folder.name}: starting")
 

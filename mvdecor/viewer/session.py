@@ -99,11 +99,6 @@ class Session:
         Raises:
             InputError: labels cannot be saved here, or an unknown tool or label; then nothing has changed.
         """
-        edits = self._editing(id)
-        if not -1 <= label < len(self.label_names):
-            raise InputError(
-                f"label {label} is unknown: there are {len(self.label_names)}: {', '.join(self.label_names)}"
-            )
         tools = self.tools(id)
         if tool == "component":
             faces = tools.component(face)
@@ -113,6 +108,18 @@ class Session:
             faces = tools.crease(face, degrees)
         else:
             raise InputError(f"tool {tool!r} is unknown: choose {', '.join(TOOLS)}")
+        return self.label(id, faces, label)
+
+    def label(self, id: str, faces: NDArray[np.bool_], label: int) -> bool:
+        """Give some faces, bool [F], a label (-1: none), and save; False if they had it.
+
+        Raises:
+            InputError: as `paint`.
+        """
+        edits = self._editing(id)
+        if not -1 <= label < len(self.label_names):
+            names = ", ".join(self.label_names)
+            raise InputError(f"label {label} is unknown: there are {len(self.label_names)}: {names}")
         return self._save(id, lambda: edits.put(faces, label), edits.undo)
 
     def accept(self, id: str) -> bool:
@@ -167,15 +174,13 @@ class Session:
             self._embedder = Embedder(self._checkpoint, cfg.device, cfg.precision, cfg.seed, batch)
         return self._embedder
 
-    def start_round(self) -> Round:
-        """Start to fine-tune on what is labelled so far, in a process of its own.
+    def new_round(self) -> Round:
+        """A round of fine-tuning on what is labelled so far, to be started.
 
         Raises:
             InputError: labels cannot be saved here, or nothing is labelled.
         """
-        started = Round(prepare_round(self._cfg, self._saved_in(), self.ids))
-        started.start()
-        return started
+        return Round(prepare_round(self._cfg, self._saved_in(), self.ids))
 
     def adopt_round(self, finished: Round) -> None:
         """From now on predictions are those of this round."""

@@ -98,6 +98,6 @@ class Embedder:
         mean, seen = means.result()
         if not bool(seen.any()):
             raise InputError(f"shape {shape.id}: no view sees any of it; check that the mesh has a surface")
-        mean, seen, centers = mean.cpu(), seen.cpu().numpy(), shape.face_centers.numpy()
-        mean[~seen] = mean[seen][cKDTree(centers[seen]).query(centers[~seen])[1]]
+        mean, known, centers = mean.cpu(), seen.cpu().numpy(), shape.face_centers.numpy()
+        mean[~known] = mean[known][cKDTree(centers[known]).query(centers[~known])[1]]
         return mean

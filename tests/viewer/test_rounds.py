@@ -1,0 +1,120 @@
+"""A round of fine-tuning is the usual fine-tuning: the same weights and metrics as by the usual way."""
+
+import json
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from mvdecor.errors import InputError
+from mvdecor.stages import run_evaluate, run_finetune
+from mvdecor.training.results import changed
+from mvdecor.viewer.rounds import Round, last_round, run_round
+
+NOT_COMPARED = ("cost", "config", "machine")
+
+
+def label_by_hand(session, id: str, truth: np.ndarray) -> None:
+    """Whole parts first, as one would; then the faces that need another label."""
+    tools, groups = session.tools(id), session.shape(id).twin_groups.numpy()
+    todo = np.ones(len(truth), dtype=bool)
+    while todo.any() and len(truth) < 5000:
+        face = int(groups[np.flatnonzero(todo)[0]])
+        session.paint(id, face, session.shape(id).face_centers[face].numpy(), "component", int(truth[face]))
+        todo &= ~tools.component(face)
+    for label in np.unique(truth):
+        session.label(id, truth == label, int(label))
+
+
+def check_equivalence(source, unlabelled, make_session, make_config, tiny, tmp_path, steps: str) -> None:
+    lists = json.loads((source / "split.json").read_text())
+    train, test = lists["train"][:3], lists["test"][:1]
+    (tmp_path / "split.json").write_text(json.dumps({"labels": lists["labels"], "train": train, "test": test}))
+    tiny = [*tiny, "training.finetune.k=3", steps, "data.texture_size=128"]
+    usual = make_config(
+        *("data=renderpeople", f"data.root={source}", f"data.splits={tmp_path / 'split.json'}"),
+        *(*tiny, "views.channels=[rgb]", f"out={tmp_path / 'usual'}"),
+    )
+    tuned = run_finetune(usual)
+    expected = run_evaluate(changed(usual, checkpoint=tmp_path / "usual" / "model", out=tmp_path / "usual"))
+
+    folder = unlabelled(source, train)
+    size = "+data.labelled.texture_size=128"
+    own = [x for x in tiny if not x.startswith("data.texture_size")]
+    session = make_session(
+        *(*folder.overrides, *own, size, "views.channels=[rgb]"), f"labels=[{','.join(folder.names)}]"
+    )
+    for id in train:
+        label_by_hand(session, id, folder.truth[id])
+        np.testing.assert_array_equal(session.labels_of(id), folder.truth[id])
+    made = session.new_round().folder
+    run_round(made)
+
+    assert json.loads((made / "finetune.json").read_text())["history"] == tuned["history"]
+    model = [p / "model" / "model.safetensors" for p in (made, tmp_path / "usual")]
+    assert model[0].read_bytes() == model[1].read_bytes()
+    found = run_evaluate(changed(usual, checkpoint=made / "model", out=tmp_path / "tool"))
+    for key in expected.keys() - set(NOT_COMPARED):
+        assert found[key] == expected[key], key
+
+
+def test_made_up_shapes_labelled_here_train_to_the_same_model(
+    made_up_people, unlabelled, make_session, make_config, tiny, tmp_path
+):
+    steps = "training.finetune.steps=3"
+    check_equivalence(made_up_people, unlabelled, make_session, make_config, tiny, tmp_path, steps)
+
+
+def test_people_labelled_here_train_to_the_same_model(
+    people_root, unlabelled, make_session, make_config, tiny, tmp_path
+):
+    steps = "training.finetune.steps=2"
+    check_equivalence(people_root, unlabelled, make_session, make_config, tiny, tmp_path, steps)
+
+
+def test_a_round_in_a_process_of_its_own(made_up_people, unlabelled, make_session, tiny):
+    ids = [f"chair_{i:03d}" for i in range(5)]
+    folder = unlabelled(made_up_people, ids)
+    session = make_session(*folder.overrides, *tiny, f"labels=[{','.join(folder.names)}]")
+    (folder.root / "split.json").write_text(json.dumps({"test": [ids[1]]}))
+    for id in ids[:3]:
+        session.label(id, folder.truth[id] >= 0, 1)
+    started = session.new_round()
+    started.start()
+    assert started.progress().state == "running"
+    started._process.wait()
+    now = started.progress()
+    assert (now.state, now.share) == ("finished", 1.0), (started.folder / "output.txt").read_text()
+    about = json.loads((started.folder / "round.json").read_text())
+    assert about["labelled"] == [ids[0], ids[2]], "nothing is trained on the test list"
+    assert about["predict"] == ids[3:]
+    assert json.loads((started.folder / "finetune.json").read_text())["shapes"] == [ids[0], ids[2]]
+    ranking = started.ranking()
+    assert {id for id, _ in ranking} == set(ids[3:])
+    assert [value for _, value in ranking] == sorted((v for _, v in ranking), reverse=True)
+    session.adopt_round(started)
+    for id, value in ranking:
+        assert session.prediction(id).uncertainty(session.shape(id)) == pytest.approx(value)
+    worst = ranking[0][0]
+    predicted = session.prediction(worst).labels
+    assert session.accept(worst)
+    np.testing.assert_array_equal(session.labels_of(worst), predicted)
+    assert session.new_round().folder.name == "round_2"
+    assert last_round(started.folder.parent).folder == started.folder, "the second has not finished"
+    assert OmegaConf.load(started.folder / "config.yaml").training.finetune.k == 2
+
+
+def test_what_goes_wrong_is_said(made_up_people, unlabelled, make_session, tiny):
+    folder = unlabelled(made_up_people, ["chair_000", "chair_001"])
+    session = make_session(*folder.overrides, *tiny, "checkpoint=null", "loss.temperature=-1", "labels=[a,b]")
+    session.label("chair_000", folder.truth["chair_000"] >= 0, 1)
+    made = session.new_round().folder
+    (folder.root / "chair_000_labels.npy").unlink()
+    with pytest.raises(InputError):
+        run_round(made)
+    started = Round(made)
+    started.start()
+    started._process.wait()
+    assert started.progress().state == "failed"
+    assert "error: " in started.progress().text
+    assert Round(made.parent / "round_7").progress().state == "failed"
