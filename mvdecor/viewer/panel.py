@@ -28,6 +28,7 @@ CLICKS = {
     "label with the brush": "brush",
     "label up to the crease": "crease",
 }
+CAMERA, LOOK_AT, FOV = (0.4, 0.35, 2.7), (0.4, 0.0, 0.0), 0.9  # to the right, where the controls cover the page
 GAP = 0.25  # between two shapes side by side, in units of the unit sphere
 
 
@@ -49,7 +50,7 @@ class Panel:
         server.gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
         server.scene.set_up_direction("+y")
         camera = server.initial_camera
-        camera.position, camera.look_at = (0.4, 0.35, 2.4), (0.4, 0.0, 0.0)  # the controls cover the right
+        camera.position, camera.look_at, camera.fov = CAMERA, LOOK_AT, FOV
         self._message = server.gui.add_html("")
         self._add_shape_controls()
         self._add_colour_controls()

@@ -43,15 +43,13 @@ def unlabelled(tmp_path) -> Callable[..., Unlabelled]:
 
 
 @pytest.fixture
-def make_session(make_config, tmp_path) -> Callable[..., Session]:
+def make_view(make_config, tmp_path) -> Callable[..., DictConfig]:
+    """Composes configs/view.yaml with overrides, for the CPU and a folder of the test's own."""
+    own = [f"out={tmp_path / 'view'}", "device=cpu", "precision=32-true"]
+    return lambda *overrides: make_config(*own, *overrides, name="view")
+
+
+@pytest.fixture
+def make_session(make_view) -> Callable[..., Session]:
     """Sessions of configs/view.yaml with overrides."""
-
-    def make(*overrides: str) -> Session:
-        return Session(make_view(make_config, tmp_path, *overrides))
-
-    return make
-
-
-def make_view(make_config, tmp_path: Path, *overrides: str) -> DictConfig:
-    given = [f"out={tmp_path / 'view'}", "device=cpu", "precision=32-true", *overrides]
-    return make_config(*given, name="view")
+    return lambda *overrides: Session(make_view(*overrides))

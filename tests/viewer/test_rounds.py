@@ -56,6 +56,17 @@ def check_equivalence(source, unlabelled, make_session, make_config, tiny, tmp_p
     found = run_evaluate(changed(usual, checkpoint=made / "model", out=tmp_path / "tool"))
     for key in expected.keys() - set(NOT_COMPARED):
         assert found[key] == expected[key], key
+    check_finished_run(tmp_path / "usual", test[0], make_session)
+
+
+def check_finished_run(folder, id: str, make_session) -> None:
+    """What the viewer shows of a run is what was measured; the confidence is that of the very same votes."""
+    session = make_session(f"run={folder}")
+    assert session.ids[0] == id
+    measured = np.load(folder / "labels" / f"{id}.npy")
+    np.testing.assert_array_equal(session.predicted_labels(id), measured)
+    assert (session.prediction(id).labels == measured).mean() > 0.999
+    assert session.labels is None
 
 
 def test_made_up_shapes_labelled_here_train_to_the_same_model(
@@ -112,9 +123,7 @@ def test_what_goes_wrong_is_said(made_up_people, unlabelled, make_session, tiny)
     (folder.root / "chair_000_labels.npy").unlink()
     with pytest.raises(InputError):
         run_round(made)
-    started = Round(made)
-    started.start()
-    started._process.wait()
-    assert started.progress().state == "failed"
-    assert "error: " in started.progress().text
+    (made / "output.txt").write_text("a warning\nerror: what went wrong\n")
+    now = Round(made).progress()
+    assert now.state == "failed" and now.text == "round_1: error: what went wrong"
     assert Round(made.parent / "round_7").progress().state == "failed"

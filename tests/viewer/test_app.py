@@ -1,0 +1,127 @@
+"""Starting the viewer: what is refused, who may connect, and what is sent to the browser."""
+
+import asyncio
+import socket
+import sys
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from mvdecor.errors import InputError
+from mvdecor.shapes import Shape
+from mvdecor.viewer.app import Viewer, run_view
+from mvdecor.viewer.scene import ColouredMesh, patches_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "meshes"
+    root.mkdir()
+    trimesh.creation.box().export(root / "box.ply")
+    return [f"data.root={root}", "data=folder", "labels=[a,b]"]
+
+
+def test_port_in_use(folder, make_view):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port={port}: cannot listen there"):
+            run_view(make_view(*folder, f"port={port}"))
+
+
+def test_without_viser(folder, make_view, monkeypatch):
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(InputError, match=r"pip install -e '\.\[view\]'"):
+        run_view(make_view(*folder, "port=0"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("port=99999", "port=99999"),
+        ("host=nowhere.invalid", "cannot listen there"),
+        ("labels=foot", "give a list of names"),
+        ("run=nothing_here", "no such folder"),
+        ("run=3", "name the folder of a finished run"),
+        ("checkpoint=nothing_here", "no checkpoint folder"),
+        ("data.root=nothing_here", "no such folder"),
+    ],
+)
+def test_bad_settings(folder, make_view, override, message):
+    with pytest.raises(InputError, match=message):
+        run_view(make_view("port=0", *folder, override))
+
+
+def test_no_shapes(make_view, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no mesh file"):
+        run_view(make_view("port=0", "data=folder", f"data.root={tmp_path / 'empty'}"))
+
+
+@pytest.mark.parametrize(("origin", "welcome"), [("http://localhost:1234", True), ("http://elsewhere.example", False)])
+def test_pages_from_elsewhere_are_turned_away(folder, make_view, origin, welcome):
+    viser = pytest.importorskip("viser", reason="needs viser (pip install -e '.[view]')")
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import InvalidStatus
+
+    async def try_to(port: int) -> bool:
+        try:
+            async with connect(f"ws://127.0.0.1:{port}", origin=origin, subprotocols=[f"viser-v{viser.__version__}"]):
+                return True
+        except InvalidStatus:
+            return False
+
+    with Viewer(make_view(*folder, "port=0")) as viewer:
+        assert asyncio.run(try_to(viewer.port)) == welcome
+
+
+@pytest.mark.parametrize(("faces", "most"), [(1, 4), (100, 7), (1000, 4096), (5000, 512)])
+def test_patches_hold_every_face_once(faces, most):
+    patches = patches_of(np.random.default_rng(faces).normal(size=(faces, 3)), most)
+    assert sorted(np.concatenate(patches).tolist()) == list(range(faces))
+    assert all(len(patch) <= most for patch in patches)
+    assert len(patches) <= max(1, 2 * -(-faces // most))
+
+
+class Node:
+    glb_data = b""
+
+
+class Scene:
+    """As much of viser's as a mesh needs."""
+
+    def __init__(self):
+        self.nodes: list[Node] = []
+
+    def add_frame(self, *_, **__):
+        return Node()
+
+    def add_glb(self, name, data, **_):
+        self.nodes.append(Node())
+        self.nodes[-1].glb_data = data
+        return self.nodes[-1]
+
+
+class Server:
+    def __init__(self):
+        self.scene = Scene()
+
+
+def test_only_patches_that_changed_are_sent():
+    ball = trimesh.creation.icosphere(5)
+    shape, server = Shape.from_trimesh(ball), Server()
+    colours = np.zeros((shape.num_faces, 3, 3), np.uint8)
+    mesh = ColouredMesh(server, "/main", shape, colours, np.zeros(3))
+    first = [node.glb_data for node in server.scene.nodes]
+    assert len(first) > 3
+    colours[100] = 200
+    assert mesh.colour(colours) == 1
+    assert sum(a != node.glb_data for a, node in zip(first, server.scene.nodes, strict=True)) == 1
+    assert mesh.colour(colours) == 0
+    for node in server.scene.nodes:
+        sent = trimesh.load(trimesh.util.wrap_as_stream(node.glb_data), file_type="glb", force="mesh", process=False)
+        assert torch.isfinite(torch.from_numpy(sent.vertices)).all()
+    assert max(len(data) for data in first) < 300_000

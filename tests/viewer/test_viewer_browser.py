@@ -1,0 +1,151 @@
+"""The viewer in a real browser, started by its script. Skipped where viser, Playwright or Chromium is not installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mvdecor.networks import build_model, save_checkpoint
+from mvdecor.shapes import MeshFolder
+from mvdecor.training.setup import provenance
+from mvdecor.viewer.panel import CAMERA, FOV, LOOK_AT
+from mvdecor.viewer.tools import FaceTools
+
+pytest.importorskip("viser", reason="needs viser (pip install -e '.[view]')")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTH, HEIGHT = 900, 640
+IDS = [f"chair_{i:03d}" for i in range(3)]
+SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+
+@pytest.fixture
+def viewer(unlabelled, made_up_people, make_config, tiny, tmp_path) -> Iterator[tuple[Path, str]]:
+    """A viewer of three unlabelled shapes with a pretrained model: the folder of the meshes, and the address."""
+    folder = unlabelled(made_up_people, IDS)
+    cfg = make_config(*tiny, "views.channels=[rgb]")
+    model = build_model(cfg.network, cfg.views.channels, None)
+    save_checkpoint(tmp_path / "model", model, {"kind": "pretrained", "label_names": [], **provenance(cfg)})
+    words = [*folder.overrides, *tiny, "views.channels=[rgb]", f"checkpoint={tmp_path / 'model'}", "port=0"]
+    words += ["labels=[seat,'<b>back</b>']", f"out={tmp_path / 'out'}", "training.finetune.steps=4"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "scripts" / "view.py"), *words]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("viewer: "):
+            break
+    else:
+        pytest.fail("".join(lines))
+    yield folder.root, line.split()[1]
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def page(viewer) -> Iterator:
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page.set_default_timeout(120_000)
+        page.on("dialog", lambda dialog: pytest.fail(f"a name was run: {dialog.message}"))
+        page.goto(viewer[1])
+        page.get_by_label("shape", exact=True).wait_for()
+        page.wait_for_timeout(3000)  # until the mesh is drawn
+        yield page
+        browser.close()
+
+
+def pixel(point: np.ndarray) -> tuple[float, float]:
+    """Where the page first shows a point of the shape."""
+    forward = np.subtract(LOOK_AT, CAMERA) / np.linalg.norm(np.subtract(LOOK_AT, CAMERA))
+    right = np.cross(forward, [0, 1, 0]) / np.linalg.norm(np.cross(forward, [0, 1, 0]))
+    up = np.cross(right, forward)
+    away = point - CAMERA
+    focal = HEIGHT / 2 / np.tan(FOV / 2) / (away @ forward)
+    return WIDTH / 2 + focal * (away @ right), HEIGHT / 2 - focal * (away @ up)
+
+
+def large_visible_face(root: Path) -> tuple[int, FaceTools, tuple[float, float]]:
+    """The face of the first shape that is easiest to click on, and where."""
+    shape = MeshFolder(root).load(IDS[0])
+    tools = FaceTools(shape)
+    centers = shape.face_centers.double().numpy()
+    facing = np.abs(((centers - CAMERA) * shape.face_normals.double().numpy()).sum(axis=1)) * shape.face_areas.numpy()
+    for face in np.argsort(-facing):
+        hit = tools.pick(CAMERA, centers[face] - CAMERA)
+        x, y = pixel(centers[face])
+        if hit is not None and hit.face == face and x < WIDTH / 2 and 100 < y < HEIGHT - 50:
+            return int(face), tools, (x, y)
+    raise AssertionError("no face can be clicked on")
+
+
+def choose(page, label: str, option: str) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    page.wait_for_timeout(500)
+
+
+def wait_for_labels(root: Path, expected: np.ndarray) -> None:
+    file, end = root / f"{IDS[0]}_labels.npy", time.monotonic() + 60
+    while time.monotonic() < end:
+        if file.exists() and np.array_equal(np.load(file), expected):
+            return
+        time.sleep(0.2)
+    np.testing.assert_array_equal(np.load(file), expected)
+
+
+def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
+    root, _ = viewer
+    face, tools, (x, y) = large_visible_face(root)
+    files = {p.name: p.read_bytes() for p in root.iterdir() if p.is_file()}
+
+    page.mouse.click(x, y)
+    page.get_by_text("cosine 1").wait_for()
+    assert not list(root.glob("*_labels.npy")), "looking changes nothing"
+
+    choose(page, "a click will", "label with the brush")
+    choose(page, "label", "<b>back</b>")
+    page.get_by_label("brush radius").first.wait_for()
+    nothing = np.full(len(tools.component(face)), -1)
+    choose(page, "a click will", "label the connected part")
+    page.mouse.click(x, y)
+    part = np.where(tools.component(face), 1, -1)
+    wait_for_labels(root, part)
+    page.get_by_text("<b>back</b>").first.wait_for()  # the name itself, not bold letters
+    page.get_by_role("button", name="undo").click()
+    wait_for_labels(root, nothing)
+    page.get_by_role("button", name="redo").click()
+    wait_for_labels(root, part)
+
+    choose(page, "a click will", "label up to the crease")
+    choose(page, "label", "seat")
+    page.mouse.click(x, y)
+    wait_for_labels(root, np.where(tools.crease(face, 30), 0, part))
+    page.mouse.click(20, HEIGHT - 20)  # beside the shape
+    assert {name: (root / name).read_bytes() for name in files} == files, "meshes are never written"
+
+    page.get_by_role("button", name="Fine-tune on what is labelled").click()
+    page.get_by_text("2 shapes without labels, most uncertain first").wait_for()
+    page.get_by_text("round_1: 2 shapes labelled").wait_for()
+    assert (tmp_path / "out" / "round_1" / "model" / "model.safetensors").exists()
+    choose(page, "show", "prediction")
+    choose(page, "shape", IDS[1])
+    page.get_by_role("button", name="Accept the prediction").click()
+    end = time.monotonic() + 60
+    while not (root / f"{IDS[1]}_labels.npy").exists() and time.monotonic() < end:
+        time.sleep(0.2)
+    assert set(np.unique(np.load(root / f"{IDS[1]}_labels.npy"))) <= {0, 1}
+    page.wait_for_timeout(1500)
+    picture = page.screenshot(path=tmp_path / "viewer.png")
+    assert len(picture) > 10_000
