@@ -19,7 +19,7 @@ from mvdecor.viewer.session import Session
 if TYPE_CHECKING:
     import viser
 
-NONE, ERASE = "–", "erase"
+NONE, ERASE = "–", "(erase)"
 LISTED = 12
 """Shapes of the ranking that are shown."""
 CLICKS = {
@@ -61,8 +61,6 @@ class Panel:
             self._add_round_controls()
         server.scene.on_click()(lambda event: self._do(lambda: self._click(event)))
         self._do(self._open)
-        if session.round is not None:
-            self._list_ranking(session.round)
 
     def tick(self) -> None:
         """Look how far the round is; to be called about once a second."""
@@ -70,18 +68,18 @@ class Panel:
             if self._round is None:
                 return
             now = self._round.progress()
-            self._status.content = _small(now.text)
-            self._bar.value = 100 * now.share
-            self._list_ranking(self._round)
+            self._status.content, self._bar.value = _small(now.text), 100 * now.share
             if now.state == "running":
+                self._do(self._list_ranking, clear=False)
                 return
+            ended, self._round = self._round, None
             self._bar.visible, self._start.disabled = False, False
-            if now.state == "finished":
-                self._session.adopt_round(self._round)
-                self._do(self._draw)
-            else:
+            if now.state == "failed":
                 self._say(now.text, bad=True)
-            self._round = None
+                return
+            self._session.adopt_round(ended)
+            self._do(self._draw)
+            self._do(self._list_ranking, clear=False)
 
     def close(self) -> None:
         """End a round that is still running."""
@@ -130,10 +128,11 @@ class Panel:
         self._start.on_click(lambda _: self._do(self._fine_tune))
         self._uncertain.on_update(lambda _: self._do(lambda: self._go(self._uncertain.value)))
 
-    def _do(self, action: Callable[[], None]) -> None:
-        """Run what a control asks for, one at a time, and say what went wrong."""
+    def _do(self, action: Callable[[], None], clear: bool = True) -> None:
+        """Run what a control asks for, one at a time, and say what went wrong; `clear`: in place of what was said."""
         with self._lock:
-            self._say("")
+            if clear:
+                self._say("")
             try:
                 action()
             except InputError as error:
@@ -194,6 +193,7 @@ class Panel:
         }
         self._mark(None)
         self._describe()
+        self._list_ranking()
         self._say("")
 
     def _draw(self) -> None:
@@ -272,11 +272,13 @@ class Panel:
         self._start.disabled, self._bar.visible, self._bar.value = True, True, 0
         self._status.content = _small(f"{self._round.folder.name}: starting")
 
-    def _list_ranking(self, shown: Round) -> None:
-        """The most uncertain shapes, and a list to open them from."""
-        ranking = shown.ranking()
-        if not ranking:
+    def _list_ranking(self) -> None:
+        """The most uncertain of the shapes without labels, and a list to open them from."""
+        latest, folder = self._round or self._session.round, self._session.labels
+        if latest is None or folder is None or not (ranking := latest.ranking()):
             return
+        labelled = set(folder.labelled([id for id, _ in ranking]))
+        ranking = [(id, value) for id, value in ranking if id not in labelled]
         rows = "".join(f"<li>{escape(id)} <small>({value:.3f})</small></li>" for id, value in ranking[:LISTED])
         title = f"{len(ranking)} shapes without labels, most uncertain first"
         self._ranking.content = f"<div style='font-size:0.85em;padding:0 1em'>{title}<ol>{rows}</ol></div>"

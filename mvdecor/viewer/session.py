@@ -57,7 +57,8 @@ class Session:
                 f"{self._node.root}: there are no shapes in split {cfg.split!r} to show: choose another split"
             )
         own = None if self._finished is None else self._finished.checkpoint
-        self._checkpoint: str | None = cfg.checkpoint or own
+        self._embeds: str | None = cfg.checkpoint or own
+        self._predicts: str | None = own or cfg.checkpoint
         names = self._names_of_model()
         self.labels, self.why_not = self._label_folder(shape_set, names)
         self.label_names = self.labels.label_names if self.labels else shape_set.label_names or names
@@ -164,14 +165,14 @@ class Session:
         Raises:
             InputError: there is none.
         """
-        if self._checkpoint is None:
+        if self._embeds is None:
             raise InputError(
                 "there are no embeddings without a model: start the viewer with checkpoint=FOLDER or run=FOLDER"
             )
         if self._embedder is None:
             cfg = self._cfg
             batch = cfg.evaluation.batch_size
-            self._embedder = Embedder(self._checkpoint, cfg.device, cfg.precision, cfg.seed, batch)
+            self._embedder = Embedder(self._embeds, cfg.device, cfg.precision, cfg.seed, batch)
         return self._embedder
 
     def new_round(self) -> Round:
@@ -188,7 +189,7 @@ class Session:
 
     def _model(self) -> Predictor:
         if self._predictor is None:
-            model = self.round.checkpoint if self.round else self._checkpoint
+            model = self.round.checkpoint if self.round else self._predicts
             if model is None:
                 raise InputError(
                     "there is no prediction yet: label some shapes and fine-tune, or start the viewer with a fine-tuned "
@@ -201,7 +202,7 @@ class Session:
 
     def _names_of_model(self) -> tuple[str, ...]:
         """The labels of a fine-tuned checkpoint; () of a pretrained one, or without one."""
-        return () if self._checkpoint is None else tuple(load_checkpoint(self._checkpoint)[1].get("label_names", []))
+        return () if self._predicts is None else tuple(load_checkpoint(self._predicts)[1].get("label_names", []))
 
     def _label_folder(self, shape_set: ShapeSet, names: tuple[str, ...]) -> tuple[LabelFolder | None, str]:
         if self._finished is not None or not isinstance(shape_set, MeshFolder):
@@ -226,10 +227,16 @@ class Session:
 
     def _save(self, id: str, change: Callable[[], bool], back: Callable[[], bool]) -> bool:
         """Change labels and write them; if they cannot be written, they are as before."""
+        folder, edits = self._saved_in(), self._editing(id)
+        if not np.array_equal(folder.read(id, self.shape(id).num_faces), edits.labels):
+            del self._edits[id]
+            raise InputError(
+                f"{folder.path(id)}: another program changed it; its labels are read anew, and nothing was done"
+            )
         if not change():
             return False
         try:
-            self._saved_in().write(id, self._edits[id].labels)
+            folder.write(id, edits.labels)
         except InputError:
             back()
             raise

@@ -83,6 +83,19 @@ def test_what_cannot_be_saved_does_not_change(make_session, boxes, monkeypatch):
     np.testing.assert_array_equal(session.labels_of("near"), before)
 
 
+def test_labels_that_another_program_changed_are_kept(make_session, boxes):
+    session = make_session("data=folder", f"data.root={boxes}", LABELS)
+    click(session, "near", [0.1, 0.5, 5], "component", 1)
+    other = np.zeros(24, dtype=int)
+    np.save(boxes / "near_labels.npy", other)
+    with pytest.raises(InputError, match="another program changed it"):
+        session.undo("near")
+    np.testing.assert_array_equal(np.load(boxes / "near_labels.npy"), other)
+    np.testing.assert_array_equal(session.labels_of("near"), other)
+    assert click(session, "near", [0.1, 0.5, 5], "component", 1)
+    assert (np.load(boxes / "near_labels.npy") == 0).sum() == 12
+
+
 def test_predictions_and_accepting_them(make_session, balls, tmp_path):
     model = save_octants(tmp_path / "model")
     session = make_session("data=folder", f"data.root={balls}", f"checkpoint={model}")

@@ -57,7 +57,7 @@ def page(viewer) -> Iterator:
     with playwright.sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(90_000)
         page.on("dialog", lambda dialog: pytest.fail(f"a name was run: {dialog.message}"))
         page.goto(viewer[1])
         page.get_by_label("shape", exact=True).wait_for()
@@ -116,7 +116,6 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
 
     choose(page, "a click will", "label with the brush")
     choose(page, "label", "<b>back</b>")
-    page.get_by_label("brush radius").first.wait_for()
     nothing = np.full(len(tools.component(face)), -1)
     choose(page, "a click will", "label the connected part")
     page.mouse.click(x, y)
@@ -146,6 +145,7 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     while not (root / f"{IDS[1]}_labels.npy").exists() and time.monotonic() < end:
         time.sleep(0.2)
     assert set(np.unique(np.load(root / f"{IDS[1]}_labels.npy"))) <= {0, 1}
+    page.get_by_text("1 shapes without labels, most uncertain first").wait_for()
     page.wait_for_timeout(1500)
     picture = page.screenshot(path=tmp_path / "viewer.png")
     assert len(picture) > 10_000
