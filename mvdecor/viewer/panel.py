@@ -28,7 +28,9 @@ CLICKS = {
     "label with the brush": "brush",
     "label up to the crease": "crease",
 }
-CAMERA, LOOK_AT, FOV = (0.4, 0.35, 2.7), (0.4, 0.0, 0.0), 0.9  # to the right, where the controls cover the page
+# to the right of the shapes, as the controls cover the right of the page
+CAMERA, LOOK_AT, FOV = (0.4, 0.35, 2.7), (0.4, 0.0, 0.0), 0.9
+CAMERA_FOR_TWO, LOOK_AT_TWO = (0.7, 0.5, 4.4), (0.7, 0.0, 0.0)
 GAP = 0.25  # between two shapes side by side, in units of the unit sphere
 
 
@@ -49,8 +51,8 @@ class Panel:
         self._round: Round | None = None
         server.gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
         server.scene.set_up_direction("+y")
-        camera = server.initial_camera
-        camera.position, camera.look_at, camera.fov = CAMERA, LOOK_AT, FOV
+        server.initial_camera.fov = FOV
+        self._look()
         self._message = server.gui.add_html("")
         self._add_shape_controls()
         self._add_colour_controls()
@@ -171,6 +173,15 @@ class Panel:
             self._beside = before
             self._other.value = before
             raise
+        if NONE in (before, self._beside) and before != self._beside:
+            self._look()
+
+    def _look(self) -> None:
+        """Turn every browser to the one shape, or to the two."""
+        position, target = (CAMERA, LOOK_AT) if self._beside == NONE else (CAMERA_FOR_TWO, LOOK_AT_TWO)
+        clients = self._server.get_clients().values()
+        for camera in (self._server.initial_camera, *(client.camera for client in clients)):
+            camera.position, camera.look_at = position, target
 
     def _open(self) -> None:
         """Put the meshes into the scene, in place of those that are there."""

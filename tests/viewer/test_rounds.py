@@ -16,9 +16,9 @@ NOT_COMPARED = ("cost", "config", "machine")
 
 def label_by_hand(session, id: str, truth: np.ndarray) -> None:
     """Whole parts first, as one would; then the faces that need another label."""
-    tools, groups = session.tools(id), session.shape(id).twin_groups.numpy()
-    todo = np.ones(len(truth), dtype=bool)
-    while todo.any() and len(truth) < 5000:
+    todo = np.full(len(truth), len(truth) < 5000)
+    while todo.any():
+        tools, groups = session.tools(id), session.shape(id).twin_groups.numpy()
         face = int(groups[np.flatnonzero(todo)[0]])
         session.paint(id, face, session.shape(id).face_centers[face].numpy(), "component", int(truth[face]))
         todo &= ~tools.component(face)

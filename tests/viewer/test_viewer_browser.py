@@ -146,6 +146,7 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
         time.sleep(0.2)
     assert set(np.unique(np.load(root / f"{IDS[1]}_labels.npy"))) <= {0, 1}
     page.get_by_text("1 shapes without labels, most uncertain first").wait_for()
-    page.wait_for_timeout(1500)
+    choose(page, "beside it", IDS[2])
+    page.wait_for_timeout(3000)
     picture = page.screenshot(path=tmp_path / "viewer.png")
     assert len(picture) > 10_000
