@@ -180,7 +180,8 @@ class Panel:
         """Turn every browser to the one shape, or to the two."""
         position, target = (CAMERA, LOOK_AT) if self._beside == NONE else (CAMERA_FOR_TWO, LOOK_AT_TWO)
         clients = self._server.get_clients().values()
-        for camera in (self._server.initial_camera, *(client.camera for client in clients)):
+        cameras: list[Any] = [self._server.initial_camera, *(client.camera for client in clients)]
+        for camera in cameras:
             camera.position, camera.look_at = position, target
 
     def _open(self) -> None:
@@ -274,6 +275,7 @@ class Panel:
                 f"shape {self._id}: every face has a label already; erase those that the model should give"
             )
         self._show("labels")
+        self._list_ranking()
 
     def _fine_tune(self) -> None:
         if self._round is not None:
@@ -291,7 +293,7 @@ class Panel:
         labelled = set(folder.labelled([id for id, _ in ranking]))
         ranking = [(id, value) for id, value in ranking if id not in labelled]
         rows = "".join(f"<li>{escape(id)} <small>({value:.3f})</small></li>" for id, value in ranking[:LISTED])
-        title = f"{len(ranking)} shapes without labels, most uncertain first"
+        title = f"Without labels, most uncertain first ({len(ranking)}):"
         self._ranking.content = f"<div style='font-size:0.85em;padding:0 1em'>{title}<ol>{rows}</ol></div>"
         options = (NONE, *(id for id, _ in ranking))
         if tuple(self._uncertain.options) != options:

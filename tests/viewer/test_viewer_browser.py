@@ -135,7 +135,7 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     assert {name: (root / name).read_bytes() for name in files} == files, "meshes are never written"
 
     page.get_by_role("button", name="Fine-tune on what is labelled").click()
-    page.get_by_text("2 shapes without labels, most uncertain first").wait_for()
+    page.get_by_text("Without labels, most uncertain first (2)").wait_for()
     page.get_by_text("round_1: 2 shapes labelled").wait_for()
     assert (tmp_path / "out" / "round_1" / "model" / "model.safetensors").exists()
     choose(page, "show", "prediction")
@@ -145,7 +145,7 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     while not (root / f"{IDS[1]}_labels.npy").exists() and time.monotonic() < end:
         time.sleep(0.2)
     assert set(np.unique(np.load(root / f"{IDS[1]}_labels.npy"))) <= {0, 1}
-    page.get_by_text("1 shapes without labels, most uncertain first").wait_for()
+    page.get_by_text("Without labels, most uncertain first (1)").wait_for()
     choose(page, "beside it", IDS[2])
     page.wait_for_timeout(3000)
     picture = page.screenshot(path=tmp_path / "viewer.png")
