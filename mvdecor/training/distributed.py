@@ -112,7 +112,7 @@ def _synchronize(module: nn.modules.batchnorm._BatchNorm) -> None:
         dims = [d for d in range(x.ndim) if d != 1]
         count = x.numel() // x.shape[1] * dist.get_world_size()
         shape = [1, -1] + [1] * (x.ndim - 2)
-        x = x.float()
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         mean = all_reduce(x.sum(dims)) / count
         centred = x - mean.view(shape)
         variance = all_reduce(centred.square().sum(dims)) / count

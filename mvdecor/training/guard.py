@@ -75,8 +75,8 @@ def _of_other_process(error: RuntimeError, out: Path) -> InputError | None:
     reason = str(error).splitlines()[0] if str(error) else ""
     if "DataLoader worker" in reason:
         return InputError(
-            f"{out}: {reason} Often the memory was full: set fewer workers=, or views.keep=false with views.cache. The same "
-            "command goes on from the last saved state"
+            f"{out}: {reason.rstrip('. ')}. Often the memory was full: set fewer workers=, or views.keep=false with "
+            "views.cache. The same command goes on from the last saved state"
         )
     if isinstance(error, DistError) or "gloo" in reason:
         return InputError(

@@ -51,6 +51,5 @@ def test_two_processes_with_half_a_batch_each_learn_as_one_with_the_whole(result
         assert [ours[n] for n in names] == pytest.approx([theirs[n] for n in names], abs=1e-4)
     for ours, theirs in zip(one.get("validation", ()), two.get("validation", ()), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-3)
-    for ours, theirs in zip(one["weights"], two["weights"], strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-3)
+    assert float((one["moved"] - two["moved"]).norm() / one["moved"].norm()) < 1e-5
     assert one["losses"][0]["learning_rate"] == two["losses"][0]["learning_rate"]
