@@ -90,7 +90,7 @@ def run_pretrain(cfg: DictConfig) -> dict:
     make_source = make_crop_source if settings.source == "crops" else make_pair_source
     train = make_source(cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, device), settings.pairs, augment="pretrain")
     validation = make_source(cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), device), settings.pairs)
-    model = _prepared(build_model(cfg.network, cfg.views.channels, None), cfg)
+    model = prepared(build_model(cfg.network, cfg.views.channels, None), cfg)
     log = Log(out / "log", cfg.training.log_every, cfg.progress, snapshots.step)
     if snapshots.step == 0 and rank() == 0:
         log.picture("pretrain/channels", pictures.channels_sheet(train))
@@ -157,7 +157,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
     if cfg.checkpoint is not None:
         load_pretrained(model, cfg.checkpoint)
-    model = _prepared(model, cfg)
+    model = prepared(model, cfg)
     shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
     settings = cfg.training.finetune
     labelled = make_labelled_source(cfg, shapes, chosen, drawing_device(cfg, fabric))
@@ -406,7 +406,7 @@ def _export(cfg: DictConfig, measured: dict) -> None:
     pictures.pipeline_figures(cfg, out)
 
 
-def _prepared(model: Model, cfg: DictConfig) -> Model:
+def prepared(model: Model, cfg: DictConfig) -> Model:
     """A model as it is trained fastest; names and values of its weights stay."""
     if cfg.training.compile:
         model.network.compile()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator
 from omegaconf import DictConfig
 
 from mvdecor.benchmark.measure import device_name, synchronize, time_runs
@@ -61,7 +62,12 @@ def _draw(panels: dict[str, list[tuple[int, float]]], title: str) -> bytes:
         sizes, seconds = zip(*points, strict=True)
         axis.loglog(sizes, seconds, "o-", label="measured")
         axis.loglog(sizes, [seconds[-1] * size / sizes[-1] for size in sizes], ":", color="grey", label="linear")
-        axis.set(xlabel=name, ylabel="s" if name == "views" else None)
+        axis.set(xlabel=name, ylabel="s" if number == 0 else None)
+        axis.set_xticks(sizes, [f"{size:,}".replace(",", " ") for size in sizes], minor=False)
+        axis.xaxis.minorticks_off()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        axis.yaxis.minorticks_off()
         axis.legend(frameon=False)
     figure.suptitle(f"labelling without the network, {title}", fontsize=10)
     stream = io.BytesIO()

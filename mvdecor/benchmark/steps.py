@@ -17,7 +17,7 @@ from mvdecor.benchmark.measure import Row, Spread, device_name, synchronize, tim
 from mvdecor.benchmark.shapes import Shapes
 from mvdecor.evaluation import PartMetrics
 from mvdecor.networks import Model, build_model
-from mvdecor.stages import evaluate_shape
+from mvdecor.stages import evaluate_shape, prepared
 from mvdecor.training.batches import LabelledSource
 from mvdecor.training.cli import compose_config
 from mvdecor.training.finetune import finetune
@@ -70,6 +70,7 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         images = source.draw(0, 0).to(device).images.flatten(0, 2)
         for shape in range(len(scenes)):
             scenes.views(shape)  # fills the cache
+        drawn = time_runs(lambda: source.draw(0, 1), cfg.slow_repeats, device, 1e-3)
         watch, model = Stopwatch(device), _model(own, None)
         pretrain(
             fabric, model, source, source, instantiate(own.loss), steps=cfg.steps + 1, validate_every=cfg.steps + 1,
@@ -78,7 +79,8 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     bare = _bare_steps(fabric, _model(own, None), images, cfg.steps, Model.embed)
     size = (
         f"{settings.pairs} pairs of views of {own.views.size}x{own.views.size}, {settings.points} matches a pair, "
-        f"{own.network.encoder}, workers={own.workers}, {shapes.kind} people, views from the cache"
+        f"{own.network.encoder}, workers={own.workers}, {shapes.kind} people, views from the cache; drawing a batch takes "
+        f"{drawn.median:.0f} ms"
     )
     return Row("pretrain_step", watch.spread(), bare, "ms a step", size, device_name(device), 1.15, more=False)
 
@@ -107,10 +109,10 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
 
 
 def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
-    """All that is done with a test shape that was read, against the network on its views."""
+    """All that is done with a test shape that was read, against the recipe's network on its views."""
     shape = shapes.some("people", 2)[0]
     with tempfile.TemporaryDirectory() as folder:
-        views = (f"views.count={cfg.num_views}", "views.close_ups=0")
+        views = (f"views.count={cfg.num_views}", f"views.size={cfg.size}", "views.close_ups=0")
         own = _config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
         fabric = make_fabric(own)
         model = _model(own, len(shape.label_names)).to(fabric.device).eval()
@@ -148,7 +150,7 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
 
 def _config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
     overrides = [
-        f"experiment={cfg.experiment}",
+        f"experiment={cfg.step_experiment}",
         "data.root=none",
         f"device={device.type}",
         *(cfg.overrides or ()),
@@ -159,8 +161,7 @@ def _config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
 
 def _model(own: DictConfig, labels: int | None) -> Model:
     torch.manual_seed(0)
-    model = build_model(own.network, own.views.channels, labels, initial_weights=False)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return prepared(build_model(own.network, own.views.channels, labels, initial_weights=False), own)
 
 
 def _bare_steps(
