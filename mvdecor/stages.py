@@ -86,6 +86,7 @@ def run_pretrain(cfg: DictConfig) -> dict:
         raise InputError(
             f"pretraining needs at least 2 shapes (one to validate on), the split has {len(shapes)}: see data.pretrain_split"
         )
+    print(f"seed {cfg.seed}: pretraining on {len(shapes) - held_out} shapes, validating on {held_out}", flush=True)
     settings = cfg.training.pretrain
     make_source = make_crop_source if settings.source == "crops" else make_pair_source
     train = make_source(cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, device), settings.pairs, augment="pretrain")
@@ -159,6 +160,7 @@ def run_finetune(cfg: DictConfig) -> dict:
         load_pretrained(model, cfg.checkpoint)
     model = prepared(model, cfg)
     shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
+    print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(chosen.shapes)}", flush=True)
     settings = cfg.training.finetune
     labelled = make_labelled_source(cfg, shapes, chosen, drawing_device(cfg, fabric))
     scenes = labelled.scenes

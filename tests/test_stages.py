@@ -52,7 +52,11 @@ def test_a_stage_that_was_killed_goes_on_and_ends_the_same(
     with pytest.raises(InputError, match=r"state holds a run under way with other settings \(network\)"):
         stage(make_config(*own, f"out={tmp_path / 'cut'}", "network.embedding_dim=8"))
     resumed = stage(cut)
-    assert "going on after 2 steps" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "going on after 2 steps" in printed
+    assert (
+        printed.count("seed 0, run 0: labelled " if stage is run_finetune else "seed 0: pretraining on ") == 4
+    )  # calls
     assert resumed["history"] == whole["history"]
     weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("cut", "whole")]
     assert weights[0] == weights[1]
