@@ -25,7 +25,7 @@ from mvdecor.training.history import Diverged
 
 LOCK = ".lock"
 WORKERS_END = 20.0  # seconds after which the workers of a process that was killed have noticed
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 Result = TypeVar("Result")
 
 
@@ -57,11 +57,15 @@ def guarded(stage: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Res
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
+            what = "be opened" if error.errno in (errno.EACCES, errno.EPERM) else "be written"
             raise InputError(
-                f"{out}: {error.filename or 'a file'} cannot be written ({error.strerror}): make room, and call again"
+                f"{out}: {error.filename or 'a file'} cannot {what} ({error.strerror}): make room or set its rights, and call "
+                "again"
             ) from error
         except RuntimeError as error:
-            raise _of_other_process(error, out) or error from error
+            if (lost := _of_other_process(error, out)) is None:
+                raise
+            raise lost from error
         except MemoryError as error:
             raise InputError(
                 f"{out}: the memory is full: keep views on disk or render them anew (views.keep=false), or use fewer shapes"

@@ -127,9 +127,12 @@ def test_a_stage_that_diverges_says_where(stage, rate, make_config, tiny, made_u
     [
         (torch.OutOfMemoryError("CUDA out of memory"), "GPU's memory is full: lower"),
         (MemoryError(), "the memory is full"),
+        (PermissionError(13, "Permission denied", "a.obj"), r"a\.obj cannot be opened \(Permission denied\): .*rights"),
+        (RuntimeError("DataLoader worker (pid 3) is killed by signal: Killed."), "worker .*fewer workers"),
+        (RuntimeError("[../gloo/pair.cc:1] Connection closed by peer\nmore"), "lost another process .*by peer\\)"),
     ],
 )
-def test_full_memory_is_told_plainly(accident, words, make_config, tiny, made_up_people, tmp_path):
+def test_accidents_are_told_plainly(accident, words, make_config, tiny, made_up_people, tmp_path):
     def full(cfg):
         raise accident
 
