@@ -121,7 +121,7 @@ def check_script(script: str, *words: str) -> None:
         key, _, value = word.partition("=")
         for path in re.findall(r"\boutputs/[^\s,\]]+", "" if key in WRITES else value):
             assert any(f"{path}/".startswith(f"{out}/") for out in WRITTEN), f"no command writes {path}"
-        for path in re.findall(r"\b(?:data/splits|configs|mvdecor|tests)/[^\s,\]]+", value):
+        for path in re.findall(r"(?<![\w/])(?:data/splits|configs|mvdecor|tests)/[^\s,\]]+", value):
             assert (ROOT / path).exists(), f"{path} does not exist"
     if "-m" in words or "--multirun" in words:
         return check_sweep(overrides)
