@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mvdecor.errors import InputError
 
@@ -35,6 +40,20 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         if part.is_file():
             part.unlink()
         raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place or free it") from error
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Write plain values as JSON, by `write_atomically`."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    # what is no text, as in the name of a file, becomes \\udc80, which JSON reads back as it was
+    write_atomically(path, text.encode(errors="backslashreplace"))
+
+
+def write_array(path: Path | str, array: np.ndarray) -> None:
+    """Write an array as `.npy`, by `write_atomically`."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    write_atomically(path, stream.getvalue())
 
 
 def named_file(name: str, source: Path, folders: Sequence[str] = (".",)) -> Path:

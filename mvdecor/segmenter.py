@@ -19,7 +19,7 @@ from mvdecor.lifting import agree_in_polygons
 from mvdecor.networks import Model, load_checkpoint
 from mvdecor.shapes import Shape, read_mesh
 from mvdecor.shapes.mesh_files import mesh_of
-from mvdecor.training.check import check_words_and_counts
+from mvdecor.training.check import check_labels_of, check_words_and_counts
 from mvdecor.training.predict import predict_faces
 from mvdecor.training.scenes import Scenes
 from mvdecor.training.setup import make_rendering, open_device, place
@@ -157,10 +157,7 @@ class Segmenter:
 
 def _check_segments(model: Model, info: Mapping[str, Any], checkpoint: Path | str) -> None:
     """Raise InputError for a checkpoint that cannot label anything."""
-    if model.head is None or info.get("kind") != "finetuned":
-        raise InputError(
-            f"{checkpoint}: this model was only pretrained and has no labels yet: run scripts/finetune.py first"
-        )
+    check_labels_of(info, checkpoint)
     missing = [key for key in ("views", "lifting") if not info.get("config", {}).get(key)]
     if missing or len(info.get("label_names", [])) != model.num_labels:
         raise InputError(

@@ -7,7 +7,6 @@ that results are never overwritten or mixed.
 
 from __future__ import annotations
 
-import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,34 +14,29 @@ from typing import Any
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from lightning_fabric import Fabric
 from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
-from mvdecor.evaluation import PartMetrics, ShapeRecords, ceiling_labels, ceiling_table, format_table, summarize
-from mvdecor.figures import write_ply
-from mvdecor.files import write_atomically
+from mvdecor.evaluation import ShapeRecords, ceiling_table, format_table, summarize
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
-from mvdecor.shapes import Shape, ShapeSet, load_shapes
+from mvdecor.shapes import load_shapes
 from mvdecor.training import pictures
-from mvdecor.training.check import check_channels, check_labels, check_run, load_labelled
-from mvdecor.training.distributed import barrier, own_part, rank
+from mvdecor.training.check import check_channels, check_labels, check_labels_of, check_run
+from mvdecor.training.distributed import barrier, rank
+from mvdecor.training.evaluate import evaluate
 from mvdecor.training.fewshot import few_shot_shapes, split_file
 from mvdecor.training.finetune import finetune
 from mvdecor.training.guard import guarded
 from mvdecor.training.log import Log, log_outcome
-from mvdecor.training.predict import predict_faces
 from mvdecor.training.pretrain import pretrain
 from mvdecor.training.results import Cost, changed, finished, settings_of, total_cost, write_result
 from mvdecor.training.resume import Snapshots
 from mvdecor.training.setup import (
     drawing_device,
-    evaluation_seed,
     make_crop_source,
     make_fabric,
     make_labelled_source,
     make_pair_source,
-    make_rendering,
     make_scenes,
     make_shape_set,
     place,
@@ -226,102 +220,49 @@ def run_evaluate(cfg: DictConfig) -> dict:
     fabric = make_fabric(cfg)
     model, info = load_checkpoint(cfg.checkpoint, fabric.device)
     shape_set = make_shape_set(cfg.data.labelled)
-    _check_model(model, info, cfg, shape_set)
+    check_labels_of(info, cfg.checkpoint, shape_set.label_names)
+    check_channels(model, cfg)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    settings = cfg.evaluation
-    metrics, ceiling = (
-        PartMetrics(shape_set.label_names, settings.protocol, settings.points, cfg.seed) for _ in range(2)
-    )
-    own_settings = settings_of(cfg, EVALUATE_SETTINGS) | {"weights": info["weights_sha256"]}
-    records = ShapeRecords(out / "measured", own_settings)
-    ids = shape_set.ids(settings.split)[: settings.limit]
-    spent = [record["cost"] for record in map(records.read, ids) if record is not None]
-    if spent:
-        print(f"{records.folder}: going on after {len(spent)} of {len(ids)} shapes", flush=True)
-        start.load_state_dict(max(spent, key=lambda cost: cost["wall_seconds"]))
-    fabric.barrier()  # the first process is in `out` now, and nobody else
-    for number, id in own_part(list(enumerate(ids))):
-        if records.read(id) is None:
-            shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
-            measured: dict[str, Any] = {"skipped": bad[0][1]} if bad else {}
-            if shape is not None:
-                measured = evaluate_shape(cfg, fabric, model, shape, number, metrics, ceiling)
-            records.write(id, {**measured, "cost": start.spent()})
-    fabric.barrier()
-    coverage, skipped = {}, []
-    for id in ids:
-        record = records.read(id)
-        assert record is not None
-        if "skipped" in record:
-            skipped.append((id, record["skipped"]))
-            continue
-        coverage[id] = record["coverage"]
-        metrics.restore(id, record["confusion"])
-        if record["ceiling"] is not None:
-            ceiling.restore(id, record["ceiling"])
-    if not coverage:
-        records.remove()
-        raise InputError(f"no test shape could be read: all {len(skipped)} of split {settings.split!r} were skipped")
-    _list_skipped(skipped)
-    figures = metrics.result()
+    split = cfg.evaluation.split
+    ids = shape_set.ids(split)[: cfg.evaluation.limit]
+    records = ShapeRecords(out / "measured", settings_of(cfg, EVALUATE_SETTINGS) | {"weights": info["weights_sha256"]})
+    found = evaluate(cfg, fabric, model, shape_set, ids, records, start)
+    _list_skipped(found.skipped)
+    figures, ceiling = found.metrics.result(), found.ceiling.result()
     if figures["part_miou"] is None:
         records.remove()
         raise InputError(
-            f"none of the {len(coverage)} shapes of split {settings.split!r} has a face of a known part: choose another "
-            "data.level or category"
+            f"none of the {len(ids)} shapes of split {split!r} can be read and has a face of a known part "
+            f"({len(found.skipped)} were skipped): correct them, or choose another data.level or category"
         )
     for id, shape in figures["shapes"].items():
-        shape["coverage"] = coverage[id]
+        shape["coverage"] = found.coverage[id]
     if figures["undetermined_shapes"]:
         names = ", ".join(figures["undetermined_shapes"])
         print(f"note: shapes without a face of a known part count nowhere: {names}")
     result = {
         **figures,
         "category": cfg.data.category,
-        "coverage": float(np.mean(list(coverage.values()))),
-        "ceiling": {k: v for k, v in ceiling.result().items() if k in ("part_miou", "shape_miou", "accuracy", "parts")},
-        "split": {"name": settings.split, "ids": list(coverage)},
-        "skipped": skipped,
+        "coverage": float(np.mean(list(found.coverage.values()))),
+        "ceiling": {k: ceiling[k] for k in ("part_miou", "shape_miou", "accuracy", "parts")},
+        "split": {"name": split, "ids": list(found.coverage)},
+        "skipped": found.skipped,
         "trained_on": info.get("shapes"),
         "cost": start.spent(),
     }
     print(
         f"part mIoU {result['part_miou']:.1f} (ceiling {result['ceiling']['part_miou']:.1f}), shape mIoU "
-        f"{result['shape_miou']:.1f}, {result['coverage']:.0f} % of the area seen, {len(coverage)} shapes: {out}/metrics.json",
+        f"{result['shape_miou']:.1f}, {result['coverage']:.0f} % of the area seen, {len(found.coverage)} shapes: "
+        f"{out}/metrics.json",
         flush=True,
     )
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
     outcome["ceiling"] = result["ceiling"]["part_miou"]
     log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
     result = write_result(out / "metrics.json", result, cfg)
-    fabric.barrier()  # all have read
+    fabric.barrier()  # it is written
     records.remove()
     return result
-
-
-def evaluate_shape(
-    cfg: DictConfig,
-    fabric: Fabric,
-    model: Model,
-    shape: Shape,
-    number: int,
-    metrics: PartMetrics,
-    ceiling: PartMetrics,
-) -> dict:
-    """Label test shape `number`, write its labels, and count them: what `run_evaluate` keeps of a shape."""
-    scenes = make_scenes(cfg, [shape], evaluation_seed(cfg, number), fabric.device)
-    predicted = predict_faces(
-        fabric, model, scenes, 0, make_rendering(cfg), batch_size=cfg.evaluation.batch_size, **cfg.lifting
-    )
-    record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
-    record["confusion"] = metrics.add(shape, predicted.labels)
-    assert shape.face_labels is not None
-    if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
-        best = ceiling_labels(shape, scenes.views(0).to("cpu"), cfg.lifting.fill)
-        record["ceiling"] = ceiling.add(shape, best.labels)
-    meshes = cfg.evaluation.meshes
-    _write_labels(Path(cfg.out), shape, predicted, with_mesh=meshes is None or number < meshes)
-    return record
 
 
 @guarded
@@ -424,28 +365,6 @@ def _close(file: Path, result: dict, cfg: DictConfig, snapshots: Snapshots) -> d
 
 def _stage(name: str, folder: Path) -> None:
     print(f"== {name} -> {folder}", flush=True)
-
-
-def _check_model(model: Model, info: dict, cfg: DictConfig, shape_set: ShapeSet) -> None:
-    if info["kind"] != "finetuned":
-        raise InputError(
-            f"{cfg.checkpoint}: this model was only pretrained and has no labels yet: run scripts/finetune.py first"
-        )
-    check_channels(model, cfg)
-    if list(info.get("label_names", [])) != list(shape_set.label_names):
-        raise InputError(
-            f"{cfg.checkpoint}: the model's labels ({', '.join(info.get('label_names', []))}) are not those of the data "
-            f"({', '.join(shape_set.label_names)}): choose the category and level that it was fine-tuned on"
-        )
-
-
-def _write_labels(out: Path, shape: Shape, predicted, with_mesh: bool) -> None:
-    array = io.BytesIO()
-    np.save(array, predicted.labels.cpu().numpy().astype(np.int16))
-    write_atomically(out / "labels" / f"{shape.id}.npy", array.getvalue())
-    if with_mesh:
-        scalars = {"confidence": predicted.confidence.cpu(), "filled": predicted.filled.float().cpu()}
-        write_ply(out / "meshes" / f"{shape.id}.ply", shape, predicted.labels.cpu(), scalars=scalars)
 
 
 def _list_skipped(skipped: list[tuple[str, str]]) -> None:

@@ -1,6 +1,7 @@
 """A stage that is killed and called again."""
 
 import json
+import shutil
 from functools import partial
 
 import pytest
@@ -98,6 +99,31 @@ def test_an_evaluation_that_was_killed_goes_on_and_measures_the_same(
         assert json.dumps(resumed[key]) == json.dumps(whole[key]), key
     assert not (tmp_path / "cut" / "measured").exists()
     assert len(list((tmp_path / "cut" / "labels").iterdir())) == 3
+
+
+def test_a_shape_that_was_skipped_and_is_corrected_is_measured_when_an_evaluation_goes_on(
+    make_config, tiny, made_up_people, tmp_path, monkeypatch
+):
+    root = shutil.copytree(made_up_people, tmp_path / "people")
+    own = (OWN[0], *tiny, *OWN[1:], f"data.root={root}", "evaluation.limit=3", "data.on_error=skip")
+    run_finetune(make_config(*own, f"out={tmp_path / 'tuned'}"))
+    cfg = make_config(*own, f"checkpoint={tmp_path / 'tuned' / 'model'}", f"out={tmp_path / 'out'}")
+    first = json.loads((root / "split.json").read_text())["test"][0]
+    labels = root / first / f"{first}_labels.npy"
+    content, write = labels.read_bytes(), ShapeRecords.write
+    labels.write_bytes(content[:100])
+
+    def write_and_die(self, id, record):
+        write(self, id, record)
+        assert id == first and "skipped" in record
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ShapeRecords, "write", write_and_die)
+        run_evaluate(cfg)
+    labels.write_bytes(content)
+    metrics = run_evaluate(cfg)
+    assert first in metrics["shapes"] and metrics["skipped"] == []
 
 
 def test_a_compiled_network_leaves_the_same_kind_of_model(make_config, tiny, made_up_people, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from mvdecor.benchmark.rows import ROWS
 from mvdecor.benchmark.scaling import plot_scaling
 from mvdecor.benchmark.shapes import open_shapes
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically
+from mvdecor.files import write_json
 
 
 def run_benchmark(cfg: DictConfig) -> list[Row]:
@@ -46,7 +45,7 @@ def run_benchmark(cfg: DictConfig) -> list[Row]:
             print(f"plot: {cfg.plot}")
     print_table(rows)
     if cfg.json is not None:
-        write_atomically(Path(cfg.json), (json.dumps([row.to_json() for row in rows], indent=1) + "\n").encode())
+        write_json(cfg.json, [row.to_json() for row in rows])
     return rows
 
 

@@ -17,9 +17,10 @@ from mvdecor.benchmark.measure import Row, Spread, device_name, synchronize, tim
 from mvdecor.benchmark.shapes import Shapes
 from mvdecor.evaluation import PartMetrics
 from mvdecor.networks import Model, build_model
-from mvdecor.stages import evaluate_shape, prepared
+from mvdecor.stages import prepared
 from mvdecor.training.batches import LabelledSource
 from mvdecor.training.cli import compose_config
+from mvdecor.training.evaluate import evaluate_shape
 from mvdecor.training.finetune import finetune
 from mvdecor.training.log import Log
 from mvdecor.training.pretrain import pretrain

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically
+from mvdecor.files import write_json
 
 
 class ShapeRecords:
@@ -48,7 +48,7 @@ class ShapeRecords:
 
     def write(self, id: str, record: Mapping[str, Any]) -> None:
         """Keep a shape's record."""
-        write_atomically(self._file(id), json.dumps({**record, "settings": self._digest}).encode())
+        write_json(self._file(id), {**record, "settings": self._digest})
 
     def remove(self) -> None:
         """Remove all: the evaluation is finished."""

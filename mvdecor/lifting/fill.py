@@ -69,7 +69,7 @@ def fill_unseen(shape: Shape, votes: FaceVotes, rule: FillRule = "nearest") -> F
             "normalised to the unit sphere and that the cameras look at it"
         )
     confidence, labels = votes.scores.max(dim=-1)
-    source = torch.from_numpy(_sources(shape, votes.seen.cpu().numpy(), rule)).to(labels.device)
+    source = seen_faces(shape, votes.seen, rule)
     return FaceLabels(labels[source], confidence[source], ~votes.seen, covered_area(shape, votes.seen))
 
 
@@ -81,9 +81,12 @@ def covered_area(shape: Shape, seen: Tensor) -> float:
     return float(areas[seen.cpu()].sum() / areas.sum())
 
 
-def _sources(shape: Shape, seen: np.ndarray, rule: str) -> np.ndarray:
-    """int64 [F], the face whose label each face takes: itself where seen."""
-    centers = shape.face_centers.double().cpu().numpy()
+def seen_faces(shape: Shape, mask: Tensor, rule: FillRule = "nearest") -> Tensor:
+    """int64 [F]: a seen face for each face, itself where it is one; `mask` (bool [F], not all False) says which are.
+
+    `rule` as in `fill_unseen`.
+    """
+    seen, centers = mask.cpu().numpy(), shape.face_centers.double().cpu().numpy()
     source = np.arange(shape.num_faces)
     source[~seen] = _nearest(centers, np.flatnonzero(~seen), np.flatnonzero(seen))
     if rule == "component" and not seen.all():
@@ -93,7 +96,7 @@ def _sources(shape: Shape, seen: np.ndarray, rule: str) -> np.ndarray:
             inside = seen[members]
             if inside.any():
                 source[members[~inside]] = _nearest(centers, members[~inside], members[inside])
-    return source
+    return torch.from_numpy(source).to(mask.device)
 
 
 def _nearest(centers: np.ndarray, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:

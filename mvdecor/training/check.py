@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
@@ -182,6 +183,20 @@ def check_labels(cfg: DictConfig, label_names: tuple[str, ...]) -> None:
         raise InputError(
             f"data {cfg.data.name} ({cfg.data.root}), category {cfg.data.category}: there are no labels to fine-tune on: "
             "choose a category or level that has some, or put label files beside the meshes (data/README.md)"
+        )
+
+
+def check_labels_of(info: Mapping[str, Any], checkpoint: Path | str, label_names: Sequence[str] | None = None) -> None:
+    """Raise InputError if a checkpoint's record says that it labels nothing, or other parts than those of the data."""
+    if info.get("kind") != "finetuned":
+        raise InputError(
+            f"{checkpoint}: this model was only pretrained and has no labels yet: run scripts/finetune.py first"
+        )
+    own = info.get("label_names", [])
+    if label_names is not None and list(own) != list(label_names):
+        raise InputError(
+            f"{checkpoint}: the model's labels ({', '.join(own)}) are not those of the data ({', '.join(label_names)}): give "
+            "a model that was fine-tuned on them, or choose the category and level that it was fine-tuned on"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import json
 import os
 import socket
 import time
@@ -18,7 +17,7 @@ from omegaconf import DictConfig
 from torch.distributed import DistError
 
 from mvdecor.errors import InputError
-from mvdecor.files import locked, write_atomically
+from mvdecor.files import locked, write_json
 from mvdecor.training.check import check_config
 from mvdecor.training.distributed import barrier, one_voice, rank
 from mvdecor.training.history import Diverged
@@ -47,7 +46,7 @@ def guarded(stage: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Res
                 return result
         except Diverged as error:
             file = out / ("diverged.json" if rank() == 0 else f"diverged_{rank()}.json")
-            write_atomically(file, (json.dumps(error.record, indent=1) + "\n").encode())
+            write_json(file, error.record)
             raise InputError(f"{error} ({file})") from error
         except torch.OutOfMemoryError as error:
             raise InputError(
@@ -140,8 +139,6 @@ def _is_dead(who: str) -> bool:
         return False
     try:
         os.kill(int(words[1]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
+    except OSError as error:  # of another user, it is alive
+        return error.errno == errno.ESRCH
     return False

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically
+from mvdecor.files import write_atomically, write_json
 from mvdecor.training.distributed import rank
 from mvdecor.training.setup import code_changes, peak_memory_gb, provenance
 
@@ -61,7 +61,7 @@ def write_result(file: Path, result: dict, cfg: DictConfig) -> dict:
         return result
     if changes := code_changes():
         write_atomically(file.with_name("code.diff"), changes.encode())
-    write_atomically(file, (json.dumps(result, indent=1) + "\n").encode())
+    write_json(file, result)
     return result
 
 

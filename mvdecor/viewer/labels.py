@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically
+from mvdecor.files import write_array, write_json
 from mvdecor.shapes.annotations import SplitFile, check_id, id_list, read_face_labels, read_json
 from mvdecor.shapes.shape import UNDETERMINED
 
@@ -83,11 +81,9 @@ class LabelFolder:
         if not self.writable:
             raise InputError(f"{self.root}: cannot be written to, so labels cannot be saved: copy the meshes elsewhere")
         if self._saved != self.label_names:  # first: labels without names cannot be read
-            write_atomically(self.root / NAMES_FILE, _json({"labels": list(self.label_names)}))
+            write_json(self.root / NAMES_FILE, {"labels": list(self.label_names)})
             self._saved = self.label_names
-        array = io.BytesIO()
-        np.save(array, labels.astype(np.int16))
-        write_atomically(self.path(id), array.getvalue())
+        write_array(self.path(id), labels.astype(np.int16))
         self._list(id, bool((labels >= 0).any()))
 
     @property
@@ -122,7 +118,7 @@ class LabelFolder:
             train.remove(id)
         else:
             return
-        write_atomically(file, _json({**content, "train": train}))
+        write_json(file, {**content, "train": train})
 
 
 def _checked(names: Sequence[str]) -> tuple[str, ...]:
@@ -130,7 +126,3 @@ def _checked(names: Sequence[str]) -> tuple[str, ...]:
     if not found or not all(found) or len(set(found)) < len(found) or len(found) > MOST:
         raise InputError(f"labels=[{','.join(found)}]: give between 1 and {MOST} different names")
     return found
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically
+from mvdecor.recent import Recent
 from mvdecor.report.results import Run, read_results
 from mvdecor.report.shapes import predicted_labels
 from mvdecor.segmenter import Segmenter
 from mvdecor.shapes import Shape
+from mvdecor.training.check import check_labels_of
 from mvdecor.training.setup import evaluation_seed, make_shape_set
 
 KEPT = 32
@@ -87,23 +88,18 @@ class Predictor:
     ) -> None:
         self._segmenter = Segmenter(checkpoint, device=device, precision=precision)
         self.label_names = self._segmenter.label_names
-        if label_names and tuple(label_names) != self.label_names:
-            raise InputError(
-                f"{checkpoint}: the model's labels ({', '.join(self.label_names)}) are not those of the data "
-                f"({', '.join(label_names)}): give a model that was fine-tuned on this data"
-            )
+        if label_names:
+            check_labels_of(self._segmenter.info, checkpoint, label_names)
         self._batch_size = batch_size
-        self._known: OrderedDict[str, Prediction] = OrderedDict()
+        self._known: Recent[Prediction] = Recent(KEPT)
 
     def __call__(self, shape: Shape, seed: int = 0) -> Prediction:
         """The prediction for a shape; `seed` is that of the cameras."""
-        if shape.id not in self._known:
-            found = self._segmenter.segment(shape, seed=seed, batch_size=self._batch_size)
-            self._known[shape.id] = Prediction(found.labels.numpy(), found.confidence.numpy())
-        self._known.move_to_end(shape.id)
-        if len(self._known) > KEPT:
-            self._known.popitem(last=False)
-        return self._known[shape.id]
+        return self._known.get((shape.id, seed), lambda: self._predict(shape, seed))
+
+    def _predict(self, shape: Shape, seed: int) -> Prediction:
+        found = self._segmenter.segment(shape, seed=seed, batch_size=self._batch_size)
+        return Prediction(found.labels.numpy(), found.confidence.numpy())
 
 
 class FinishedRun:

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically
+from mvdecor.files import write_atomically, write_json
 from mvdecor.segmenter import Segmenter
 from mvdecor.shapes.splits import sha256_of
 from mvdecor.stages import run_finetune
@@ -67,8 +67,8 @@ def prepare_round(cfg: DictConfig, labels: LabelFolder, ids: Sequence[str]) -> P
         "predict": unlabelled,
         "labels_sha256": {id: sha256_of(labels.path(id)) for id in train},
     }
-    write_atomically(folder / SPLIT, _json({"train": train, "test": unlabelled}))
-    write_atomically(folder / ABOUT, _json(about))
+    write_json(folder / SPLIT, {"train": train, "test": unlabelled})
+    write_json(folder / ABOUT, about)
     write_atomically(folder / CONFIG, OmegaConf.to_yaml(_config(cfg, folder, len(train))).encode())
     return folder
 
@@ -106,8 +106,8 @@ def run_round(folder: Path) -> None:
         prediction.save(folder / "predictions" / f"{id}.npz")
         ranking.append((id, prediction.uncertainty(shape)))
         ranking.sort(key=lambda pair: -pair[1])
-        write_atomically(folder / RANKING, _json(ranking))
-    write_atomically(folder / CLOSED, _json({"shapes": len(ranking), "skipped": skipped}))
+        write_json(folder / RANKING, ranking)
+    write_json(folder / CLOSED, {"shapes": len(ranking), "skipped": skipped})
 
 
 class Round:
@@ -183,10 +183,6 @@ def last_round(out: Path) -> Round | None:
     """The latest finished round in a folder."""
     numbers = [int(p.name[6:]) for p in out.glob("round_*") if p.name[6:].isdigit() and (p / CLOSED).exists()]
     return Round(out / f"round_{max(numbers)}") if numbers else None
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
 
 
 if __name__ == "__main__":

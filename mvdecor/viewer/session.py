@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +11,7 @@ from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
 from mvdecor.networks import load_checkpoint
+from mvdecor.recent import Recent
 from mvdecor.shapes import MeshFolder, Shape, ShapeSet
 from mvdecor.training.setup import make_shape_set
 from mvdecor.viewer.edits import Edits
@@ -25,8 +24,6 @@ from mvdecor.viewer.tools import FaceTools
 TOOLS = ("component", "brush", "crease")
 KEPT = 8
 """Shapes whose meshes stay in memory."""
-
-Made = TypeVar("Made")
 
 
 class Session:
@@ -65,17 +62,17 @@ class Session:
         self.round = last_round(Path(cfg.out)) if self.labels else None
         self._embedder: Embedder | None = None
         self._predictor: Predictor | None = None
-        self._shapes: OrderedDict[str, Shape] = OrderedDict()
-        self._tools: OrderedDict[str, FaceTools] = OrderedDict()
+        self._shapes: Recent[Shape] = Recent(KEPT)
+        self._tools: Recent[FaceTools] = Recent(KEPT)
         self._edits: dict[str, Edits] = {}
 
     def shape(self, id: str) -> Shape:
         """A shape, normalised; its own `face_labels` are those on disk when it was first read."""
-        return _remember(self._shapes, id, lambda: make_shape_set(self._node).load(id))
+        return self._shapes.get(id, lambda: make_shape_set(self._node).load(id))
 
     def tools(self, id: str) -> FaceTools:
         """The geometry of a shape's labelling tools."""
-        return _remember(self._tools, id, lambda: FaceTools(self.shape(id)))
+        return self._tools.get(id, lambda: FaceTools(self.shape(id)))
 
     def labels_of(self, id: str) -> NDArray[np.int64] | None:
         """int64 [F], the labels as they are now, -1 = none; None for a shape without any in a set that is not edited."""
@@ -241,13 +238,3 @@ class Session:
             back()
             raise
         return True
-
-
-def _remember(kept: OrderedDict[str, Made], id: str, make: Callable[[], Made]) -> Made:
-    """What is kept under an id, made if need be; what was used longest ago is forgotten."""
-    if id not in kept:
-        kept[id] = make()
-    kept.move_to_end(id)
-    if len(kept) > KEPT:
-        kept.popitem(last=False)
-    return kept[id]

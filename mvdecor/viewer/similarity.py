@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import partial
 from pathlib import Path
 
 import torch
 from omegaconf import OmegaConf
-from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from mvdecor.embeddings import FaceMeans, PrincipalColours, principal_colours
 from mvdecor.errors import InputError
+from mvdecor.lifting.fill import seen_faces
 from mvdecor.networks import load_checkpoint
+from mvdecor.recent import Recent
 from mvdecor.shapes import Shape
 from mvdecor.training.predict import embed_views
 from mvdecor.training.scenes import Scenes
@@ -57,16 +57,12 @@ class Embedder:
         self._rasterizer = make_rasterizer(views["rasterizer"], self._fabric.device)
         self._textured = info.get("textured")
         self._seed, self._batch_size = seed, batch_size
-        self._means: OrderedDict[str, Tensor] = OrderedDict()
+        self._means: Recent[Tensor] = Recent(KEPT)
         self._colours: PrincipalColours | None = None
 
     def on_faces(self, shape: Shape) -> Tensor:
         """float32 [F, D], mean embedding of each face over all views; a face that none saw has the nearest seen one's."""
-        found = self._means.pop(shape.id) if shape.id in self._means else self._embed(shape)
-        self._means[shape.id] = found
-        if len(self._means) > KEPT:
-            self._means.popitem(last=False)
-        return found
+        return self._means.get(shape.id, lambda: self._embed(shape))
 
     def colours(self, shape: Shape) -> Tensor:
         """uint8 [F, 3]: the embeddings' principal directions as red, green and blue.
@@ -98,6 +94,4 @@ class Embedder:
         mean, seen = means.result()
         if not bool(seen.any()):
             raise InputError(f"shape {shape.id}: no view sees any of it; check that the mesh has a surface")
-        mean, known, centers = mean.cpu(), seen.cpu().numpy(), shape.face_centers.numpy()
-        mean[~known] = mean[known][cKDTree(centers[known]).query(centers[~known])[1]]
-        return mean
+        return mean[seen_faces(shape, seen)].cpu()

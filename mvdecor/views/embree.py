@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
+from mvdecor.recent import Recent
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.rasterizers import GAP, NEAR, check_request, drawable_faces, shape_radius
@@ -36,7 +36,7 @@ class EmbreeRasterizer:
     """
 
     def __init__(self) -> None:
-        self._scenes: OrderedDict[int, _Scene] = OrderedDict()
+        self._scenes: Recent[_Scene] = Recent(SCENES_KEPT)
 
     def __call__(self, shapes: Sequence[Shape], cameras: Sequence[Cameras], layers: int = 1) -> list[Views]:
         """See `rasterizers.Rasterizer`."""
@@ -44,7 +44,7 @@ class EmbreeRasterizer:
         return [self._rasterize(shape, views, layers) for shape, views in zip(shapes, cameras, strict=True)]
 
     def _rasterize(self, shape: Shape, cameras: Cameras, layers: int) -> Views:
-        scene = self._scene(shape)
+        scene = self._scenes.get(id(shape), lambda: _build(shape))
         height, width = cameras.height, cameras.width
         face_ids = np.empty((len(cameras), layers, height, width), dtype=np.int32)
         step = max(1, RAYS_A_CALL // (height * width))
@@ -55,13 +55,6 @@ class EmbreeRasterizer:
             faces = _peel(scene, centers, rays, layers).reshape(layers, len(some), height, width)
             face_ids[start : start + step] = faces.swapaxes(0, 1)
         return Views(cameras, torch.from_numpy(face_ids).to(cameras.rotation.device))
-
-    def _scene(self, shape: Shape) -> _Scene:
-        scene = self._scenes.pop(id(shape), None) or _build(shape)
-        self._scenes[id(shape)] = scene
-        if len(self._scenes) > SCENES_KEPT:
-            self._scenes.popitem(last=False)
-        return scene
 
 
 def _build(shape: Shape) -> _Scene:

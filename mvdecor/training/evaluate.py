@@ -1,0 +1,125 @@
+"""Labelling of test shapes, shared by all processes, and what is counted on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric
+from omegaconf import DictConfig
+
+from mvdecor.evaluation import PartMetrics, ShapeRecords, ceiling_labels
+from mvdecor.figures import write_ply
+from mvdecor.files import write_array
+from mvdecor.networks import Model
+from mvdecor.shapes import Shape, ShapeSet
+from mvdecor.training.check import load_labelled
+from mvdecor.training.distributed import own_part
+from mvdecor.training.predict import predict_faces
+from mvdecor.training.results import Cost
+from mvdecor.training.setup import evaluation_seed, make_rendering, make_scenes
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was counted.
+
+    Attributes:
+        metrics: of the model's labels.
+        ceiling: of the best labels that these views allow.
+        coverage: by shape, the share of its area that was seen, in percent.
+        skipped: (id, reason) of the shapes that could not be read, which `data.on_error` allows.
+    """
+
+    metrics: PartMetrics
+    ceiling: PartMetrics
+    coverage: dict[str, float]
+    skipped: list[tuple[str, str]]
+
+
+def evaluate(
+    cfg: DictConfig,
+    fabric: Fabric,
+    model: Model,
+    shape_set: ShapeSet,
+    ids: Sequence[str],
+    records: ShapeRecords,
+    cost: Cost,
+) -> Evaluated:
+    """Label test shapes and count; those that have a record already are not labelled again.
+
+    Args:
+        cfg: the configuration.
+        fabric: precision and processes.
+        model: with a head, in evaluation mode, on Fabric's device.
+        shape_set, ids: the shapes.
+        records: of what is done, a shape each, which any number of processes may have begun.
+        cost: so far; what the recorded shapes took is added.
+
+    Raises:
+        InputError: a bad shape, unless such are skipped; records of another evaluation.
+    """
+    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set), {}, [])
+    spent = [record["cost"] for record in map(records.read, ids) if record is not None]
+    if spent:
+        print(f"{records.folder}: going on after {len(spent)} of {len(ids)} shapes", flush=True)
+        cost.load_state_dict(max(spent, key=lambda cost: cost["wall_seconds"]))
+    fabric.barrier()  # the first process is in `out` now, and nobody else
+    for number, id in own_part(list(enumerate(ids))):
+        record = records.read(id)
+        if record is None or "skipped" in record:  # it may have been corrected since
+            shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
+            if shape is None:
+                record = {"skipped": bad[0][1]}
+            else:
+                record = evaluate_shape(cfg, fabric, model, shape, number, found.metrics, found.ceiling)
+            records.write(id, {**record, "cost": cost.spent()})
+    fabric.barrier()
+    for id in ids:
+        record = records.read(id)
+        assert record is not None
+        if "skipped" in record:
+            found.skipped.append((id, record["skipped"]))
+            continue
+        found.coverage[id] = record["coverage"]
+        found.metrics.restore(id, record["confusion"])
+        if record["ceiling"] is not None:
+            found.ceiling.restore(id, record["ceiling"])
+    fabric.barrier()  # all have read
+    return found
+
+
+def evaluate_shape(
+    cfg: DictConfig,
+    fabric: Fabric,
+    model: Model,
+    shape: Shape,
+    number: int,
+    metrics: PartMetrics,
+    ceiling: PartMetrics,
+) -> dict[str, Any]:
+    """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
+    scenes = make_scenes(cfg, [shape], evaluation_seed(cfg, number), fabric.device)
+    predicted = predict_faces(
+        fabric, model, scenes, 0, make_rendering(cfg), batch_size=cfg.evaluation.batch_size, **cfg.lifting
+    )
+    record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
+    record["confusion"] = metrics.add(shape, predicted.labels)
+    assert shape.face_labels is not None
+    if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
+        best = ceiling_labels(shape, scenes.views(0).to("cpu"), cfg.lifting.fill)
+        record["ceiling"] = ceiling.add(shape, best.labels)
+    out, labels = Path(cfg.out), predicted.labels.cpu()
+    write_array(out / "labels" / f"{shape.id}.npy", labels.numpy().astype(np.int16))
+    if cfg.evaluation.meshes is None or number < cfg.evaluation.meshes:
+        scalars = {"confidence": predicted.confidence.cpu(), "filled": predicted.filled.float().cpu()}
+        write_ply(out / "meshes" / f"{shape.id}.ply", shape, labels, scalars=scalars)
+    return record
+
+
+def _metrics(cfg: DictConfig, shape_set: ShapeSet) -> PartMetrics:
+    settings = cfg.evaluation
+    return PartMetrics(shape_set.label_names, settings.protocol, settings.points, cfg.seed)
