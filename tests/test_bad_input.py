@@ -311,7 +311,9 @@ def test_only_undetermined_test_shapes(people, my_people, tmp_path, finished):
     labels = my_people / name / f"{name}_labels.npy"
     np.save(labels, np.full_like(np.load(labels), 255))
     cfg = people(f"data.root={my_people}", f"checkpoint={finished / 'model'}", f"out={tmp_path / 'out'}")
-    with pytest.raises(InputError, match=r"none of the 1 shapes of split 'test' can be read and has a face of a known part"):
+    with pytest.raises(
+        InputError, match=r"none of the 1 shapes of split 'test' can be read and has a face of a known part"
+    ):
         run_evaluate(cfg)
     assert not (tmp_path / "out" / "metrics.json").exists()
 

@@ -1,8 +1,8 @@
 """Which pixels of two views see the same surface point (paper section 3.1), without a nearest-neighbour search.
 
 A point seen at a pixel of A is projected into B. It matches if B sees, at that pixel (in some layer), the same sheet of
-surface: the point lies within `tolerance` of the plane that B sees there, no farther along it than a pixel reaches, and
-the two normals, each facing its own camera, agree. The last check keeps the two sides of a thin wall apart.
+surface: the point lies within `tolerance` of the plane that B sees there, its depth is no farther from what B sees than a
+pixel reaches, and the two normals, each facing its own camera, agree. The last check keeps the two sides of a thin wall apart.
 """
 
 from __future__ import annotations
@@ -95,42 +95,100 @@ def match_views(
     """
     assert len(a) == len(b), f"{len(a)} views against {len(b)}"
     pairs, layers, height, width = b.mask.shape
-    seen_in_a = where(a.mask.reshape(-1))  # the Q foreground pixels of all A
-    counts = _counts(seen_in_a, pairs, a.mask[0].numel())
-    pair = torch.arange(pairs, device=counts.device).repeat_interleave(counts, output_size=len(seen_in_a))
-    points = a.points.reshape(-1, 3).index_select(0, seen_in_a)
-    xy, z = _project(b.cameras, points, counts)
-    column, row = xy[:, 0].floor(), xy[:, 1].floor()
-    inside = (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    pixel_b = (row * width + column).long().mul_(inside)  # those outside look at pixel 0, and match nothing
+    seen = where(a.mask.reshape(-1))  # the Q foreground pixels of all A
+    counts = _counts(seen, pairs, a.mask[0].numel())
+    pair = torch.arange(pairs, device=counts.device).repeat_interleave(counts, output_size=len(seen))
+    x, y, z = _project(a, seen, pair, counts, b.cameras)
+    inverse = z.clamp_min(1e-9).reciprocal_()
+    x, y = x.mul_(inverse), y.mul_(inverse)
+    outside = torch.maximum((x - width / 2).abs_() - width / 2, (y - height / 2).abs_() - height / 2)
+    column, row = x.floor().clamp_(0, width - 1), y.floor().clamp_(0, height - 1)
+    pixel_b = torch.add(column, row, alpha=width).long()
 
-    best = torch.full_like(z, torch.inf)
-    layer_b = torch.zeros_like(pair)
+    found = []
     for layer in range(layers):
-        target = (pair * layers + layer) * (height * width) + pixel_b
-        some = where(inside & b.mask.reshape(-1).index_select(0, target))  # where B sees anything at all
-        off_plane = _off_plane(a, b, seen_in_a, points, z, pair, target, some, tolerance, min_cosine)
-        nearer = off_plane < best.index_select(0, some)
-        some = some.index_select(0, where(nearer))
-        best.index_copy_(0, some, off_plane.masked_select(nearer))
-        layer_b.index_fill_(0, some, layer)
-
-    keep = where(torch.isfinite(best))
+        target = (pair * layers + layer).mul_(height * width).add_(pixel_b)
+        some, off_plane = _on_the_same_sheet(a, b, seen, x, y, z, outside, target, tolerance, min_cosine)
+        found.append((some, off_plane, target.index_select(0, some), torch.full_like(some, layer)))
+    keep, off_plane, target, layer_b = (torch.cat(parts) for parts in zip(*found, strict=True))
+    if layers > 1:  # each pixel of A in the layer that fits it best
+        best = nearest_of_each(keep, off_plane, len(seen))
+        best = best.index_select(0, keep.index_select(0, best).argsort())
+        keep, target, layer_b = (v.index_select(0, best) for v in (keep, target, layer_b))
+    xy = torch.stack([x.index_select(0, keep), y.index_select(0, keep)], dim=1)
     if unique:
-        target = ((pair * layers + layer_b) * (height * width) + pixel_b).index_select(0, keep)
-        off_centre = (xy - xy.floor() - 0.5).index_select(0, keep)
-        keep = keep.index_select(0, nearest_of_each(target, dot(off_centre, off_centre), b.mask.numel()))
-    pair, pixel_a = pair.index_select(0, keep), seen_in_a.index_select(0, keep)
-    of_b = _counts(where(b.mask.reshape(-1)), pairs, b.mask[0].numel())
-    foreground = torch.minimum(counts, of_b).clamp_min(1)
-    return Matches(
-        pair,
-        pixel_a - pair * a.mask[0].numel(),
-        layer_b.index_select(0, keep),
-        xy.index_select(0, keep),
-        points.index_select(0, keep),
-        torch.bincount(pair, minlength=pairs) / foreground,
+        off_centre = xy - xy.floor() - 0.5
+        best = nearest_of_each(target, dot(off_centre, off_centre), b.mask.numel())
+        keep, layer_b, xy = (v.index_select(0, best) for v in (keep, layer_b, xy))
+    pair, pixel_a = pair.index_select(0, keep), seen.index_select(0, keep)
+    matched = _counts(pixel_a, pairs, a.mask[0].numel())
+    foreground = torch.minimum(counts, torch.stack([mask.count_nonzero() for mask in b.mask])).clamp_min(1)
+    points = a.points.reshape(-1, 3).index_select(0, pixel_a)
+    return Matches(pair, pixel_a - pair * a.mask[0].numel(), layer_b, xy, points, matched / foreground)
+
+
+def _project(a: Surface, seen: Tensor, pair: Tensor, counts: Tensor, cameras: Cameras) -> Tensor:
+    """Where the points that A sees at its pixels `seen` (flat) appear to the other cameras: [3, Q], x z, y z and z."""
+    _, layers, height, width = a.mask.shape
+    pixel = (seen - pair * (layers * height * width)) % (height * width)
+    row = (pixel.double() / width).floor_()  # exact, and quicker than to divide integers
+    x, y, depth = (
+        (pixel - row * width).float().add_(0.5),
+        row.float().add_(0.5),
+        a.depth.reshape(-1).index_select(0, seen),
     )
+    to_image = cameras.intrinsics @ cameras.rotation
+    offset = to_image @ a.cameras.centers[..., None] + cameras.intrinsics @ cameras.translation[..., None]
+    matrices = torch.cat([to_image @ a.cameras.ray_steps().mT, offset], dim=2)
+    return _per_pair(matrices, torch.stack([x * depth, y * depth, depth, torch.ones_like(x)]), counts)
+
+
+def _per_pair(matrices: Tensor, columns: Tensor, counts: Tensor) -> Tensor:
+    """[I, Q]: the columns [J, Q] times the matrix [I, J] of their pair; the first counts[0] are the first pair's, ..."""
+    return torch.cat([m @ part for m, part in zip(matrices, columns.split(counts.tolist(), dim=1), strict=True)], dim=1)
+
+
+def _on_the_same_sheet(
+    a: Surface,
+    b: Surface,
+    seen: Tensor,
+    x: Tensor,
+    y: Tensor,
+    z: Tensor,
+    outside: Tensor,
+    target: Tensor,
+    tolerance: float,
+    min_cosine: float,
+) -> tuple[Tensor, Tensor]:
+    """Which of the Q points, seen in A at the pixels `seen` (flat), lie on the sheet that B sees at its pixels `target`.
+
+    Returns:
+        int64 [S], their indices, ascending, and float32 [S], how far each is from the plane.
+    """
+    focal = b.cameras.intrinsics[:, 0, 0]
+    depth = b.depth.reshape(-1).index_select(0, target)
+    # first what is cheap, for all: no pixel reaches farther than at a slant of 0.1
+    apart = (z - depth).abs_().sub_(z * (10 / focal.min())).sub_(tolerance)
+    some = where(torch.maximum(apart, outside) < 0)
+    x, y, z, depth, seen, target = (v.index_select(0, some) for v in (x, y, z, depth, seen, target))
+    normals_a, normals_b = (s.normals.reshape(-1, 3).T.gather(1, i.expand(3, -1)) for s, i in ((a, seen), (b, target)))
+    # B's ray through (x, y) is x across + y down + first: how much each goes along the normal
+    counts = _counts(seen, len(a), a.mask[0].numel())
+    across, down, first = _per_pair(b.cameras.ray_steps(), normals_b, counts)
+    at_centre = torch.addcmul(first, across, x.floor() + 0.5).addcmul_(down, y.floor() + 0.5)
+    at_point = first.addcmul_(across, x).addcmul_(down, y)
+    off_plane = at_point.mul_(z).addcmul_(at_centre, depth, value=-1).abs_()
+    # along the line of sight a pixel reaches as far as it is wide there, more where the plane is seen at a slant
+    slant = at_centre.abs_().clamp_min_(0.1).mul_(focal.repeat_interleave(counts, output_size=len(some)))
+    cosine = (normals_a * normals_b).sum(dim=0).clamp_(-1, 1)  # rounding must not fall below -1
+    same = where(
+        (off_plane < tolerance)
+        & ((z - depth).abs_() < tolerance + z / slant)
+        & (cosine >= min_cosine)
+        & (depth > 0)  # B sees anything at all
+        & (z > 1e-6)
+    )
+    return some.index_select(0, same), off_plane.index_select(0, same)
 
 
 def _counts(index: Tensor, groups: int, size: int) -> Tensor:
@@ -138,48 +196,8 @@ def _counts(index: Tensor, groups: int, size: int) -> Tensor:
     return torch.searchsorted(index, torch.arange(groups + 1, device=index.device) * size).diff()
 
 
-def _project(cameras: Cameras, points: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Image positions [Q, 2] and camera z [Q] of points [Q, 3], the first counts[0] of which are the first camera's, ..."""
-    matrices = (cameras.intrinsics @ cameras.rotation).mT
-    offsets = (cameras.intrinsics @ cameras.translation[..., None])[..., 0]
-    parts = zip(offsets, points.split(counts.tolist()), matrices, strict=True)
-    image = torch.cat([torch.addmm(offset, part, matrix) for offset, part, matrix in parts])
-    z = image[:, 2].contiguous()
-    return image[:, :2] / z.clamp_min(1e-9)[:, None], z
-
-
-def _off_plane(
-    a: Surface,
-    b: Surface,
-    seen_in_a: Tensor,
-    points: Tensor,
-    z: Tensor,
-    pair: Tensor,
-    target: Tensor,
-    some: Tensor,
-    tolerance: float,
-    cosine: float,
-) -> Tensor:
-    """How far `some` of the points lie off the plane seen at the pixels `target` of B (flat); inf if no match."""
-    points, z, pair, target = (x.index_select(0, some) for x in (points, z, pair, target))
-    normals_a = a.normals.reshape(-1, 3).index_select(0, seen_in_a.index_select(0, some))
-    normals_b = b.normals.reshape(-1, 3).index_select(0, target)
-    seen = b.points.reshape(-1, 3).index_select(0, target)
-    apart, sight = points - seen, b.cameras.centers.index_select(0, pair) - seen
-    off_plane = dot(apart, normals_b).abs_()
-    # how far a pixel reaches along the plane: its size at that depth, more where the plane is seen at a slant
-    slant = dot(sight, normals_b).abs_() / dot(sight, sight).sqrt_()
-    reach = tolerance + z / b.cameras.intrinsics[:, 0, 0].index_select(0, pair) / slant.clamp_min_(0.1)
-    same = (
-        (off_plane < tolerance)
-        & (dot(apart, apart) < reach * reach)
-        & (dot(normals_a, normals_b).clamp_(-1, 1) >= cosine)  # rounding must not fall below -1
-    )
-    return torch.where(same, off_plane, torch.inf)
-
-
 def nearest_of_each(key: Tensor, distance: Tensor, num_keys: int) -> Tensor:
-    """Indices of the entry with the least distance for each distinct key, in ascending order of key.
+    """Indices of the entries with the least distance of all that have their key, ascending: one entry for each distinct key.
 
     Args:
         key: int64 [M] in [0, num_keys).
@@ -188,9 +206,9 @@ def nearest_of_each(key: Tensor, distance: Tensor, num_keys: int) -> Tensor:
     """
     # the bits of such floats are ordered as they are: distance and index make one number, of which the least is wanted
     order = (distance.view(torch.int32).long() << 32) | torch.arange(len(key), device=key.device)
-    none = torch.iinfo(torch.int64).max
-    least = torch.full((num_keys,), none, device=key.device).scatter_reduce_(0, key, order, "amin")
-    return least.index_select(0, where(least != none)) & 0xFFFFFFFF
+    least = torch.full((num_keys,), torch.iinfo(torch.int64).max, device=key.device)
+    least.scatter_reduce_(0, key, order, "amin")
+    return where(least.index_select(0, key) == order)
 
 
 def sample_matches(

@@ -65,13 +65,17 @@ class Cameras:
         directions = torch.stack([(x - cx) / fx, (y - cy) / fy, torch.ones_like(x).expand(len(self), -1, -1)], dim=-1)
         return torch.einsum("nji,nhwj->nhwi", self.rotation, directions)
 
+    def ray_steps(self) -> Tensor:
+        """float32 [N, 3, 3]: world vectors across, down, first; the ray through (x, y) is x across + y down + first."""
+        across = self.rotation[:, 0] / self.intrinsics[:, 0, 0, None]
+        down = self.rotation[:, 1] / self.intrinsics[:, 1, 1, None]
+        first = self.rotation[:, 2] - self.intrinsics[:, 0, 2, None] * across - self.intrinsics[:, 1, 2, None] * down
+        return torch.stack([across, down, first], dim=1)
+
     def rays_at(self, view: Tensor, pixel: Tensor) -> Tensor:
         """float32 [Q, 3]: those of `rays` at some pixels (int64 [Q], indices into [H, W] flattened) of some views [Q]."""
         x, y = (pixel % self.width + 0.5)[:, None], (pixel // self.width + 0.5)[:, None]
-        across = self.rotation[:, 0] / self.intrinsics[:, 0, 0, None]  # of the world, a pixel
-        down = self.rotation[:, 1] / self.intrinsics[:, 1, 1, None]
-        first = self.rotation[:, 2] - self.intrinsics[:, 0, 2, None] * across - self.intrinsics[:, 1, 2, None] * down
-        across, down, first = (vector.index_select(0, view) for vector in (across, down, first))
+        across, down, first = (vector.index_select(0, view) for vector in self.ray_steps().unbind(1))
         return torch.addcmul(torch.addcmul(first, x, across), y, down)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
