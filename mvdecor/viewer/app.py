@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 import socket
 import time
 from functools import partial
@@ -36,12 +37,15 @@ def run_view(cfg: DictConfig) -> None:
         print(f"viewer: http://{cfg.host}:{viewer.port}  (Ctrl+C ends it)", flush=True)
         if cfg.host in LOCAL:
             print(f"from another machine: ssh -L {viewer.port}:localhost:{viewer.port} THIS_MACHINE", flush=True)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill ends it as Ctrl+C does
         try:
             while True:
                 time.sleep(0.5)
                 viewer.panel.tick()
         except KeyboardInterrupt:
             print("ended; every label is saved", flush=True)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 class Viewer:

@@ -1,8 +1,13 @@
 """Starting the viewer: what is refused, who may connect, and what is sent to the browser."""
 
 import asyncio
+import os
+import signal
 import socket
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +18,8 @@ from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.viewer.app import Viewer, run_view
 from mvdecor.viewer.scene import ColouredMesh, patches_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -36,6 +43,20 @@ def test_without_viser(folder, make_view, monkeypatch):
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(InputError, match=r"pip install -e '\.\[view\]'"):
         run_view(make_view(*folder, "port=0"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it(folder, tmp_path, number):
+    command = [sys.executable, str(ROOT / "scripts" / "view.py"), *folder, "port=0", f"out={tmp_path / 'out'}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in process.stdout:
+        if line.startswith("from another machine"):
+            break
+    time.sleep(0.2)
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and printed.startswith("ended; every label is saved\n")
 
 
 @pytest.mark.parametrize(
