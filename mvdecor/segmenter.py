@@ -149,7 +149,7 @@ class Segmenter:
         if textured and shape.texture is None:
             raise InputError(
                 f"{name}: has no texture, and this model was trained on the colours of textured shapes: give a mesh with "
-                "an image (colours per vertex are not read), or a model trained without textures"
+                "an image or with colours of its vertices, or a model trained without textures"
             )
         texture = None if textured is False else shape.texture  # trained on shading, it never saw an image
         return replace(shape, label_names=self.label_names, face_labels=None, texture=texture)

@@ -18,13 +18,14 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 from PIL import Image
+from trimesh.visual import ColorVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from mvdecor.errors import InputError
 from mvdecor.files import named_file
 from mvdecor.shapes.obj import fan_triangles, read_obj
 from mvdecor.shapes.shape import Shape, Texture
-from mvdecor.shapes.texture import PLAIN, image_tensor, obj_texture, plain_image
+from mvdecor.shapes.texture import PLAIN, corner_image, image_tensor, obj_texture, plain_image
 
 SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf")
 POLYGONS = "mvdecor_polygons"  # where the polygon of each triangle of a PLY file waits in the mesh's metadata
@@ -39,8 +40,9 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
     Faces keep the file's order; polygons of more than three corners become fans in place (`Shape.polygons` tells whose).
     A file of several geometries (glTF, STL of several solids) gives one shape: geometries in the order of the file's
     list, each placed by its node's transform; one that is placed several times comes once a node, by the nodes' names. A
-    material's image replaces its plain colour; materials without an image become 1 x 1 images. Points and lines are left
-    out; colours given per vertex or per face are left out with a warning (`Texture` holds images).
+    material's image replaces its plain colour; materials without an image become 1 x 1 images; colours of vertices or of
+    faces become an image of 2 x 2 texels a face (but those of an OFF file, and of polygons, are not read). Points and
+    lines are left out.
 
     Args:
         path: file ending in .obj, .ply, .off, .stl, .glb or .gltf.
@@ -224,22 +226,31 @@ def _join_textures(meshes: list[trimesh.Trimesh], texture_size: int | None) -> T
     for mesh, surface in zip(meshes, surfaces, strict=True):
         source = PLAIN if surface is None else surface
         key = source if isinstance(source, tuple) else id(source)  # primitives share the image object of a material
+        uv = getattr(mesh.visual, "uv", None)
+        uv = np.zeros((len(mesh.faces), 3, 2)) if uv is None else np.asarray(uv, dtype=np.float64)[mesh.faces]
         if key not in index:
             index[key] = len(images)
-            images.append(plain_image(source) if isinstance(source, tuple) else image_tensor(source, texture_size))
+            if isinstance(source, np.ndarray):
+                image, uv = corner_image(source)
+            else:
+                image = plain_image(source) if isinstance(source, tuple) else image_tensor(source, texture_size)
+            images.append(image)
         image_ids.append(np.full(len(mesh.faces), index[key], dtype=np.int64))
-        uv = getattr(mesh.visual, "uv", None)
-        uvs.append(np.zeros((len(mesh.faces), 3, 2)) if uv is None else np.asarray(uv, dtype=np.float64)[mesh.faces])
+        uvs.append(uv)
     return Texture(
         torch.from_numpy(np.concatenate(uvs)).float(), tuple(images), torch.from_numpy(np.concatenate(image_ids))
     )
 
 
-def _surface(mesh: trimesh.Trimesh) -> Image.Image | tuple[float, ...] | None:
-    """The image (Pillow) or plain colour (tuple in [0, 1]) of a mesh; None if it states neither."""
-    if getattr(mesh.visual, "kind", None) in ("vertex", "face"):
-        warnings.warn("colours per vertex or face are left out: only materials and images are read", stacklevel=5)
-        return None
+def _surface(mesh: trimesh.Trimesh) -> Image.Image | tuple[float, ...] | NDArray[np.uint8] | None:
+    """The image (Pillow), colours of corners (uint8 [F, 3, 3]) or plain colour (in [0, 1]) of a mesh; None without any."""
+    if isinstance(mesh.visual, ColorVisuals) and len(mesh.faces):
+        if mesh.visual.kind == "vertex":
+            return np.asarray(mesh.visual.vertex_colors)[mesh.faces][..., :3]
+        if mesh.visual.kind == "face" and POLYGONS not in mesh.metadata:
+            return np.asarray(mesh.visual.face_colors)[:, None, :3].repeat(3, axis=1)
+        if mesh.visual.kind is not None:
+            warnings.warn("colours of polygons are left out: split them into triangles, or use an image", stacklevel=5)
     material = getattr(mesh.visual, "material", None)
     if isinstance(material, PBRMaterial):
         image, color = material.baseColorTexture, material.baseColorFactor

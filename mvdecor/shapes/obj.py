@@ -6,6 +6,7 @@ another order and number, and labels that lie beside the file as one value a fac
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -29,6 +30,7 @@ class ObjMesh:
         material_ids: int64 [F], index into `materials`, -1 for faces before the first `usemtl`.
         libraries: file names of `mtllib` lines.
         polygon_ids: int64 [F], number of the `f` line of each face.
+        colors: float64 [V, 3] in [0, 1], the numbers after the positions; None unless every `v` line has three.
         has_polygons: True if some face had more than three corners, so F is not the number of `f` lines.
     """
 
@@ -40,6 +42,7 @@ class ObjMesh:
     material_ids: NDArray[np.int64]
     libraries: tuple[str, ...]
     polygon_ids: NDArray[np.int64]
+    colors: NDArray[np.float64] | None
     has_polygons: bool
 
 
@@ -48,6 +51,7 @@ class _Lines:
     """The lines that matter, still as text. `seen` holds, for each face, how many v and vt lines came before it."""
 
     positions: list[list[str]]
+    colors: list[list[str]]
     uvs: list[list[str]]
     faces: list[list[str]]
     seen: list[tuple[int, int]]
@@ -76,7 +80,7 @@ def read_obj(path: str | Path) -> ObjMesh:
 
 
 def _sort_lines(text: str) -> _Lines:
-    lines = _Lines([], [], [], [], [], {}, [])
+    lines = _Lines([], [], [], [], [], [], {}, [])
     material = -1
     for line in text.replace("\\\r\n", " ").replace("\\\n", " ").split("\n"):
         fields = line.split()
@@ -86,7 +90,9 @@ def _sort_lines(text: str) -> _Lines:
         if key in ("v", "vt", "f") and "#" in line:
             fields = line.split("#", 1)[0].split()
         if key == "v":
-            lines.positions.append(fields[1:4])  # further numbers are colours
+            lines.positions.append(fields[1:4])
+            if len(fields) == 7:
+                lines.colors.append(fields[4:])
         elif key == "vt":
             lines.uvs.append(fields[1:3])
         elif key == "f":
@@ -122,8 +128,19 @@ def _assemble(lines: _Lines) -> ObjMesh:
         material_ids=np.array(lines.material_ids, dtype=np.int64)[polygon],
         libraries=tuple(lines.libraries),
         polygon_ids=polygon,
+        colors=_colors(lines),
         has_polygons=bool((sizes > 3).any()),
     )
+
+
+def _colors(lines: _Lines) -> NDArray[np.float64] | None:
+    if not lines.colors or len(lines.colors) < len(lines.positions):
+        return None
+    colors = np.array(lines.colors, dtype=np.float64)
+    if not ((colors >= 0) & (colors <= 1)).all():  # of 255, or no colours at all: nobody can know
+        warnings.warn("the numbers after the positions are not in [0, 1] and not taken for colours", stacklevel=2)
+        return None
+    return colors
 
 
 def _corner_numbers(corners: list[str]) -> NDArray[np.int64]:

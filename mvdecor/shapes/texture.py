@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
@@ -44,6 +45,35 @@ def image_tensor(image: Image.Image, max_size: int | None = None) -> Tensor:
     if max_size is not None and max(image.size) > max_size:
         image.thumbnail((max_size, max_size), Image.Resampling.BOX)
     return torch.from_numpy(np.array(image))
+
+
+def corner_image(colours: NDArray[np.uint8]) -> tuple[Tensor, NDArray[np.float64]]:
+    """An image that gives the corners of each face their colours, and points within it what lies linearly between.
+
+    Each face has 2 x 2 texels of its own, of which its corners are three; the fourth makes bilinear colours linear, as
+    far as 8 bits go: where it would have to be darker than black or brighter than white, colours between the corners are
+    off by a quarter of what is missing at most.
+
+    Args:
+        colours: uint8 [F, 3, 3], F > 0: RGB of each corner of each face.
+
+    Returns:
+        uint8 [H, W, 3] and the texture coordinates [F, 3, 2] of each corner.
+    """
+    values = colours.astype(np.int64)
+    fourth = values.sum(axis=1, keepdims=True) - 2 * values  # across from each corner
+    beyond = np.abs(fourth - fourth.clip(0, 255)).max(axis=2)
+    face, side = np.arange(len(colours)), math.ceil(math.sqrt(len(colours)))
+    order = (beyond.argmin(axis=1)[:, None] + np.arange(3)) % 3  # the corner across from the fourth texel comes first
+    block = np.zeros((side * side, 4, 3), dtype=np.uint8)
+    block[face[:, None], np.arange(3)] = colours[face[:, None], order]
+    block[face, 3] = fourth[face, order[:, 0]].clip(0, 255)
+    image = block.reshape(side, side, 2, 2, 3).swapaxes(1, 2).reshape(2 * side, 2 * side, 3)
+    texel = 2 * np.stack([face % side, face // side], axis=1)[:, None] + np.array([[0, 0], [1, 0], [0, 1]])
+    uv = np.empty((len(colours), 3, 2))
+    uv[face[:, None], order] = (texel + 0.5) / (2 * side)
+    uv[..., 1] = 1 - uv[..., 1]
+    return torch.from_numpy(np.ascontiguousarray(image)), uv
 
 
 def read_image(path: Path, max_size: int | None = None) -> Tensor:
@@ -118,16 +148,22 @@ def _is_number(word: str) -> bool:
 
 
 def obj_texture(mesh: ObjMesh, path: Path, max_size: int | None = None) -> Texture | None:
-    """Texture of an OBJ file that was read from `path`, or None if it uses no materials.
+    """Texture of an OBJ file that was read from `path`, or None if it has neither materials nor colours of vertices.
 
     A face whose material has an image takes it through its texture coordinates; any other face has the plain colour of
-    its material (`PLAIN` without one). Images that several materials share are stored once.
+    its material (`PLAIN` without one). Images that several materials share are stored once. Without materials, colours in
+    the `v` lines count.
 
     Raises:
         InputError: a missing material file, material or image.
     """
-    if not mesh.libraries or not mesh.materials or len(mesh.faces) == 0:
+    if len(mesh.faces) == 0:
         return None
+    if not mesh.libraries or not mesh.materials:
+        if mesh.colors is None:
+            return None
+        image, uv = corner_image((255 * mesh.colors[mesh.faces]).round().astype(np.uint8))
+        return Texture(torch.from_numpy(uv).float(), (image,), torch.zeros(len(mesh.faces), dtype=torch.int64))
     known: dict[str, Material] = {}
     for library in _library_paths(mesh.libraries, path):
         known.update(read_mtl(library))

@@ -6,15 +6,22 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from mvdecor.errors import InputError
+from mvdecor.shapes import Shape
 from mvdecor.shapes.mesh_files import mesh_of, read_mesh
+from mvdecor.shapes.shape import Texture
+from mvdecor.shapes.texture import corner_image
+from mvdecor.views.channels import sample_texture
 
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], dtype=float)
 POLYGONS = [[0, 1, 2, 3], [1, 4, 5], [1, 5, 2], [0, 1, 4, 5, 2]]
+RGB = ("red", "green", "blue")
 FANS = [[0, 1, 2], [0, 2, 3], [1, 4, 5], [1, 5, 2], [0, 1, 4], [0, 4, 5], [0, 5, 2]]
 
 
@@ -153,12 +160,64 @@ def test_textured_obj_written_by_trimesh(tmp_path):
     assert np.array_equal(shape.texture.images[0], pixels)
 
 
-def test_colours_of_vertices_are_left_out_with_a_warning(tmp_path):
+def drawn_colours(shape, weights):
+    """float [F, 3], 0 to 255: what each face shows at a point of barycentric coordinates [F, 3]."""
+    uv = (torch.from_numpy(weights).float()[..., None] * shape.texture.uv).sum(dim=1)
+    return 255 * sample_texture(shape.texture, shape.texture.image_ids, uv).numpy()
+
+
+@pytest.mark.parametrize("suffix", ["ply", "glb", "obj"])
+def test_colours_of_vertices_are_interpolated(tmp_path, suffix):
+    mesh, random = trimesh.creation.icosphere(3), np.random.default_rng(0)
+    colours = 128 + 30 * mesh.vertices + random.integers(-4, 5, (len(mesh.vertices), 3))  # far from black and white
+    mesh.visual.vertex_colors = np.column_stack([colours, np.full(len(colours), 9)]).round().astype(np.uint8)
+    mesh.export(tmp_path / f"a.{suffix}")
+    shape = read_mesh(tmp_path / f"a.{suffix}")
+    assert corners(shape) == pytest.approx(mesh.vertices[mesh.faces], abs=1e-6)
+    for weights in (*np.eye(3)[:, None].repeat(len(mesh.faces), axis=1), random.dirichlet([1, 1, 1], len(mesh.faces))):
+        linear = (weights[..., None] * mesh.visual.vertex_colors[mesh.faces][..., :3]).sum(axis=1)
+        assert drawn_colours(shape, weights) == pytest.approx(linear, abs=0.05)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 40))
+def test_any_colours_of_corners_are_right_at_the_corners_and_nearly_between(seed, faces):
+    random = np.random.default_rng(seed)
+    colours = random.integers(0, 256, (faces, 3, 3), dtype=np.uint8)
+    image, uv = corner_image(colours)
+    texture = Texture(torch.from_numpy(uv).float(), (image,), torch.zeros(faces, dtype=torch.int64))
+    shape = Shape("a", torch.eye(3), torch.tensor([[0, 1, 2]] * faces), texture=texture)
+    for corner, weights in enumerate(np.eye(3)):
+        assert drawn_colours(shape, weights[None].repeat(faces, axis=0)) == pytest.approx(colours[:, corner], abs=0.05)
+    weights = random.dirichlet([1, 1, 1], faces)
+    linear = (weights[..., None] * colours).sum(axis=1)
+    assert np.abs(drawn_colours(shape, weights) - linear).max() <= 255 / 4 + 0.05
+
+
+def test_colours_of_faces_and_of_polygons(tmp_path):
     mesh = trimesh.creation.box()
-    mesh.visual.vertex_colors = np.random.default_rng(0).integers(0, 255, (8, 4), dtype=np.uint8)
-    mesh.export(tmp_path / "a.ply")
-    with pytest.warns(UserWarning, match="colours per vertex"):
-        assert read_mesh(tmp_path / "a.ply").texture is None
+    mesh.visual.face_colors = np.random.default_rng(0).integers(0, 255, (12, 4), dtype=np.uint8)
+    shape = mesh_of(mesh)
+    weights = np.random.default_rng(1).dirichlet([1, 1, 1], 12)
+    assert drawn_colours(shape, weights) == pytest.approx(mesh.visual.face_colors[:, :3].astype(float), abs=0.05)
+    write_ply(tmp_path / "a.ply", POLYGONS, binary=False)
+    header, _, rest = (tmp_path / "a.ply").read_text().partition("end_header\n")
+    header = header.replace("property float z\n", "property float z\n" + "".join(f"property uchar {c}\n" for c in RGB))
+    rows = rest.splitlines()
+    rows[:6] = [f"{row} {40 * i} 0 200" for i, row in enumerate(rows[:6])]
+    (tmp_path / "a.ply").write_text(header + "end_header\n" + "\n".join(rows) + "\n")
+    shape = read_mesh(tmp_path / "a.ply")
+    assert shape.faces.tolist() == FANS
+    first = drawn_colours(shape, np.eye(3)[[0]].repeat(len(FANS), axis=0))
+    assert first == pytest.approx(np.array([[40 * face[0], 0, 200] for face in FANS]), abs=0.05)
+
+
+def test_numbers_of_an_obj_that_may_be_no_colours_are_left_out_with_a_warning(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0 0 0 255 0 0\nv 1 0 0 0 0 0\nv 0 1 0 0 0 0\nf 1 2 3\n")
+    with pytest.warns(UserWarning, match="not taken for colours"):
+        assert read_mesh(tmp_path / "a.obj").texture is None
+    (tmp_path / "a.obj").write_text("v 0 0 0 1 0 0\nv 1 0 0\nv 0 1 0 0 0 0\nf 1 2 3\n")
+    assert read_mesh(tmp_path / "a.obj").texture is None
 
 
 def test_missing_images_of_gltf_and_ply_are_named(tmp_path):
