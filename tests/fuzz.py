@@ -42,6 +42,7 @@ from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.splits import FewShotRun, FewShotSplit, read_split, write_split
 from mvdecor.training.resume import Snapshots
 from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras
+from mvdecor.views.channels import sample_texture
 
 SECONDS = 10
 MEMORY = 6 << 30
@@ -150,7 +151,7 @@ def targets(root: Path, real: Path | None) -> list[Target]:
 
 
 def _meshes(root: Path, real: Path | None) -> Iterable[Target]:
-    """A real part (or a made-up one) in each format, and one with a texture in those that have any."""
+    """A real part (or a made-up one) in each format, one with a texture and one with colours in some."""
     root.mkdir()
     mesh = trimesh.creation.box((1, 2, 3))
     if real is not None:
@@ -161,6 +162,8 @@ def _meshes(root: Path, real: Path | None) -> Iterable[Target]:
     textured = trimesh.Trimesh(
         mesh.vertices, mesh.faces, process=False, visual=trimesh.visual.TextureVisuals(uv=uv, image=image)
     )
+    colours = np.random.default_rng(2).integers(0, 255, (len(mesh.vertices), 4), dtype=np.uint8)
+    coloured = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, vertex_colors=colours)
     two = trimesh.Scene({"a": mesh, "b": mesh.copy().apply_translation((5, 0, 0))})
     for name, source, options in (
         ("plain.obj", mesh, {}),
@@ -172,6 +175,8 @@ def _meshes(root: Path, real: Path | None) -> Iterable[Target]:
         ("two.glb", two, {}),
         ("textured.glb", textured, {}),
         ("textured.obj", textured, {}),
+        ("coloured.ply", coloured, {"encoding": "ascii"}),
+        ("coloured.obj", coloured, {}),
     ):
         folder = root / name.replace(".", "_")
         folder.mkdir()
@@ -311,6 +316,9 @@ def _read_points(file: Path) -> None:
 def _checked(shape: Shape) -> None:
     assert shape.num_faces > 0
     assert bool(torch.isfinite(shape.vertices).all())
+    if shape.texture is not None:
+        corners = sample_texture(shape.texture, shape.texture.image_ids[:, None].expand(-1, 3), shape.texture.uv)
+        assert corners.shape == (shape.num_faces, 3, 3) and 0 <= corners.min() and corners.max() <= 1
     if shape.face_labels is not None:
         assert len(shape.face_labels) == shape.num_faces
         assert int(shape.face_labels.min()) >= -1 and int(shape.face_labels.max()) < len(shape.label_names)
