@@ -318,7 +318,7 @@ def _checked(shape: Shape) -> None:
     assert bool(torch.isfinite(shape.vertices).all())
     if shape.texture is not None:
         corners = sample_texture(shape.texture, shape.texture.image_ids[:, None].expand(-1, 3), shape.texture.uv)
-        assert corners.shape == (shape.num_faces, 3, 3) and 0 <= corners.min() and corners.max() <= 1
+        assert corners.shape == (shape.num_faces, 3, 3) and corners.min() >= 0 and corners.max() <= 1
     if shape.face_labels is not None:
         assert len(shape.face_labels) == shape.num_faces
         assert int(shape.face_labels.min()) >= -1 and int(shape.face_labels.max()) < len(shape.label_names)
