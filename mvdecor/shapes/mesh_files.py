@@ -6,10 +6,13 @@ The rest is trimesh with everything that would reorder or merge turned off.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -148,14 +151,34 @@ def _split_polygons(polygons: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64
 def _read_trimesh(path: Path, texture_size: int | None) -> tuple[list[Placed], Joined]:
     """The placed meshes of a file, in the order that `read_mesh` promises, and what they are together."""
     try:
-        meshes = _placed_meshes(trimesh.load_scene(path, process=False, maintain_order=True))
-        if path.suffix.lower() == ".ply":
-            for mesh, _ in meshes:
-                _restore_ply_order(mesh)
-        return meshes, _join(meshes, texture_size)
+        with _trimesh_log() as notes:
+            meshes = _placed_meshes(trimesh.load_scene(path, process=False, maintain_order=True))
+            if path.suffix.lower() == ".ply":
+                for mesh, _ in meshes:
+                    _restore_ply_order(mesh)
+            joined = _join(meshes, texture_size)
     except Exception as error:  # trimesh's readers raise whatever their parsing stumbles over
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read as a mesh ({reason}); {REMEDY}") from error
+    for note in dict.fromkeys(notes):
+        warnings.warn(f"{path}: trimesh says: {note}", stacklevel=3)
+    return meshes, joined
+
+
+@contextlib.contextmanager
+def _trimesh_log() -> Iterator[list[str]]:
+    """Collect what trimesh warns of, which would go to the terminal with its traceback."""
+    notes: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("trimesh")
+    propagate, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield notes
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate
 
 
 def _placed_meshes(scene: trimesh.Scene) -> list[Placed]:

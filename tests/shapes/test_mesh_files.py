@@ -212,6 +212,16 @@ def test_colours_of_faces_and_of_polygons(tmp_path):
     assert first == pytest.approx(np.array([[40 * face[0], 0, 200] for face in FANS]), abs=0.05)
 
 
+def test_what_trimesh_leaves_out_is_one_warning_and_nothing_on_the_terminal(tmp_path, capfd):
+    mesh = shuffled_mesh()
+    text = trimesh.exchange.stl.export_stl_ascii(mesh)
+    (tmp_path / "a.stl").write_text(text.replace("facet normal ", "facet normal x", 1))
+    with pytest.warns(UserWarning, match=r"a\.stl: trimesh says: failed to extract face_normals") as warned:
+        shape = read_mesh(tmp_path / "a.stl")
+    assert len(warned) == 1 and capfd.readouterr() == ("", "")
+    assert np.allclose(corners(shape), np.asarray(mesh.vertices)[mesh.faces], atol=1e-6)
+
+
 def test_numbers_of_an_obj_that_may_be_no_colours_are_left_out_with_a_warning(tmp_path):
     (tmp_path / "a.obj").write_text("v 0 0 0 255 0 0\nv 1 0 0 0 0 0\nv 0 1 0 0 0 0\nf 1 2 3\n")
     with pytest.warns(UserWarning, match="not taken for colours"):
