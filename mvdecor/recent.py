@@ -16,6 +16,9 @@ class Recent(Generic[Made]):
         self._size = size
         self._kept: OrderedDict[Hashable, Made] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What is kept under a key, made if need be."""
         if key not in self._kept:

@@ -108,7 +108,7 @@ def calls(monkeypatch) -> list[str]:
 
         monkeypatch.setattr(stages, name, counted)
 
-    for name in ("pretrain", "finetune", "predict_faces"):
+    for name in ("pretrain", "finetune", "evaluate"):
         count(name)
     return made
 
@@ -127,7 +127,7 @@ def test_filled_killed_and_gone_on_with(tiny_table, make_config, tmp_path, calls
     assert not out.exists() and not calls
 
     first = run()
-    assert [calls.count(name) for name in ("pretrain", "finetune", "predict_faces")] == [1, 8, 8]
+    assert [calls.count(name) for name in ("pretrain", "finetune", "evaluate")] == [1, 8, 8]
     rows = [row for row in first["grid"]["rows"] if row["source"] == "ours"]
     values = [
         json.loads((out / "RGB_v_3" / "mvdecor" / f"run_{i}" / "metrics.json").read_text())["part_miou"] for i in (0, 1)
