@@ -1,12 +1,7 @@
 """Pixel matches between two views, their overlap, and the choice of pairs. Knows no loss."""
 
-from mvdecor.correspondences.matching import (
-    Matches,
-    embeddings_at_a,
-    embeddings_at_b,
-    match_views,
-    sample_matches,
-)
+from mvdecor.correspondences.matches import Matches, embeddings_at_a, embeddings_at_b, sample_matches
+from mvdecor.correspondences.matching import match_views
 from mvdecor.correspondences.pairs import choose_pair
 
 __all__ = ["Matches", "choose_pair", "embeddings_at_a", "embeddings_at_b", "match_views", "sample_matches"]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from mvdecor.correspondences.matching import Matches, match_views
+from mvdecor.correspondences.matches import Matches
+from mvdecor.correspondences.matching import match_views
 from mvdecor.views import Surface
 
 

@@ -1,0 +1,146 @@
+"""`Matches`: which pixels of two views see the same surface point, draws of them, and the embeddings at both ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Matches:
+    """M matches between the views A and B of P pairs, sorted by pair.
+
+    No pixel of A and no pixel (of a layer) of B occurs twice, unless `match_views` or `sample_matches` was asked for that.
+
+    Attributes:
+        pair: int64 [M], the pair of each match.
+        pixel_a: int64 [M], pixel in A as an index into [L, H, W] flattened.
+        layer_b: int64 [M], layer in B.
+        xy_b: float32 [M, 2], sub-pixel image position (x, y) in B; pixel (i, j) has its centre at (j + 0.5, i + 0.5).
+        points: float32 [M, 3], the surface point in the world.
+        overlap: float32 [P], matches of a pair over the smaller foreground of its two views (all layers together).
+    """
+
+    pair: Tensor
+    pixel_a: Tensor
+    layer_b: Tensor
+    xy_b: Tensor
+    points: Tensor
+    overlap: Tensor
+
+    def __len__(self) -> int:
+        return int(self.pair.shape[0])
+
+    def select(self, index: Tensor) -> Matches:
+        """The matches at `index` (an index tensor or mask)."""
+        return Matches(
+            self.pair[index],
+            self.pixel_a[index],
+            self.layer_b[index],
+            self.xy_b[index],
+            self.points[index],
+            self.overlap,
+        )
+
+    def to(self, device: torch.device | str) -> Matches:
+        """On a device; from pinned memory without waiting."""
+        return Matches(*(x.to(device, non_blocking=True) for x in self._tensors()))
+
+    def pin_memory(self) -> Matches:
+        """In memory that a GPU reads without the processor."""
+        return Matches(*(x.pin_memory() for x in self._tensors()))
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.pair, self.pixel_a, self.layer_b, self.xy_b, self.points, self.overlap
+
+    @staticmethod
+    def cat(matches: list[Matches]) -> Matches:
+        """Matches of several sets of pairs as one; pairs are numbered on."""
+        offsets = [0]
+        for m in matches:
+            offsets.append(offsets[-1] + len(m.overlap))
+        return Matches(
+            torch.cat([m.pair + o for m, o in zip(matches, offsets, strict=False)]),
+            torch.cat([m.pixel_a for m in matches]),
+            torch.cat([m.layer_b for m in matches]),
+            torch.cat([m.xy_b for m in matches]),
+            torch.cat([m.points for m in matches]),
+            torch.cat([m.overlap for m in matches]),
+        )
+
+
+def sample_matches(
+    matches: Matches, count: int, generator: torch.Generator | None = None, replace: bool = False
+) -> Matches:
+    """At most `count` random matches of each pair, drawn without replacement.
+
+    Args:
+        matches: of P pairs.
+        count: most matches a pair.
+        generator: on the CPU, for the same draw on every device.
+        replace: draw with replacement as the released code does: exactly `count` of each pair that has any, some of them
+            twice. The loss does not know doubles: they are each other's negatives.
+    """
+    if replace:
+        sizes = torch.bincount(matches.pair, minlength=len(matches.overlap)).cpu()
+        starts, some = sizes.cumsum(0) - sizes, sizes > 0
+        share = torch.rand(len(sizes), count, generator=generator, dtype=torch.float64)
+        drawn = starts[:, None] + (share * sizes[:, None]).long()
+        return matches.select(drawn[some].flatten().to(matches.pair.device))
+    order = torch.rand(len(matches), generator=generator).argsort().to(matches.pair.device)
+    order = order[torch.argsort(matches.pair[order], stable=True)]
+    pair = matches.pair[order]
+    starts = torch.searchsorted(pair, torch.arange(len(matches.overlap), device=pair.device))
+    rank = torch.arange(len(pair), device=pair.device) - starts[pair]
+    return matches.select(order[rank < count])
+
+
+def embeddings_at_a(embeddings: Tensor, matches: Matches) -> Tensor:
+    """Embeddings at the matched pixels of A.
+
+    Args:
+        embeddings: [P, L, D, H, W].
+        matches: M matches of the P pairs.
+
+    Returns:
+        [M, D], float32 from embeddings of half precision.
+    """
+    layer, pixel = _split(matches.pixel_a, embeddings)
+    return embeddings.flatten(3)[matches.pair, layer, :, pixel].to(_at_least_float32(embeddings))
+
+
+def embeddings_at_b(embeddings: Tensor, matches: Matches) -> Tensor:
+    """Embeddings at the sub-pixel positions in B, interpolated bilinearly (at the border from the pixels inside).
+
+    Args:
+        embeddings: [P, L, D, H, W].
+        matches: M matches of the P pairs.
+
+    Returns:
+        [M, D], float32 from embeddings of half precision.
+    """
+    height, width = embeddings.shape[-2:]
+    flat = embeddings.flatten(3)
+    xy = matches.xy_b - 0.5
+    corner = xy.floor()
+    dtype = _at_least_float32(embeddings)
+    part = (xy - corner).to(dtype)
+    result = torch.zeros((), device=embeddings.device)
+    for dx in (0, 1):
+        for dy in (0, 1):
+            x = (corner[:, 0] + dx).clamp(0, width - 1).long()
+            y = (corner[:, 1] + dy).clamp(0, height - 1).long()
+            weight = (part[:, 0] if dx else 1 - part[:, 0]) * (part[:, 1] if dy else 1 - part[:, 1])
+            result = result + weight[:, None] * flat[matches.pair, matches.layer_b, :, y * width + x].to(dtype)
+    return result
+
+
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _split(index: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    pixels = embeddings.shape[-1] * embeddings.shape[-2]
+    return index // pixels, index % pixels
