@@ -45,11 +45,12 @@ def results(tmp_path_factory) -> list[dict]:
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_with_half_a_batch_each_learn_as_one_with_the_whole(results, case):
     one, two = (result[case] for result in results)
+    loss, weights = (1e-4, 0.02) if "float32" in case else (2e-6, 1e-5)
     names = [name for name in one["losses"][0] if name.startswith("loss")]
     assert len(one["losses"]) == len(two["losses"]) == 20 and names
     for ours, theirs in zip(one["losses"], two["losses"], strict=True):
-        assert [ours[n] for n in names] == pytest.approx([theirs[n] for n in names], abs=2e-6)
+        assert [ours[n] for n in names] == pytest.approx([theirs[n] for n in names], abs=loss)
     for ours, theirs in zip(one.get("validation", ()), two.get("validation", ()), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-3)
-    assert float((one["moved"] - two["moved"]).norm() / one["moved"].norm()) < 1e-5
+    assert float((one["moved"] - two["moved"]).norm() / one["moved"].norm()) < weights
     assert one["losses"][0]["learning_rate"] == two["losses"][0]["learning_rate"]

@@ -1,8 +1,9 @@
 """Runs the loops on the processes that there are, and writes what became of them: `torchrun tests/training/two_processes.py`.
 
 Written to the file named on the command line, by the first process: losses of each step, and by how much the weights moved, by
-case. In float64, and mostly by short steps of plain gradient descent: so small a network with batch norms is chaotic and blows
+case. Mostly in float64 and by short steps of plain gradient descent: so small a network with batch norms is chaotic and blows
 rounding up, the more so as whole backgrounds pass a ReLU together. (Adam would also hide a gradient of the wrong size.)
+Float32 is for short steps only.
 """
 
 import sys
@@ -26,23 +27,23 @@ def moved(net) -> torch.Tensor:
     return torch.cat([(a - b).detach().flatten() for a, b in zip(net.parameters(), start.parameters(), strict=True)])
 
 
-def pretraining(loss, **settings):
+def pretraining(loss, precision="64-true", **settings):
     """Losses and weights of a pretraining."""
     log, net = Recorder(), model()
     train, held_out = PairSource(scenes(3), RENDERING, 4, 60), PairSource(scenes(1), RENDERING, 2, 60)
     history = pretrain(
-        open_device("cpu", "64-true"), net, train, held_out, loss, steps=STEPS, schedule="cosine", validate_every=10,
+        open_device("cpu", precision), net, train, held_out, loss, steps=STEPS, schedule="cosine", validate_every=10,
         validation_batches=3, log=log, save_best=lambda *_: None, **settings,
     )  # fmt: skip
     return {"losses": log.figures["pretrain"], "validation": history.steps, "moved": moved(net)}
 
 
-def finetuning(**settings):
+def finetuning(precision="64-true", **settings):
     """Losses and weights of a fine-tuning, of which some views have no labelled pixel."""
     log, net, stage = Recorder(), model(3), scenes(2)
     labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
     finetune(
-        open_device("cpu", "64-true", unused_weights=not settings.get("joint", True)), net, labelled,
+        open_device("cpu", precision, unused_weights=not settings.get("joint", True)), net, labelled,
         PairSource(stage, RENDERING, 2, 60), InfoNCE(), steps=STEPS, log=log, **settings,
     )  # fmt: skip
     return {"losses": log.figures["finetune"], "moved": moved(net)}
@@ -56,6 +57,11 @@ CASES = {
     "fine-tuning": lambda: finetuning(lambda_ssl=0.1),
     "fine-tuning, two steps": lambda: finetuning(lambda_ssl=0.1, joint=False),
     "fine-tuning, statistics kept": lambda: finetuning(lambda_ssl=0.0, batch_norm="eval"),
+    "InfoNCE, Adam, float32": lambda: pretraining(InfoNCE(), "32-true", learning_rate=1e-4),
+    "negatives of all, Adam, float32": lambda: pretraining(
+        InfoNCE(negatives="batch"), "32-true", gather=True, learning_rate=1e-4
+    ),
+    "fine-tuning, float32": lambda: finetuning("32-true", lambda_ssl=0.1),
 }
 
 if __name__ == "__main__":
