@@ -145,17 +145,17 @@ def _fitting_layer(
 @compiled
 def _nearest_to_centre(layer: np.ndarray, xy: np.ndarray, shape: tuple[int, int, int, int]) -> np.ndarray:
     """bool [M], True for those that are the nearest to the centre of their pixel of B, of equal ones the first."""
-    pixel, order = np.empty(len(xy), np.int32), np.empty(len(xy), np.int64)
-    least = np.full(shape[1] * shape[2] * shape[3], np.iinfo(np.int64).max)  # in each pixel of B
+    pixel, off_centre = np.empty(len(xy), np.int32), np.empty(len(xy), F)
+    nearest = np.full(shape[1] * shape[2] * shape[3], -1, np.int32)  # in each pixel of B
     for m in range(len(xy)):
         i, j = int(xy[m, 1]), int(xy[m, 0])
         x, y = xy[m, 0] - F(j) - F(0.5), xy[m, 1] - F(i) - F(0.5)
-        pixel[m] = (layer[m] * shape[2] + i) * shape[3] + j
-        order[m] = (np.int64((x * x + y * y) * F(1 << 30)) << 32) + m
-        least[pixel[m]] = min(least[pixel[m]], order[m])
+        pixel[m], off_centre[m] = (layer[m] * shape[2] + i) * shape[3] + j, x * x + y * y
+        other = nearest[pixel[m]]
+        nearest[pixel[m]] = m if (other < 0) | (off_centre[m] < off_centre[other]) else other
     keep = np.empty(len(xy), np.bool_)
     for m in range(len(xy)):
-        keep[m] = least[pixel[m]] == order[m]
+        keep[m] = nearest[pixel[m]] == m
     return keep
 
 

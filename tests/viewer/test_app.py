@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,10 @@ def test_without_viser(folder, make_view, monkeypatch):
 def test_a_signal_ends_it(folder, tmp_path, number):
     command = [sys.executable, str(ROOT / "scripts" / "view.py"), *folder, "port=0", f"out={tmp_path / 'out'}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    heed = partial(signal.signal, number, signal.SIG_DFL)  # tests that a shell runs in its background ignore Ctrl+C
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed
+    )
     for line in process.stdout:
         if line.startswith("from another machine"):
             break
