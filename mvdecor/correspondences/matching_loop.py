@@ -1,7 +1,7 @@
 """Matching on the CPU: loops over pixels, which Numba compiles when they are first called (seconds) and keeps on disk.
 
-What takes the time is memory. So a loop either fetches, and does little else, or computes on what is at hand, and what is
-not wanted is overwritten instead of branched around (`found += wanted`).
+What is not wanted is overwritten instead of branched around (`found += wanted`), and conditions are joined by & instead of
+`and`: a branch that the processor cannot foresee costs more than what it saves.
 """
 
 from __future__ import annotations
@@ -86,11 +86,8 @@ def _project(
     xy, depth = np.empty((foreground + 1, 2), F), np.empty(foreground + 1, F)
     found = 0
     for q in range(len(mask)):
-        pixel[found] = q
-        found += mask[q]
-    found = 0
-    for m in range(foreground):
-        q = pixel[m]
+        if not mask[q]:
+            continue
         x, y, z = _rotate(r, points[q])
         x, y, z = x + t[0], y + t[1], z + t[2]
         per_z = F(1) / z
@@ -116,16 +113,12 @@ def _fitting_layer(
     """int32 [S], the layer of B that shows the same sheet of surface as A and fits it best, -1 if there is none."""
     size = len(pixel)
     best, least = np.full(size, -1, np.int32), np.full(size, tolerance, F)
-    depth, normals = np.empty(size, F), np.empty((size, 3), F)
     across, down = F(1) / k[0, 0], F(1) / k[1, 1]
     for layer in range(len(depth_b)):
         for m in range(size):
             i, j = int(xy[m, 1]), int(xy[m, 0])
-            normal = normals_b[layer, i, j]
-            depth[m] = depth_b[layer, i, j]
-            normals[m, 0], normals[m, 1], normals[m, 2] = normal[0], normal[1], normal[2]
-        for m in range(size):
-            normal_a, normal_b = normals_a[pixel[m]], normals[m]
+            normal_a, normal_b = normals_a[pixel[m]], normals_b[layer, i, j]
+            depth = depth_b[layer, i, j]
             cosine = normal_a[0] * normal_b[0] + normal_a[1] * normal_b[1] + normal_a[2] * normal_b[2]
             # how far the rays through the point and through the pixel's centre go along the normal, for a depth of 1
             n = _rotate(r, normal_b)
@@ -133,11 +126,11 @@ def _fitting_layer(
             to_point = (x - k[0, 2]) * across * n[0] + (y - k[1, 2]) * down * n[1] + n[2]
             x, y = np.floor(x) + F(0.5), np.floor(y) + F(0.5)
             to_centre = (x - k[0, 2]) * across * n[0] + (y - k[1, 2]) * down * n[1] + n[2]
-            off_plane = abs(to_point * z[m] - to_centre * depth[m])
+            off_plane = abs(to_point * z[m] - to_centre * depth)
             # along the line of sight a pixel reaches z / focal, more where the plane is seen at a slant
-            near = (abs(z[m] - depth[m]) - tolerance) * k[0, 0] * max(abs(to_centre), F(0.1)) < z[m]
+            near = (abs(z[m] - depth) - tolerance) * k[0, 0] * max(abs(to_centre), F(0.1)) < z[m]
             agree = (cosine >= min_cosine) | (min_cosine <= -1)  # rounding may fall below -1
-            fits = (depth[m] > 0) & near & agree & (off_plane < least[m])
+            fits = (depth > 0) & near & agree & (off_plane < least[m])
             best[m], least[m] = layer if fits else best[m], off_plane if fits else least[m]
     return best
 
