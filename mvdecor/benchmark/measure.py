@@ -81,14 +81,25 @@ class Row:
 def time_runs(run: Callable[[], object], repeats: int, device: torch.device, per: float = 1.0) -> Spread:
     """Seconds of `repeats` runs divided by `per`, after one that does not count."""
     run()
-    seconds = []
-    for _ in range(repeats):
-        synchronize(device)
-        start = time.perf_counter()
-        run()
-        synchronize(device)
-        seconds.append((time.perf_counter() - start) / per)
-    return Spread.of(seconds)
+    return Spread.of([seconds_of(run, device) / per for _ in range(repeats)])
+
+
+def time_both(
+    ours: Callable[[], object], reference: Callable[[], object], repeats: int, device: torch.device, per: float = 1.0
+) -> tuple[Spread, Spread]:
+    """`time_runs` of two things by turns, so that what else slows the machine down slows both."""
+    ours(), reference()
+    seconds = [(seconds_of(ours, device) / per, seconds_of(reference, device) / per) for _ in range(repeats)]
+    return Spread.of([mine for mine, _ in seconds]), Spread.of([theirs for _, theirs in seconds])
+
+
+def seconds_of(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one run."""
+    synchronize(device)
+    start = time.perf_counter()
+    run()
+    synchronize(device)
+    return time.perf_counter() - start
 
 
 def synchronize(device: torch.device) -> None:

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mvdecor.benchmark.measure import Row, Spread, device_name, peak_memory, time_runs
+from mvdecor.benchmark.measure import Row, Spread, device_name, peak_memory, time_both, time_runs
 from mvdecor.benchmark.references import (
     RELEASED_BYTES_A_PIXEL,
     infonce_plain,
@@ -59,10 +59,10 @@ def match(cfg: DictConfig, shapes: Shapes, device: torch.device, library: str = 
     found = 1 - sum(map(len, missed)) / max(1, sum(map(len, theirs)))
     assert found >= 0.95, f"only {found:.1%} of the pixels matched by the KD-tree are found"
     names = {"sklearn": "scikit-learn's KD-tree", "scipy": "SciPy's bounded KD-tree"}
+    by_tree = partial(match_by_tree, a, b, TOLERANCE, library)
     return Row(
         "match" if library == "sklearn" else "match_scipy",
-        time_runs(lambda: match_views(a, b, TOLERANCE), cfg.repeats, device, cfg.pairs / 1e3),
-        time_runs(lambda: match_by_tree(a, b, TOLERANCE, library), cfg.repeats, device, cfg.pairs / 1e3),
+        *time_both(lambda: match_views(a, b, TOLERANCE), by_tree, cfg.repeats, device, cfg.pairs / 1e3),
         "ms a pair",
         f"{cfg.pairs} pairs at once, {cfg.size}x{cfg.size}, {shapes.kind} people and PartNet, "
         f"{float(a.mask.float().mean()):.0%} foreground, {found:.1%} of the pixels of {names[library]} found",
@@ -112,7 +112,7 @@ def view(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     assert float((here.mask == there.mask).float().mean()) > 0.999 and float(agree) > 0.99, "the rasterizers disagree"
     return Row(
         "view",
-        _time_views(cfg, shape, device),
+        time_runs(_views_run(cfg, shape, device), cfg.repeats, device, cfg.num_views / 1e3),
         time_runs(slow, cfg.slow_repeats, CPU, len(few) / 1e3),
         "ms a view",
         f"{shape.num_faces} faces, {cfg.size}x{cfg.size}, over {cfg.num_views} views ({len(few)} by PyTorch3D), depths agree",
@@ -125,10 +125,10 @@ def view_scaling(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A view of the same surface in many faces, against few."""
     few, many = cfg.scaling_faces
     shape = simple_shape(shapes, few)
+    of_many, of_few = (_views_run(cfg, with_faces(shape, count), device) for count in (many, few))
     return Row(
         "view_scaling",
-        _time_views(cfg, with_faces(shape, many), device),
-        _time_views(cfg, with_faces(shape, few), device),
+        *time_both(of_many, of_few, cfg.repeats, device, cfg.num_views / 1e3),
         "ms a view",
         f"one surface in {many} faces, against {few}; {cfg.size}x{cfg.size}, over {cfg.num_views} views",
         device_name(device),
@@ -167,8 +167,7 @@ def infonce_time(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
     return Row(
         "infonce_time",
-        time_runs(ours, cfg.repeats, device, 1e-3),
-        time_runs(plain, cfg.slow_repeats, device, 1e-3),
+        *time_both(ours, plain, cfg.slow_repeats, device, 1e-3),
         "ms",
         f"{cfg.pairs} pairs of {cfg.points} matches, {cfg.dim} dimensions, forward and backward, gradients equal",
         device_name(device),
@@ -240,8 +239,8 @@ def _embeddings(device: torch.device, pairs: int, points: int, dim: int) -> tupl
     return a.to(device).requires_grad_(), b.to(device).requires_grad_(), xyz.to(device), pair.to(device)
 
 
-def _time_views(cfg: DictConfig, shape: Shape, device: torch.device) -> Spread:
-    """Milliseconds a view over all of them, by a rasterizer that has not seen the shape before."""
+def _views_run(cfg: DictConfig, shape: Shape, device: torch.device) -> Callable[[], None]:
+    """Renders all views of a shape, by a rasterizer that has not seen it before."""
     shape, cameras = shape.to(device), sphere_cameras(cfg.num_views, cfg.size).to(device)
 
     def run() -> None:
@@ -249,7 +248,7 @@ def _time_views(cfg: DictConfig, shape: Shape, device: torch.device) -> Spread:
         for start in range(0, cfg.num_views, 8):
             _render(rasterizer, shape, cameras[start : start + 8])
 
-    return time_runs(run, cfg.repeats, device, cfg.num_views / 1e3)
+    return run
 
 
 def _render(rasterizer: Rasterizer, shape: Shape, cameras: Cameras) -> Surface:

@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mvdecor.benchmark.measure import Row, Spread, device_name, synchronize, time_runs
+from mvdecor.benchmark.measure import Row, Spread, device_name, seconds_of, synchronize, time_both, time_runs
 from mvdecor.benchmark.shapes import Shapes
 from mvdecor.evaluation import PartMetrics
 from mvdecor.networks import Model, build_model
@@ -55,9 +55,9 @@ class Stopwatch(Log):
     def scalars(self, group: str, figures: object, step: int) -> None:
         """Nothing."""
 
-    def spread(self) -> Spread:
-        """Milliseconds a step; without the last one, which validates."""
-        return Spread.of([1e3 * (b - a) for a, b in zip(self._begun, self._begun[1:], strict=False)][SKIPPED:])
+    def milliseconds(self) -> list[float]:
+        """Of each step; without the last one, which validates."""
+        return [1e3 * (b - a) for a, b in zip(self._begun, self._begun[1:], strict=False)][SKIPPED:]
 
 
 def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
@@ -72,18 +72,21 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         for shape in range(len(scenes)):
             scenes.views(shape)  # fills the cache
         drawn = time_runs(lambda: source.draw(0, 1), cfg.slow_repeats, device, 1e-3)
-        watch, model = Stopwatch(device), _model(own, None)
-        pretrain(
-            fabric, model, source, source, instantiate(own.loss), steps=cfg.steps + 1, validate_every=cfg.steps + 1,
-            validation_batches=1, workers=own.workers, log=watch, save_best=lambda *_: Path(),
-        )  # fmt: skip
-    bare = _bare_steps(fabric, _model(own, None), images, cfg.steps, Model.embed)
+
+        def train(steps: int, log: Log) -> None:
+            pretrain(
+                fabric, _model(own, None), source, source, instantiate(own.loss), steps=steps, validate_every=steps,
+                validation_batches=1, workers=own.workers, log=log, save_best=lambda *_: Path(),
+            )  # fmt: skip
+
+        bare = _bare_step(fabric, _model(own, None), images, Model.embed)
+        figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
     size = (
         f"{settings.pairs} pairs of views of {own.views.size}x{own.views.size}, {settings.points} matches a pair, "
         f"{own.network.encoder}, workers={own.workers}, {shapes.kind} people, views from the cache; drawing a batch takes "
         f"{drawn.median:.0f} ms"
     )
-    return Row("pretrain_step", watch.spread(), bare, "ms a step", size, device_name(device), 1.15, more=False)
+    return Row("pretrain_step", *figures, "ms a step", size, device_name(device), 1.15, more=False)
 
 
 def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
@@ -98,15 +101,19 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     images = source.draw(0, 0).to(device).images.flatten(0, 1)
     for shape in range(len(scenes)):
         scenes.views(shape)  # kept in memory
-    watch = Stopwatch(device)
-    loss, steps = instantiate(own.loss), cfg.steps + 1
-    finetune(fabric, _model(own, labels), source, None, loss, steps=steps, workers=own.workers, log=watch)
-    bare = _bare_steps(fabric, _model(own, labels), images, cfg.steps, Model.forward)
+
+    def train(steps: int, log: Log) -> None:
+        finetune(
+            fabric, _model(own, labels), source, None, instantiate(own.loss), steps=steps, workers=own.workers, log=log
+        )
+
+    bare = _bare_step(fabric, _model(own, labels), images, Model.forward)
+    figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
     size = (
         f"{settings.batch_size} views of {own.views.size}x{own.views.size}, {own.network.encoder}, workers={own.workers}, "
         f"{shapes.kind} people"
     )
-    return Row("finetune_step", watch.spread(), bare, "ms a step", size, device_name(device), 1.10, more=False)
+    return Row("finetune_step", *figures, "ms a step", size, device_name(device), 1.10, more=False)
 
 
 def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
@@ -117,36 +124,29 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         own = _config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
         fabric = make_fabric(own)
         model = _model(own, len(shape.label_names)).to(fabric.device).eval()
+        scenes = make_scenes(own, [shape], evaluation_seed(own), fabric.device)
+        seen, rendering, batch = scenes.views(0), make_rendering(own), own.evaluation.batch_size
+        ready = [
+            rendering(scenes, 0, part, surface_of(scenes.shapes[0], part)).flatten(0, 1)
+            for part in (seen[slice(start, start + batch)] for start in range(0, len(seen), batch))
+        ]
 
         def ours() -> None:
             figures = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
             evaluate_shape(own, fabric, model, shape, 0, *figures)
 
-        measured = time_runs(ours, cfg.slow_repeats, device)
-    scenes = make_scenes(own, [shape], evaluation_seed(own), fabric.device)
-    seen, rendering, batch = scenes.views(0), make_rendering(own), own.evaluation.batch_size
-    ready = [
-        rendering(scenes, 0, part, surface_of(scenes.shapes[0], part)).flatten(0, 1)
-        for part in (seen[slice(start, start + batch)] for start in range(0, len(seen), batch))
-    ]
+        @torch.no_grad()
+        def bare() -> None:
+            with fabric.autocast():
+                for images in ready:
+                    model(images)
 
-    @torch.no_grad()
-    def bare() -> None:
-        with fabric.autocast():
-            for images in ready:
-                model(images)
-
-    return Row(
-        "evaluate_shape",
-        measured,
-        time_runs(bare, cfg.slow_repeats, device),
-        "s a shape",
+        figures = time_both(ours, bare, cfg.slow_repeats, device)
+    size = (
         f"{len(seen)} views of {own.views.size}x{own.views.size}, {shape.num_faces} faces, {own.network.encoder}, "
-        f"{shapes.kind} person; rendered, embedded, voted, filled, measured, its ceiling too, and written",
-        device_name(device),
-        1.3,
-        more=False,
+        f"{shapes.kind} person; rendered, embedded, voted, filled, measured, its ceiling too, and written"
     )
+    return Row("evaluate_shape", *figures, "s a shape", size, device_name(device), 1.3, more=False)
 
 
 def _config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
@@ -165,10 +165,10 @@ def _model(own: DictConfig, labels: int | None) -> Model:
     return prepared(build_model(own.network, own.views.channels, labels, initial_weights=False), own)
 
 
-def _bare_steps(
-    fabric: Fabric, model: Model, images: Tensor, steps: int, forward: Callable[[Model, Tensor], Tensor]
-) -> Spread:
-    """Milliseconds of forward pass, backward pass and optimizer on images that are ready."""
+def _bare_step(
+    fabric: Fabric, model: Model, images: Tensor, forward: Callable[[Model, Tensor], Tensor]
+) -> Callable[[], None]:
+    """Forward pass, backward pass and optimizer on images that are ready."""
     wrapped, optimizer = fabric.setup(model, torch.optim.Adam(model.parameters(), 1e-4))
     wrapped.train()
 
@@ -179,6 +179,17 @@ def _bare_steps(
         fabric.backward(value)
         optimizer.step()
 
-    for _ in range(SKIPPED):
-        run()
-    return time_runs(run, steps, fabric.device, 1e-3)
+    return run
+
+
+def _time_steps(
+    train: Callable[[int, Log], None], bare: Callable[[], None], steps: int, rounds: int, device: torch.device
+) -> tuple[Spread, Spread]:
+    """Milliseconds of a step of `train(steps, log)` and of a bare step, some of the steps of each by turns."""
+    of_loop, of_network = [], []
+    for _ in range(rounds):
+        watch = Stopwatch(device)
+        train(SKIPPED + max(1, steps // rounds) + 1, watch)
+        of_loop += watch.milliseconds()
+        of_network += [1e3 * seconds_of(bare, device) for _ in range(SKIPPED + max(1, steps // rounds))][SKIPPED:]
+    return Spread.of(of_loop), Spread.of(of_network)

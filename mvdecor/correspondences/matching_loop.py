@@ -46,7 +46,7 @@ def _match(
 ) -> tuple[np.ndarray, ...]:
     """The fields of `Matches`."""
     pairs, _, height, width = depth_b.shape
-    size = np.sum(foreground[0]) + 1  # one for what is overwritten
+    size = np.sum(foreground[0])
     pair, pixel_a, layer_b = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
     xy_b, points = np.empty((size, 2), F), np.empty((size, 3), F)
     overlap = np.empty(pairs, F)
@@ -82,8 +82,7 @@ def _project(
     width: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the S foreground pixels of A whose points fall into B's image: pixel [S], (x, y) in B [S, 2], camera z in B [S]."""
-    pixel = np.empty(foreground + 1, np.int32)  # one for what is overwritten
-    xy, depth = np.empty((foreground + 1, 2), F), np.empty(foreground + 1, F)
+    pixel, xy, depth = np.empty(foreground, np.int32), np.empty((foreground, 2), F), np.empty(foreground, F)
     found = 0
     for q in range(len(mask)):
         if not mask[q]:
