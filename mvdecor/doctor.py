@@ -22,6 +22,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from mvdecor.correspondences import match_views
 from mvdecor.errors import InputError
 from mvdecor.evaluation.table import format_table
 from mvdecor.networks import build_model
@@ -30,7 +31,7 @@ from mvdecor.shapes.loading import ShapeSet
 from mvdecor.training.check import labels_of
 from mvdecor.training.cli import main
 from mvdecor.training.setup import PACKAGES, make_shape_set, revision
-from mvdecor.views import make_rasterizer, sphere_cameras
+from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
 
 EXTRAS = {"hydra_plugins.hydra_submitit_launcher": "sweeps on a cluster: pip install -e '.[slurm]'"}
 """Modules that only some features need, and which."""
@@ -59,7 +60,7 @@ def examine_installation() -> list[Finding]:
     """Versions, and each part run on a triangle."""
     findings = [Finding("python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     findings.append(Finding("mvdecor", True, f"revision {revision()}"))
-    for package in (*PACKAGES, "easypytorch3d", "embreex", "hydra-core"):
+    for package in (*PACKAGES, "easypytorch3d", "embreex", "numba", "hydra-core"):
         try:
             findings.append(Finding(package, True, version(package)))
         except PackageNotFoundError:
@@ -69,6 +70,7 @@ def examine_installation() -> list[Finding]:
     findings += [
         _try("Embree", lambda: _rasterize("embree", "cpu")),
         _try("PyTorch3D", lambda: _rasterize("pytorch3d", "cpu")),
+        _try("matching", _match),
         _try("network", _run_network),
     ]
     if torch.cuda.is_available():
@@ -104,6 +106,15 @@ def _rasterize(name: str, device: str) -> str:
     if not 0 < seen < views.face_ids.numel():
         raise RuntimeError(f"a triangle covers {seen} of {views.face_ids.numel()} pixels")
     return f"a triangle covers {seen} pixels of two views"
+
+
+def _match() -> str:
+    """Compiles the loops of the CPU, if no one has."""
+    surface = surface_of(TRIANGLE, make_rasterizer("embree")([TRIANGLE], [sphere_cameras(2, 32)])[0])
+    matched, seen = len(match_views(surface, surface)), int(surface.mask.sum())
+    if matched != seen:
+        raise RuntimeError(f"a view matches itself at {matched} of {seen} pixels")
+    return f"two views match themselves at all {seen} pixels"
 
 
 def _run_network() -> str:

@@ -48,6 +48,8 @@ def test_this_installation_is_in_order():
     findings = {f.what: f for f in examine_installation()}
     assert not [f for f in findings.values() if f.ok is False]
     assert findings["Embree"].says == findings["PyTorch3D"].says
+    seen = findings["Embree"].says.removeprefix("a triangle covers ").split()[0]
+    assert findings["matching"].says == f"two views match themselves at all {seen} pixels"
     assert findings["CUDA"].ok is (True if torch.cuda.is_available() else None)
 
 

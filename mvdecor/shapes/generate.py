@@ -88,6 +88,7 @@ def write_partnet(
     }
 
     def write(folder: Path) -> None:
+        """All categories: annotations, splits and the list of all."""
         rows = []
         for category in categories:
             models = make_models(category, count, seed)
@@ -122,6 +123,7 @@ def write_people_like(
     }
 
     def write(folder: Path) -> None:
+        """All people, and their split."""
         models = make_models(category, count, seed)
         names = [f"{category.lower()}_{i:03d}" for i in range(count)]
         splits = split_models(models, test_fraction, 0.0, seed)

@@ -107,6 +107,7 @@ def _synchronize(module: nn.modules.batchnorm._BatchNorm) -> None:
     """The same on a CPU, where PyTorch has none: normalise by common statistics before the module's own affine part."""
 
     def normalised(x: Tensor) -> Tensor:
+        """float32 or finer, by the statistics of all processes in training, by the module's own otherwise."""
         if not module.training:
             return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
         dims = [d for d in range(x.ndim) if d != 1]
