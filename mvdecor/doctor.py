@@ -23,14 +23,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mvdecor.correspondences import match_views
+from mvdecor.engine.cli import main
 from mvdecor.errors import InputError
 from mvdecor.evaluation.table import format_table
 from mvdecor.networks import build_model
 from mvdecor.shapes import Shape
 from mvdecor.shapes.loading import ShapeSet
-from mvdecor.training.check import labels_of
-from mvdecor.training.cli import main
-from mvdecor.training.setup import PACKAGES, make_shape_set, revision
+from mvdecor.systems.mvdecor.check import labels_of
+from mvdecor.systems.mvdecor.setup import PACKAGES, make_shape_set, revision
 from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
 
 EXTRAS = {"hydra_plugins.hydra_submitit_launcher": "sweeps on a cluster: pip install -e '.[slurm]'"}

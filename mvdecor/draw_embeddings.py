@@ -16,6 +16,8 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, choose_pair, match_views, sample_matches
 from mvdecor.embeddings import FaceMeans, PrincipalColours, at_pixels, nearest, principal_colours
+from mvdecor.engine.guard import guarded
+from mvdecor.engine.record import Cost, finished, write_result
 from mvdecor.errors import InputError
 from mvdecor.evaluation import Landings, height_of, land, pixel_centers, summarize_landings
 from mvdecor.figures import (
@@ -32,12 +34,10 @@ from mvdecor.figures.layout import enlarge, sheet, stack
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.networks import load_checkpoint
 from mvdecor.shapes import ShapeSet, load_shapes
-from mvdecor.training.check import check_channels
-from mvdecor.training.guard import guarded
-from mvdecor.training.predict import embed_views
-from mvdecor.training.results import Cost, finished, write_result
-from mvdecor.training.scenes import Scenes
-from mvdecor.training.setup import evaluation_seed, make_fabric, make_rendering, make_scenes, make_shape_set
+from mvdecor.systems.mvdecor.check import check_channels
+from mvdecor.systems.mvdecor.predict import embed_views
+from mvdecor.systems.mvdecor.scenes import Scenes
+from mvdecor.systems.mvdecor.setup import evaluation_seed, make_fabric, make_rendering, make_scenes, make_shape_set
 from mvdecor.views import Surface, render_channels
 
 RESULT = "figures.json"

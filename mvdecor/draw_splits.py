@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from mvdecor.errors import InputError
 from mvdecor.shapes.partnet import train_lists
 from mvdecor.shapes.splits import RULES, FewShotSplit, draw_covering, draw_uniform, write_split
-from mvdecor.training.check import check_labels, labels_of, load_labelled
-from mvdecor.training.setup import make_shape_set
+from mvdecor.systems.mvdecor.check import check_labels, labels_of, load_labelled
+from mvdecor.systems.mvdecor.setup import make_shape_set
 
 
 def run_splits(cfg: DictConfig) -> list[Path]:

@@ -21,9 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import ShapeSet
-from mvdecor.training.check import check_config, labels_of, load_labelled, split_run
-from mvdecor.training.fewshot import draw_run
-from mvdecor.training.setup import evaluation_seed, make_shape_set, place
+from mvdecor.systems.mvdecor.check import check_config, labels_of, load_labelled, split_run
+from mvdecor.systems.mvdecor.fewshot import draw_run
+from mvdecor.systems.mvdecor.setup import evaluation_seed, make_shape_set, place
 from mvdecor.views import CachedViews, make_rasterizer, rasterizer_name
 
 STAGES = ("pretrain", "finetune", "evaluate")

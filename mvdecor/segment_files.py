@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from mvdecor.engine.guard import alone_in
+from mvdecor.engine.record import finished, write_result
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
 from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.shapes.mesh_files import SUFFIXES
-from mvdecor.training.check import check_out
-from mvdecor.training.guard import alone_in
-from mvdecor.training.results import finished, write_result
+from mvdecor.systems.mvdecor.check import check_out
 
 RESULT = "segmentation.json"
 SETTINGS = ("views", "lifting", "seed", "precision", "parts", "low_confidence")

@@ -19,10 +19,10 @@ from mvdecor.lifting import agree_in_polygons
 from mvdecor.networks import Model, load_checkpoint
 from mvdecor.shapes import Shape, read_mesh
 from mvdecor.shapes.mesh_files import mesh_of
-from mvdecor.training.check import check_labels_of, check_words_and_counts
-from mvdecor.training.predict import predict_faces
-from mvdecor.training.scenes import Scenes
-from mvdecor.training.setup import make_rendering, open_device, place
+from mvdecor.systems.mvdecor.check import check_labels_of, check_words_and_counts
+from mvdecor.systems.mvdecor.predict import predict_faces
+from mvdecor.systems.mvdecor.scenes import Scenes
+from mvdecor.systems.mvdecor.setup import make_rendering, open_device, place
 from mvdecor.views import make_rasterizer
 
 TRAINED_IN = ("channels", "depth", "normal_frame", "keep")

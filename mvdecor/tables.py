@@ -2,7 +2,7 @@
 
 A table is an experiment with a `table` of methods (configs/method), columns (overrides) and a number of runs. A cell is a
 method in a column, composed as `experiment + command line + method=NAME + the column's overrides`; it is pretrained (once for
-all cells with the same pretraining settings), then fine-tuned and evaluated for each run by the stages of mvdecor/stages.py:
+all cells with the same pretraining settings), then fine-tuned and evaluated for each run by the stages of mvdecor/systems/mvdecor/stages.py:
 
     OUT/pretrain/HASH/        pretrain.json, model
     OUT/COLUMN/METHOD/run_N/  finetune.json, model, metrics.json
@@ -21,16 +21,16 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from mvdecor import stages
+from mvdecor.engine.cli import CONFIGS, compose_config
+from mvdecor.engine.distributed import one_voice, rank
+from mvdecor.engine.record import changed, finished, settings_of, total_cost, write_result
 from mvdecor.errors import InputError
 from mvdecor.evaluation.gather import RunResult, read_runs
 from mvdecor.evaluation.grid import Column, Grid, as_dict, csv_text, latex, make_grid, markdown
 from mvdecor.evaluation.table import format_table
 from mvdecor.files import write_atomically
-from mvdecor.training.check import check_config, check_run
-from mvdecor.training.cli import CONFIGS, compose_config
-from mvdecor.training.distributed import one_voice, rank
-from mvdecor.training.results import changed, finished, settings_of, total_cost, write_result
+from mvdecor.systems.mvdecor import stages
+from mvdecor.systems.mvdecor.check import check_config, check_run
 
 KINDS = {
     "pretraining": ("pretrain.json", stages.PRETRAIN_SETTINGS, stages.run_pretrain),

@@ -1,7 +1,7 @@
 """What the program costs beside plain versions of the same: python scripts/benchmark.py [json=FILE] [rows=[match,vote]]"""
 
 from mvdecor.benchmark.run import run_benchmark
-from mvdecor.training.cli import main
+from mvdecor.engine.cli import main
 
 if __name__ == "__main__":
     main(run_benchmark, "benchmark")

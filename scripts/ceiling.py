@@ -1,7 +1,7 @@
 """What a perfect network would reach: python scripts/ceiling.py data.root=DIR data.category=Bottle data.level=leaf"""
 
-from mvdecor.stages import run_ceiling
-from mvdecor.training.cli import main
+from mvdecor.engine.cli import main
+from mvdecor.systems.mvdecor.stages import run_ceiling
 
 if __name__ == "__main__":
     main(run_ceiling)

@@ -1,7 +1,7 @@
 """Draw what a model's embeddings see: python scripts/figures.py experiment=people_cpu data.root=DIR checkpoint=MODEL"""
 
 from mvdecor.draw_embeddings import run_figures
-from mvdecor.training.cli import main
+from mvdecor.engine.cli import main
 
 if __name__ == "__main__":
     main(run_figures, config="figures")

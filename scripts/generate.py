@@ -3,9 +3,9 @@
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue
 
+from mvdecor.engine.cli import main
 from mvdecor.errors import InputError
 from mvdecor.shapes.generate import write_partnet, write_people_like
-from mvdecor.training.cli import main
 
 
 def generate(config: DictConfig) -> None:

@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig, OmegaConf
 
+from mvdecor.engine.cli import main
 from mvdecor.errors import InputError
 from mvdecor.evaluation import format_table
 from mvdecor.shapes import PartNet
 from mvdecor.shapes.point_labels import area_agreement
-from mvdecor.training.cli import main
-from mvdecor.training.setup import make_shape_set
+from mvdecor.systems.mvdecor.setup import make_shape_set
 
 
 def print_agreement(cfg: DictConfig) -> None:

@@ -1,7 +1,7 @@
 """One HTML page of a run, to open anywhere: python scripts/report.py run=outputs/people"""
 
+from mvdecor.engine.cli import main
 from mvdecor.report import run_report
-from mvdecor.training.cli import main
 
 if __name__ == "__main__":
     main(run_report, config="report")

@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from mvdecor.engine.cli import CONFIGS
 from mvdecor.shapes.generate import write_partnet, write_people_like
-from mvdecor.training.cli import CONFIGS
 
 DATA = Path(os.environ.get("MVDECOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

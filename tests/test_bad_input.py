@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from mvdecor import stages
 from mvdecor.errors import InputError
-from mvdecor.stages import run_ceiling, run_evaluate, run_finetune, run_pipeline, run_pretrain
-from mvdecor.training.check import check_config
+from mvdecor.systems.mvdecor import stages
+from mvdecor.systems.mvdecor.check import check_config
+from mvdecor.systems.mvdecor.stages import run_ceiling, run_evaluate, run_finetune, run_pipeline, run_pretrain
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -147,7 +147,7 @@ def test_out_that_cannot_be_written(people, tmp_path, no_training):
 
 def test_every_setting_that_is_checked_exists(make_config):
     """A renamed setting must not slip out of the check unnoticed."""
-    from mvdecor.training import check
+    from mvdecor.systems.mvdecor import check
 
     for data in ("partnet", "renderpeople", "folder", "generated"):
         cfg = make_config(f"data={data}")

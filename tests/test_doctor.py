@@ -13,7 +13,7 @@ import torch
 from mvdecor import doctor
 from mvdecor.doctor import TRIANGLE, examine_data, examine_installation, run_doctor
 from mvdecor.errors import InputError
-from mvdecor.training.setup import make_shape_set
+from mvdecor.systems.mvdecor.setup import make_shape_set
 
 
 class Made:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from mvdecor.stages import run_pipeline
-from mvdecor.training.cli import CONFIGS
+from mvdecor.engine.cli import CONFIGS
+from mvdecor.systems.mvdecor.stages import run_pipeline
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 RUNS = [name for name in EXPERIMENTS if not name.startswith("table")]  # tables: tests/test_tables.py

@@ -2,8 +2,8 @@
 
 import random
 
+from mvdecor.engine.snapshots import Snapshots
 from mvdecor.shapes.generate import write_people_like
-from mvdecor.training.resume import Snapshots
 from tests.faults import run, stages, torture
 
 

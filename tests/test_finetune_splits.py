@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mvdecor import stages
 from mvdecor.draw_splits import run_splits
 from mvdecor.errors import InputError
-from mvdecor.stages import run_finetune, run_pipeline
-from mvdecor.training.fewshot import few_shot_shapes
-from mvdecor.training.setup import make_shape_set
+from mvdecor.systems.mvdecor import stages
+from mvdecor.systems.mvdecor.fewshot import few_shot_shapes
+from mvdecor.systems.mvdecor.setup import make_shape_set
+from mvdecor.systems.mvdecor.stages import run_finetune, run_pipeline
 
 OWN = ("views.close_ups=0", "training.finetune.k=2", "training.finetune.v=2")
 

@@ -21,11 +21,11 @@ from mvdecor.evaluation import PartMetrics
 from mvdecor.losses import InfoNCE
 from mvdecor.networks import load_checkpoint
 from mvdecor.shapes import MeshFolder, RenderPeople, Shape
-from mvdecor.training.batches import PairSource, Rendering
-from mvdecor.training.predict import predict_faces
-from mvdecor.training.pretrain import contrast
-from mvdecor.training.scenes import Scenes
-from mvdecor.training.setup import open_device
+from mvdecor.systems.mvdecor.batches import PairSource, Rendering
+from mvdecor.systems.mvdecor.predict import predict_faces
+from mvdecor.systems.mvdecor.pretrain import contrast
+from mvdecor.systems.mvdecor.scenes import Scenes
+from mvdecor.systems.mvdecor.setup import open_device
 from mvdecor.views import make_rasterizer, place_cameras
 
 

@@ -9,10 +9,10 @@ import pytest
 import timm
 import torch
 
+from mvdecor.engine.cli import CONFIGS
 from mvdecor.errors import InputError
-from mvdecor.stages import run_evaluate, run_finetune, run_pretrain
-from mvdecor.training.check import check_config
-from mvdecor.training.cli import CONFIGS
+from mvdecor.systems.mvdecor.check import check_config
+from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 
 METHODS = sorted(path.stem for path in Path(CONFIGS, "method").glob("*.yaml"))
 EXPERIMENTS = ("demo", "people_cpu", "renderpeople_geometry")  # of three data sets and three networks

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from octants import save_octants
 from omegaconf import DictConfig, OmegaConf
 
-from mvdecor.training.cli import CONFIGS
+from mvdecor.engine.cli import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,7 +9,7 @@ import pytest
 from mvdecor import render
 from mvdecor.errors import InputError
 from mvdecor.render import plan, run_render, shard
-from mvdecor.stages import run_evaluate, run_finetune, run_pretrain
+from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 from mvdecor.views import embree
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 import mvdecor
 from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
-from mvdecor.stages import run_evaluate, run_finetune
+from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
 
 SUFFIXES = ["obj", "ply", "off", "stl", "glb"]
 

@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from mvdecor.errors import InputError
-from mvdecor.stages import run_finetune, run_pretrain
+from mvdecor.systems.mvdecor.stages import run_finetune, run_pretrain
 from tests.faults import contents
 from tests.training.test_distributed import ROOT, environment, free_port, torchrun
 
@@ -48,7 +48,7 @@ def test_workers_change_nothing(stage, settings, make_config, tmp_path):
 
 
 def test_a_worker_that_dies_is_told_of_and_the_run_goes_on(settings, make_config, tmp_path, monkeypatch):
-    from mvdecor.training.batches import PairSource
+    from mvdecor.systems.mvdecor.batches import PairSource
 
     draw, here = PairSource.draw, os.getpid()
 

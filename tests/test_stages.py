@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 import torch
 
+from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords
-from mvdecor.stages import run_evaluate, run_finetune, run_pretrain
-from mvdecor.training.resume import Snapshots
+from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 
 OWN = ("experiment=people_cpu", "views.close_ups=0", "training.finetune.k=2")
 

@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from mvdecor.training.cli import CONFIGS
+from mvdecor.engine.cli import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL = {

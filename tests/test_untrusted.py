@@ -14,11 +14,11 @@ import torch
 import trimesh
 from octants import save_octants
 
+from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.networks import load_checkpoint
 from mvdecor.shapes import MeshFolder, PartNet
 from mvdecor.shapes.shape import Shape
-from mvdecor.training.resume import Snapshots
 from mvdecor.views import CachedViews, sphere_cameras
 
 HUGE = 10**12

@@ -15,7 +15,7 @@ import pytest
 import trimesh
 from octants import save_octants
 
-from mvdecor.stages import run_pipeline
+from mvdecor.systems.mvdecor.stages import run_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 FORK = multiprocessing.get_context("fork")  # with all that is imported, and single-threaded, as new namespaces need

@@ -15,16 +15,15 @@ from torch import Tensor
 
 from mvdecor.benchmark.measure import Row, Spread, device_name, seconds_of, synchronize, time_both, time_runs
 from mvdecor.benchmark.shapes import Shapes
+from mvdecor.engine.cli import compose_config
+from mvdecor.engine.log import Log
 from mvdecor.evaluation import PartMetrics
 from mvdecor.networks import Model, build_model
-from mvdecor.stages import prepared
-from mvdecor.training.batches import LabelledSource
-from mvdecor.training.cli import compose_config
-from mvdecor.training.evaluate import evaluate_shape
-from mvdecor.training.finetune import finetune
-from mvdecor.training.log import Log
-from mvdecor.training.pretrain import pretrain
-from mvdecor.training.setup import (
+from mvdecor.systems.mvdecor.batches import LabelledSource
+from mvdecor.systems.mvdecor.evaluate import evaluate_shape
+from mvdecor.systems.mvdecor.finetune import finetune
+from mvdecor.systems.mvdecor.pretrain import pretrain
+from mvdecor.systems.mvdecor.setup import (
     drawing_device,
     evaluation_seed,
     make_fabric,
@@ -32,6 +31,7 @@ from mvdecor.training.setup import (
     make_rendering,
     make_scenes,
 )
+from mvdecor.systems.mvdecor.stages import prepared
 from mvdecor.views import surface_of
 
 SKIPPED = 3  # first steps, which also fill caches

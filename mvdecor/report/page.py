@@ -13,13 +13,13 @@ import plotly.io
 from omegaconf import DictConfig, OmegaConf
 from plotly.offline import get_plotlyjs
 
+from mvdecor.engine.log import SCALARS
 from mvdecor.errors import InputError
 from mvdecor.figures import png_bytes
 from mvdecor.files import write_atomically
 from mvdecor.report.charts import confusion_figure, curves_figure, part_iou, parts_figure
 from mvdecor.report.results import Results, Run, pretraining_curves, read_results
 from mvdecor.report.shapes import TURN_TOGETHER, Shown, picture, turning_figure, worst_and_best
-from mvdecor.training.log import SCALARS
 
 MARK = "<!doctype html>\n<!-- report of mvdecor -->\n"
 """How a report begins: only a file like that is written over."""

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from mvdecor.engine.log import SCALARS, read_scalars
 from mvdecor.errors import InputError
-from mvdecor.training.log import SCALARS, read_scalars
 
 Curve = list[tuple[int, float]]
 """(steps taken, value) in order."""

@@ -17,7 +17,7 @@ from mvdecor.figures import colours_of, draw_mesh_comparison, label_palette
 from mvdecor.report.charts import text
 from mvdecor.report.results import Results
 from mvdecor.shapes import Shape
-from mvdecor.training.setup import make_shape_set
+from mvdecor.systems.mvdecor.setup import make_shape_set
 
 FACES = 150_000
 """Faces of all the page's meshes together: some 6 MB of it."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
-from mvdecor.training.check import check_out
+from mvdecor.systems.mvdecor.check import check_out
 from mvdecor.viewer.panel import Panel
 from mvdecor.viewer.session import Session
 

@@ -19,8 +19,8 @@ from mvdecor.report.results import Run, read_results
 from mvdecor.report.shapes import predicted_labels
 from mvdecor.segmenter import Segmenter
 from mvdecor.shapes import Shape
-from mvdecor.training.check import check_labels_of
-from mvdecor.training.setup import evaluation_seed, make_shape_set
+from mvdecor.systems.mvdecor.check import check_labels_of
+from mvdecor.systems.mvdecor.setup import evaluation_seed, make_shape_set
 
 KEPT = 32
 """Shapes whose predictions stay in memory."""

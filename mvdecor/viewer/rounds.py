@@ -12,14 +12,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mvdecor.engine.log import SCALARS, read_scalars
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically, write_json
 from mvdecor.segmenter import Segmenter
 from mvdecor.shapes.splits import sha256_of
-from mvdecor.stages import run_finetune
-from mvdecor.training.check import check_out
-from mvdecor.training.log import SCALARS, read_scalars
-from mvdecor.training.setup import make_shape_set
+from mvdecor.systems.mvdecor.check import check_out
+from mvdecor.systems.mvdecor.setup import make_shape_set
+from mvdecor.systems.mvdecor.stages import run_finetune
 from mvdecor.viewer.labels import LabelFolder
 from mvdecor.viewer.predictions import Prediction, read_ranking
 

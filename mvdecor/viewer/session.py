@@ -13,7 +13,7 @@ from mvdecor.errors import InputError
 from mvdecor.networks import load_checkpoint
 from mvdecor.recent import Recent
 from mvdecor.shapes import MeshFolder, Shape, ShapeSet
-from mvdecor.training.setup import make_shape_set
+from mvdecor.systems.mvdecor.setup import make_shape_set
 from mvdecor.viewer.edits import Edits
 from mvdecor.viewer.labels import LabelFolder
 from mvdecor.viewer.predictions import FinishedRun, Prediction, Predictor

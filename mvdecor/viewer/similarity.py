@@ -16,9 +16,9 @@ from mvdecor.lifting.fill import seen_faces
 from mvdecor.networks import load_checkpoint
 from mvdecor.recent import Recent
 from mvdecor.shapes import Shape
-from mvdecor.training.predict import embed_views
-from mvdecor.training.scenes import Scenes
-from mvdecor.training.setup import make_rendering, open_device, place
+from mvdecor.systems.mvdecor.predict import embed_views
+from mvdecor.systems.mvdecor.scenes import Scenes
+from mvdecor.systems.mvdecor.setup import make_rendering, open_device, place
 from mvdecor.views import make_rasterizer
 
 KEPT = 8

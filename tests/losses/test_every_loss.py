@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import mvdecor.losses
+from mvdecor.engine.cli import CONFIGS
 from mvdecor.errors import InputError
 from mvdecor.losses import InfoNCE
 from mvdecor.losses.retrieval import retrieval_accuracy
-from mvdecor.training.check import check_config
-from mvdecor.training.cli import CONFIGS
+from mvdecor.systems.mvdecor.check import check_config
 
 NAMES = sorted(path.stem for path in Path(CONFIGS, "loss").glob("*.yaml"))
 COSINE = [name for name in NAMES if name != "vicreg"]  # compare directions, and have negatives

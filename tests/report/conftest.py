@@ -11,11 +11,11 @@ import torch
 import trimesh
 from omegaconf import OmegaConf
 
+from mvdecor.engine.log import Log
 from mvdecor.evaluation import PartMetrics, summarize
 from mvdecor.report.results import Results, read_results
 from mvdecor.report.shapes import Shown, worst_and_best
 from mvdecor.shapes import MeshFolder
-from mvdecor.training.log import Log
 
 PARTS = ("foot", "body", "head")
 SHAPES, RUNS = 5, 2

@@ -7,8 +7,15 @@ import trimesh
 from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
-from mvdecor.training.batches import LabelledSource, PairSource, Rendering, jitter_colours, labels_at_pixels, rgb_start
-from mvdecor.training.scenes import Scenes
+from mvdecor.systems.mvdecor.batches import (
+    LabelledSource,
+    PairSource,
+    Rendering,
+    jitter_colours,
+    labels_at_pixels,
+    rgb_start,
+)
+from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.views import Cameras, look_at, make_rasterizer, sphere_cameras
 from mvdecor.views.placement import pinhole
 

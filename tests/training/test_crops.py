@@ -9,9 +9,9 @@ import trimesh
 from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
-from mvdecor.training.batches import Rendering
-from mvdecor.training.crops import Crop, CropPairSource, crop_images, draw_crop, match_crops
-from mvdecor.training.scenes import Scenes
+from mvdecor.systems.mvdecor.batches import Rendering
+from mvdecor.systems.mvdecor.crops import Crop, CropPairSource, crop_images, draw_crop, match_crops
+from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.views import Surface, make_rasterizer, sphere_cameras
 
 SIZE = 24

@@ -11,11 +11,11 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from mvdecor.engine.guard import LOCK, alone_in, guarded
+from mvdecor.engine.history import Diverged, History
 from mvdecor.errors import InputError
-from mvdecor.stages import run_finetune, run_pretrain
-from mvdecor.training.batches import PairBatch
-from mvdecor.training.guard import LOCK, alone_in, guarded
-from mvdecor.training.history import Diverged, History
+from mvdecor.systems.mvdecor.batches import PairBatch
+from mvdecor.systems.mvdecor.stages import run_finetune, run_pretrain
 
 
 def hold(folder, seconds: float) -> None:

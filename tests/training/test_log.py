@@ -10,7 +10,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from mvdecor.training.log import SCALARS, Log, log_outcome, read_scalars
+from mvdecor.engine.log import SCALARS, Log, log_outcome, read_scalars
 
 
 def rows(folder: Path) -> list[tuple[int, str, float]]:

@@ -12,16 +12,16 @@ import trimesh
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from mvdecor.engine.log import Log
 from mvdecor.errors import InputError
 from mvdecor.losses import InfoNCE
 from mvdecor.networks import Model, build_model
 from mvdecor.shapes import Shape
-from mvdecor.training.batches import LabelledSource, PairSource, Rendering
-from mvdecor.training.finetune import finetune, segmentation_loss
-from mvdecor.training.log import Log
-from mvdecor.training.predict import predict_faces
-from mvdecor.training.pretrain import make_schedule, pretrain, validate
-from mvdecor.training.scenes import Scenes
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource, Rendering
+from mvdecor.systems.mvdecor.finetune import finetune, segmentation_loss
+from mvdecor.systems.mvdecor.predict import predict_faces
+from mvdecor.systems.mvdecor.pretrain import make_schedule, pretrain, validate
+from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.views import make_rasterizer, sphere_cameras
 
 CHANNELS = ("points",)

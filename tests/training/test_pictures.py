@@ -6,9 +6,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from mvdecor.training.batches import PairSource
-from mvdecor.training.log import Log
-from mvdecor.training.pictures import embeddings_sheet, evaluating
+from mvdecor.engine.log import Log
+from mvdecor.systems.mvdecor.batches import PairSource
+from mvdecor.systems.mvdecor.pictures import embeddings_sheet, evaluating
 from tests.training.test_loops import RENDERING, fabric, model, run_finetune, run_pretrain, same, scenes, weights
 
 

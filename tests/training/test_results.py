@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from mvdecor.engine.record import Cost, finished, total_cost, write_result
 from mvdecor.errors import InputError
-from mvdecor.training.results import Cost, finished, total_cost, write_result
 
 
 def test_a_result_is_found_again_with_the_same_settings_only(make_config, tmp_path):
@@ -25,7 +25,7 @@ def test_a_result_is_found_again_with_the_same_settings_only(make_config, tmp_pa
 
 def test_changed_code_is_kept_beside_the_result(make_config, tmp_path, monkeypatch):
     for changes in ("", "--- a\n+++ b\n"):
-        monkeypatch.setattr("mvdecor.training.results.code_changes", lambda changes=changes: changes)
+        monkeypatch.setattr("mvdecor.engine.record.code_changes", lambda changes=changes: changes)
         write_result(tmp_path / "table.json", {}, make_config())
         kept = tmp_path / "code.diff"
         assert (kept.read_text() if kept.exists() else "") == changes

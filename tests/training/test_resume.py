@@ -6,12 +6,12 @@ import pickle
 import pytest
 import torch
 
+from mvdecor.engine.log import Log
+from mvdecor.engine.snapshots import DIGEST, Snapshots
 from mvdecor.errors import InputError
 from mvdecor.losses import InfoNCE
-from mvdecor.training.batches import PairSource
-from mvdecor.training.log import Log
-from mvdecor.training.pretrain import pretrain
-from mvdecor.training.resume import DIGEST, Snapshots
+from mvdecor.systems.mvdecor.batches import PairSource
+from mvdecor.systems.mvdecor.pretrain import pretrain
 from tests.training.test_loops import RENDERING, Recorder, fabric, model, run_finetune, same, scenes, weights
 
 

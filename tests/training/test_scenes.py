@@ -8,7 +8,7 @@ import trimesh
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
-from mvdecor.training.scenes import Scenes
+from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras, surface_of
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from mvdecor.engine.record import changed
 from mvdecor.errors import InputError
-from mvdecor.stages import run_evaluate, run_finetune
-from mvdecor.training.results import changed
+from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
 from mvdecor.viewer.rounds import Round, last_round, run_round
 
 NOT_COMPARED = ("cost", "config", "machine")

@@ -13,7 +13,7 @@ import pytest
 
 from mvdecor.networks import build_model, save_checkpoint
 from mvdecor.shapes import MeshFolder
-from mvdecor.training.setup import provenance
+from mvdecor.systems.mvdecor.setup import provenance
 from mvdecor.viewer.panel import CAMERA, FOV, LOOK_AT
 from mvdecor.viewer.tools import FaceTools
 

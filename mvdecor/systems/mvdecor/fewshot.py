@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.shapes.splits import FewShotRun, draw_covering, sha256_of
-from mvdecor.training.check import labels_of, load_labelled, split_run
+from mvdecor.systems.mvdecor.check import labels_of, load_labelled, split_run
 
 
 def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], FewShotRun, list]:

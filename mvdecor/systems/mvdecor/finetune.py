@@ -7,15 +7,15 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import nn
 
+from mvdecor.engine.distributed import mean_over_processes, share_of_batch, synchronize_batch_norm, weight_of_mean
+from mvdecor.engine.history import History
+from mvdecor.engine.loader import batches
+from mvdecor.engine.log import Log
+from mvdecor.engine.snapshots import Snapshots
 from mvdecor.networks import Model
-from mvdecor.training.batches import LabelledSource, PairSource
-from mvdecor.training.distributed import mean_over_processes, share_of_batch, synchronize_batch_norm, weight_of_mean
-from mvdecor.training.history import History
-from mvdecor.training.loader import batches
-from mvdecor.training.log import Log
-from mvdecor.training.pictures import predictions_sheet
-from mvdecor.training.pretrain import contrast, contrast_embeddings
-from mvdecor.training.resume import Snapshots
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
+from mvdecor.systems.mvdecor.pictures import predictions_sheet
+from mvdecor.systems.mvdecor.pretrain import contrast, contrast_embeddings
 
 
 def finetune(

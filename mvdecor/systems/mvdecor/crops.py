@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, sample_matches
 from mvdecor.correspondences.matching import nearest_of_each
-from mvdecor.training.batches import PairSource, jitter_colours
+from mvdecor.systems.mvdecor.batches import PairSource, jitter_colours
 from mvdecor.views import CHANNELS, Surface
 
 

@@ -16,22 +16,22 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from mvdecor.engine.distributed import barrier, rank
+from mvdecor.engine.guard import guarded
+from mvdecor.engine.log import Log, log_outcome
+from mvdecor.engine.record import Cost, changed, finished, settings_of, total_cost, write_result
+from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords, ceiling_table, format_table, summarize
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.shapes import load_shapes
-from mvdecor.training import pictures
-from mvdecor.training.check import check_channels, check_labels, check_labels_of, check_run
-from mvdecor.training.distributed import barrier, rank
-from mvdecor.training.evaluate import evaluate
-from mvdecor.training.fewshot import few_shot_shapes, split_file
-from mvdecor.training.finetune import finetune
-from mvdecor.training.guard import guarded
-from mvdecor.training.log import Log, log_outcome
-from mvdecor.training.pretrain import pretrain
-from mvdecor.training.results import Cost, changed, finished, settings_of, total_cost, write_result
-from mvdecor.training.resume import Snapshots
-from mvdecor.training.setup import (
+from mvdecor.systems.mvdecor import pictures
+from mvdecor.systems.mvdecor.check import check_channels, check_labels, check_labels_of, check_run
+from mvdecor.systems.mvdecor.evaluate import evaluate
+from mvdecor.systems.mvdecor.fewshot import few_shot_shapes, split_file
+from mvdecor.systems.mvdecor.finetune import finetune
+from mvdecor.systems.mvdecor.pretrain import pretrain
+from mvdecor.systems.mvdecor.setup import (
     drawing_device,
     make_crop_source,
     make_fabric,

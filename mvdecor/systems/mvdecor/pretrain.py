@@ -11,15 +11,15 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
+from mvdecor.engine.distributed import gather_matches, mean_over_processes, share_of_batch, synchronize_batch_norm
+from mvdecor.engine.history import History
+from mvdecor.engine.loader import batches
+from mvdecor.engine.log import Log
+from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.networks import Model
-from mvdecor.training.batches import PairBatch, PairSource
-from mvdecor.training.distributed import gather_matches, mean_over_processes, share_of_batch, synchronize_batch_norm
-from mvdecor.training.history import History
-from mvdecor.training.loader import batches
-from mvdecor.training.log import Log
-from mvdecor.training.pictures import embeddings_sheet
-from mvdecor.training.resume import Snapshots
+from mvdecor.systems.mvdecor.batches import PairBatch, PairSource
+from mvdecor.systems.mvdecor.pictures import embeddings_sheet
 
 
 def contrast(

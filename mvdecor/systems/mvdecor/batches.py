@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, choose_pair, sample_matches
 from mvdecor.errors import InputError
-from mvdecor.training.scenes import Scenes
+from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.views import Surface, Views, face_values_at_pixels, random_lights, render_channels
 
 

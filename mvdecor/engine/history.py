@@ -10,8 +10,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from mvdecor.engine.distributed import mean_over_processes
 from mvdecor.errors import InputError
-from mvdecor.training.distributed import mean_over_processes
 
 EXPLODED = 1000.0
 """A loss of so many times the first one (or times 1, if that was smaller) is taken for lost."""

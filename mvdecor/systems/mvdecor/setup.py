@@ -20,13 +20,13 @@ from lightning_fabric import Fabric, seed_everything
 from lightning_fabric.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 
+from mvdecor.engine.distributed import processes
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.shapes.splits import FewShotRun
-from mvdecor.training.batches import LabelledSource, PairSource, Rendering
-from mvdecor.training.crops import CropPairSource
-from mvdecor.training.distributed import processes
-from mvdecor.training.scenes import Scenes
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource, Rendering
+from mvdecor.systems.mvdecor.crops import CropPairSource
+from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.views import CachedViews, Cameras, make_rasterizer, place_cameras, rasterizer_name
 
 PACKAGES = ("torch", "torchvision", "lightning-fabric", "segmentation-models-pytorch", "timm", "trimesh", "numpy")

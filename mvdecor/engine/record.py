@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mvdecor.engine.distributed import rank
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically, write_json
-from mvdecor.training.distributed import rank
-from mvdecor.training.setup import code_changes, peak_memory_gb, provenance
+from mvdecor.systems.mvdecor.setup import code_changes, peak_memory_gb, provenance
 
 
 def settings_of(cfg: DictConfig, keys: tuple[str, ...]) -> dict:

@@ -16,11 +16,11 @@ import torch
 from omegaconf import DictConfig
 from torch.distributed import DistError
 
+from mvdecor.engine.distributed import barrier, one_voice, rank
+from mvdecor.engine.history import Diverged
 from mvdecor.errors import InputError
 from mvdecor.files import locked, write_json
-from mvdecor.training.check import check_config
-from mvdecor.training.distributed import barrier, one_voice, rank
-from mvdecor.training.history import Diverged
+from mvdecor.systems.mvdecor.check import check_config
 
 LOCK = ".lock"
 WORKERS_END = 20.0  # seconds after which the workers of a process that was killed have noticed

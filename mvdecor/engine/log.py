@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from mvdecor.engine.distributed import rank
 from mvdecor.files import write_atomically
-from mvdecor.training.distributed import rank
 
 SCALARS = "scalars.csv"
 COLUMNS = ("step", "name", "value")

@@ -11,16 +11,16 @@ import numpy as np
 from lightning_fabric import Fabric
 from omegaconf import DictConfig
 
+from mvdecor.engine.distributed import own_part
+from mvdecor.engine.record import Cost
 from mvdecor.evaluation import PartMetrics, ShapeRecords, ceiling_labels
 from mvdecor.figures import write_ply
 from mvdecor.files import write_array
 from mvdecor.networks import Model
 from mvdecor.shapes import Shape, ShapeSet
-from mvdecor.training.check import load_labelled
-from mvdecor.training.distributed import own_part
-from mvdecor.training.predict import predict_faces
-from mvdecor.training.results import Cost
-from mvdecor.training.setup import evaluation_seed, make_rendering, make_scenes
+from mvdecor.systems.mvdecor.check import load_labelled
+from mvdecor.systems.mvdecor.predict import predict_faces
+from mvdecor.systems.mvdecor.setup import evaluation_seed, make_rendering, make_scenes
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from mvdecor.networks.encoders import check_weights
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.shapes.splits import FewShotRun, read_split
-from mvdecor.training.setup import make_fabric, make_shape_set
+from mvdecor.systems.mvdecor.setup import make_fabric, make_shape_set
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),

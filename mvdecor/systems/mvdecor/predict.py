@@ -11,8 +11,8 @@ from torch.nn.functional import normalize
 
 from mvdecor.lifting import FaceLabels, FaceVoter, fill_unseen
 from mvdecor.networks import Model
-from mvdecor.training.batches import Rendering
-from mvdecor.training.scenes import Scenes
+from mvdecor.systems.mvdecor.batches import Rendering
+from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.views import surface_of
 
 

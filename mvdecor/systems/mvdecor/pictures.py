@@ -22,8 +22,8 @@ from mvdecor.figures import (
 )
 from mvdecor.figures.layout import sheet
 from mvdecor.networks import Model
-from mvdecor.training.batches import LabelledSource, PairSource, rgb_start
-from mvdecor.training.setup import make_pair_source, make_scenes, make_shape_set, pretraining_shapes
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource, rgb_start
+from mvdecor.systems.mvdecor.setup import make_pair_source, make_scenes, make_shape_set, pretraining_shapes
 from mvdecor.views import CHANNELS
 
 

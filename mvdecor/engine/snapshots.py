@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
+from mvdecor.engine.distributed import rank
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically
-from mvdecor.training.distributed import rank
 
 KEEP = 2  # the newest, and the one before in case that is damaged
 DIGEST = hashlib.sha256().digest_size
