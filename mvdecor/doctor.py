@@ -24,13 +24,14 @@ from omegaconf import DictConfig
 
 from mvdecor.correspondences import match_views
 from mvdecor.engine.cli import main
+from mvdecor.engine.provenance import PACKAGES, revision
 from mvdecor.errors import InputError
 from mvdecor.evaluation.table import format_table
 from mvdecor.networks import build_model
 from mvdecor.shapes import Shape
 from mvdecor.shapes.loading import ShapeSet
 from mvdecor.systems.mvdecor.check import labels_of
-from mvdecor.systems.mvdecor.setup import PACKAGES, make_shape_set, revision
+from mvdecor.systems.mvdecor.setup import make_shape_set
 from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
 
 EXTRAS = {"hydra_plugins.hydra_submitit_launcher": "sweeps on a cluster: pip install -e '.[slurm]'"}

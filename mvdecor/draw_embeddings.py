@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, choose_pair, match_views, sample_matches
 from mvdecor.embeddings import FaceMeans, PrincipalColours, at_pixels, nearest, principal_colours
-from mvdecor.engine.guard import guarded
-from mvdecor.engine.record import Cost, finished, write_result
+from mvdecor.engine.content import Files
+from mvdecor.engine.record import settings_of
+from mvdecor.engine.stage import Job, Stage
 from mvdecor.errors import InputError
 from mvdecor.evaluation import Landings, height_of, land, pixel_centers, summarize_landings
 from mvdecor.figures import (
@@ -34,17 +36,13 @@ from mvdecor.figures.layout import enlarge, sheet, stack
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.networks import load_checkpoint
 from mvdecor.shapes import ShapeSet, load_shapes
-from mvdecor.systems.mvdecor.check import check_channels
+from mvdecor.systems.mvdecor import keys
+from mvdecor.systems.mvdecor.check import check_channels, check_config
 from mvdecor.systems.mvdecor.predict import embed_views
 from mvdecor.systems.mvdecor.scenes import Scenes
-from mvdecor.systems.mvdecor.setup import evaluation_seed, make_fabric, make_rendering, make_scenes, make_shape_set
+from mvdecor.systems.mvdecor.setup import make_rendering, make_scenes, make_shape_set
 from mvdecor.views import Surface, render_channels
 
-RESULT = "figures.json"
-SETTINGS = (
-    *("data.labelled", "evaluation.split", "views", "seed", "precision", "checkpoint", "figures"),
-    "training.matching",
-)
 PIXELS = 2000  # of each view, in the sample of which the principal colours are found
 ROWS, COLUMNS = 4, 6  # of embeddings.png
 CELL = 160  # pixels; smaller views are enlarged there
@@ -53,8 +51,7 @@ Embed = Callable[[int, Sequence[int]], Tensor]
 """A shape's number and those of n of its views -> embeddings float32 [n, L, D, H, W]."""
 
 
-@guarded
-def run_figures(cfg: DictConfig) -> dict:
+def figures_stage(job: Job) -> dict:
     """Draw the pictures of configs/figures.yaml into `cfg.out` and measure the transfer between views (docs/figures.md).
 
     Cameras are those of the evaluation, which no training has seen.
@@ -65,17 +62,12 @@ def run_figures(cfg: DictConfig) -> dict:
     Raises:
         InputError: a bad setting, checkpoint or shape, or results of other settings in `out`.
     """
-    _check(cfg)
-    out, start, fabric = Path(cfg.out), Cost(), make_fabric(cfg)
+    cfg, out, fabric = job.cfg, job.out, job.open_device()
     model, info = load_checkpoint(cfg.checkpoint, fabric.device)
     check_channels(model, cfg)
-    if (done := finished(out / RESULT, cfg, SETTINGS)) is not None:
-        if done.get("weights_sha256") != info["weights_sha256"]:
-            raise InputError(f"{out / RESULT} is of other weights than {cfg.checkpoint} holds now: choose another out=")
-        return done
     shape_set = make_shape_set(cfg.data.labelled)
     shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
-    scenes = make_scenes(cfg, shapes, evaluation_seed(cfg), fabric.device)
+    scenes = make_scenes(cfg, shapes, fabric.device, test=True)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     embed = partial(embed_views, fabric, model, scenes, rendering=make_rendering(cfg))
     landings = _transfer(cfg, scenes, embed)
@@ -90,7 +82,7 @@ def run_figures(cfg: DictConfig) -> dict:
         f"(random pixels: {transfer['chance']['5']:.1f} %), median error {transfer['median_error']:.1f} %: {out}",
         flush=True,
     )
-    result = {
+    return {
         "shapes": [shape.id for shape in shapes],
         "views": list(views),
         "transfer": transfer,
@@ -99,9 +91,7 @@ def run_figures(cfg: DictConfig) -> dict:
         "coverage": coverage,
         "skipped": skipped,
         "weights_sha256": info["weights_sha256"],
-        "cost": start.spent(),
     }
-    return write_result(out / RESULT, result, cfg)
 
 
 def _transfer(cfg: DictConfig, scenes: Scenes, embed: Embed) -> dict[str, Landings]:
@@ -286,6 +276,7 @@ def _ids(cfg: DictConfig, shape_set: ShapeSet) -> list[str]:
 
 def _check(cfg: DictConfig) -> None:
     """Refuse settings that would only be noticed later."""
+    check_config(cfg)
     own = cfg.figures
     if cfg.checkpoint is None:
         raise InputError("figures need a trained model: give checkpoint=FOLDER (out/model of scripts/pretrain.py)")
@@ -302,3 +293,17 @@ def _check(cfg: DictConfig) -> None:
             f"figures.views={own.views}: give the numbers [a,b] of two views, each from 0 to {cfg.views.count - 1} "
             "(views.count of them)"
         )
+
+
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    return settings_of(cfg, [*keys.VIEWS, "seed", "precision", "figures", "training.matching", "data.texture_size"])
+
+
+def _files(cfg: DictConfig) -> dict[str, Files]:
+    shape_set = make_shape_set(cfg.data.labelled)
+    return {"the shapes": keys.shape_files(shape_set, _ids(cfg, shape_set), labels=False)} | keys.checkpoint_content(
+        cfg
+    )
+
+
+run_figures = Stage("figures", "figures.json", figures_stage, settings=_settings, reads=_files, check=_check)

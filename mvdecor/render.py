@@ -1,6 +1,6 @@
 """Filling the view cache before training (scripts/render.py, configs/render.yaml), over processes and machines.
 
-The stages give each shape cameras by its place in their lists; `plan` lists the same shapes and seeds.
+The stages give each shape cameras by its id; `plan` lists the same shapes and seeds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mvdecor.errors import InputError
 from mvdecor.shapes import ShapeSet
 from mvdecor.systems.mvdecor.check import check_config, labels_of, load_labelled, split_run
 from mvdecor.systems.mvdecor.fewshot import draw_run
-from mvdecor.systems.mvdecor.setup import evaluation_seed, make_shape_set, place
+from mvdecor.systems.mvdecor.setup import make_shape_set, place, test_views_seed, training_views_seed
 from mvdecor.views import CachedViews, make_rasterizer, rasterizer_name
 
 STAGES = ("pretrain", "finetune", "evaluate")
@@ -85,18 +85,16 @@ def plan(cfg: DictConfig) -> list[Job]:
     """The shapes that the stages look at and the seeds of their cameras, each once, in the order of the stages."""
     jobs: list[Job] = []
     if "pretrain" in cfg.stages:
-        ids = _readable(cfg, make_shape_set(cfg.data.unlabelled))
-        held_out = max(1, round(len(ids) * cfg.training.pretrain.validation_share))
-        train = len(ids) - held_out
-        jobs += [Job("unlabelled", id, cfg.seed + i) for i, id in enumerate(ids[:train])]
-        jobs += [Job("unlabelled", id, cfg.seed + len(ids) + i) for i, id in enumerate(ids[train:])]
+        shapes = make_shape_set(cfg.data.unlabelled)
+        ids = shapes.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
+        jobs += [Job("unlabelled", id, training_views_seed(cfg, id)) for id in ids]
     labelled = make_shape_set(cfg.data.labelled) if set(cfg.stages) & {"finetune", "evaluate"} else None
     if labelled is not None and "finetune" in cfg.stages:
         for ids in _few_shot_ids(cfg, labelled):
-            jobs += [Job("labelled", id, cfg.seed + i) for i, id in enumerate(ids)]
+            jobs += [Job("labelled", id, training_views_seed(cfg, id)) for id in ids]
     if labelled is not None and "evaluate" in cfg.stages:
         ids = labelled.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
-        jobs += [Job("labelled", id, evaluation_seed(cfg, i)) for i, id in enumerate(ids)]
+        jobs += [Job("labelled", id, test_views_seed(cfg, id)) for id in ids]
     return list(dict.fromkeys(jobs))
 
 
@@ -128,22 +126,6 @@ def _check(cfg: DictConfig) -> None:
     unknown = [stage for stage in cfg.stages if stage not in STAGES]
     if unknown or not cfg.stages:
         raise InputError(f"stages={list(cfg.stages)}: name one or more of {', '.join(STAGES)}")
-
-
-def _readable(cfg: DictConfig, shapes: ShapeSet) -> list[str]:
-    """The ids that pretraining keeps. A skipped shape shifts those after it, so that then all have to be tried."""
-    ids = shapes.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
-    if cfg.data.on_error != "skip":
-        return ids
-    found = []
-    for id in ids:
-        try:
-            shapes.load(id)
-        except InputError as error:
-            print(f"warning: skipped shape {id}: {error}")
-            continue
-        found.append(id)
-    return found
 
 
 def _few_shot_ids(cfg: DictConfig, shapes: ShapeSet) -> Iterator[list[str]]:

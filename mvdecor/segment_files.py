@@ -14,7 +14,8 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.engine.guard import alone_in
-from mvdecor.engine.record import finished, write_result
+from mvdecor.engine.provenance import provenance
+from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_result
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
 from mvdecor.segmenter import Segmentation, Segmenter
@@ -154,19 +155,18 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
     if not folder.exists():
         return None
     try:
-        done = finished(folder / RESULT, cfg, SETTINGS, quiet=True)
+        done = read_result(folder / RESULT, _key(cfg, segmenter, source), quiet=True)
     except InputError as error:
         raise Refused(str(error)) from error
     if done is None:
         raise Refused(f"{folder} is there already and holds no {RESULT}: choose another out=")
-    if done.get("weights_sha256") != segmenter.info["weights_sha256"]:
-        raise Refused(f"{folder} holds the parts that another model found: choose another out=")
-    if source is not None and done.get("input", {}).get("sha256") != source["sha256"]:
-        raise Refused(
-            f"{folder} holds the parts of another mesh, {done.get('input', {}).get('file')}, or of an older state of "
-            f"{source['file']}: choose another out="
-        )
     return done
+
+
+def _key(cfg: DictConfig, segmenter: Segmenter, source: dict | None) -> Key:
+    """What the parts of a mesh depend on; None: of a mesh that is not read yet."""
+    model = {"model": segmenter.info["weights_sha256"], "mesh": source["sha256"] if source else UNKNOWN}
+    return Key(settings_of(cfg, SETTINGS) | model)
 
 
 def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source: dict) -> dict:
@@ -189,7 +189,8 @@ def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmen
         save_png(part / "views.png", draw_segmentation(shape, found.labels, found.confidence))
         if cfg.parts:
             _write_parts(part / "parts", found)
-        result = write_result(part / RESULT, _summary(found, cfg, segmenter, source), cfg)
+        key = _key(cfg, segmenter, source).record()
+        result = write_result(part / RESULT, _summary(found, cfg, segmenter, source), provenance(cfg), key)
         part.rename(folder)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror or error}; choose another out= or free it") from error

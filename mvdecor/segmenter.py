@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import trimesh
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
 from mvdecor.lifting import agree_in_polygons
 from mvdecor.networks import Model, load_checkpoint
@@ -22,7 +22,7 @@ from mvdecor.shapes.mesh_files import mesh_of
 from mvdecor.systems.mvdecor.check import check_labels_of, check_words_and_counts
 from mvdecor.systems.mvdecor.predict import predict_faces
 from mvdecor.systems.mvdecor.scenes import Scenes
-from mvdecor.systems.mvdecor.setup import make_rendering, open_device, place
+from mvdecor.systems.mvdecor.setup import make_rendering, place
 from mvdecor.views import make_rasterizer
 
 TRAINED_IN = ("channels", "depth", "normal_frame", "keep")
@@ -114,14 +114,9 @@ class Segmenter:
         """
         start = time.perf_counter()
         shape = self.read(mesh)
-        scenes = Scenes(
-            [shape.normalized()],
-            partial(place, self.config),
-            self._rasterizer,
-            self.config.views.layers,
-            seed,
-            self.fabric.device,
-        )
+        normalized = shape.normalized()
+        cameras = [place(self.config, normalized, seed)]
+        scenes = Scenes([normalized], cameras, self._rasterizer, self.config.views.layers, self.fabric.device)
         rendering = make_rendering(self.config)
         found = predict_faces(
             self.fabric, self.model, scenes, 0, rendering, batch_size=batch_size, **self.config.lifting

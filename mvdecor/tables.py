@@ -1,8 +1,9 @@
-"""Whole tables: what a table's configuration asks for, what of it is there, what the rest would cost; run, gather, write.
+"""Whole tables: what a configuration asks for, what of it is finished, what the rest would cost; run, gather, write.
 
 A table is an experiment with a `table` of methods (configs/method), columns (overrides) and a number of runs. A cell is a
 method in a column, composed as `experiment + command line + method=NAME + the column's overrides`; it is pretrained (once for
-all cells with the same pretraining settings), then fine-tuned and evaluated for each run by the stages of mvdecor/systems/mvdecor/stages.py:
+all cells with the same pretraining settings), then fine-tuned and evaluated for each run by the stages of
+mvdecor/systems/mvdecor/stages.py:
 
     OUT/pretrain/HASH/        pretrain.json, model
     OUT/COLUMN/METHOD/run_N/  finetune.json, model, metrics.json
@@ -22,43 +23,39 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.engine.cli import CONFIGS, compose_config
+from mvdecor.engine.cost import total_cost
 from mvdecor.engine.distributed import one_voice, rank
-from mvdecor.engine.record import changed, finished, settings_of, total_cost, write_result
+from mvdecor.engine.provenance import provenance
+from mvdecor.engine.record import changed
 from mvdecor.errors import InputError
 from mvdecor.evaluation.gather import RunResult, read_runs
 from mvdecor.evaluation.grid import Column, Grid, as_dict, csv_text, latex, make_grid, markdown
 from mvdecor.evaluation.table import format_table
-from mvdecor.files import write_atomically
-from mvdecor.systems.mvdecor import stages
+from mvdecor.files import write_atomically, write_json
 from mvdecor.systems.mvdecor.check import check_config, check_run
+from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 
-KINDS = {
-    "pretraining": ("pretrain.json", stages.PRETRAIN_SETTINGS, stages.run_pretrain),
-    "fine-tuning": ("finetune.json", stages.FINETUNE_SETTINGS, stages.run_finetune),
-    "evaluation": ("metrics.json", stages.EVALUATE_SETTINGS, stages.run_evaluate),
-}
-"""The file that closes a stage, the settings that it depends on, and the stage."""
+STAGES = {stage.name: stage for stage in (run_pretrain, run_finetune, run_evaluate)}
 
 OWN_KEYS = ("dry_run", "gather", "columns")
 """Keys of configs/table.yaml that are none of a cell's."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stage of a cell with its whole configuration; `kind` is a key of KINDS, `label` says which cells it is for."""
+class CellStage:
+    """A stage of a cell with its whole configuration; `kind` is a key of STAGES, `label` says which cells it is for."""
 
     kind: str
     label: str
     cfg: DictConfig
 
     def result(self) -> dict | None:
-        """What it left when it finished; None if it has not. InputError if other settings did."""
-        file, settings, _ = KINDS[self.kind]
-        return finished(Path(self.cfg.out) / file, self.cfg, settings, quiet=True)
+        """What it left when it finished; None if it has not. InputError if one of other settings or inputs is there."""
+        return STAGES[self.kind].result(self.cfg)
 
     def run(self) -> dict:
         """Run it."""
-        return KINDS[self.kind][2](self.cfg)
+        return STAGES[self.kind](self.cfg)
 
 
 @one_voice()
@@ -139,7 +136,7 @@ def read_table(cfg: DictConfig) -> dict:
     return table
 
 
-def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> list[Stage]:
+def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> list[CellStage]:
     """All stages of a table in the order to run them: run 0 of every cell comes before run 1 of any.
 
     A stage's configuration is complete: `out`, `checkpoint`, `run`, and `cell` {"table", "column"}, by which results find
@@ -153,18 +150,18 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
                 cell = cell_config(table, overrides, method, column)
                 start = out / "pretrain" / _pretraining_key(cell) if cell.method.pretrain else None
                 cells.append((f"{method}: {column['name']}", cell, start, out / _folder(column["name"]) / method))
-    plan: list[Stage] = []
+    plan: list[CellStage] = []
     pretrained: set[Path] = set()
     for run in range(table["runs"]):
         for label, cell, start, folder in cells:
             if start is not None and start not in pretrained:
                 pretrained.add(start)
                 users = "; ".join(other for other, _, theirs, _ in cells if theirs == start)
-                plan.append(Stage("pretraining", users, changed(cell, out=start)))
+                plan.append(CellStage("pretraining", users, changed(cell, out=start)))
             own, place = f"{label}, run {run}", folder / f"run_{run}"
             checkpoint = None if start is None else start / "model"
-            plan.append(Stage("fine-tuning", own, changed(cell, out=place, run=run, checkpoint=checkpoint)))
-            plan.append(Stage("evaluation", own, changed(cell, out=place, run=run, checkpoint=place / "model")))
+            plan.append(CellStage("fine-tuning", own, changed(cell, out=place, run=run, checkpoint=checkpoint)))
+            plan.append(CellStage("evaluation", own, changed(cell, out=place, run=run, checkpoint=place / "model")))
     return plan
 
 
@@ -180,7 +177,7 @@ def cell_config(table: Mapping, overrides: Sequence[str], method: str, column: M
     return cfg
 
 
-def print_plan(plan: Sequence[Stage]) -> None:
+def print_plan(plan: Sequence[CellStage]) -> None:
     """Print which runs of each cell are finished, how many stages of each kind are missing, and how long those would take.
 
     A kind's time is the mean of its finished stages times the number of missing ones; unknown where none has finished.
@@ -197,7 +194,7 @@ def print_plan(plan: Sequence[Stage]) -> None:
         if stage.kind == "pretraining":
             print(f"pretraining {'finished' if result else 'missing'} for {stage.label}: {stage.cfg.out}")
     rows = []
-    for kind in KINDS:
+    for kind in STAGES:
         seconds = [result["cost"]["wall_seconds"] for stage, result in results if stage.kind == kind and result]
         missing = sum(stage.kind == kind and result is None for stage, result in results)
         time = _time(missing * sum(seconds) / len(seconds)) if seconds else "unknown" if missing else _time(0)
@@ -209,7 +206,7 @@ def _time(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
 
 
-def _check_before(plan: Sequence[Stage]) -> None:
+def _check_before(plan: Sequence[CellStage]) -> None:
     """What would end a run of hours: the configuration of every missing fine-tuning, and the data of every new column."""
     columns = set()
     for stage in plan:
@@ -224,8 +221,7 @@ def _check_before(plan: Sequence[Stage]) -> None:
 
 def _pretraining_key(cfg: DictConfig) -> str:
     """A short name of the pretraining settings; where the data lies is none of them, the stage itself looks at that."""
-    settings = settings_of(cfg, stages.PRETRAIN_SETTINGS)
-    settings["data.unlabelled"] = {k: v for k, v in settings["data.unlabelled"].items() if k != "root"}
+    settings = run_pretrain.settings(cfg)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -260,9 +256,10 @@ def _write(cfg: DictConfig, grid: Grid, results: Sequence[RunResult], more: dict
     ]
     if len(revisions := sorted({r.revision for r in results})) > 1:
         print(f"note: the results are of {len(revisions)} revisions of the code: {', '.join(revisions)}")
-    table = write_result(out / "table.json", {"grid": as_dict(grid), "runs": runs, **more}, cfg)
+    table = {"grid": as_dict(grid), "runs": runs, **more, **provenance(cfg), "seed": cfg.seed}
     if rank() > 0:
         return table
+    write_json(out / "table.json", table)
     for name, text in (("table.md", markdown(grid)), ("table.tex", latex(grid)), ("table.csv", csv_text(grid))):
         write_atomically(out / name, text.encode())
     print(f"\n{markdown(grid)}\n{out}/table.md, table.tex, table.csv, table.json")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
-from lightning_fabric import Fabric
+from lightning_fabric import Fabric, seed_everything
 from omegaconf import DictConfig
 from torch import Tensor
 
 from mvdecor.benchmark.measure import Row, Spread, device_name, seconds_of, synchronize, time_both, time_runs
 from mvdecor.benchmark.shapes import Shapes
 from mvdecor.engine.cli import compose_config
+from mvdecor.engine.device import open_device
 from mvdecor.engine.log import Log
 from mvdecor.evaluation import PartMetrics
 from mvdecor.networks import Model, build_model
@@ -25,8 +26,6 @@ from mvdecor.systems.mvdecor.finetune import finetune
 from mvdecor.systems.mvdecor.pretrain import pretrain
 from mvdecor.systems.mvdecor.setup import (
     drawing_device,
-    evaluation_seed,
-    make_fabric,
     make_pair_source,
     make_rendering,
     make_scenes,
@@ -64,8 +63,8 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A step of the pretraining loop, its views read from the cache, against the network's part of it."""
     with tempfile.TemporaryDirectory() as folder:
         own = _config(cfg, device, f"views.cache={folder}", "views.keep=false")
-        fabric, people = make_fabric(own), shapes.some("people", 2)
-        scenes = make_scenes(own, people, own.seed, drawing_device(own, fabric))
+        fabric, people = _fabric(own), shapes.some("people", 2)
+        scenes = make_scenes(own, people, drawing_device(own, fabric))
         settings = own.training.pretrain
         source = make_pair_source(own, scenes, settings.pairs, augment="pretrain")
         images = source.draw(0, 0).to(device).images.flatten(0, 2)
@@ -92,9 +91,9 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
 def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A step of the fine-tuning loop against the network's part of it."""
     own = _config(cfg, device, "training.finetune.lambda_ssl=0")
-    fabric, people = make_fabric(own), shapes.some("people", 2)
+    fabric, people = _fabric(own), shapes.some("people", 2)
     settings = own.training.finetune
-    scenes = make_scenes(own, people, own.seed, drawing_device(own, fabric))
+    scenes = make_scenes(own, people, drawing_device(own, fabric))
     rendering, views = make_rendering(own, augment="finetune"), [range(own.views.count)] * len(people)
     source = LabelledSource(scenes, rendering, views, settings.batch_size)
     labels = len(people[0].label_names)
@@ -122,9 +121,9 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
     with tempfile.TemporaryDirectory() as folder:
         views = (f"views.count={cfg.num_views}", f"views.size={cfg.size}", "views.close_ups=0")
         own = _config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
-        fabric = make_fabric(own)
+        fabric = _fabric(own)
         model = _model(own, len(shape.label_names)).to(fabric.device).eval()
-        scenes = make_scenes(own, [shape], evaluation_seed(own), fabric.device)
+        scenes = make_scenes(own, [shape], fabric.device, test=True)
         seen, rendering, batch = scenes.views(0), make_rendering(own), own.evaluation.batch_size
         ready = [
             rendering(scenes, 0, part, surface_of(scenes.shapes[0], part)).flatten(0, 1)
@@ -193,3 +192,8 @@ def _time_steps(
         of_loop += watch.milliseconds()
         of_network += [1e3 * seconds_of(bare, device) for _ in range(SKIPPED + max(1, steps // rounds))][SKIPPED:]
     return Spread.of(of_loop), Spread.of(of_network)
+
+
+def _fabric(cfg: DictConfig) -> Fabric:
+    seed_everything(cfg.seed, verbose=False)
+    return open_device(cfg.device, cfg.precision)

@@ -1,76 +1,67 @@
-"""What every stage is wrapped in: its configuration checked, its folder to itself, and the usual accidents told plainly."""
+"""The wrapper of every stage: locks the output folder, and turns common failures into clear errors."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from omegaconf import DictConfig
 from torch.distributed import DistError
 
 from mvdecor.engine.distributed import barrier, one_voice, rank
 from mvdecor.engine.history import Diverged
 from mvdecor.errors import InputError
 from mvdecor.files import locked, write_json
-from mvdecor.systems.mvdecor.check import check_config
 
 LOCK = ".lock"
 WORKERS_END = 20.0  # seconds after which the workers of a process that was killed have noticed
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-Result = TypeVar("Result")
 
 
-def guarded(stage: Callable[[DictConfig], Result]) -> Callable[[DictConfig], Result]:
-    """Make a stage check its configuration and lock `out` first, and turn accidents into an `InputError`.
+@contextlib.contextmanager
+def guard(out: Path) -> Iterator[None]:
+    """Keep `out` to this run, let only the first process print, and turn common failures into an `InputError`.
 
     A loss that is lost leaves `out/diverged.json`: the step, and the shapes and views of its batch. Several processes leave
-    the stage together; the first of them has the lock, and is the only one that prints.
+    together; the first of them has the lock.
+
+    Raises:
+        InputError: another process works in `out`; or what went wrong inside.
     """
-
-    @functools.wraps(stage)
-    def run(cfg: DictConfig) -> Result:
-        check_config(cfg)
-        out = Path(cfg.out)
-        try:
-            with one_voice(), alone_in(out) if rank() == 0 else contextlib.nullcontext():
-                result = stage(cfg)
-                barrier()
-                return result
-        except Diverged as error:
-            file = out / ("diverged.json" if rank() == 0 else f"diverged_{rank()}.json")
-            write_json(file, error.record)
-            raise InputError(f"{error} ({file})") from error
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"{out}: the GPU's memory is full: lower views.size, training.pretrain.pairs, training.finetune.batch_size "
-                "or evaluation.batch_size. A training goes on from its last saved state if no setting of it changed"
-            ) from error
-        except OSError as error:
-            if error.errno not in UNWRITABLE:
-                raise
-            what = "be opened" if error.errno in (errno.EACCES, errno.EPERM) else "be written"
-            raise InputError(
-                f"{out}: {error.filename or 'a file'} cannot {what} ({error.strerror}): make room or set its rights, and call "
-                "again"
-            ) from error
-        except RuntimeError as error:
-            if (lost := _of_other_process(error, out)) is None:
-                raise
-            raise lost from error
-        except MemoryError as error:
-            raise InputError(
-                f"{out}: the memory is full: keep views on disk or render them anew (views.keep=false), or use fewer shapes"
-            ) from error
-
-    return run
+    try:
+        with one_voice(), alone_in(out) if rank() == 0 else contextlib.nullcontext():
+            yield
+            barrier()
+    except Diverged as error:
+        file = out / ("diverged.json" if rank() == 0 else f"diverged_{rank()}.json")
+        write_json(file, error.record)
+        raise InputError(f"{error} ({file})") from error
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{out}: the GPU's memory is full: lower views.size, training.pretrain.pairs, training.finetune.batch_size "
+            "or evaluation.batch_size. A training resumes from its last saved state if no setting of it changed"
+        ) from error
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        what = "be opened" if error.errno in (errno.EACCES, errno.EPERM) else "be written"
+        raise InputError(
+            f"{out}: {error.filename or 'a file'} cannot {what} ({error.strerror}): make room or set its rights, and run "
+            "the same command again"
+        ) from error
+    except RuntimeError as error:
+        if (lost := _of_other_process(error, out)) is None:
+            raise
+        raise lost from error
+    except MemoryError as error:
+        raise InputError(
+            f"{out}: the memory is full: keep views on disk or render them anew (views.keep=false), or use fewer shapes"
+        ) from error
 
 
 def _of_other_process(error: RuntimeError, out: Path) -> InputError | None:

@@ -1,27 +1,41 @@
-"""What stages leave on disk: JSON results, whether one is there already, and what it cost."""
+"""What a stage leaves on disk: its JSON result, and what tells whether that is still the result of the same thing."""
 
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mvdecor.engine.content import Files
 from mvdecor.engine.distributed import rank
+from mvdecor.engine.provenance import code_changes
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically, write_json
-from mvdecor.systems.mvdecor.setup import code_changes, peak_memory_gb, provenance
+
+UNKNOWN = "not known yet"
 
 
-def settings_of(cfg: DictConfig, keys: tuple[str, ...]) -> dict:
-    """The values of some dotted keys, resolved to plain values."""
+def settings_of(cfg: DictConfig, keys: Iterable[str]) -> dict[str, Any]:
+    """The values of some dotted keys, groups unfolded: {"views.count": 86, ...}. A key with "-" in front leaves out."""
     whole: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    plain: Any = OmegaConf.to_container(OmegaConf.create({k: OmegaConf.select(whole, k) for k in keys}))
-    if "views" in plain:  # where face ids are read from changes no result
-        plain["views"].pop("cache", None)
-    return {key: plain[key] for key in keys}
+    chosen: dict[str, Any] = {}
+    for key in keys:
+        if key.startswith("-"):
+            left_out = key[1:]
+            chosen = {k: v for k, v in chosen.items() if k != left_out and not k.startswith(f"{left_out}.")}
+        else:
+            chosen |= _unfolded(key, OmegaConf.select(whole, key))
+    return chosen
+
+
+def _unfolded(key: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, DictConfig):
+        return {k: v for name in value for k, v in _unfolded(f"{key}.{name!s}", value[name]).items()}
+    return {key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value}
 
 
 def changed(cfg: DictConfig, **values: Any) -> DictConfig:
@@ -29,71 +43,89 @@ def changed(cfg: DictConfig, **values: Any) -> DictConfig:
     return OmegaConf.merge(cfg, {k: str(v) if isinstance(v, Path) else v for k, v in values.items()})  # type: ignore[return-value]
 
 
-def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...], quiet: bool = False) -> dict | None:
-    """The result in `file` if it was made with the same settings; None if there is none. Says so unless `quiet`.
+@dataclass(frozen=True)
+class Key:
+    """All that a result depends on, and no more.
+
+    Attributes:
+        settings: plain values by dotted key; one that is `UNKNOWN` yet agrees with any.
+        files: what is read, by what it is: "checkpoint", "shapes", ...
+    """
+
+    settings: Mapping[str, Any]
+    files: Mapping[str, Files] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """As plain values, with the identity of the files: what a result carries as "key"."""
+        return {
+            "settings": dict(self.settings),
+            "content": {name: files.identity() for name, files in self.files.items()},
+        }
+
+    def differences(self, recorded: Mapping[str, Any]) -> list[str]:
+        """What differs between a recorded key and this one, in words; empty if nothing does."""
+        before, now = recorded["settings"], json.loads(json.dumps(dict(self.settings)))
+        unset = "not set"
+        settings = [
+            f"{name}={before.get(name, unset)} there, {now.get(name, unset)} here"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name, unset) != now.get(name, unset) and now.get(name) != UNKNOWN
+        ]
+        content = recorded["content"]
+        inputs = [
+            f"the content of {name}"
+            for name in sorted(content.keys() | self.files.keys())
+            if name not in content or name not in self.files or not self.files[name].is_same(content[name])
+        ]
+        return settings + inputs
+
+
+def read_result(file: Path, key: Key, quiet: bool = False) -> dict | None:
+    """The result in `file` if its key is this one; None if there is no file. Says so unless `quiet`.
 
     Raises:
-        InputError: if it was made with other settings, or cannot be read.
+        InputError: it is a result of other settings or inputs, of an older version, or cannot be read.
     """
     if not file.exists():
         return None
     try:
-        result = json.loads(file.read_text())
-        old = OmegaConf.create(result["config"])
-    except (ValueError, KeyError) as error:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        recorded = result.get("key")
+        differences = None if recorded is None else key.differences(recorded)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file}: damaged result ({error}): remove it or choose another out=") from error
-    before, now = settings_of(old, keys), settings_of(cfg, keys)
-    differ = [key for key in keys if before[key] != now[key]]
-    if differ:
-        raise InputError(f"{file} holds a result made with other settings ({', '.join(differ)}): choose another out=")
+    if differences is None:
+        raise InputError(
+            f"{file} was written by an older version of mvdecor, which did not record what it had read, so it cannot be told "
+            "whether it is the result of these settings and files: choose another out=, or move the old folder away"
+        )
+    if differences:
+        raise InputError(
+            f"{file} holds a result made with other settings or inputs ({'; '.join(differences)}): choose another out="
+        )
     if not quiet:
-        print(f"{file}: already there, made with the same settings; not run again", flush=True)
+        print(f"{file}: finished before with the same settings and inputs; not run again", flush=True)
     return result
 
 
-def write_result(file: Path, result: dict, cfg: DictConfig) -> dict:
+def write_result(file: Path, result: Mapping[str, Any], provenance: Mapping[str, Any], key: Mapping[str, Any]) -> dict:
     """Write a stage's JSON whole or not at all; beside it, in `code.diff`, how the code differs from its revision.
 
     Of several processes the first one writes.
+
+    Args:
+        file: the JSON file.
+        result: what the stage found.
+        provenance: see `provenance`, taken before the work.
+        key: see `Key.record`, taken before the work.
+
+    Returns:
+        all that the file holds.
     """
-    result = {**result, **provenance(cfg), "seed": cfg.seed}
+    content = {**result, **provenance, "seed": provenance["config"]["seed"], "key": dict(key)}
     if rank() > 0:
-        return result
+        return content
     if changes := code_changes():
         write_atomically(file.with_name("code.diff"), changes.encode())
-    write_json(file, result)
-    return result
-
-
-class Cost:
-    """Wall and processor time since it was made, and peak memory; with those of a run that was cut off, if restored."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-        self._before: list[dict] = []
-
-    def spent(self) -> dict:
-        """Seconds since this was made, and the process's peak memory in GB."""
-        own = {
-            "wall_seconds": round(time.perf_counter() - self._wall, 1),
-            "cpu_seconds": round(time.process_time() - self._cpu, 1),
-            "peak_memory_gb": peak_memory_gb(),
-        }
-        return total_cost([*self._before, own])
-
-    def state_dict(self) -> dict:
-        """What was spent, see `Snapshots`."""
-        return self.spent()
-
-    def load_state_dict(self, state: dict) -> None:
-        """Add what a run that was cut off had spent."""
-        self._before = [state]
-
-
-def total_cost(costs: list[dict]) -> dict:
-    """Sum of the times of several stages, also of those that ran earlier and were only read; the greatest memory."""
-    memory = [cost["peak_memory_gb"] for cost in costs]
-    return {
-        **{key: round(sum(cost[key] for cost in costs), 1) for key in ("wall_seconds", "cpu_seconds")},
-        "peak_memory_gb": {kind: max(m.get(kind, 0.0) for m in memory) for kind in {k for m in memory for k in m}},
-    }
+    write_json(file, content)
+    return content

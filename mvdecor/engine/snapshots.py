@@ -1,4 +1,4 @@
-"""The state of a loop under way, saved now and then, so that a run that was killed goes on where it was."""
+"""The state of a loop, saved at intervals, so that a run that was killed can be resumed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mvdecor.engine.cost import Cost
 from mvdecor.engine.distributed import rank
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically
@@ -55,15 +56,17 @@ class Snapshots:
             changed = [k for k, v in self._settings.items() if self._saved["settings"].get(k) != v]
             if changed:
                 raise InputError(
-                    f"{folder} holds a run under way with other settings ({', '.join(changed)}): go on with those settings, "
+                    f"{folder} holds the state of a training with other settings or inputs ({', '.join(changed)}): resume it "
+                    "with those, "
                     "remove that folder, or choose another out="
                 )
-            print(f"{folder}: going on after {self.step} steps", flush=True)
+            print(f"{folder}: resuming after {self.step} steps", flush=True)
 
     def restore(self, state: Mapping[str, Any]) -> int:
         """Put the saved state, if there is one, into objects with `load_state_dict`; gives `step`."""
         if self._saved:
-            for name, target in {**state, **self._more}.items():
+            # what the stage around the loop keeps (its cost) counts once, not once per process
+            for name, target in {**state, **(self._more if rank() == 0 else {})}.items():
                 target.load_state_dict(self._saved["state"][name])
             torch.set_rng_state(self._saved["rng"])
             if self._saved["cuda_rng"]:
@@ -77,7 +80,12 @@ class Snapshots:
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
         """Save the state after `step` steps if it is due; keeps two files."""
-        if self.folder is None or not self.due(step) or rank() > 0:
+        if self.folder is None or not self.due(step):
+            return
+        for source in self._more.values():
+            if isinstance(source, Cost):
+                source.gather()  # of all processes
+        if rank() > 0:
             return
         content = {
             "step": step,

@@ -119,6 +119,15 @@ def load_pretrained(model: Model, folder: Path | str) -> dict[str, Any]:
     return info
 
 
+def weights_file(folder: Path | str) -> Path:
+    """The file of a checkpoint that tells one model from another.
+
+    Raises:
+        InputError: there is no checkpoint in `folder`.
+    """
+    return _find(Path(folder)) / WEIGHTS
+
+
 def push_to_hub(folder: Path | str, name: str, private: bool = False) -> str:
     """Send a checkpoint to the Hugging Face hub, where `hf:OWNER/NAME` finds it.
 

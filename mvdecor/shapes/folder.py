@@ -8,6 +8,7 @@ from pathlib import Path
 from mvdecor.errors import InputError
 from mvdecor.shapes.annotations import SplitFile, check_id, check_split, read_face_labels
 from mvdecor.shapes.mesh_files import SUFFIXES, read_mesh
+from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.shape import Shape
 
 __all__ = ["MeshFolder", "read_mesh"]
@@ -80,6 +81,12 @@ class MeshFolder:
                 )
             shape = replace(shape, face_labels=read_face_labels(labels, shape.num_faces, self.label_names))
         return shape.normalized()
+
+    def files(self, id: str, labels: bool = True) -> list[Path]:
+        """The files that a shape is read from; without `labels` those of the mesh alone."""
+        if id not in self._files:
+            return []
+        return files_of_mesh(self._files[id]) + ([self.root / f"{id}_labels.npy"] if labels else [])
 
 
 def _find_meshes(root: Path) -> dict[str, Path]:

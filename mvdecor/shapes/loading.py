@@ -14,7 +14,11 @@ from mvdecor.shapes.shape import Shape
 
 
 class ShapeSet(Protocol):
-    """What `PartNet`, `RenderPeople` and `MeshFolder` have in common; a reader of your own needs no more than this."""
+    """What `PartNet`, `RenderPeople` and `MeshFolder` have in common; a reader of your own needs no more than this.
+
+    They also have `files(id, labels) -> list[Path]`, the files that a shape is read from, so that a stage can tell without
+    reading meshes whether its result is still up to date. Without it the shapes are read for that.
+    """
 
     label_names: tuple[str, ...]
     """Name of each label; () if the set has no labels."""

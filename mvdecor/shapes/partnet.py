@@ -142,6 +142,12 @@ class PartNet:
         )
         return shape.normalized(), torch.from_numpy(np.repeat(np.arange(len(parts)), counts))
 
+    def files(self, id: str, labels: bool = True) -> list[Path]:
+        """The files that a shape is read from. Its tree names parts and part files, so that it counts either way."""
+        folder = self.root / "data_v0" / id
+        tree = [folder / "result_after_merging.json", folder / "meta.json"]
+        return [*tree, *sorted((folder / "objs").glob("*.obj"))]
+
     def _label(self, path: str | None) -> int:
         """Label of the deepest path of `path` and its ancestors that the list names."""
         while path:

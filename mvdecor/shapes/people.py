@@ -8,6 +8,7 @@ import torch
 
 from mvdecor.errors import InputError
 from mvdecor.shapes.annotations import SplitFile, check_id, check_split, read_face_labels
+from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.obj import ObjMesh, read_obj
 from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.texture import obj_texture
@@ -78,6 +79,14 @@ class RenderPeople:
             category="person",
         )
         return shape.normalized()
+
+    def files(self, id: str, labels: bool = True) -> list[Path]:
+        """The files that a person is read from; without `labels` those of the mesh alone."""
+        try:
+            path = _find_obj(self.root / id)
+        except InputError:
+            return []
+        return files_of_mesh(path) + ([path.with_name(f"{path.stem}_labels.npy")] if labels else [])
 
     def _read_labels(self, path: Path, mesh: ObjMesh) -> torch.Tensor:
         if not self.label_names:

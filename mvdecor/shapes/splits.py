@@ -2,8 +2,8 @@
 
 A seed is not a split: it gives other shapes with other files on disk or another version of numpy. A file does not.
 
-The rule of a draw: run r draws its shapes with the seed `seed + r`, and the views of the i-th of them (ids in sorted
-order, from 0) with the seed sequence `(seed + r, 1 + i)`, all without replacement, by numpy's default generator.
+The rule of a draw: run r draws its shapes with the seed `seed_of(seed, r, "labelled shapes")`, and the views of a shape with
+`seed_of(seed, r, "labelled views", id)`, all without replacement, by numpy's default generator.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically
+from mvdecor.seeds import seed_of
 from mvdecor.shapes.annotations import id_list, read_json
 from mvdecor.shapes.fewshot import draw_few_shot, draw_views
 
@@ -33,7 +35,7 @@ class FewShotRun:
 
     Attributes:
         run: its number.
-        shapes: k ids. The order counts: shape i is rendered by the cameras of seed + i.
+        shapes: k ids.
         views: for each id its v labelled views, as indices of its cameras; None: all.
         labels_not_covered: names of the labels that these shapes do not show; None: not known (uniform).
     """
@@ -135,8 +137,8 @@ def draw_covering(
     Raises:
         InputError: k or v larger than what there is, or no labels at all.
     """
-    ids, uncovered = draw_few_shot(labels, k, seed + run, replace=replace)
-    views = _draw_views(ids, v, num_views, seed + run, replace)
+    ids, uncovered = draw_few_shot(labels, k, seed_of(seed, run, "labelled shapes"), replace=replace)
+    views = _draw_views(ids, v, num_views, seed, run, replace)
     return FewShotRun(run, ids, views, [label_names[label] for label in sorted(uncovered)])
 
 
@@ -151,17 +153,18 @@ def draw_uniform(ids: Iterable[str], *, k: int, v: int | None, num_views: int, s
     among = sorted(ids)
     if not 1 <= k <= len(among):
         raise InputError(f"k={k} labelled shapes were asked for, but the list holds {len(among)}: lower k")
-    drawn = np.random.default_rng(seed + run).choice(len(among), size=k, replace=False)
+    drawn = np.random.default_rng(seed_of(seed, run, "labelled shapes")).choice(len(among), size=k, replace=False)
     shapes = sorted(among[i] for i in drawn)
-    return FewShotRun(run, shapes, _draw_views(shapes, v, num_views, seed + run), None)
+    return FewShotRun(run, shapes, _draw_views(shapes, v, num_views, seed, run), None)
 
 
 def _draw_views(
-    ids: list[str], v: int | None, num_views: int, seed: int, replace: bool = False
+    ids: list[str], v: int | None, num_views: int, seed: int, run: int, replace: bool = False
 ) -> dict[str, list[int]] | None:
     if v is None:
         return None
-    return {id: draw_views(num_views, v, (seed, 1 + i), replace) for i, id in enumerate(dict.fromkeys(ids))}
+    views_seed = partial(seed_of, seed, run, "labelled views")
+    return {id: draw_views(num_views, v, views_seed(id), replace) for id in dict.fromkeys(ids)}
 
 
 def read_split(path: str | Path) -> FewShotSplit:

@@ -20,7 +20,7 @@ from mvdecor.report.shapes import predicted_labels
 from mvdecor.segmenter import Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.check import check_labels_of
-from mvdecor.systems.mvdecor.setup import evaluation_seed, make_shape_set
+from mvdecor.systems.mvdecor.setup import test_views_seed
 
 KEPT = 32
 """Shapes whose predictions stay in memory."""
@@ -127,8 +127,7 @@ class FinishedRun:
         if data_root is not None:
             self.data.root = data_root
         self.split: str = config.evaluation.split
-        self._config, self._limit = config, config.evaluation.limit
-        self._numbers: dict[str, int] | None = None
+        self._config = config
         self._folder = run.folder
         own = run.folder / "model"
         self.checkpoint = str(own if own.is_dir() else config.checkpoint)
@@ -144,12 +143,8 @@ class FinishedRun:
         return predicted_labels(self._folder, shape).astype(np.int64)
 
     def seed_of(self, id: str) -> int:
-        """Seed of the cameras that a shape was evaluated with; that of the run for shapes that were not."""
-        if self._numbers is None:
-            ids = make_shape_set(self.data).ids(self.split)[: self._limit]
-            self._numbers = {id: number for number, id in enumerate(ids)}
-        number = self._numbers.get(id)
-        return int(self._config.seed) if number is None else evaluation_seed(self._config, number)
+        """Seed of the cameras that a shape is evaluated with."""
+        return test_views_seed(self._config, id)
 
 
 def read_ranking(file: Path) -> list[tuple[str, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mvdecor.embeddings import FaceMeans, PrincipalColours, principal_colours
+from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
 from mvdecor.lifting.fill import seen_faces
 from mvdecor.networks import load_checkpoint
@@ -18,7 +18,7 @@ from mvdecor.recent import Recent
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.predict import embed_views
 from mvdecor.systems.mvdecor.scenes import Scenes
-from mvdecor.systems.mvdecor.setup import make_rendering, open_device, place
+from mvdecor.systems.mvdecor.setup import make_rendering, place
 from mvdecor.views import make_rasterizer
 
 KEPT = 8
@@ -83,9 +83,8 @@ class Embedder:
         if self._textured is False:  # trained on shading, it never saw an image
             shape = Shape(shape.id, shape.vertices, shape.faces)
         views = self._config.views
-        scenes = Scenes(
-            [shape], partial(place, self._config), self._rasterizer, views.layers, self._seed, self._fabric.device
-        )
+        cameras = [place(self._config, shape, self._seed)]
+        scenes = Scenes([shape], cameras, self._rasterizer, views.layers, self._fabric.device)
         rendering, means = make_rendering(self._config), FaceMeans(scenes.shapes[0])
         step = max(1, self._batch_size // views.layers)
         for index in torch.arange(scenes.num_views(0)).split(step):

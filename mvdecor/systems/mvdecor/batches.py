@@ -6,7 +6,6 @@ item alone. So a batch is the same whoever draws it: this process, a worker, or 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, choose_pair, sample_matches
 from mvdecor.errors import InputError
+from mvdecor.seeds import seed_of
 from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.views import Surface, Views, face_values_at_pixels, random_lights, render_channels
 
@@ -136,8 +136,7 @@ class LabelledBatch:
 def generators(what: str, seed: int, step: int, items: Sequence[int]) -> Iterator[torch.Generator]:
     """The random generator (CPU) of each of the items of a step's batch of `what`."""
     for item in items:
-        digest = hashlib.sha256(f"{what} {seed} {step} {item}".encode()).digest()
-        yield torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))  # it takes 32 bits
+        yield torch.Generator().manual_seed(seed_of(what, seed, step, item))
 
 
 @dataclass

@@ -12,6 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import PROTOCOLS
 from mvdecor.lifting.fill import FILL_RULES
@@ -21,7 +22,7 @@ from mvdecor.networks.encoders import check_weights
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.shapes.splits import FewShotRun, read_split
-from mvdecor.systems.mvdecor.setup import make_fabric, make_shape_set
+from mvdecor.systems.mvdecor.setup import make_shape_set
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
@@ -154,7 +155,7 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     Raises:
         InputError: the first of these that is wrong.
     """
-    make_fabric(cfg)
+    open_device(cfg.device, cfg.precision)
     if cfg.checkpoint is not None:
         load_pretrained(build_model(cfg.network, cfg.views.channels, None, initial_weights=False), cfg.checkpoint)
     shape_set = make_shape_set(cfg.data.labelled)

@@ -11,8 +11,8 @@ import numpy as np
 from lightning_fabric import Fabric
 from omegaconf import DictConfig
 
-from mvdecor.engine.distributed import own_part
-from mvdecor.engine.record import Cost
+from mvdecor.engine.cost import Cost, total_cost
+from mvdecor.engine.distributed import own_part, rank
 from mvdecor.evaluation import PartMetrics, ShapeRecords, ceiling_labels
 from mvdecor.figures import write_ply
 from mvdecor.files import write_array
@@ -20,7 +20,7 @@ from mvdecor.networks import Model
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.systems.mvdecor.check import load_labelled
 from mvdecor.systems.mvdecor.predict import predict_faces
-from mvdecor.systems.mvdecor.setup import evaluation_seed, make_rendering, make_scenes
+from mvdecor.systems.mvdecor.setup import make_rendering, make_scenes
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,20 @@ def evaluate(
     found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set), {}, [])
     spent = [record["cost"] for record in map(records.read, ids) if record is not None]
     if spent:
-        print(f"{records.folder}: going on after {len(spent)} of {len(ids)} shapes", flush=True)
-        cost.load_state_dict(max(spent, key=lambda cost: cost["wall_seconds"]))
+        print(f"{records.folder}: resuming after {len(spent)} of {len(ids)} shapes", flush=True)
+        if rank() == 0:
+            cost.load_state_dict(total_cost(spent))
     fabric.barrier()  # the first process is in `out` now, and nobody else
     for number, id in own_part(list(enumerate(ids))):
         record = records.read(id)
         if record is None or "skipped" in record:  # it may have been corrected since
+            own_cost = Cost()
             shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
             if shape is None:
                 record = {"skipped": bad[0][1]}
             else:
                 record = evaluate_shape(cfg, fabric, model, shape, number, found.metrics, found.ceiling)
-            records.write(id, {**record, "cost": cost.spent()})
+            records.write(id, {**record, "cost": own_cost.here()})
     fabric.barrier()
     for id in ids:
         record = records.read(id)
@@ -102,7 +104,7 @@ def evaluate_shape(
     ceiling: PartMetrics,
 ) -> dict[str, Any]:
     """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
-    scenes = make_scenes(cfg, [shape], evaluation_seed(cfg, number), fabric.device)
+    scenes = make_scenes(cfg, [shape], fabric.device, test=True)
     predicted = predict_faces(
         fabric, model, scenes, 0, make_rendering(cfg), batch_size=cfg.evaluation.batch_size, **cfg.lifting
     )

@@ -105,6 +105,6 @@ def pipeline_figures(cfg: DictConfig, out: Path, shapes: int = 4) -> None:
         columns[method] = [np.load(out / method / "run_0" / "labels" / f"{id}.npy") for id in ids]
     save_png(out / "figures" / "meshes.png", draw_mesh_comparison(meshes, columns, views=2))
     few, _ = pretraining_shapes(OmegaConf.merge(cfg, {"data": {"pretrain_limit": 4}}))  # type: ignore[arg-type]
-    source = make_pair_source(cfg, make_scenes(cfg, few, cfg.seed, torch.device("cpu")), 4)
+    source = make_pair_source(cfg, make_scenes(cfg, few, torch.device("cpu")), 4)
     save_png(out / "figures" / "matches.png", matches_sheet(source))
     save_png(out / "figures" / "channels.png", channels_sheet(source))

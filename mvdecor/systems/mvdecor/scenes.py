@@ -14,14 +14,13 @@ Rasterizer = Callable[..., list[Views]]
 
 
 class Scenes:
-    """Shapes on a device, each with its own seeded cameras.
+    """Shapes on a device, each with its own cameras.
 
     Args:
         shapes: the shapes.
-        place: gives a shape's cameras, called as `place(shape, seed)`.
+        cameras: of each shape.
         rasterizer: see `mvdecor.views.make_rasterizer`.
         layers: layers of peeled views.
-        seed: of the cameras; shape i gets `seed + i`.
         device: where shapes and views live.
         keep: True rasterizes each shape's views once and keeps the face ids in memory; False rasterizes the views asked
             for each time.
@@ -32,10 +31,9 @@ class Scenes:
     def __init__(
         self,
         shapes: Sequence[Shape],
-        place: Callable[[Shape, int], Cameras],
+        cameras: Sequence[Cameras],
         rasterizer: Rasterizer,
         layers: int = 1,
-        seed: int = 0,
         device: torch.device | str = "cpu",
         keep: bool = True,
         cache: Callable[[Shape, Cameras, int], CachedViews] | None = None,
@@ -43,7 +41,7 @@ class Scenes:
         if not shapes:
             raise InputError("there are no shapes to render: the split is empty or all its shapes were skipped")
         self.shapes = [s.to(device) for s in shapes]
-        self.cameras = [place(s, seed + i).to(device) for i, s in enumerate(shapes)]
+        self.cameras = [c.to(device) for c in cameras]
         self.layers = layers
         self._rasterizer = rasterizer
         self._keep = keep

@@ -1,32 +1,33 @@
-"""The stages of a run: pretrain, finetune, evaluate, and all of them in a row. Here the rooms meet.
-
-Each stage reads the configuration (configs/config.yaml), writes into `cfg.out` and closes with a JSON file of what it did.
-A stage whose JSON file is there and was made with the same settings is not run again; with other settings it is refused, so
-that results are never overwritten or mixed.
-"""
+"""The stages of MvDeCor: pretrain, finetune, evaluate, ceiling, and the pipeline of the first three."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from lightning_fabric import seed_everything
+from omegaconf import DictConfig, OmegaConf
 
+from mvdecor.engine.cli import CONFIGS
+from mvdecor.engine.cost import total_cost
+from mvdecor.engine.device import open_device
 from mvdecor.engine.distributed import barrier, rank
-from mvdecor.engine.guard import guarded
-from mvdecor.engine.log import Log, log_outcome
-from mvdecor.engine.record import Cost, changed, finished, settings_of, total_cost, write_result
-from mvdecor.engine.snapshots import Snapshots
+from mvdecor.engine.guard import guard
+from mvdecor.engine.log import log_outcome
+from mvdecor.engine.provenance import provenance
+from mvdecor.engine.record import changed
+from mvdecor.engine.stage import Job, Stage
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords, ceiling_table, format_table, summarize
+from mvdecor.files import write_json
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
+from mvdecor.seeds import seed_of
 from mvdecor.shapes import load_shapes
-from mvdecor.systems.mvdecor import pictures
-from mvdecor.systems.mvdecor.check import check_channels, check_labels, check_labels_of, check_run
+from mvdecor.systems.mvdecor import keys, pictures
+from mvdecor.systems.mvdecor.check import check_channels, check_config, check_labels, check_labels_of, check_run
 from mvdecor.systems.mvdecor.evaluate import evaluate
 from mvdecor.systems.mvdecor.fewshot import few_shot_shapes, split_file
 from mvdecor.systems.mvdecor.finetune import finetune
@@ -34,45 +35,21 @@ from mvdecor.systems.mvdecor.pretrain import pretrain
 from mvdecor.systems.mvdecor.setup import (
     drawing_device,
     make_crop_source,
-    make_fabric,
     make_labelled_source,
     make_pair_source,
     make_scenes,
     make_shape_set,
     place,
     pretraining_shapes,
-    provenance,
+    test_views_seed,
 )
 from mvdecor.views import make_rasterizer
 
-PRETRAIN_SETTINGS = (
-    *("data.unlabelled", "data.pretrain_split", "data.pretrain_limit", "views", "network", "loss", "seed", "precision"),
-    *(
-        "training.matching",
-        "training.pretrain",
-        "training.crops",
-        "training.random_light",
-        "training.gather",
-        "training.compile",
-    ),
-)
-FINETUNE_SETTINGS = ("data.labelled", "views", "network", "loss", "seed", "run", "precision", "training", "checkpoint")
-EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "evaluation", "checkpoint")
 
-SCRATCH = {"name": "scratch", "title": "2D Scratch", "pretrain": False}
-"""The method of a pipeline's runs without pretraining, as configs/method/scratch.yaml names it."""
-
-
-@guarded
-def run_pretrain(cfg: DictConfig) -> dict:
-    """Pretrain on unlabelled shapes; writes `out/model` (best validation loss), `out/log` and `out/pretrain.json`."""
-    out = Path(cfg.out)
-    if (done := finished(out / "pretrain.json", cfg, PRETRAIN_SETTINGS)) is not None:
-        shutil.rmtree(out / "state", ignore_errors=True)  # if it was killed after its last word
-        return done
-    start = Cost()
-    snapshots = Snapshots(out / "state", cfg.save_every, settings_of(cfg, PRETRAIN_SETTINGS), {"cost": start})
-    fabric = make_fabric(cfg)
+def pretrain_stage(job: Job) -> dict:
+    """Pretrain on unlabelled shapes; writes `out/model` (best validation loss) and `out/log`."""
+    cfg, snapshots = job.cfg, job.snapshots
+    fabric = job.open_device()
     device = drawing_device(cfg, fabric)
     shapes, skipped = pretraining_shapes(cfg)
     held_out = max(1, round(len(shapes) * cfg.training.pretrain.validation_share))
@@ -83,19 +60,19 @@ def run_pretrain(cfg: DictConfig) -> dict:
     print(f"seed {cfg.seed}: pretraining on {len(shapes) - held_out} shapes, validating on {held_out}", flush=True)
     settings = cfg.training.pretrain
     make_source = make_crop_source if settings.source == "crops" else make_pair_source
-    train = make_source(cfg, make_scenes(cfg, shapes[:-held_out], cfg.seed, device), settings.pairs, augment="pretrain")
-    validation = make_source(cfg, make_scenes(cfg, shapes[-held_out:], cfg.seed + len(shapes), device), settings.pairs)
+    train = make_source(cfg, make_scenes(cfg, shapes[:-held_out], device), settings.pairs, augment="pretrain")
+    validation = make_source(cfg, make_scenes(cfg, shapes[-held_out:], device), settings.pairs)
+    seed_everything(seed_of(cfg.seed, "pretraining"), verbose=False)
     model = prepared(build_model(cfg.network, cfg.views.channels, None), cfg)
-    log = Log(out / "log", cfg.training.log_every, cfg.progress, snapshots.step)
     if snapshots.step == 0 and rank() == 0:
-        log.picture("pretrain/channels", pictures.channels_sheet(train))
-        log.picture("pretrain/matches", pictures.matches_sheet(train))
+        job.log.picture("pretrain/channels", pictures.channels_sheet(train))
+        job.log.picture("pretrain/matches", pictures.matches_sheet(train))
 
     def save_best(model: Model, metrics: dict[str, float]) -> Path:
-        info = {"kind": "pretrained", "label_names": [], "metrics": metrics, **provenance(cfg)}
+        info = {"kind": "pretrained", "label_names": [], "metrics": metrics, **job.provenance}
         if rank() == 0:
-            save_checkpoint(out / "model", model, info)
-        return out / "model"
+            save_checkpoint(job.out / "model", model, info)
+        return job.out / "model"
 
     history = pretrain(
         fabric,
@@ -108,45 +85,35 @@ def run_pretrain(cfg: DictConfig) -> dict:
         schedule=settings.schedule,
         validate_every=settings.validate_every,
         validation_batches=settings.validation_batches,
-        seed=cfg.seed,
+        seed=seed_of(cfg.seed, "pretraining"),
         workers=cfg.workers,
         gather=cfg.training.gather,
-        log=log,
+        log=job.log,
         save_best=save_best,
         snapshots=snapshots,
     )
-    log.close()
     _list_skipped(skipped)
     best = min(history.steps, key=lambda figures: figures["loss"])
     print(
         f"best validation loss {best['loss']:.3f}, retrieval accuracy {best['retrieval_accuracy']:.3f} "
-        f"(chance {1 / settings.points:.4f}): {out}/model",
+        f"(chance {1 / settings.points:.4f}): {job.out}/model",
         flush=True,
     )
-    result = {
+    return {
         "shapes": [s.id for s in shapes],
         "validation_shapes": [s.id for s in shapes[-held_out:]],
         "skipped": skipped,
         "unmatched": history.unmatched,
         "history": history.steps,
-        "cost": start.spent(),
     }
-    return _close(out / "pretrain.json", result, cfg, snapshots)
 
 
-@guarded
-def run_finetune(cfg: DictConfig) -> dict:
-    """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model`, `out/finetune.json`."""
-    out = Path(cfg.out)
-    if (done := finished(out / "finetune.json", cfg, FINETUNE_SETTINGS)) is not None:
-        if done.get("split") != split_file(cfg):
-            raise InputError(f"{cfg.training.finetune.split} changed since {out}/finetune.json: choose another out=")
-        shutil.rmtree(out / "state", ignore_errors=True)
-        return done
-    start, file = Cost(), split_file(cfg)
-    settings_now = settings_of(cfg, FINETUNE_SETTINGS) | {"training.finetune.split": file}
-    snapshots = Snapshots(out / "state", cfg.save_every, settings_now, {"cost": start})
-    fabric = make_fabric(changed(cfg, seed=cfg.seed + cfg.run), unused_weights=not cfg.training.finetune.joint)
+def finetune_stage(job: Job) -> dict:
+    """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model` and `out/log`."""
+    cfg, snapshots = job.cfg, job.snapshots
+    fabric = job.open_device(unused_weights=not cfg.training.finetune.joint)
+    seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
+    seed_everything(seed, verbose=False)
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
@@ -159,7 +126,6 @@ def run_finetune(cfg: DictConfig) -> dict:
     labelled = make_labelled_source(cfg, shapes, chosen, drawing_device(cfg, fabric))
     scenes = labelled.scenes
     pairs = make_pair_source(cfg, scenes, settings.pairs, augment="pretrain") if settings.lambda_ssl > 0 else None
-    log = Log(out / "log", cfg.training.log_every, cfg.progress, snapshots.step)
     history = finetune(
         fabric,
         model,
@@ -173,21 +139,19 @@ def run_finetune(cfg: DictConfig) -> dict:
         lambda_ssl=settings.lambda_ssl,
         joint=settings.joint,
         batch_norm="eval" if settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None else "train",
-        seed=cfg.seed + cfg.run,
+        seed=seed,
         workers=cfg.workers,
         gather=cfg.training.gather,
-        log=log,
+        log=job.log,
         snapshots=snapshots,
     )
-    log.close()
     result = {
         "shapes": chosen.shapes,
         "views": dict(zip((s.id for s in scenes.shapes), labelled.views, strict=True)),
         "labels_not_covered": chosen.labels_not_covered,
-        "split": file,
+        "split": split_file(cfg),
         "skipped": skipped,
         "history": history.steps,
-        "cost": start.spent(),
     }
     textured = {s.texture is not None for s in shapes}  # where it is not, the channel rgb is shading
     info = {
@@ -196,28 +160,19 @@ def run_finetune(cfg: DictConfig) -> dict:
         "category": cfg.data.category,
         "shapes": result["shapes"],
         "textured": textured.pop() if len(textured) == 1 else None,
-        **provenance(cfg),
+        **job.provenance,
     }
     if rank() == 0:
-        save_checkpoint(out / "model", model, info)
+        save_checkpoint(job.out / "model", model, info)
     _list_skipped(skipped)
-    print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {out}/model", flush=True)
-    return _close(out / "finetune.json", result, cfg, snapshots)
+    print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {job.out}/model", flush=True)
+    return result
 
 
-@guarded
-def run_evaluate(cfg: DictConfig) -> dict:
-    """Label the test shapes with `cfg.checkpoint`; writes `out/metrics.json`, `out/labels` and `out/meshes`."""
-    out = Path(cfg.out)
-    if cfg.checkpoint is None:
-        raise InputError(
-            "evaluation needs a fine-tuned model: give checkpoint=FOLDER (out/model of scripts/finetune.py)"
-        )
-    if (done := finished(out / "metrics.json", cfg, EVALUATE_SETTINGS)) is not None:
-        shutil.rmtree(out / "measured", ignore_errors=True)
-        return done
-    start = Cost()
-    fabric = make_fabric(cfg)
+def evaluate_stage(job: Job) -> dict:
+    """Label the test shapes with `cfg.checkpoint`; writes `out/labels` and `out/meshes`."""
+    cfg, out = job.cfg, job.out
+    fabric = job.open_device()
     model, info = load_checkpoint(cfg.checkpoint, fabric.device)
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels_of(info, cfg.checkpoint, shape_set.label_names)
@@ -225,8 +180,9 @@ def run_evaluate(cfg: DictConfig) -> dict:
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = cfg.evaluation.split
     ids = shape_set.ids(split)[: cfg.evaluation.limit]
-    records = ShapeRecords(out / "measured", settings_of(cfg, EVALUATE_SETTINGS) | {"weights": info["weights_sha256"]})
-    found = evaluate(cfg, fabric, model, shape_set, ids, records, start)
+    depends = job.key["settings"] | {"weights": info["weights_sha256"]}
+    records = ShapeRecords(out / "measured", depends, lambda id: keys.shape_files(shape_set, [id]).identity()["sha256"])
+    found = evaluate(cfg, fabric, model, shape_set, ids, records, job.cost)
     _list_skipped(found.skipped)
     figures, ceiling = found.metrics.result(), found.ceiling.result()
     if figures["part_miou"] is None:
@@ -248,7 +204,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
         "split": {"name": split, "ids": list(found.coverage)},
         "skipped": found.skipped,
         "trained_on": info.get("shapes"),
-        "cost": start.spent(),
+        "weights_sha256": info["weights_sha256"],
     }
     print(
         f"part mIoU {result['part_miou']:.1f} (ceiling {result['ceiling']['part_miou']:.1f}), shape mIoU "
@@ -259,45 +215,104 @@ def run_evaluate(cfg: DictConfig) -> dict:
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
     outcome["ceiling"] = result["ceiling"]["part_miou"]
     log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
-    result = write_result(out / "metrics.json", result, cfg)
-    fabric.barrier()  # it is written
-    records.remove()
     return result
 
 
-@guarded
-def run_ceiling(cfg: DictConfig) -> list[dict]:
-    """Print what a perfect network would reach on the shapes of `evaluation.split` with these views in 1, 2 and 3 layers.
+def ceiling_stage(job: Job) -> dict:
+    """Print what a perfect network would reach on the shapes of `evaluation.split` through the evaluation's cameras.
 
-    Exact areas, one row a number of layers; writes `out/ceiling.json`.
+    Exact areas, one row for each of one, two and three layers.
     """
+    cfg = job.cfg
     shape_set = make_shape_set(cfg.data.labelled)
     shapes, skipped = load_shapes(
         shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit], cfg.data.on_error
     )
-    start = Cost()
     rows = ceiling_table(
         shapes,
-        lambda shape: place(cfg, shape, cfg.seed),
-        make_rasterizer(cfg.views.rasterizer, make_fabric(cfg).device),
+        lambda shape: place(cfg, shape, test_views_seed(cfg, shape.id)),
+        make_rasterizer(cfg.views.rasterizer, job.open_device().device),
         fill=cfg.lifting.fill,
         protocol=cfg.evaluation.protocol,
         seed=cfg.seed,
     )
     print(format_table(rows))
     _list_skipped(skipped)
-    write_result(Path(cfg.out) / "ceiling.json", {"rows": rows, "skipped": skipped, "cost": start.spent()}, cfg)
-    return rows
+    return {"rows": rows, "skipped": skipped}
 
 
-@guarded
+def _check_evaluate(cfg: DictConfig) -> None:
+    check_config(cfg)
+    if cfg.checkpoint is None:
+        raise InputError(
+            "evaluation needs a fine-tuned model: give checkpoint=FOLDER (out/model of scripts/finetune.py)"
+        )
+
+
+run_pretrain = Stage(
+    "pretraining",
+    "pretrain.json",
+    pretrain_stage,
+    settings=keys.pretrain_settings,
+    reads=keys.pretrain_files,
+    check=check_config,
+    temporary=("state",),
+)
+run_finetune = Stage(
+    "fine-tuning",
+    "finetune.json",
+    finetune_stage,
+    settings=keys.finetune_settings,
+    reads=keys.finetune_files,
+    check=check_config,
+    temporary=("state",),
+)
+run_evaluate = Stage(
+    "evaluation",
+    "metrics.json",
+    evaluate_stage,
+    settings=keys.evaluate_settings,
+    reads=keys.evaluate_files,
+    check=_check_evaluate,
+    temporary=("measured",),
+)
+run_ceiling = Stage(
+    "ceiling",
+    "ceiling.json",
+    ceiling_stage,
+    settings=keys.ceiling_settings,
+    reads=keys.test_shapes,
+    check=check_config,
+)
+
+
+def of_method(cfg: DictConfig, name: str) -> DictConfig:
+    """A configuration with the values of configs/method/NAME.yaml, as `method=NAME` gives them."""
+    method = OmegaConf.load(Path(CONFIGS, "method", f"{name}.yaml"))
+    assert isinstance(method, DictConfig)
+    method.pop("defaults", None)
+    for group in set(method) - {"method"}:  # such as network.weights of a network that takes none
+        for key in set(method[group]) - set(cfg[group]):
+            method[group].pop(key)
+    return OmegaConf.merge(cfg, method)  # type: ignore[return-value]
+
+
 def run_pipeline(cfg: DictConfig) -> dict:
-    """Pretrain, then fine-tune and evaluate from scratch and pretrained for each run; writes `out/table.json`."""
-    out = Path(cfg.out)
+    """Pretrain, then fine-tune and evaluate from scratch and pretrained for each run; writes `out/table.json`.
+
+    Scratch is the method of that name, configs/method/scratch.yaml.
+    """
+    check_config(cfg)
+    with guard(Path(cfg.out)):
+        return _pipeline(cfg)
+
+
+def _pipeline(cfg: DictConfig) -> dict:
+    out, about = Path(cfg.out), provenance(cfg)
     if cfg.data.get("generate"):
         from mvdecor.shapes.generate import write_partnet
 
-        make_fabric(cfg)
+        open_device(cfg.device, cfg.precision)
         if rank() == 0:
             write_partnet(cfg.data.root, **cfg.data.generate)
         barrier()
@@ -312,7 +327,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
         for method, checkpoint in (("scratch", None), ("pretrained", pretrained)):
             folder = out / method / f"run_{run}"
             _stage(f"{method}, run {run}", folder)
-            own = changed(cfg, out=folder, run=run) if checkpoint else changed(cfg, out=folder, run=run, method=SCRATCH)
+            own = changed(cfg if checkpoint else of_method(cfg, "scratch"), out=folder, run=run)
             tuned = run_finetune(changed(own, checkpoint=checkpoint))
             metrics = run_evaluate(changed(own, checkpoint=folder / "model"))
             stages += [tuned, metrics]
@@ -330,7 +345,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
     }
     if rank() == 0:
         _export(cfg, measured)
-    write_result(out / "table.json", table, cfg)
+        write_json(out / "table.json", table | about | {"seed": cfg.seed})
     print("\n" + format_table(table["rows"]))
     print(
         f"\nceiling of these views: {table['ceiling']:.1f}\npictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes"
@@ -354,13 +369,6 @@ def prepared(model: Model, cfg: DictConfig) -> Model:
     if cfg.training.compile:
         model.network.compile()
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _close(file: Path, result: dict, cfg: DictConfig, snapshots: Snapshots) -> dict:
-    """Write what a stage did; from now on its state under way is not needed."""
-    result = write_result(file, result, cfg)
-    snapshots.remove()
-    return result
 
 
 def _stage(name: str, folder: Path) -> None:

@@ -1,0 +1,56 @@
+"""Files identified by what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Files:
+    """Some files that a result depends on, in an order that counts.
+
+    Attributes:
+        paths: (name, path) of each file. The name is part of the identity, the path is not: files may be moved together.
+    """
+
+    paths: tuple[tuple[str, Path], ...]
+
+    @classmethod
+    def of(cls, paths: Iterable[Path | str]) -> Files:
+        """Files by their own names."""
+        return cls(tuple((Path(path).name, Path(path)) for path in paths))
+
+    def identity(self) -> dict[str, str]:
+        """`sha256` over all names and contents; `stat` over names, sizes and times of change, which is quick to compare."""
+        return {"sha256": self._sha256(), "stat": self._stat()}
+
+    def is_same(self, identity: Mapping[str, Any]) -> bool:
+        """Whether the files hold what they held when `identity` was taken. Files that nobody touched are not read."""
+        return identity["stat"] == self._stat() or identity["sha256"] == self._sha256()
+
+    def _stat(self) -> str:
+        digest = hashlib.sha256()
+        for name, path in self.paths:
+            try:
+                status = path.stat()
+                digest.update(
+                    f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\n".encode(errors="replace")
+                )
+            except OSError:
+                digest.update(f"{name}\0missing\n".encode(errors="replace"))
+        return digest.hexdigest()
+
+    def _sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name, path in self.paths:
+            digest.update(f"{name}\0".encode(errors="replace"))
+            try:
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError:
+                digest.update(b"missing")
+        return digest.hexdigest()

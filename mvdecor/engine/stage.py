@@ -1,0 +1,137 @@
+"""A stage: a piece of work that reads a configuration and files, and closes with a JSON file of what it found.
+
+A system declares its stages; `run` does the rest for all of them. It checks the settings, locks the folder, returns the
+finished result if its settings and the content of all that it read are the same, notes code and machine before the work,
+closes logs whatever happens, counts the cost, and writes the JSON file last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from omegaconf import DictConfig
+
+from mvdecor.engine.content import Files
+from mvdecor.engine.cost import Cost
+from mvdecor.engine.device import open_device
+from mvdecor.engine.distributed import barrier, rank
+from mvdecor.engine.guard import guard
+from mvdecor.engine.log import Log
+from mvdecor.engine.provenance import provenance
+from mvdecor.engine.record import Key, read_result, write_result
+from mvdecor.engine.snapshots import Snapshots
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a system declares.
+
+    Attributes:
+        name: what it does, for people: "fine-tuning".
+        file: the JSON file in `cfg.out` that closes it: "finetune.json".
+        work: does it; returns what the file holds beside provenance, cost and key.
+        settings: all settings that the result depends on, and no more, by dotted key.
+        reads: the files that it reads, by what they are ("checkpoint", "shapes"), each identified by its content.
+        check: refuses a bad configuration before anything else; reads no data.
+        temporary: folders in `cfg.out` that hold the state under way, removed when the result is written.
+    """
+
+    name: str
+    file: str
+    work: Callable[[Job], dict[str, Any]]
+    settings: Callable[[DictConfig], dict[str, Any]]
+    reads: Callable[[DictConfig], Mapping[str, Files]] = lambda cfg: {}
+    check: Callable[[DictConfig], None] = lambda cfg: None
+    temporary: tuple[str, ...] = ()
+
+    def key(self, cfg: DictConfig) -> Key:
+        """What the result depends on."""
+        return Key(self.settings(cfg), self.reads(cfg))
+
+    def result(self, cfg: DictConfig) -> dict | None:
+        """The finished result of this configuration; None if there is none. InputError if that of another is there."""
+        file = Path(cfg.out) / self.file
+        return read_result(file, self.key(cfg), quiet=True) if file.exists() else None
+
+    def __call__(self, cfg: DictConfig) -> dict:
+        """Run it, see `run`."""
+        return run(self, cfg)
+
+
+@dataclass
+class Job:
+    """What a stage at work has of the engine.
+
+    Attributes:
+        cfg: the configuration.
+        stage: what is run.
+        key: what the result depends on, as plain values.
+        provenance: code and machine when the stage began.
+        cost: what was spent so far.
+    """
+
+    cfg: DictConfig
+    stage: Stage
+    key: dict[str, Any]
+    provenance: dict[str, Any]
+    cost: Cost = field(default_factory=Cost)
+    _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def out(self) -> Path:
+        """The folder of the result."""
+        return Path(self.cfg.out)
+
+    def open_device(self, unused_weights: bool = False) -> Fabric:
+        """Device, precision and processes of the configuration, see `open_device`."""
+        return open_device(self.cfg.device, self.cfg.precision, unused_weights)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Settings and hashes of the inputs in one dict: what a saved state must agree with to be resumed."""
+        content = {f"the content of {name}": files["sha256"] for name, files in self.key["content"].items()}
+        return {**self.key["settings"], **content}
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """The saved state of a loop that was cut off, and where this one's is saved."""
+        return Snapshots(self.out / "state", self.cfg.save_every, self.identity, {"cost": self.cost})
+
+    @cached_property
+    def log(self) -> Log:
+        """Scalars and pictures in `out/log`; closed when the stage ends, however it ends."""
+        log = Log(self.out / "log", self.cfg.training.log_every, self.cfg.progress, self.snapshots.step)
+        self._exit.callback(log.close)
+        return log
+
+
+def run(stage: Stage, cfg: DictConfig) -> dict:
+    """Run a stage in `cfg.out`, or return its finished result. Of several processes the first one writes.
+
+    Raises:
+        InputError: bad settings or input; a folder that another process works in, or that holds another result; an accident
+            such as a full disk, told plainly. A result is written whole or not at all.
+    """
+    stage.check(cfg)
+    out = Path(cfg.out)
+    with guard(out):
+        key = stage.key(cfg)
+        result = read_result(out / stage.file, key)
+        if result is None:
+            job = Job(cfg, stage, key.record(), provenance(cfg))
+            with job._exit:
+                result = stage.work(job)
+            result = write_result(out / stage.file, {**result, "cost": job.cost.gather()}, job.provenance, job.key)
+            barrier()
+        if rank() == 0:
+            for name in stage.temporary:
+                shutil.rmtree(out / name, ignore_errors=True)
+        barrier()
+        return result

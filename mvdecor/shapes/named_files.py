@@ -1,0 +1,62 @@
+"""The files that a mesh is read from: its own, and the materials, images and buffers that it names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from mvdecor.errors import InputError
+from mvdecor.files import named_file
+
+IMAGE_FOLDERS = (".", "tex")
+LINES = {
+    ".obj": re.compile(rb"^\s*mtllib[ \t]+(.+?)\s*$", re.M),
+    ".mtl": re.compile(rb"^\s*map_\w+[ \t]+(.+?)\s*$", re.M | re.I),
+    ".ply": re.compile(rb"^comment\s+texturefile\s+(.+?)\s*$", re.M | re.I),
+}
+
+
+def files_of_mesh(path: Path) -> list[Path]:
+    """`path` and the files it names that exist, each once. Nothing is checked: that is the readers' part.
+
+    It serves to tell whether a mesh is still the one that a result was made from.
+    """
+    files = [path]
+    for file in files:  # grows by what each names
+        files += [named for named in _named(file) if named not in files]
+    return files
+
+
+def _named(source: Path) -> Iterator[Path]:
+    try:
+        names = list(_names(source))
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return
+    for name in names:
+        try:
+            file = named_file(name, source, IMAGE_FOLDERS)
+        except (InputError, ValueError):
+            continue
+        if file.is_file():
+            yield file
+
+
+def _names(source: Path) -> Iterator[str]:
+    suffix = source.suffix.lower()
+    if suffix == ".gltf":
+        content = json.loads(source.read_text(encoding="utf-8-sig"))
+        for item in [*content.get("images", []), *content.get("buffers", [])]:
+            if not item.get("uri", "data:").startswith("data:"):
+                yield unquote(item["uri"])
+    elif suffix in LINES:
+        content = source.read_bytes()
+        if suffix == ".ply":
+            content = content.partition(b"end_header")[0]
+        for line in LINES[suffix].findall(content):
+            words = line.decode("utf-8", errors="surrogateescape").split()
+            # options may come first, a name may have spaces, and a line may have several names
+            yield from (" ".join(words[start:]) for start in range(len(words)))
+            yield from words[:-1]

@@ -1,0 +1,117 @@
+"""What the result of each stage depends on, and no more: settings, and files by their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mvdecor.engine.content import Files
+from mvdecor.engine.record import settings_of
+from mvdecor.errors import InputError
+from mvdecor.networks.checkpoint import weights_file
+from mvdecor.shapes import ShapeSet
+from mvdecor.systems.mvdecor.setup import make_shape_set
+
+VIEWS = ("views", "-views.cache", "-views.keep")
+"""Where face ids are kept changes no result."""
+NETWORK = ("network", "seed", "precision", "training.random_light", "training.compile", *VIEWS)
+PAIRS = ("loss", "training.matching", "training.gather", "training.pretrain.points", "training.pretrain.replace")
+
+
+def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Settings of the pretraining."""
+    keys = [*NETWORK, *PAIRS, "training.pretrain"]
+    if cfg.training.pretrain.source == "crops":
+        keys.append("training.crops")
+    return _settings(cfg, "unlabelled", keys)
+
+
+def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Settings of the fine-tuning; those of the contrastive term only if it has one."""
+    settings = "training.finetune"
+    keys = [*NETWORK, "run", settings, f"-{settings}.runs", f"-{settings}.split"]
+    if cfg.training.finetune.lambda_ssl > 0:
+        keys += [*PAIRS, "training.pretrain.colour_jitter"]
+    else:
+        keys += [f"-{settings}.lambda_ssl", f"-{settings}.pairs", f"-{settings}.joint"]
+    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(cfg.data.labelled).label_names)}
+
+
+def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Settings of the evaluation."""
+    keys = [*VIEWS, "seed", "precision", "lifting", "evaluation", "-evaluation.batch_size"]
+    keys += ["-evaluation.split", "-evaluation.limit"]  # they name shapes, which are compared by content
+    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(cfg.data.labelled).label_names)}
+
+
+def ceiling_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Settings of the ceiling, which goes through one, two and three layers whatever the views have."""
+    views = [*VIEWS, *(f"-views.{name}" for name in ("layers", "channels", "depth", "normal_frame"))]
+    keys = [*views, "seed", "lifting.fill", "evaluation.protocol"]
+    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(cfg.data.labelled).label_names)}
+
+
+def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
+    """The meshes to pretrain on, and initial weights from a file."""
+    shape_set = make_shape_set(cfg.data.unlabelled)
+    ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
+    return {"the meshes": shape_files(shape_set, ids, labels=False)} | _weights(cfg)
+
+
+def finetune_files(cfg: DictConfig) -> dict[str, Files]:
+    """The labelled shapes to choose from, the split file if they are named there, and where the weights start from."""
+    shape_set = make_shape_set(cfg.data.labelled)
+    files = {"the training shapes": shape_files(shape_set, shape_set.ids("train"))}
+    if cfg.training.finetune.split is not None:
+        files["training.finetune.split"] = Files.of([cfg.training.finetune.split])
+    return files | (_weights(cfg) if cfg.checkpoint is None else checkpoint_content(cfg))
+
+
+def evaluate_files(cfg: DictConfig) -> dict[str, Files]:
+    """The test shapes and the model."""
+    return test_shapes(cfg) | checkpoint_content(cfg)
+
+
+def test_shapes(cfg: DictConfig) -> dict[str, Files]:
+    """The shapes of `evaluation.split`."""
+    shape_set = make_shape_set(cfg.data.labelled)
+    return {"the test shapes": shape_files(shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit])}
+
+
+def checkpoint_content(cfg: DictConfig) -> dict[str, Files]:
+    """The model of `checkpoint`."""
+    return {"checkpoint": Files.of([weights_file(cfg.checkpoint)])}
+
+
+def shape_files(shape_set: ShapeSet, ids: Iterable[str], labels: bool = True) -> Files:
+    """The files of some shapes, in the order of the ids."""
+    files: Callable[[str, bool], list[Path]] | None = getattr(shape_set, "files", None)
+    if files is None:
+        return Files(tuple((f"{id} {_shape_hash(shape_set, id, labels)}", Path(id)) for id in ids))
+    return Files(tuple((f"{id}/{path.name}", path) for id in ids for path in files(id, labels) or [Path("no file")]))
+
+
+def _shape_hash(shape_set: ShapeSet, id: str, labels: bool) -> str:
+    """Of a reader that does not say which files it reads."""
+    try:
+        shape = shape_set.load(id)
+    except InputError as error:
+        return str(error)
+    if not labels or shape.face_labels is None:
+        return shape.fingerprint()
+    return shape.fingerprint() + hashlib.sha256(shape.face_labels.cpu().numpy().tobytes()).hexdigest()
+
+
+def _settings(cfg: DictConfig, data: str, keys: Iterable[str]) -> dict[str, Any]:
+    """Values of `keys`, and how the shapes are read; where they lie and which there are is compared by content."""
+    reader = f"data.{data}"
+    return settings_of(cfg, [*keys, reader, f"-{reader}.root", f"-{reader}.splits", f"-{reader}.labels"])
+
+
+def _weights(cfg: DictConfig) -> dict[str, Files]:
+    weights = cfg.network.get("weights")
+    return {"network.weights": Files.of([weights])} if isinstance(weights, str) and Path(weights).is_file() else {}
