@@ -66,7 +66,7 @@ def test_everything_that_is_written(figures, tmp_path, capsys):
     for name in TWO | {"embeddings.png", "transfer.png"}:
         assert min(Image.open(out / name).size) > 200
     assert figures("figures.views=[2,3]") == result
-    assert "already there" in capsys.readouterr().out
+    assert "finished before" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"other settings \(figures\)"):
         figures("figures.views=[3,2]")
 

@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from octants import NAMES, octants, save_octants
 from PIL import Image
 
+from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics
 from mvdecor.losses import InfoNCE
@@ -25,7 +26,6 @@ from mvdecor.systems.mvdecor.batches import PairSource, Rendering
 from mvdecor.systems.mvdecor.predict import predict_faces
 from mvdecor.systems.mvdecor.pretrain import contrast
 from mvdecor.systems.mvdecor.scenes import Scenes
-from mvdecor.systems.mvdecor.setup import open_device
 from mvdecor.views import make_rasterizer, place_cameras
 
 
@@ -48,7 +48,7 @@ def whole_path(octant_model, tmp_path):
         np.save(folder / f"{Path(name).stem}_labels.npy", labels)
         shape = MeshFolder(folder).load(Path(name).stem)
         assert shape.num_faces == len(faces)
-        scenes = Scenes([shape], lambda s, seed: place_cameras(s, 8, 64, seed, close_ups), make_rasterizer("embree"))
+        scenes = Scenes([shape], [place_cameras(shape, 8, 64, 0, close_ups)], make_rasterizer("embree"))
         rendering, fabric = Rendering(("points",)), Fabric(accelerator="cpu", devices=1, precision="32-true")
         if matches:
             source = PairSource(scenes, rendering, 2, 50, min_overlap=0.05)
@@ -300,7 +300,7 @@ def textured_person(root: Path, image: Image.Image | None, uv_scale: float = 1.0
 def seen_colours(root: Path) -> torch.Tensor:
     """float32 [N, 3], the colours of the foreground of a few views."""
     shape = RenderPeople(root).load("ball")
-    scenes = Scenes([shape], lambda s, seed: place_cameras(s, 4, 48, seed), make_rasterizer("embree"))
+    scenes = Scenes([shape], [place_cameras(shape, 4, 48, 0)], make_rasterizer("embree"))
     views, surface = scenes.views(0), scenes.surface(0, range(4))
     images = Rendering(("rgb",))(scenes, 0, views, surface)
     return images.permute(0, 1, 3, 4, 2)[surface.mask]

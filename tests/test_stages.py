@@ -49,12 +49,15 @@ def test_a_stage_that_was_killed_goes_on_and_ends_the_same(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Snapshots, "save", save_and_die)
         stage(cut)
-    assert not (tmp_path / "cut" / f"{stage.__name__[4:]}.json").exists()
-    with pytest.raises(InputError, match=r"state holds a run under way with other settings \(network\)"):
+    assert not (tmp_path / "cut" / stage.file).exists()
+    with pytest.raises(
+        InputError,
+        match=r"state holds the state of a training with other settings or inputs \(network\.embedding_dim\)",
+    ):
         stage(make_config(*own, f"out={tmp_path / 'cut'}", "network.embedding_dim=8"))
     resumed = stage(cut)
     printed = capsys.readouterr().out
-    assert "going on after 2 steps" in printed
+    assert "resuming after 2 steps" in printed
     said = "seed 0, run 0: labelled " if stage is run_finetune else "seed 0: pretraining on "
     assert printed.count(said) == 3  # the fourth call was refused
     assert resumed["history"] == whole["history"]
@@ -94,7 +97,7 @@ def test_an_evaluation_that_was_killed_goes_on_and_measures_the_same(
             run_evaluate(cut)
     record.write_bytes(content)
     resumed = run_evaluate(cut)
-    assert "going on after 2 of 3 shapes" in capsys.readouterr().out
+    assert "resuming after 2 of 3 shapes" in capsys.readouterr().out
     for key in ("part_miou", "shape_miou", "confusion", "shapes", "ceiling", "coverage", "split"):
         assert json.dumps(resumed[key]) == json.dumps(whole[key]), key
     assert not (tmp_path / "cut" / "measured").exists()

@@ -51,7 +51,7 @@ def place(shape: Shape, seed: int) -> Cameras:
 
 
 def scenes(*shapes: Shape, layers: int = 1) -> Scenes:
-    return Scenes(shapes, place, make_rasterizer("embree"), layers)
+    return Scenes(shapes, [place(s, i) for i, s in enumerate(shapes)], make_rasterizer("embree"), layers)
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -27,7 +27,7 @@ CROPS = [
 def scenes(layers: int = 1) -> Scenes:
     box = Shape.from_trimesh(trimesh.creation.box((1, 0.7, 0.8)), "box")
     ball = Shape.from_trimesh(trimesh.creation.icosphere(2, 0.8), "ball")
-    return Scenes([box, ball], lambda s, seed: sphere_cameras(6, SIZE, seed), make_rasterizer("embree"), layers)
+    return Scenes([box, ball], [sphere_cameras(6, SIZE, seed) for seed in range(2)], make_rasterizer("embree"), layers)
 
 
 def rng(seed: int = 0) -> torch.Generator:

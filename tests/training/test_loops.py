@@ -58,7 +58,7 @@ def shape(seed: int = 0) -> Shape:
 
 def scenes(count: int = 1, layers: int = 1) -> Scenes:
     shapes = [shape(i) for i in range(count)]
-    return Scenes(shapes, lambda s, seed: sphere_cameras(8, 32, seed), make_rasterizer("embree"), layers)
+    return Scenes(shapes, [sphere_cameras(8, 32, i) for i in range(len(shapes))], make_rasterizer("embree"), layers)
 
 
 def model(num_labels: int | None = None) -> Model:
@@ -308,7 +308,7 @@ def test_a_batch_without_any_label_moves_no_weight_to_nan():
     assert float(segmentation_loss(torch.randn(1, 3, 4, 4), torch.full((1, 4, 4), -1))) == 0
     plain = shape()
     unknown = Shape(plain.id, plain.vertices, plain.faces, torch.full((plain.num_faces,), -1), plain.label_names)
-    stage = Scenes([unknown], lambda s, seed: sphere_cameras(4, 32, seed), make_rasterizer("embree"))
+    stage = Scenes([unknown], [sphere_cameras(4, 32, 0)], make_rasterizer("embree"))
     net = model(3)
     labelled = LabelledSource(stage, RENDERING, [range(4)], batch_size=2)
     finetune(fabric(), net, labelled, None, InfoNCE(), steps=2, log=Recorder())

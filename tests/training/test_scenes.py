@@ -9,6 +9,7 @@ import trimesh
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.scenes import Scenes
+from mvdecor.systems.mvdecor.setup import make_scenes
 from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras, surface_of
 
 
@@ -28,19 +29,24 @@ class Counting:
         return self.inner(shapes, cameras, layers)
 
 
-def make(keep: bool = True, layers: int = 1, seed: int = 5, cache=None) -> tuple[Scenes, Counting]:
-    rasterizer = Counting()
-    return Scenes(
-        shapes(), lambda s, seed: sphere_cameras(6, 16, seed), rasterizer, layers, seed, keep=keep, cache=cache
-    ), rasterizer
+def make(keep: bool = True, layers: int = 1, cache=None) -> tuple[Scenes, Counting]:
+    rasterizer, cameras = Counting(), [sphere_cameras(6, 16, seed) for seed in (5, 6)]
+    return Scenes(shapes(), cameras, rasterizer, layers, keep=keep, cache=cache), rasterizer
 
 
-def test_each_shape_has_cameras_of_its_own_seed():
-    scenes, _ = make(seed=5)
-    assert len(scenes) == 2 and scenes.num_views(0) == scenes.num_views(1) == 6
-    for i in range(2):
-        assert torch.equal(scenes.cameras[i].rotation, sphere_cameras(6, 16, 5 + i).rotation)
-    assert not torch.equal(scenes.cameras[0].rotation, scenes.cameras[1].rotation)
+def test_cameras_follow_from_seed_purpose_and_shape_not_from_the_place_in_a_list(make_config):
+    cfg, (ball, box) = make_config("views.count=4", "views.size=16", "views.close_ups=0"), shapes()
+
+    def rotation(config, few, number, test=False):
+        scenes = make_scenes(config, few, torch.device("cpu"), test)
+        assert scenes.num_views(number) == 4
+        return scenes.cameras[number].rotation
+
+    first = rotation(cfg, [ball, box], 0)
+    assert torch.equal(first, rotation(cfg, [box, ball], 1))
+    others = [rotation(cfg, [ball, box], 1), rotation(cfg, [ball], 0, test=True)]
+    others.append(rotation(make_config("views.count=4", "views.size=16", "seed=1"), [ball], 0))
+    assert not any(torch.equal(first, other) for other in others)
 
 
 def test_kept_views_are_rasterized_once_and_others_as_asked():
@@ -90,4 +96,4 @@ def test_surface_is_that_of_the_views():
 
 def test_no_shapes_is_an_input_error():
     with pytest.raises(InputError, match="no shapes"):
-        Scenes([], lambda s, seed: sphere_cameras(6, 16, seed), make_rasterizer("embree"))
+        Scenes([], [], make_rasterizer("embree"))

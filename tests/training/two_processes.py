@@ -10,12 +10,12 @@ import sys
 
 import torch
 
+from mvdecor.engine.device import open_device
 from mvdecor.engine.distributed import rank
 from mvdecor.losses import InfoNCE, Triplet
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.finetune import finetune
 from mvdecor.systems.mvdecor.pretrain import pretrain
-from mvdecor.systems.mvdecor.setup import open_device
 from tests.training.test_loops import RENDERING, Recorder, model, scenes
 
 STEPS = 20

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mvdecor.engine.provenance import provenance
 from mvdecor.networks import build_model, save_checkpoint
 from mvdecor.shapes import MeshFolder
-from mvdecor.systems.mvdecor.setup import provenance
 from mvdecor.viewer.panel import CAMERA, FOV, LOOK_AT
 from mvdecor.viewer.tools import FaceTools
 

@@ -1,0 +1,173 @@
+"""A result is that of its settings and of the content of what it was made from: neither more nor less."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mvdecor.engine.cli import CONFIGS
+from mvdecor.engine.history import History
+from mvdecor.engine.log import read_scalars
+from mvdecor.errors import InputError
+from mvdecor.systems.mvdecor import keys
+from mvdecor.systems.mvdecor.stages import of_method, run_ceiling, run_evaluate, run_finetune, run_pretrain
+
+EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
+
+
+@pytest.fixture
+def people(made_up_people, tmp_path):
+    """A copy of the people, to be changed."""
+    return shutil.copytree(made_up_people, tmp_path / "people")
+
+
+@pytest.fixture
+def config(make_config, tiny, people, tmp_path):
+    def make(*overrides: str, out: str = "out"):
+        own = ("experiment=people_cpu", *tiny, "views.close_ups=0", "training.finetune.k=2", "evaluation.limit=2")
+        return make_config(*own, f"data.root={people}", f"out={tmp_path / out}", *overrides)
+
+    return make
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_scratch_of_a_pipeline_is_the_method_scratch(make_config, experiment):
+    """Of the recipe's experiments, and where weights of ImageNet were asked for."""
+    ours = of_method(make_config(f"experiment={experiment}", "network.weights=imagenet"), "scratch")
+    method = make_config(f"experiment={experiment}", "network.weights=imagenet", "method=scratch")
+    # the method comes before the command line there, after it here
+    method.network.weights = None
+    for group in ("method", "training", "network", "loss", "views", "data"):
+        assert OmegaConf.to_container(ours[group], resolve=True) == OmegaConf.to_container(method[group], resolve=True)
+    assert ours.network.weights is None and ours.training.finetune.lambda_ssl == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "training.finetune.runs=4",
+        "training.log_every=7",
+        "training.pretrain.steps=9",
+        "save_every=3",
+        "workers=2",
+        "progress=false",
+        "views.cache=somewhere",
+        "views.keep=false",
+        "evaluation.batch_size=3",
+        "device=cpu",
+        "training.finetune.pairs=2",  # there is no contrastive term in this experiment
+        "loss.temperature=0.2",
+    ],
+)
+def test_what_a_fine_tuning_does_not_depend_on_is_not_in_its_key(config, change):
+    assert keys.finetune_settings(config(change)) == keys.finetune_settings(config())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "training.finetune.k=1",
+        "training.finetune.steps=77",
+        "run=1",
+        "seed=1",
+        "views.size=20",
+        "network.embedding_dim=8",
+        "training.finetune.lambda_ssl=0.1",
+        "precision=32-true",
+    ],
+)
+def test_what_a_fine_tuning_depends_on_is_in_its_key(config, change):
+    assert keys.finetune_settings(config(change)) != keys.finetune_settings(config())
+
+
+def test_with_a_contrastive_term_its_settings_count(config):
+    joint = config("training.finetune.lambda_ssl=0.1")
+    for change in ("loss.temperature=0.2", "training.pretrain.points=77", "training.finetune.pairs=2"):
+        other = config("training.finetune.lambda_ssl=0.1", change)
+        assert keys.finetune_settings(other) != keys.finetune_settings(joint)
+
+
+def test_a_data_set_that_was_moved_is_the_same(config, people, tmp_path):
+    moved = shutil.copytree(people, tmp_path / "moved")
+    here, there = config(), config(f"data.root={moved}")
+    assert keys.finetune_settings(here) == keys.finetune_settings(there)
+    for name, files in keys.finetune_files(here).items():
+        assert keys.finetune_files(there)[name].is_same(files.identity())
+
+
+def test_results_follow_the_content_of_labels_meshes_and_models(config, people, tmp_path):
+    tuned, cfg = run_finetune(config(out="tuned")), config(f"checkpoint={tmp_path / 'tuned' / 'model'}", out="metrics")
+    metrics = run_evaluate(cfg)
+    assert run_evaluate(cfg)["part_miou"] == metrics["part_miou"]
+    assert run_finetune(config("training.finetune.runs=9", out="tuned")) == json.loads(json.dumps(tuned))
+
+    labels = next(people.glob(f"{tuned['shapes'][0]}/*_labels.npy"))
+    values = np.load(labels)
+    np.save(labels, (values + 1) % 2)
+    with pytest.raises(InputError, match=r"finetune\.json .*\(the content of the training shapes\): choose another out="):
+        run_finetune(config(out="tuned"))
+    run_pretrain(config(out="pretrain"))
+    np.save(labels, values)
+    run_pretrain(config(out="pretrain"))  # which looks at no label
+
+    test = next(people.glob(f"{metrics['split']['ids'][0]}/*.obj"))
+    mesh = test.read_bytes()
+    test.write_bytes(mesh + b"\n# a remark\n")
+    with pytest.raises(InputError, match=r"metrics\.json .*\(the content of the test shapes\)"):
+        run_evaluate(cfg)
+    test.write_bytes(mesh)
+
+    run_finetune(config("seed=1", out="other"))
+    shutil.rmtree(tmp_path / "tuned" / "model")
+    shutil.copytree(tmp_path / "other" / "model", tmp_path / "tuned" / "model")
+    with pytest.raises(InputError, match=r"metrics\.json .*\(the content of checkpoint\): choose another out="):
+        run_evaluate(cfg)
+    other = run_evaluate(config(f"checkpoint={tmp_path / 'tuned' / 'model'}", out="metrics_of_the_other"))
+    assert other["weights_sha256"] != metrics["weights_sha256"]
+    split = people / "split.json"
+    lists = json.loads(split.read_text())
+    split.write_text(json.dumps(lists | {"test": lists["test"][::-1]}))
+    with pytest.raises(InputError, match="the content of the test shapes"):
+        run_evaluate(config(f"checkpoint={tmp_path / 'tuned' / 'model'}", out="metrics_of_the_other"))
+
+
+def test_a_ceiling_is_not_overwritten_and_looks_through_the_cameras_of_the_evaluation(config, tmp_path):
+    run_finetune(config(out="tuned"))
+    exact = ("evaluation.points=0", "evaluation.protocol=partnet")
+    metrics = run_evaluate(config(f"checkpoint={tmp_path / 'tuned' / 'model'}", *exact, out="metrics"))
+    ceiling = run_ceiling(config(*exact, out="ceiling"))
+    assert ceiling["rows"][0]["part_miou"] == pytest.approx(metrics["ceiling"]["part_miou"])
+    assert run_ceiling(config(*exact, out="ceiling"))["rows"] == ceiling["rows"]
+    with pytest.raises(InputError, match=r"ceiling\.json holds a result .*views\.size"):
+        run_ceiling(config(*exact, "views.size=20", out="ceiling"))
+
+
+@pytest.mark.parametrize("stage", [run_pretrain, run_finetune])
+def test_a_run_that_diverges_keeps_its_last_scalars_and_pictures(stage, config, tmp_path, monkeypatch):
+    add, count = History.add, iter(range(100))
+
+    def lost_at_the_third(self, loss, batch):
+        add(self, loss * (float("nan") if next(count) == 2 else 1), batch)
+
+    monkeypatch.setattr(History, "add", lost_at_the_third)
+    steps = ("training.pretrain.steps=4", "training.finetune.steps=4", "training.log_every=1")
+    with pytest.raises(InputError, match="the loss is nan at step 3"):
+        stage(config(*steps))
+    log = tmp_path / "out" / "log"
+    curves = read_scalars(log / "scalars.csv")
+    assert curves and all([step for step, _ in curve] == [0, 1] for curve in curves.values())
+    events = EventAccumulator(str(log), size_guidance={"scalars": 0, "images": 0}).Reload()
+    for name, curve in curves.items():
+        assert [event.step for event in events.Scalars(name)] == [step for step, _ in curve]
+    assert events.Tags()["images"]
+
+
+def test_provenance_is_of_the_beginning(config, monkeypatch):
+    """A file that is changed while a stage runs is not what the stage ran with."""
+    revisions = iter(["before", "after", "after"])
+    monkeypatch.setattr("mvdecor.engine.provenance.revision", lambda: next(revisions))
+    assert run_finetune(config())["revision"] == "before"
