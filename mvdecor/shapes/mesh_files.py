@@ -37,7 +37,7 @@ Joined = tuple[NDArray[np.float64], NDArray[np.int64], Texture | None]  # vertic
 REMEDY = "export it again as OBJ, PLY, OFF, STL or GLB with triangles"
 
 
-def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
+def read_mesh(path: str | Path, texture_size: int | None = None, textures: bool = True) -> Shape:
     """Read a mesh file as it is: not normalised, no labels, its stem as the id.
 
     Faces keep the file's order; polygons of more than three corners become fans in place (`Shape.polygons` tells whose).
@@ -50,6 +50,7 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
     Args:
         path: file ending in .obj, .ply, .off, .stl, .glb or .gltf.
         texture_size: images with a longer side are reduced to it; None: as they are.
+        textures: False: materials and images are not looked at, and may be missing.
 
     Raises:
         InputError: missing, unreadable or unknown file, no triangles, an index out of range, a missing texture.
@@ -62,16 +63,18 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
         raise InputError(f"{path}: {suffix or 'no suffix'} is not a mesh format that can be read; {REMEDY}")
     if suffix == ".obj":
         mesh = read_obj(path)
-        vertices, faces, texture = mesh.vertices, mesh.faces, obj_texture(mesh, path, texture_size)
+        vertices, faces = mesh.vertices, mesh.faces
+        texture = obj_texture(mesh, path, texture_size) if textures else None
         polygons = mesh.polygon_ids if mesh.has_polygons else None
     elif suffix == ".off":
         vertices, faces, polygons = _read_off(path)
         texture = None
     elif suffix in (".glb", ".gltf"):
-        gltf = read_gltf(path, texture_size)
+        gltf = read_gltf(path, texture_size, textures)
         vertices, faces, texture, polygons = gltf.vertices, gltf.faces, gltf.texture, None
     else:
-        _check_files(path)
+        if textures:
+            _check_files(path)
         placed, (vertices, faces, texture) = _read_trimesh(path, texture_size)
         polygons = placed[0][0].metadata.get(POLYGONS) if placed else None  # only PLY has any, and is one mesh
     if len(faces) == 0:
@@ -81,7 +84,7 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
             id=path.stem,
             vertices=torch.from_numpy(np.ascontiguousarray(vertices)).float(),
             faces=torch.from_numpy(np.ascontiguousarray(faces)),
-            texture=texture,
+            texture=texture if textures else None,
             polygons=None if polygons is None else torch.from_numpy(polygons),
         )
     except InputError as error:
