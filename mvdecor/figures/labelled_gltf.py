@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,11 +110,7 @@ class _Splitter:
                 what = f"primitive {number} of meshes[{mesh}]"
                 corners, values = self._file.draco(extension, what)
                 for name, data in values.items():
-                    accessor = self._glb.tree["accessors"][primitive["attributes"][name]]
-                    dtype = np.dtype(DTYPES[accessor["componentType"]])
-                    for key in ("byteOffset", "sparse"):
-                        accessor.pop(key, None)
-                    accessor.update(bufferView=self._glb.rows(data.astype(dtype), VERTICES), count=len(data))
+                    self._fill(self._glb.tree["accessors"][primitive["attributes"][name]], data)
             elif "indices" in primitive:
                 corners = triangles(self._file.accessor(primitive["indices"])[:, 0].astype(np.int64), mode)
             else:
@@ -126,6 +123,15 @@ class _Splitter:
                     attributes["_COLOR_0"] = attributes.pop("COLOR_0")
             self._sources[mesh, number] = (primitive, corners)
         return self._sources[mesh, number]
+
+    def _fill(self, accessor: Item, values: NDArray[Any]) -> None:
+        """Store the decompressed values of an accessor."""
+        for key in ("byteOffset", "sparse"):
+            accessor.pop(key, None)
+        values = values.astype(DTYPES[accessor["componentType"]])
+        if "min" in accessor:
+            accessor.update(min=values.min(axis=0).tolist(), max=values.max(axis=0).tolist())
+        accessor.update(bufferView=self._glb.rows(values, VERTICES), count=len(values))
 
     def _instance(self, node: Item, number: int) -> Item:
         """Where an instance of EXT_mesh_gpu_instancing lies in its node."""
