@@ -178,9 +178,7 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
     return done
 
 
-def _write(
-    folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmenter, path: Path, source: dict
-) -> dict:
+def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmenter, path: Path, source: dict) -> dict:
     """Write all files of a mesh into a folder beside its place, which then takes the name."""
     shape = found.shape
     part = folder.with_name(f".{folder.name}.part")

@@ -43,9 +43,7 @@ def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray)
         raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {shape.num_faces} faces; give [F, 3]")
     image, uv = palette_image(colours.astype(np.uint8))
     glb = Glb()
-    sampler = glb.add(
-        "samplers", {"magFilter": NEAREST, "minFilter": NEAREST, "wrapS": CLAMP, "wrapT": CLAMP}
-    )
+    sampler = glb.add("samplers", {"magFilter": NEAREST, "minFilter": NEAREST, "wrapS": CLAMP, "wrapT": CLAMP})
     texture = glb.add("textures", {"source": glb.image("colours", png(image)), "sampler": sampler})
     material = glb.add("materials", matt("colours", baseColorTexture={"index": texture}))
     corners, center = centred(shape)

@@ -98,7 +98,10 @@ class _Splitter:
             index = self._glb.accessor(chosen.reshape(-1).astype(np.uint32), INDICES)
             primitives.append(self._parts.painted({**copy.deepcopy(primitive), "indices": index}, label))
         whole = self._file.item("meshes", node["mesh"])
-        return {**self._parts.node(label, primitives, **_fields(whole, "weights", "extras")), **_fields(node, "skin", "weights")}
+        return {
+            **self._parts.node(label, primitives, **_fields(whole, "weights", "extras")),
+            **_fields(node, "skin", "weights"),
+        }
 
     def _source(self, mesh: int, number: int) -> tuple[Item, NDArray[np.int64]]:
         """A primitive without its indices, and its triangles int64 [F, 3]; decompressed, where Draco compressed it."""
@@ -139,7 +142,9 @@ class _Splitter:
         if instancing is None:
             return {}
         names = {"TRANSLATION": "translation", "ROTATION": "rotation", "SCALE": "scale"}
-        values = {names[key]: self._file.accessor(a)[number] for key, a in instancing["attributes"].items() if key in names}
+        values = {
+            names[key]: self._file.accessor(a)[number] for key, a in instancing["attributes"].items() if key in names
+        }
         if "rotation" in values:
             values["rotation"] = values["rotation"] / np.linalg.norm(values["rotation"])
         return {key: value.astype(np.float64).tolist() for key, value in values.items()}
@@ -165,7 +170,9 @@ class _Splitter:
         for animation in animations:
             channels = [c for c in animation["channels"] if c["target"].get("path") != "weights"]
             if len(channels) < len(animation["channels"]):
-                warnings.warn(f"{self._file.path}: animated morph weights are left out of the labelled file", stacklevel=5)
+                warnings.warn(
+                    f"{self._file.path}: animated morph weights are left out of the labelled file", stacklevel=5
+                )
             animation["channels"] = channels
         kept = [animation for animation in animations if animation["channels"]]
         self._glb.tree.pop("animations", None)

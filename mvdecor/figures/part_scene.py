@@ -98,7 +98,9 @@ def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> Non
                 primitive["attributes"]["POSITION"] = glb.accessor(positions[used], VERTICES)
                 primitive["indices"] = glb.accessor(index.reshape(-1).astype(np.uint32), INDICES)
             else:
-                uv = texture.uv.cpu().numpy()[faces].reshape(-1, 2) * np.float32([1, -1]) + np.float32([0, 1])
+                uv = texture.uv.cpu().numpy()[faces].reshape(-1, 2) * np.array([1, -1], np.float32) + np.array(
+                    [0, 1], np.float32
+                )
                 primitive["attributes"]["POSITION"] = glb.accessor(corners[faces].reshape(-1, 3), VERTICES)
                 primitive["attributes"]["TEXCOORD_0"] = glb.accessor(uv, VERTICES)
                 primitive["material"] = materials[image]

@@ -64,7 +64,9 @@ def chair(tmp_path):
     scene.add_geometry(seat, node_name="seat", geom_name="seat")
     leg = trimesh.creation.cylinder(0.25, 2, sections=8)
     scene.add_geometry(leg, node_name="left", geom_name="leg", transform=np.diag([1.0, 2.0, 4.0, 1.0]))
-    scene.graph.update("right", geometry="leg", matrix=trimesh.transformations.rotation_matrix(0.5, (1, 0, 0), (1, 2, 3)))
+    scene.graph.update(
+        "right", geometry="leg", matrix=trimesh.transformations.rotation_matrix(0.5, (1, 0, 0), (1, 2, 3))
+    )
     scene.export(tmp_path / "chair.glb")
     return tmp_path / "chair.glb"
 
@@ -95,9 +97,13 @@ def test_each_part_has_the_colour_of_the_pictures(chair, tmp_path):
     write_labelled_gltf(tmp_path / "original.glb", chair, mesh, labels, NAMES)
     shape = read_mesh(tmp_path / "original.glb")
     corners = shape.vertices[shape.faces].numpy().round(3).reshape(-1, 9)
-    found = {tuple(c): tuple(colour) for c, colour in zip(corners.tolist(), colours_of_faces(shape).tolist(), strict=True)}
+    found = {
+        tuple(c): tuple(colour) for c, colour in zip(corners.tolist(), colours_of_faces(shape).tolist(), strict=True)
+    }
     palette = label_palette(3).tolist()
-    for corner, label in zip(mesh.vertices[mesh.faces].astype(np.float32).round(3).reshape(-1, 9).tolist(), labels, strict=True):
+    for corner, label in zip(
+        mesh.vertices[mesh.faces].astype(np.float32).round(3).reshape(-1, 9).tolist(), labels, strict=True
+    ):
         assert found[tuple(corner)] == tuple(palette[label])
     names = {material["name"] for material in tree_of(tmp_path / "original.glb")["materials"]}
     assert set(NAMES) <= names
@@ -150,7 +156,9 @@ def test_instances_strips_lines_and_colours_of_vertices(tmp_path, with_lines):
     found = sorted(
         (*corners, *colour)
         for corners, colour in zip(
-            shape.vertices[shape.faces].numpy().round(3).reshape(-1, 9).tolist(), colours_of_faces(shape).tolist(), strict=True
+            shape.vertices[shape.faces].numpy().round(3).reshape(-1, 9).tolist(),
+            colours_of_faces(shape).tolist(),
+            strict=True,
         )
     )
     truth = sorted(

@@ -22,7 +22,20 @@ SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
 SIGNS = "ab\\'\"ü木é ,=()[]{}$#&%:~.1*?!|;<>@^`-+_\t"
 NAMES = [
     *("stühle 木.obj", "my chair (1).obj", "chair,left.obj", "a=b.obj", "it's.obj", 'a"b.obj', "a#1.obj", "a&b.obj"),
-    *("[a].obj", "{a}.obj", "$a.obj", "a;b.obj", "100%.obj", "-a.obj", "~a.obj", "1", "1e5", "true", "null", "a\\b.obj"),
+    *(
+        "[a].obj",
+        "{a}.obj",
+        "$a.obj",
+        "a;b.obj",
+        "100%.obj",
+        "-a.obj",
+        "~a.obj",
+        "1",
+        "1e5",
+        "true",
+        "null",
+        "a\\b.obj",
+    ),
     *("[a,b]", "'a'", "choice(a,b)", " a", "a ", "a: b", "!a", "a\udc80.obj", "a|b.obj", "name=[x].obj", "\n.obj"),
 ]
 file_names = st.text(st.sampled_from(SIGNS), min_size=1, max_size=10).filter(lambda name: name not in (".", ".."))
@@ -125,7 +138,9 @@ def test_sweeps(tmp_path, monkeypatch):
     assert ready[:3] == words[:3] and ready[4] == words[4]
     assert ready[3] == "data.root='/home/jürgen/a',/b"
     assert OverridesParser.create().parse_override(ready[3]).is_sweep_override()
-    with pytest.raises(InputError, match=r"mesh=a,b: a comma separates .* 'mesh='a,b'', or give a list, 'mesh=\[a,b\]'"):
+    with pytest.raises(
+        InputError, match=r"mesh=a,b: a comma separates .* 'mesh='a,b'', or give a list, 'mesh=\[a,b\]'"
+    ):
         command_line(["mesh=a,b"], "segment")
 
 
