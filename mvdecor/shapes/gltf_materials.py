@@ -172,10 +172,8 @@ class Colours:
         """uint8 [H, W, 3] of an image of the file."""
         if number not in self._decoded:
             image, what = self._file.item("images", number), self._image_name(number)
-            if "uri" in image:
-                data = self._file.resource(image["uri"], what)
-            else:
-                data = self._file.view(image["bufferView"]).tobytes()
+            stored = "uri" not in image
+            data = self._file.view(image["bufferView"]).tobytes() if stored else self._file.resource(image["uri"], what)
             try:
                 with Image.open(io.BytesIO(data)) as opened:
                     self._decoded[number] = image_tensor(opened, self._texture_size)
