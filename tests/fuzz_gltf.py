@@ -8,39 +8,24 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import DracoPy
 import meshopt
 import numpy as np
-import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from mvdecor.shapes.gltf import GltfMesh
-from mvdecor.shapes.sampling import sample_texture
+from mvdecor.shapes.gltf import read_gltf
+from tests.gltf_expected import Face, Paint, check, triangles_of
 from tests.gltf_writer import GltfWriter
 
 SCALES = {"i1": 127, "u1": 255, "i2": 32767, "u2": 65535}
 WRAPS = {10497: "repeat", 33648: "mirror", 33071: "clamp"}
 QUANTIZED = ("f4", "f4", "i1", "i2", "u1", "u2")
-
-
-@dataclass(frozen=True)
-class Paint:
-    """How a primitive is coloured: `uv` [V, 2] and `colours` [V, 3] as the file says, in its own conventions."""
-
-    stated: bool = False
-    factor: tuple[float, ...] = (1.0, 1.0, 1.0)
-    colours: np.ndarray | None = None
-    image: np.ndarray | None = None
-    uv: np.ndarray | None = None
-    wraps: tuple[str, str] = ("repeat", "repeat")
-    nearest: bool = False
-    offset: tuple[float, float] = (0.0, 0.0)
-    rotation: float = 0.0
-    scale: tuple[float, float] = (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -52,16 +37,6 @@ class Part:
     paint: Paint
     joints: np.ndarray
     weights: np.ndarray
-
-
-@dataclass(frozen=True)
-class Face:
-    """What one face must be: node, instance, mesh, primitive and triangle; world corners [3, 3]; its part's vertices."""
-
-    origin: tuple[int, int, int, int, int]
-    corners: np.ndarray
-    vertices: tuple[int, int, int]
-    paint: Paint
 
 
 @dataclass
@@ -118,7 +93,7 @@ class Mix:
         if mode != 4 or self.chance():
             item["mode"] = mode
         paint = self.paint(item, count)
-        return item, Part(positions, _triangles(order, mode), paint, joint_ids, joint_weights)
+        return item, Part(positions, triangles_of(order, mode), paint, joint_ids, joint_weights)
 
     def _indices(self, order: list[int], mode: int) -> tuple[int, list[int]]:
         dtype = self.rng.choice(("u1", "u2", "u4"))
@@ -171,7 +146,9 @@ class Mix:
             sampler: dict[str, Any] = {"wrapS": wraps[0], "wrapT": wraps[1]} | ({"magFilter": 9728} if nearest else {})
             texture["sampler"] = self.writer.add("samplers", sampler)
         info: dict[str, Any] = {"index": self.writer.add("textures", texture), "texCoord": channel}
-        paint = replace(paint, stated=True, image=image, uv=uv, nearest=nearest, wraps=(WRAPS[wraps[0]], WRAPS[wraps[1]]))
+        paint = replace(
+            paint, stated=True, image=image, uv=uv, nearest=nearest, wraps=(WRAPS[wraps[0]], WRAPS[wraps[1]])
+        )
         if self.chance(0.4):
             offset, scale = self.numbers(2).tolist(), self.numbers(2, low=-2, high=2).tolist()
             rotation = self.rng.choice((0.0, self.rng.uniform(-4, 4)))
@@ -313,7 +290,9 @@ class Mix:
                 extensions["KHR_node_visibility"] = {"visible": False}
         by_name = dict(zip(names, nodes, strict=True))
         self.writer.json["nodes"] = [by_name[name] for name in range(len(nodes))]
-        self.writer.json["cameras"] = [{"type": "orthographic", "orthographic": {"xmag": 1, "ymag": 1, "zfar": 1, "znear": 0}}]
+        self.writer.json["cameras"] = [
+            {"type": "orthographic", "orthographic": {"xmag": 1, "ymag": 1, "zfar": 1, "znear": 0}}
+        ]
         if skin is not None:
             self.writer.json["skins"] = [skin]
         roots = [names[number] for number, parent in enumerate(parents) if parent == -1]
@@ -343,104 +322,6 @@ class Mix:
             self.faces.append(Face((*origin, triangle), corners, vertices, part.paint))
 
 
-def _triangles(order: list[int], mode: int) -> list[tuple[int, int, int]]:
-    """As the tables of glTF 2.0, section 3.7.2.1, list them."""
-    if mode == 4:
-        return [(order[i], order[i + 1], order[i + 2]) for i in range(0, len(order), 3)]
-    if mode == 5:
-        return [(order[i], order[i + 1 + i % 2], order[i + 2 - i % 2]) for i in range(len(order) - 2)]
-    return [(order[i + 1], order[i + 2], order[0]) for i in range(len(order) - 2)]
-
-
-def _linear(value: float) -> float:
-    return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
-
-
-def _srgb(value: float) -> float:
-    value = min(max(value, 0.0), 1.0)
-    return 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055
-
-
-def _texel(index: int, size: int, wrap: str) -> int:
-    if wrap == "clamp":
-        return min(max(index, 0), size - 1)
-    if wrap == "mirror":
-        index %= 2 * size
-        return index if index < size else 2 * size - 1 - index
-    return index % size
-
-
-def expected_colour(
-    paint: Paint, vertices: tuple[int, int, int], weights: np.ndarray, blend_first: bool
-) -> np.ndarray | None:
-    """sRGB [3] in [0, 1] at a point of a face; None where it lies on the border of two texels, either of which is right.
-
-    Texels are tinted and then blended, or with `blend_first` the other way round (as the reader must, where tints vary).
-    """
-    tint = np.array(paint.factor)
-    if paint.colours is not None:
-        tint = tint * sum(weight * paint.colours[vertex] for weight, vertex in zip(weights, vertices, strict=True))
-    if paint.image is None or paint.uv is None:
-        return np.array([_srgb(value) for value in tint])
-    u, v = sum(weight * paint.uv[vertex] for weight, vertex in zip(weights, vertices, strict=True))
-    u, v = u * paint.scale[0], v * paint.scale[1]
-    cos, sin = math.cos(paint.rotation), math.sin(paint.rotation)
-    u, v = cos * u + sin * v + paint.offset[0], -sin * u + cos * v + paint.offset[1]
-    height, width = paint.image.shape[:2]
-    x, y = u * width - 0.5, v * height - 0.5
-    if paint.nearest:
-        if min(abs((x + 0.5) - round(x + 0.5)), abs((y + 0.5) - round(y + 0.5))) < 1e-3:
-            return None
-        x, y = float(math.floor(x + 0.5)), float(math.floor(y + 0.5))
-    column, row = math.floor(x), math.floor(y)
-    colour = np.zeros(3)
-    texel_tint = np.ones(3) if blend_first else tint
-    for i in (0, 1):
-        for j in (0, 1):
-            texel = paint.image[_texel(row + i, height, paint.wraps[1]), _texel(column + j, width, paint.wraps[0])]
-            share = (y - row if i else 1 - y + row) * (x - column if j else 1 - x + column)
-            colour += share * np.array([_srgb(_linear(t / 255) * f) for t, f in zip(texel, texel_tint, strict=True)])
-    return np.array([_srgb(_linear(c) * f) for c, f in zip(colour, tint, strict=True)]) if blend_first else colour
-
-
-def varies(paint: Paint, used: set[int]) -> bool:
-    """Whether the colours of vertices differ where there are faces: then the reader resamples."""
-    return paint.colours is not None and len(np.unique(paint.colours[sorted(used)], axis=0)) > 1
-
-
-def check(mesh: GltfMesh, faces: list[Face], seed: int) -> None:
-    """Compare what was read with what was written.
-
-    Raises:
-        AssertionError: another face, order, place or colour.
-    """
-    origins = np.stack(
-        [mesh.face_nodes, mesh.face_instances, mesh.face_meshes, mesh.face_primitives, mesh.face_triangles], axis=1
-    )
-    assert origins.tolist() == [list(face.origin) for face in faces], "other faces, or another order"
-    corners = np.array([face.corners for face in faces])
-    scale = max(1.0, np.abs(corners).max())
-    assert np.abs(mesh.vertices[mesh.faces] - corners).max() < 1e-6 * scale, "corners lie elsewhere"
-    assert (mesh.texture is not None) == any(face.paint.stated for face in faces), "textured or not"
-    if mesh.texture is None:
-        return
-    used: dict[tuple[int, int], set[int]] = {}
-    for face in faces:
-        used.setdefault(face.origin[2:4], set()).update(face.vertices)
-    inside = np.random.default_rng(seed).dirichlet([1, 1, 1])
-    for weights in (*np.eye(3), inside):
-        uv = (torch.from_numpy(weights).float()[:, None] * mesh.texture.uv).sum(dim=1)
-        colours = sample_texture(mesh.texture, mesh.texture.image_ids, uv).numpy()
-        for number, face in enumerate(faces):
-            resampled = varies(face.paint, used[face.origin[2:4]])
-            if resampled and weights is inside and face.paint.image is not None:
-                continue  # exact at the corners only
-            right = expected_colour(face.paint, face.vertices, weights, resampled)
-            if right is not None:
-                off = 255 * np.abs(colours[number] - right).max()
-                assert off < (16 if resampled and weights is inside else 1.6), f"face {number}: off by {off:.1f} levels"
-
-
 def write_mix(path: Path, rng: random.Random) -> list[Face]:
     """Write a random file (.glb or .gltf); returns the faces that it holds, in their order."""
     while True:
@@ -449,3 +330,50 @@ def write_mix(path: Path, rng: random.Random) -> list[Face]:
         if mix.faces:
             mix.writer.write(path)
             return mix.faces
+
+
+def mixes(path: Path) -> tuple[Path, Callable[[], None], Callable[[random.Random], None]]:
+    """A file to write random mixes into, what reads and compares it, and what makes it anew."""
+    faces = write_mix(path, random.Random(0))
+
+    def make(rng: random.Random) -> None:
+        faces[:] = write_mix(path, rng)
+
+    return path, lambda: check(read_gltf(path), faces, len(faces)), make
+
+
+def write_compressed(path: Path) -> Path:
+    """A small file with a primitive that Draco compressed and one that meshopt did, skinned and textured."""
+    rng = np.random.default_rng(0)
+    faces, points = np.arange(12).reshape(4, 3), rng.random((12, 3), dtype=np.float32)
+    writer = GltfWriter()
+    data = DracoPy.encode(
+        points, faces, quantization_bits=12, preserve_order=True, tex_coord=points[:, :2].astype(float)
+    )
+    writer.use("KHR_draco_mesh_compression", required=True)
+    attributes = {
+        "POSITION": writer.add("accessors", {"componentType": 5126, "count": 12, "type": "VEC3"}),
+        "TEXCOORD_0": writer.add("accessors", {"componentType": 5126, "count": 12, "type": "VEC2"}),
+    }
+    indices = writer.add("accessors", {"componentType": 5125, "count": 12, "type": "SCALAR"})
+    ids = {attribute["attribute_type"]: attribute["unique_id"] for attribute in DracoPy.decode(data).attributes}
+    draco = {"bufferView": writer.view(data), "attributes": {"POSITION": ids[0], "TEXCOORD_0": ids[3]}}
+    extensions = {"KHR_draco_mesh_compression": draco}
+    drawn = {"attributes": attributes, "indices": indices, "material": 0, "extensions": extensions}
+    image = writer.image(Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)))
+    writer.add("textures", {"source": image})
+    writer.add("materials", {"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}})
+    plain = {
+        "attributes": {
+            "POSITION": writer.compressed(points),
+            "COLOR_0": writer.compressed(rng.random((12, 4)) * 255, "u1", True),
+            "JOINTS_0": writer.compressed(np.zeros((12, 4)), "u1"),
+            "WEIGHTS_0": writer.sparse(np.eye(4)[np.zeros(12, int)], base=False),
+        },
+        "indices": writer.compressed(faces.reshape(-1, 1), "u2", mode="TRIANGLES"),
+    }
+    writer.add("meshes", {"primitives": [drawn, plain]})
+    writer.add("meshes", {"primitives": [plain]})
+    writer.add("skins", {"joints": [1]})
+    writer.json["nodes"] = [{"mesh": 0, "children": [1]}, {"translation": [1, 2, 3]}, {"mesh": 1, "skin": 0}]
+    return writer.write(path)
