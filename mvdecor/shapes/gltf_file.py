@@ -119,6 +119,10 @@ class GltfFile:
             header, _, data = uri.partition(",")
             plain = unquote_to_bytes(data)
             return base64.b64decode(plain + b"===") if header.endswith(";base64") else plain
+        if "://" in uri:
+            raise InputError(
+                f"{self.path}: its {what} is {uri!r}, not a file beside it; download it and name that file"
+            )
         file = named_file(unquote(uri), self.path)
         if not os.path.isfile(file):
             as_written = self.path.parent / os.path.basename(uri)  # some exporters do not encode names with a %

@@ -172,10 +172,8 @@ class Colours:
         """uint8 [H, W, 3] of an image of the file."""
         if number not in self._decoded:
             image, what = self._file.item("images", number), self._image_name(number)
-            if "uri" in image:
-                data = self._file.resource(image["uri"], what)
-            else:
-                data = self._file.view(image["bufferView"]).tobytes()
+            stored = "uri" not in image
+            data = self._file.view(image["bufferView"]).tobytes() if stored else self._file.resource(image["uri"], what)
             try:
                 with Image.open(io.BytesIO(data)) as opened:
                     self._decoded[number] = image_tensor(opened, self._texture_size)
@@ -217,15 +215,17 @@ class Colours:
 
 def coloured_faces(tints: NDArray[np.float64]) -> tuple[Tensor, NDArray[np.float64]]:
     """An image and texture coordinates [F, 3, 2] of linear colours of corners [F, 3, 3], see `tinted_faces`."""
-    if _spread(tints) <= STEP:
+    if _patch_side(0, tints) == 2:
         return corner_image(srgb(tints))
     white = torch.full((1, 1, 3), 255, dtype=torch.uint8)
     return tinted_faces(white, (REPEAT, REPEAT, 0), np.zeros((len(tints), 3, 2)), tints)
 
 
-def _spread(tints: NDArray[np.float64]) -> int:
-    """By how many levels of sRGB the corners of one face differ at most."""
-    return int(np.ptp(srgb(tints).astype(np.int64), axis=1).max())
+def _patch_side(extent: float, tints: NDArray[np.float64]) -> int:
+    """Texels along a side of each face's patch, for faces that span up to `extent` texels of their image."""
+    spread = int(np.ptp(srgb(tints).astype(np.int64), axis=1).max())  # levels between the corners of one face, at most
+    steps = max(2 * math.ceil(min(extent, LONGEST_PATCH)), math.ceil(spread / STEP))
+    return max(2, min(LONGEST_PATCH, steps + 1, math.isqrt(PATCH_TEXELS // len(tints))))
 
 
 def tinted_faces(
@@ -246,9 +246,7 @@ def tinted_faces(
         uint8 [S, S, 3], and texture coordinates [F, 3, 2] in it.
     """
     count, size = len(uv), np.array([image.shape[1], image.shape[0]])
-    extent = min(np.nan_to_num((np.ptp(uv, axis=1) * size).max(), posinf=LONGEST_PATCH), LONGEST_PATCH)
-    steps = max(2 * math.ceil(extent), math.ceil(_spread(tints) / STEP))
-    side = max(2, min(LONGEST_PATCH, steps + 1, math.isqrt(PATCH_TEXELS // count)))
+    side = _patch_side(float(np.nan_to_num((np.ptp(uv, axis=1) * size).max(), posinf=LONGEST_PATCH)), tints)
     columns = math.ceil(math.sqrt(count))
     x, y = np.meshgrid(np.arange(side), np.arange(side))
     weights = np.stack([side - 1 - x - y, x, y], axis=-1).reshape(-1, 3) / (side - 1)

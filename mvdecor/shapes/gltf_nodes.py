@@ -113,7 +113,7 @@ def _world_transforms(file: GltfFile, parents: list[int]) -> NDArray[np.float64]
 
 def _shown(file: GltfFile, parents: list[int]) -> set[int]:
     """The nodes that the default scene shows."""
-    nodes, scenes = file.items("nodes"), file.items("scenes")
+    scenes = file.items("scenes")
     if scenes:
         waiting = list(file.item("scenes", file.json.get("scene", 0)).get("nodes", []))
     else:
@@ -178,18 +178,28 @@ def transforms(
 
 def _instances(file: GltfFile, extension: Item, what: str) -> NDArray[np.float64]:
     """float64 [N, 4, 4], from each instance's frame to the node's."""
-    values = {}
-    for name, default in (("TRANSLATION", (0, 0, 0)), ("ROTATION", (0, 0, 0, 1)), ("SCALE", (1, 1, 1))):
-        number = extension["attributes"].get(name)
-        values[name] = np.array([default], float) if number is None else file.accessor(number).astype(np.float64)
-        if values[name].shape[1] != len(default):
+    attributes = extension["attributes"]
+    numbers = [attributes[name] for name in ("TRANSLATION", "ROTATION", "SCALE") if name in attributes]
+    counts = {len(file.accessor(number)) for number in numbers}
+    if len(counts) != 1:
+        raise InputError(f"{file.path}: {what}: its attributes have {sorted(counts)} instances; export it again")
+
+    (count,) = counts
+
+    def values(name: str, default: tuple[int, ...]) -> NDArray[np.float64]:
+        if name not in attributes:
+            return np.array([default], dtype=np.float64).repeat(count, axis=0)
+        stated = file.accessor(attributes[name]).astype(np.float64)
+        if stated.shape[1] != len(default):
             raise InputError(f"{file.path}: {what}: {name} must have {len(default)} numbers per instance")
-    stated = {len(values[name]) for name in values if name in extension["attributes"]}
-    if len(stated) != 1:
-        raise InputError(f"{file.path}: {what}: its attributes have {sorted(stated)} instances; export it again")
-    count = stated.pop()
-    parts = [values[name] if name in extension["attributes"] else values[name].repeat(count, 0) for name in values]
-    return transforms(*parts, f"{file.path}: {what}")
+        return stated
+
+    translation, rotation, scale = (
+        values("TRANSLATION", (0,) * 3),
+        values("ROTATION", (0, 0, 0, 1)),
+        values("SCALE", (1,) * 3),
+    )
+    return transforms(translation, rotation, scale, f"{file.path}: {what}")
 
 
 def _joints(file: GltfFile, number: int, world: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -43,9 +43,9 @@ def read_mesh(path: str | Path, texture_size: int | None = None, textures: bool 
     Faces keep the file's order; polygons of more than three corners become fans in place (`Shape.polygons` tells whose).
     A file of several geometries (glTF, STL of several solids) gives one shape: geometries in the order of the file's
     list, each placed by its node's transform; one that is placed several times comes once per node, in the order of the
-    file's nodes (`gltf.GltfMesh` says it all). A material's image replaces its plain colour; materials without an image become 1 x 1 images; colours of vertices or of
-    faces become an image of 2 x 2 texels a face (but those of an OFF file, and of polygons, are not read). Points and
-    lines are left out.
+    file's nodes (`gltf.GltfMesh` says it all). A material's image replaces its plain colour (of glTF they are multiplied);
+    materials without an image become 1 x 1 images; colours of vertices or of faces become an image of texels per face (but
+    those of an OFF file, and of polygons, are not read). Points and lines are left out.
 
     Args:
         path: file ending in .obj, .ply, .off, .stl, .glb or .gltf.
