@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -18,13 +17,21 @@ from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_result
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
+from mvdecor.figures.labelled_gltf import face_sources, write_labelled_gltf
+from mvdecor.figures.part_scene import write_part_scene
 from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
+from mvdecor.shapes.gltf import read_gltf
+from mvdecor.shapes.label_files import write_labels
 from mvdecor.shapes.mesh_files import SUFFIXES
+from mvdecor.shapes.up import check_up
 from mvdecor.systems.mvdecor.check import check_out
 
 RESULT = "segmentation.json"
-SETTINGS = ("views", "lifting", "seed", "precision", "parts", "low_confidence")
+GLTF_SUFFIXES = (".glb", ".gltf")
+SETTINGS = ("views", "lifting", "seed", "precision", "up", "parts", "low_confidence")
+LOW_COVERAGE = 0.8
+"""Share of the area below which so little was seen that it is worth a hint."""
 
 
 def run_segment(cfg: DictConfig) -> list[dict]:
@@ -130,19 +137,21 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
         if (done := _existing(folder, cfg, segmenter, source)) is not None:
             print(f"{folder}: already there, made of the same mesh and model; not made again", flush=True)
             return done
-        found = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.batch_size)
+        found = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.batch_size, up=cfg.up)
     except Refused:
         raise
     except InputError as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         raise BadMesh(named) from error
-    result = _write(folder, found, cfg, segmenter, source)
+    result = _write(folder, found, cfg, segmenter, path, source)
     print(
         f"{path}: {result['faces']} faces, {100 * found.coverage:.0f} % of the area seen, "
         f"{100 * result['low_confidence']:.1f} % of the faces below confidence {cfg.low_confidence:g}, "
         f"{found.seconds:.1f} s: {folder}",
         flush=True,
     )
+    if result["hint"]:
+        print(f"warning: {path}: {result['hint']}", flush=True)
     return result
 
 
@@ -169,23 +178,23 @@ def _key(cfg: DictConfig, segmenter: Segmenter, source: dict | None) -> Key:
     return Key(settings_of(cfg, SETTINGS) | model)
 
 
-def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source: dict) -> dict:
+def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmenter, path: Path, source: dict) -> dict:
     """Write all files of a mesh into a folder beside its place, which then takes the name."""
     shape = found.shape
     part = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         part.mkdir(parents=True)
-        labels = found.of_file(found.labels)
-        np.save(part / "labels.npy", labels.numpy().astype(np.int16))
+        labels = found.of_file(found.labels).numpy()
+        for ending in ("npy", "txt", "seg", "json"):
+            write_labels(part / f"labels.{ending}", labels, found.label_names)
         np.save(part / "confidence.npy", found.of_file(found.confidence).numpy())
         if shape.polygons is not None:
-            np.save(part / "triangle_labels.npy", found.labels.numpy().astype(np.int16))
-        named = {"label_names": list(found.label_names), "labels": labels.tolist()}
-        (part / "labels.json").write_text(json.dumps(named) + "\n")
+            write_labels(part / "triangle_labels.npy", found.labels.numpy(), found.label_names)
         scalars = {"confidence": found.confidence, "filled": found.filled.float()}
         write_ply(part / "mesh.ply", shape, found.labels, scalars=scalars)
         write_glb(part / "mesh.glb", shape, colours_of(found.labels.numpy(), label_palette(len(found.label_names))))
+        _write_original(part, path, found)
         save_png(part / "views.png", draw_segmentation(shape, found.labels, found.confidence))
         if cfg.parts:
             _write_parts(part / "parts", found)
@@ -197,6 +206,19 @@ def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmen
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return result
+
+
+def _write_original(folder: Path, path: Path, found: Segmentation) -> None:
+    """`original.glb`, the mesh as a scene of its parts; for glTF `face_sources.npy`, which says where faces come from."""
+    labels = found.labels.numpy()
+    if path.suffix.lower() not in GLTF_SUFFIXES:
+        write_part_scene(folder / "original.glb", found.shape, labels)
+        return
+    mesh = read_gltf(path, textures=False)
+    if len(mesh.faces) != len(labels):
+        raise InputError(f"{path}: was changed while it was labelled: label it again")
+    np.save(folder / "face_sources.npy", face_sources(mesh))
+    write_labelled_gltf(folder / "original.glb", path, mesh, labels, found.label_names)
 
 
 def _write_parts(folder: Path, found: Segmentation) -> None:
@@ -230,8 +252,28 @@ def _summary(found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source:
         "coverage": 100 * found.coverage,
         "filled": float(found.filled.float().mean()),
         "low_confidence": found.low_confidence(cfg.low_confidence),
+        "hint": coverage_hint(found, segmenter.config.views),
         "seconds": round(found.seconds, 2),
     }
+
+
+def coverage_hint(found: Segmentation, views: DictConfig) -> str:
+    """What to do where the views saw less than `LOW_COVERAGE` of the area; empty otherwise."""
+    if found.coverage >= LOW_COVERAGE:
+        return ""
+    remedies = []
+    if views.layers < 3:
+        remedies.append("look behind the outermost surface, views.layers=3, if it has inner faces (shelves, linings)")
+    remedies.append(f"look from more sides, views.count={2 * views.count} (now {views.count})")
+    remedies.append("check that the right axis points up (up=z for many CAD files and scans)")
+    faces = found.shape.vertices[found.shape.faces].double().reshape(-1, 3)
+    size, farthest = (faces.amax(0) - faces.amin(0)).max(), faces.abs().max()
+    if farthest > 100 * size:
+        remedies.append(f"move the mesh to the origin: it lies {farthest / size:.0f} times its size away from it")
+    return (
+        f"only {100 * found.coverage:.0f} % of the area was seen, the labels of the rest are copies of the nearest seen "
+        f"face's: {'; '.join(remedies)}"
+    )
 
 
 def _check(cfg: DictConfig) -> None:
@@ -248,4 +290,5 @@ def _check(cfg: DictConfig) -> None:
             raise InputError(f"{key}={cfg[key]}: give a whole number of at least {least}")
     if type(cfg.low_confidence) not in (int, float) or not 0 <= cfg.low_confidence <= 1:
         raise InputError(f"low_confidence={cfg.low_confidence}: give a number between 0 and 1")
+    check_up(cfg.up)
     check_out(Path(cfg.out))

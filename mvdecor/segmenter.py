@@ -19,6 +19,7 @@ from mvdecor.lifting import agree_in_polygons
 from mvdecor.networks import Model, load_checkpoint
 from mvdecor.shapes import Shape, read_mesh
 from mvdecor.shapes.mesh_files import mesh_of
+from mvdecor.shapes.up import check_up, upright
 from mvdecor.systems.mvdecor.check import check_labels_of, check_words_and_counts
 from mvdecor.systems.mvdecor.predict import predict_faces
 from mvdecor.systems.mvdecor.scenes import Scenes
@@ -100,21 +101,28 @@ class Segmenter:
         self._rasterizer = make_rasterizer(self.config.views.rasterizer, self.fabric.device)
 
     def segment(
-        self, mesh: Path | str | Shape | trimesh.Trimesh | trimesh.Scene, *, seed: int = 0, batch_size: int = 16
+        self,
+        mesh: Path | str | Shape | trimesh.Trimesh | trimesh.Scene,
+        *,
+        seed: int = 0,
+        batch_size: int = 16,
+        up: str = "y",
     ) -> Segmentation:
         """Label all faces of a mesh. Equal arguments give equal labels, whatever was segmented before.
 
         Args:
-            mesh: a file (see `mvdecor.shapes.read_mesh`), or a mesh in any frame and scale with y up. Faces keep their order.
+            mesh: a file (see `mvdecor.shapes.read_mesh`), or a mesh in any frame and scale. Faces keep their order.
             seed: of the cameras.
             batch_size: images a pass of the network.
+            up: the axis that points up: y, z, x, -y, -z or -x. The mesh is turned for the views alone.
 
         Raises:
-            InputError: the file or mesh is bad, or has no texture where the model needs one.
+            InputError: the file or mesh is bad, or has no texture where the model needs one; unknown `up`.
         """
+        check_up(up)
         start = time.perf_counter()
         shape = self.read(mesh)
-        normalized = shape.normalized()
+        normalized = upright(shape, up).normalized()
         cameras = [place(self.config, normalized, seed)]
         scenes = Scenes([normalized], cameras, self._rasterizer, self.config.views.layers, self.fabric.device)
         rendering = make_rendering(self.config)
@@ -126,8 +134,15 @@ class Segmenter:
             labels, confidence = agree_in_polygons(labels, confidence, shape.face_areas, shape.polygons)
         return Segmentation(shape, labels, confidence, filled, found.coverage, time.perf_counter() - start)
 
+    @property
+    def looks_at_textures(self) -> bool:
+        """Whether the colours of a mesh's surface change its labels: a model of shading or of geometry never saw any."""
+        return "rgb" in self.model.channels and self.info.get("textured") is not False
+
     def read(self, mesh: Path | str | Shape | trimesh.Trimesh | trimesh.Scene) -> Shape:
-        """The mesh as the model takes it: the model's label names, no labels, a texture only if it was trained on some.
+        """The mesh as the model takes it: the model's label names, no labels, a texture only if it looks at textures.
+
+        Materials and images of a file are not opened by a model that does not look at them: they may be missing.
 
         Raises:
             InputError: the file or mesh is bad, or has no texture where the model needs one.
@@ -136,17 +151,16 @@ class Segmenter:
         if isinstance(mesh, Shape):
             shape, name = mesh.to("cpu"), f"shape {mesh.id}"
         elif isinstance(mesh, str | Path):
-            shape, name = read_mesh(mesh, size), str(mesh)
+            shape, name = read_mesh(mesh, size, textures=self.looks_at_textures), str(mesh)
         else:
             shape = mesh_of(mesh, texture_size=size)
             name = f"shape {shape.id}"
-        textured = self.info.get("textured") if "rgb" in self.model.channels else None
-        if textured and shape.texture is None:
+        if self.looks_at_textures and self.info.get("textured") and shape.texture is None:
             raise InputError(
                 f"{name}: has no texture, and this model was trained on the colours of textured shapes: give a mesh with "
                 "an image or with colours of its vertices, or a model trained without textures"
             )
-        texture = None if textured is False else shape.texture  # trained on shading, it never saw an image
+        texture = shape.texture if self.looks_at_textures else None
         return replace(shape, label_names=self.label_names, face_labels=None, texture=texture)
 
 

@@ -1,8 +1,9 @@
-"""Read thousands of damaged files: each must be read, or refused with one clear message.
+"""Read thousands of damaged files: each must be read, or refused with one clear message; and of whole ones: read right.
 
     python -m tests.fuzz CASES [SEED [TARGET]]        # or: make fuzz CASES=20000
 
-A case changes one file of a small data set at random and reads the set. Faults: another error than `InputError`, a message
+A case changes one file of a small data set at random and reads the set, or makes a glTF file of random features, which must
+read as it was made. Faults: another error than `InputError`, a message
 that is none (no file or shape named, several lines), labels that do not match the faces, more than 10 seconds, a crash of the
 process, gigabytes of memory, a file written. The changed file of each fault is kept in the folder `fuzz_faults`.
 """
@@ -14,7 +15,6 @@ import io
 import json
 import multiprocessing
 import random
-import re
 import resource
 import shutil
 import signal
@@ -43,111 +43,41 @@ from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.splits import FewShotRun, FewShotSplit, read_split, write_split
 from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras
 from mvdecor.views.channels import sample_texture
+from tests.fuzz_gltf import mixes, write_compressed
+from tests.fuzz_mutations import mutate
 
 SECONDS = 10
 MEMORY = 6 << 30
 """Most address space that a case may add."""
-NUMBERS = (
-    b"nan",
-    b"-inf",
-    b"-1",
-    b"0",
-    b"1e400",
-    b"4294967296",
-    b"99999999999999999999",
-    b"-2147483649",
-    b"1e-320",
-    b"0.5",
-)
-WORDS = (
-    b"../../../../etc/passwd",
-    b"/dev/zero",
-    b"/dev/stdin",
-    b"",
-    b"\xff\xfe",
-    b"null",
-    b"[]",
-    b"{}",
-    b'"',
-    b"%00",
-    b"con",
-)
 KEPT = Path("fuzz_faults")
 
 
 @dataclass
 class Target:
-    """A small data set, the files of it that are damaged, and how it is read."""
+    """A small data set, the files of it that are damaged, and how it is read.
+
+    With `make` the file is not damaged, but made anew from random numbers, and must be read as it was made: then being
+    refused is a fault.
+    """
 
     name: str
     files: list[Path]
     read: Callable[[], object]
-
-
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """A few random changes, of bytes or of what looks like text."""
-    for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
-        data = rng.choice((_flip, _cut, _repeat, _truncate, _insert, _number, _word, _swap_lines))(data, rng)
-    return data
-
-
-def _place(data: bytes, rng: random.Random) -> tuple[int, int]:
-    start = rng.randrange(len(data) + 1)
-    return start, min(len(data), start + int(2 ** rng.uniform(0, 8)))
-
-
-def _flip(data: bytes, rng: random.Random) -> bytes:
-    if not data:
-        return data
-    at = rng.randrange(len(data))
-    return data[:at] + bytes([rng.choice((data[at] ^ (1 << rng.randrange(8)), 0, 255, 10, 32))]) + data[at + 1 :]
-
-
-def _cut(data: bytes, rng: random.Random) -> bytes:
-    start, end = _place(data, rng)
-    return data[:start] + data[end:]
-
-
-def _repeat(data: bytes, rng: random.Random) -> bytes:
-    start, end = _place(data, rng)
-    return data[:end] + data[start:end] * rng.choice((1, 1, 50)) + data[end:]
-
-
-def _truncate(data: bytes, rng: random.Random) -> bytes:
-    return data[: _place(data, rng)[0]]
-
-
-def _insert(data: bytes, rng: random.Random) -> bytes:
-    at = _place(data, rng)[0]
-    return data[:at] + rng.randbytes(rng.choice((1, 4, 64))) + data[at:]
-
-
-def _replace(pattern: bytes, by: Sequence[bytes], data: bytes, rng: random.Random) -> bytes:
-    found = list(re.finditer(pattern, data))
-    if not found:
-        return data
-    one = rng.choice(found)
-    return data[: one.start()] + rng.choice(by) + data[one.end() :]
-
-
-def _number(data: bytes, rng: random.Random) -> bytes:
-    return _replace(rb"-?\d+(\.\d+)?(e-?\d+)?", NUMBERS, data, rng)
-
-
-def _word(data: bytes, rng: random.Random) -> bytes:
-    return _replace(rb"[A-Za-z_][\w./-]+", WORDS, data, rng)
-
-
-def _swap_lines(data: bytes, rng: random.Random) -> bytes:
-    lines = data.split(b"\n")
-    a, b = rng.randrange(len(lines)), rng.randrange(len(lines))
-    lines[a], lines[b] = lines[b], lines[a]
-    return b"\n".join(lines)
+    make: Callable[[random.Random], None] | None = None
 
 
 def targets(root: Path, real: Path | None) -> list[Target]:
     """Everything that is read from files; `real` is the folder with real data, if there is one."""
-    return [*_meshes(root / "meshes", real), *_data_sets(root), *_own_files(root)]
+    (root / "gltf").mkdir()
+    mix, read_mix, make_mix = mixes(root / "gltf" / "mix.glb")
+    compressed = write_compressed(root / "gltf" / "compressed.glb")
+    return [
+        Target("glTF feature mixes", [mix], read_mix, make_mix),
+        Target("compressed.glb", [compressed], lambda: _checked(read_mesh(compressed))),
+        *_meshes(root / "meshes", real),
+        *_data_sets(root),
+        *_own_files(root),
+    ]
 
 
 def _meshes(root: Path, real: Path | None) -> Iterable[Target]:
@@ -329,8 +259,11 @@ def try_case(target: Target, number: int, seed: int) -> tuple[str, Path | None]:
     rng = random.Random(f"{seed} {target.name} {number}")
     file = rng.choice(target.files)
     whole = file.read_bytes()
-    changed = mutate(whole, rng)
-    file.write_bytes(changed)
+    if target.make is None:
+        file.write_bytes(mutate(whole, rng))
+    else:
+        target.make(rng)
+    changed = file.read_bytes()
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -347,6 +280,8 @@ def try_case(target: Target, number: int, seed: int) -> tuple[str, Path | None]:
         }
         if not message or "\n" in message or len(message) > 2000 or not any(name in message for name in names):
             return f"unclear message {message!r}", _keep(file, changed, target, number)
+        if target.make is not None:
+            return f"refused: {message}", _keep(file, changed, target, number)
         return "refused", None
     except BaseException as error:
         where = traceback.extract_tb(error.__traceback__)[-1]

@@ -14,7 +14,13 @@ from omegaconf import OmegaConf
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor import stages
 from mvdecor.systems.mvdecor.check import check_config
-from mvdecor.systems.mvdecor.stages import run_ceiling, run_evaluate, run_finetune, run_pipeline, run_pretrain
+from mvdecor.systems.mvdecor.stages import (
+    run_ceiling,
+    run_evaluate,
+    run_finetune,
+    run_pipeline,
+    run_pretrain,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 

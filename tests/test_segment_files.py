@@ -16,12 +16,14 @@ from PIL import Image
 from mvdecor import segment_files
 from mvdecor.errors import InputError
 from mvdecor.figures import label_palette, read_ply_labels
-from mvdecor.figures.glb import linear
 from mvdecor.segment_files import find_meshes, run_segment
-from mvdecor.shapes import read_mesh
+from mvdecor.shapes import MeshFolder, read_mesh
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = {"labels.npy", "labels.json", "confidence.npy", "mesh.ply", "mesh.glb", "views.png", "segmentation.json"}
+FILES = {
+    *("labels.npy", "labels.txt", "labels.seg", "labels.json", "confidence.npy"),
+    *("mesh.ply", "mesh.glb", "original.glb", "views.png", "segmentation.json"),
+}
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -67,6 +69,8 @@ def test_everything_that_is_written(segment, ball, model, tmp_path, capsys):
     known = octants(corners) >= 0
     np.testing.assert_array_equal(labels[known], octants(corners)[known])
     assert confidence.shape == labels.shape and confidence.dtype == np.float32
+    for text in ("labels.txt", "labels.seg"):
+        assert (folder / text).read_text() == "".join(f"{label}\n" for label in labels)
     assert json.loads((folder / "labels.json").read_text()) == {"label_names": NAMES, "labels": labels.tolist()}
     np.testing.assert_array_equal(read_ply_labels(folder / "mesh.ply")[0], labels)
     colours = label_palette(8)[labels].repeat(3, axis=0)
@@ -75,7 +79,8 @@ def test_everything_that_is_written(segment, ball, model, tmp_path, capsys):
     for opened in (ply, glb):
         np.testing.assert_allclose(opened.triangles, corners, atol=1e-6)
     np.testing.assert_array_equal(ply.visual.vertex_colors[:, :3], colours)
-    np.testing.assert_array_equal(glb.visual.vertex_attributes["color"][:, :3], linear(colours))
+    np.testing.assert_array_equal(glb.visual.to_color().vertex_colors[:, :3], colours)
+    assert {g.visual.material.name for g in trimesh.load_scene(folder / "original.glb").geometry.values()} == set(NAMES)
     assert Image.open(folder / "views.png").width >= 4 * 256
     for label in np.unique(labels):
         (file,) = (folder / "parts").glob(f"{label}_*.ply")
@@ -107,6 +112,88 @@ def test_quads_have_a_label_each(segment, tmp_path):
     assert labels.shape == np.load(folder / "confidence.npy").shape == (6,)
     np.testing.assert_array_equal(np.load(folder / "triangle_labels.npy"), labels.repeat(2))
     assert (result["faces"], result["triangles"]) == (6, 12)
+
+
+def test_labels_of_quads_are_read_back_by_the_data_set(segment, ball, tmp_path):
+    """What is written for a mesh, put beside it, labels it for training: per polygon, in every format."""
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    lines = [f"v {x} {y} {z}" for x, y, z in trimesh.creation.box().vertices]
+    lines += ["f " + " ".join(str(i + 1) for i in quad) for quad in quads]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "box.obj").write_text("\n".join(lines) + "\n")
+    (tmp_path / "data" / "labels.json").write_text(json.dumps({"labels": NAMES[::-1]}))
+    segment(tmp_path / "data" / "box.obj")
+    written = tmp_path / "out" / "box"
+    expected = np.load(written / "triangle_labels.npy")
+    for source, name, back in (
+        ("labels.npy", "box_labels.npy", False),
+        ("labels.txt", "box_labels.txt", False),
+        ("labels.seg", "box.seg", False),
+        ("labels.json", "box_labels.json", True),
+        ("triangle_labels.npy", "box_labels.npy", False),
+    ):
+        file = tmp_path / "data" / name
+        file.write_bytes((written / source).read_bytes())
+        labels = MeshFolder(tmp_path / "data").load("box").face_labels.numpy()
+        np.testing.assert_array_equal(labels, 7 - expected if back else expected)  # JSON goes by name
+        file.unlink()
+
+
+@pytest.mark.parametrize("suffix", ["obj", "glb", "ply"])
+def test_up_turns_the_views_and_not_the_files(segment, tmp_path, suffix):
+    mesh = trimesh.creation.icosphere(subdivisions=2)
+    mesh.vertices *= [1.0, 0.5, 0.7]
+    lying = mesh.copy()
+    lying.vertices = mesh.vertices[:, [0, 2, 1]] * [1, -1, 1]  # the y axis becomes z
+    for name, one in (("standing", mesh), ("lying", lying)):
+        one.export(tmp_path / f"{name}.{suffix}")
+    segment(tmp_path / f"standing.{suffix}")
+    segment(tmp_path / f"lying.{suffix}", "up=z")
+    standing, lain = (tmp_path / "out" / name for name in ("standing", "lying"))
+    for file in ("labels.npy", "confidence.npy"):
+        np.testing.assert_array_equal(np.load(standing / file), np.load(lain / file))
+    for file in ("mesh.ply", "mesh.glb"):
+        (opened,) = trimesh.load_scene(lain / file, process=False).geometry.values()
+        np.testing.assert_allclose(opened.triangles, lying.triangles, atol=1e-6)
+
+
+def test_what_a_gltf_file_was_comes_back_with_its_parts(segment, tmp_path):
+    scene = trimesh.Scene()
+    for number, place in enumerate(((-2, -1, -2), (2, 1.5, -1.5))):
+        ball = trimesh.creation.icosphere(subdivisions=2)
+        scene.add_geometry(
+            ball, node_name=f"ball {number}", transform=trimesh.transformations.translation_matrix(place)
+        )
+    scene.export(tmp_path / "balls.glb")
+    segment(tmp_path / "balls.glb")
+    folder = tmp_path / "out" / "balls"
+    labels, sources = np.load(folder / "labels.npy"), np.load(folder / "face_sources.npy")
+    assert sources.shape == (len(labels), 5)
+    opened = trimesh.load_scene(folder / "original.glb", process=False)
+    assert {"ball 0", "ball 1"} <= set(opened.graph.nodes)
+    counts = {name: 0 for name in NAMES}
+    for node in opened.graph.nodes_geometry:
+        _, geometry = opened.graph[node]
+        counts[opened.geometry[geometry].visual.material.name] += len(opened.geometry[geometry].faces)
+    assert list(counts.values()) == np.bincount(labels, minlength=8).tolist()
+
+
+def test_a_hint_where_little_was_seen(segment, tmp_path, capsys):
+    """Of three balls inside each other one layer sees the outermost, and a hint says what to do; none for one ball."""
+    balls = [trimesh.creation.icosphere(2, radius) for radius in (1.0, 0.9, 0.8)]
+    nested = trimesh.util.concatenate(balls)
+    nested.apply_translation([0, 0, 5000]).export(tmp_path / "nested.ply")
+    balls[0].export(tmp_path / "ball.ply")
+    (result,) = segment(tmp_path / "nested.ply")
+    share = 100 / (1 + 0.81 + 0.64)
+    assert result["coverage"] == pytest.approx(share, abs=3) and result["coverage"] < 80
+    assert result["hint"].startswith(f"only {result['coverage']:.0f} % of the area was seen")
+    assert "views.layers=3" in result["hint"] and "views.count=16" in result["hint"] and "up=z" in result["hint"]
+    assert "move the mesh to the origin" in result["hint"]
+    assert f"warning: {tmp_path / 'nested.ply'}: only" in capsys.readouterr().out
+    (result,) = segment(tmp_path / "ball.ply", "views.count=24")
+    assert result["coverage"] > 80 and result["hint"] == ""
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_same_command_keeps_what_is_there_and_others_are_refused(segment, ball, model, tmp_path, capsys):
@@ -165,6 +252,7 @@ def test_bad_meshes_stop_or_are_skipped(segment, ball, tmp_path, capsys):
     ("overrides", "message"),
     [
         (["mesh=null"], "mesh is not set"),
+        (["up=up"], "up=up is unknown: choose the axis that points up, one of y, -y, z, -z, x, -x"),
         (["checkpoint=null"], "checkpoint is not set"),
         (["on_error=ignore"], "on_error=ignore is unknown: choose raise or skip"),
         (["parts=2"], "parts=2 is unknown: choose true or false"),
@@ -205,7 +293,7 @@ def test_which_files(tmp_path):
 
 
 def test_the_script_runs_alone(ball, model, tmp_path):
-    """As a user calls it: two meshes of one name, then an error as one line."""
+    """As a user calls it: two meshes of one name, by a pattern without its key, then an error as one line."""
     (tmp_path / "more").mkdir()
     trimesh.creation.box().export(tmp_path / "more" / "ball.stl")
     command = [
@@ -221,8 +309,8 @@ def test_the_script_runs_alone(ball, model, tmp_path):
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    for mesh, code in (("*/ball.*", 0), ("absent.obj", 2)):
-        call = [*command, f"mesh={mesh}", "out=out"]
+    for mesh, code in (("*/ball.*", 0), ("mesh=absent.obj", 2)):
+        call = [*command, mesh, "out=out"]
         done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == code, done.stderr
     assert done.stderr == "error: mesh=absent.obj: no such file or folder; check the path\n"

@@ -13,6 +13,7 @@ from PIL import Image
 import mvdecor
 from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
+from mvdecor.shapes.up import TURNS
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
 
 SUFFIXES = ["obj", "ply", "off", "stl", "glb"]
@@ -25,6 +26,13 @@ def segmenter(tmp_path_factory):
 
 def shuffled(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     return trimesh.Trimesh(mesh.vertices, np.random.default_rng(0).permutation(mesh.faces), process=False)
+
+
+@pytest.fixture(scope="module")
+def colour_segmenter(tmp_path_factory):
+    """A model that looks at textures, where there are any."""
+    path = save_octants(tmp_path_factory.mktemp("colours") / "model", ("points", "rgb"))
+    return mvdecor.load(path, device="cpu", precision="32-true")
 
 
 def textured(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -69,13 +77,38 @@ def test_generated_mesh_of_several_components(segmenter, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["obj", "glb"])
-def test_textured_mesh(segmenter, tmp_path, suffix):
+def test_textured_mesh(segmenter, colour_segmenter, tmp_path, suffix):
     mesh = textured(shuffled(trimesh.creation.icosphere(subdivisions=2)))
     path = tmp_path / f"ball.{suffix}"
     mesh.export(path)
-    found = segmenter.segment(str(path))
+    found = colour_segmenter.segment(str(path))
     check(found, mesh.triangles)
     assert found.shape.texture is not None
+    assert segmenter.segment(path).shape.texture is None
+
+
+def test_a_model_that_does_not_look_at_textures_needs_none(segmenter, colour_segmenter, tmp_path):
+    mesh = textured(shuffled(trimesh.creation.icosphere(subdivisions=2)))
+    mesh.export(tmp_path / "ball.obj")
+    for file in (*tmp_path.glob("*.mtl"), *tmp_path.glob("*.png")):
+        file.unlink()
+    check(segmenter.segment(tmp_path / "ball.obj"), mesh.triangles)
+    with pytest.raises(InputError, match="material file cannot be read"):
+        colour_segmenter.segment(tmp_path / "ball.obj")
+
+
+@pytest.mark.parametrize("up", list(TURNS))
+def test_a_mesh_on_its_side_gets_the_labels_of_the_upright_one(colour_segmenter, up):
+    mesh = shuffled(trimesh.creation.icosphere(subdivisions=2))
+    mesh.vertices *= [1.0, 0.5, 0.7]
+    turned = trimesh.Trimesh(mesh.vertices @ np.array(TURNS[up]), mesh.faces, process=False)
+    found, truth = colour_segmenter.segment(turned, up=up), colour_segmenter.segment(mesh)
+    assert torch.equal(found.labels, truth.labels) and torch.equal(found.confidence, truth.confidence)
+    np.testing.assert_array_equal(found.shape.vertices.numpy(), turned.vertices.astype(np.float32))
+    turn = np.array(TURNS[up])
+    assert np.linalg.det(turn) == pytest.approx(1), "a rotation, no mirror"
+    axis = {"x": 0, "y": 1, "z": 2}[up[-1]]
+    assert turn[:, axis].tolist() == [0, -1 if up[0] == "-" else 1, 0]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import io
+import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import trimesh
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
-from trimesh.exchange.gltf import export_glb
 
 from mvdecor.errors import InputError
+from mvdecor.figures.glb_file import VERTICES, Glb, matt
 from mvdecor.files import write_atomically
+from mvdecor.shapes.gltf_materials import linear
 from mvdecor.shapes.shape import Shape
+
+CELL = 4
+"""Pixels along the side of a colour in the palette image, so that no program's smoothing blends two colours."""
+NEAREST, CLAMP = 9728, 33071
 
 
 def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray) -> None:
-    """Write a shape as one mesh with the colour of each face on three vertices of its own.
+    """Write a shape as one mesh with one colour per face, which every program shows as it is given.
 
-    Face f is vertices 3f, 3f+1, 3f+2, in the shape's own order. Colours are stored as glTF wants those of vertices: linear,
-    8 bits a channel, so they differ from the given ones in value, and on the screen by about a level. The material is matt
-    and two-sided, since windings of CAD meshes are not to be trusted. The file appears complete or not at all; parents are
-    created.
+    Face f is vertices 3f, 3f+1, 3f+2, in the shape's own order. The colours are the texels of a small image, at which all
+    three corners of a face point: some programs show no colours of vertices beside a material, and programs differ in
+    whether they take colours of vertices and materials as linear; images are sRGB everywhere. The material is matt and
+    two-sided. The file appears complete or not at all; parents are created.
 
     Args:
         path: the file.
@@ -29,46 +36,79 @@ def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray)
         face_colours: uint8 [F, 3], RGB (sRGB, as in pictures).
 
     Raises:
-        InputError: if there is not one colour a face, or the file cannot be written.
+        InputError: if there is not one colour per face, or the file cannot be written.
     """
     colours = face_colours.cpu().numpy() if isinstance(face_colours, Tensor) else face_colours
     if colours.shape != (shape.num_faces, 3):
         raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {shape.num_faces} faces; give [F, 3]")
-    corners = shape.vertices.cpu().numpy()[shape.faces.cpu().numpy()]
-    write_atomically(path, glb_bytes(shape.id, corners, colours[:, None].repeat(3, axis=1)))
+    image, uv = palette_image(colours.astype(np.uint8))
+    glb = Glb()
+    sampler = glb.add("samplers", {"magFilter": NEAREST, "minFilter": NEAREST, "wrapS": CLAMP, "wrapT": CLAMP})
+    texture = glb.add("textures", {"source": glb.image("colours", png(image)), "sampler": sampler})
+    material = glb.add("materials", matt("colours", baseColorTexture={"index": texture}))
+    corners, center = centred(shape)
+    attributes = {
+        "POSITION": glb.accessor(corners.reshape(-1, 3), VERTICES),
+        "TEXCOORD_0": glb.accessor(uv.repeat(3, axis=0), VERTICES),
+    }
+    mesh = glb.add("meshes", {"name": shape.id, "primitives": [{"attributes": attributes, "material": material}]})
+    add_scene(glb, [glb.add("nodes", {"name": shape.id, "mesh": mesh})], shape.id, center)
+    write_atomically(path, glb.content())
+
+
+def add_scene(glb: Glb, nodes: list[int], name: str, center: NDArray[np.float64]) -> None:
+    """Make nodes the file's scene, moved by `center` if that is not 0."""
+    if center.any():
+        nodes = [glb.add("nodes", {"name": f"{name} (origin)", "translation": center.tolist(), "children": nodes})]
+    glb.tree.update(scene=glb.add("scenes", {"nodes": nodes}))
+
+
+def centred(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Corners float32 [F, 3, 3], and what is to be added to them: 0, but for a shape of float64 vertices its middle."""
+    vertices, center = shape.vertices.cpu().numpy(), np.zeros(3)
+    if vertices.dtype == np.float64:
+        used = vertices[shape.faces.cpu().numpy().reshape(-1)]
+        center = used.min(axis=0) / 2 + used.max(axis=0) / 2
+    return (vertices - center).astype(np.float32)[shape.faces.cpu().numpy()], center
+
+
+def palette_image(colours: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """An image [S, S, 3] of the distinct ones of colours [F, 3], and where each lies in it, float32 [F, 2] (v down)."""
+    distinct, place = np.unique(colours, axis=0, return_inverse=True)
+    side = 2 ** math.ceil(math.log2(math.ceil(math.sqrt(len(distinct)))))
+    cells = np.zeros((side * side, 3), dtype=np.uint8)
+    cells[: len(distinct)] = distinct
+    image = cells.reshape(side, side, 3).repeat(CELL, axis=0).repeat(CELL, axis=1)
+    row, column = np.divmod(place.reshape(-1), side)
+    return image, ((np.stack([column, row], axis=1) + 0.5) / side).astype(np.float32)
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """A picture [H, W, 3] as a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="PNG")
+    return stream.getvalue()
 
 
 def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray) -> bytes:
-    """The content of a GLB file of faces that share no vertex, see `write_glb`.
+    """The content of a GLB file of faces that share no vertex, with a colour at each corner, blended over the face.
+
+    The colours are attributes of vertices, which three.js and Blender show, but not every program beside a material
+    (`write_glb` is for those). They are linear, of 16 bits: every sRGB value of 8 bits comes out as it went in.
 
     Args:
         name: of the geometry.
         corners: float32 [F, 3, 3], the positions of each face's corners.
-        colours: uint8 [F, 3, 3], RGB (sRGB) of each corner, blended over the face.
+        colours: uint8 [F, 3, 3], RGB (sRGB) of each corner.
     """
-    opaque = np.full((3 * len(corners), 1), 255, dtype=np.uint8)
-    mesh = trimesh.Trimesh(
-        corners.reshape(-1, 3),
-        np.arange(3 * len(corners)).reshape(-1, 3),
-        vertex_colors=np.concatenate([linear(colours).reshape(-1, 3), opaque], axis=1),
-        process=False,
-    )
-    scene = trimesh.Scene()
-    scene.add_geometry(mesh, geom_name=name)
-    return export_glb(scene, include_normals=False, tree_postprocessor=_add_material)
-
-
-def linear(colours: np.ndarray) -> np.ndarray:
-    """uint8 [..., 3] of sRGB (IEC 61966-2-1) as linear RGB, uint8 [..., 3]."""
-    value = np.arange(256) / 255
-    table = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return (255 * table).round().astype(np.uint8)[colours]
-
-
-def _add_material(tree: dict[str, Any]) -> None:
-    """Without a material viewers take the default one, which is a metal: nearly black where nothing is reflected."""
-    matt = {"baseColorFactor": [1.0, 1.0, 1.0, 1.0], "metallicFactor": 0.0, "roughnessFactor": 1.0}
-    tree["materials"] = [{"name": "parts", "pbrMetallicRoughness": matt, "doubleSided": True}]
-    for mesh in tree["meshes"]:
-        for primitive in mesh["primitives"]:
-            primitive["material"] = 0
+    glb = Glb()
+    stored = (65535 * linear(colours / 255)).round().astype(np.uint16).reshape(-1, 3)
+    opaque = np.full((len(stored), 1), 65535, dtype=np.uint16)
+    attributes = {
+        "POSITION": glb.accessor(corners.astype(np.float32).reshape(-1, 3), VERTICES),
+        "COLOR_0": glb.accessor(np.concatenate([stored, opaque], axis=1), VERTICES, normalized=True),
+    }
+    material = glb.add("materials", matt("colours", baseColorFactor=[1.0, 1.0, 1.0, 1.0]))
+    mesh = glb.add("meshes", {"name": name, "primitives": [{"attributes": attributes, "material": material}]})
+    add_scene(glb, [glb.add("nodes", {"name": name, "mesh": mesh})], name, np.zeros(3))
+    return glb.content()

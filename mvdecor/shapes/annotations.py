@@ -1,4 +1,4 @@
-"""What lies beside a mesh: one label a face (`.npy`) and the lists of ids of a split (`.json`)."""
+"""The lists of ids of a split and the label names of a data set (`.json`)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from mvdecor.errors import InputError
-from mvdecor.shapes.shape import UNDETERMINED
 
 SPLITS = ("train", "val", "test", "unlabelled", "all")
 """Names that `ids` of every reader understands."""
@@ -95,36 +90,3 @@ def check_disjoint(lists: dict[str, list[str]], where: str) -> None:
             if id in owner:
                 raise InputError(f"{where}: {id} is both in {owner[id]} and in {name}; keep it in one")
             owner[id] = name
-
-
-def read_face_labels(path: Path, num_faces: int, label_names: tuple[str, ...], hint: str = "") -> Tensor:
-    """Labels of a mesh from a `.npy` file of integers, one a face; negative or 255 is undetermined.
-
-    Returns:
-        int64 [num_faces] in [-1, len(label_names)).
-
-    Raises:
-        InputError: unreadable file, wrong count or type, or a label that has no name. `hint` is added to a wrong count.
-    """
-    try:
-        raw = np.load(path, mmap_mode="r", allow_pickle=False)  # a header's count alone allocates nothing
-    except Exception as error:  # a damaged header makes numpy raise whatever its parsing stumbles over
-        raise InputError(f"{path}: not a readable .npy file ({error}); write it with numpy.save") from error
-    if not isinstance(raw, np.ndarray) or raw.ndim != 1 or raw.dtype.kind not in "iu":
-        kind = f"{raw.dtype} {list(raw.shape)}" if isinstance(raw, np.ndarray) else "an archive"
-        raise InputError(f"{path}: must hold integers [faces], one a face; it holds {kind}")
-    if len(raw) != num_faces:
-        raise InputError(
-            f"{path}: {len(raw)} labels for a mesh of {num_faces} faces{hint}; "
-            "write one label a face, in the file's order"
-        )
-    labels = raw.astype(np.int64)
-    labels[labels < 0] = UNDETERMINED
-    if len(label_names) <= 255:  # beyond that 255 is a label like any other
-        labels[labels == 255] = UNDETERMINED
-    if len(labels) and labels.max() >= len(label_names):
-        raise InputError(
-            f"{path}: label {int(labels.max())} has no name, there are {len(label_names)} label names; "
-            "add the names or correct the labels (-1 or 255 is undetermined)"
-        )
-    return torch.from_numpy(labels)

@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.annotations import SplitFile, check_id, check_split, read_face_labels
+from mvdecor.shapes.annotations import SplitFile, check_id, check_split
+from mvdecor.shapes.label_files import find_labels, read_face_labels
 from mvdecor.shapes.mesh_files import SUFFIXES, read_mesh
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.up import check_up, upright
 
 __all__ = ["MeshFolder", "read_mesh"]
 
@@ -17,7 +19,8 @@ __all__ = ["MeshFolder", "read_mesh"]
 class MeshFolder:
     """Mesh files that lie directly in a folder; the id of a shape is its file's name without the suffix.
 
-    Labels of `NAME.glb` are integers, one a face, in `NAME_labels.npy` beside it (-1 or 255: undetermined).
+    Labels of `NAME.glb` are integers in `NAME_labels.npy` beside it (-1 or 255: undetermined), or in `NAME_labels.txt`,
+    `NAME.seg` or `NAME_labels.json` (`label_files.read_labels`); one per triangle or one per polygon of the file.
 
     Args:
         root: the folder.
@@ -26,6 +29,7 @@ class MeshFolder:
         splits: JSON file {"train": [ids], "test": [ids]}, "val" allowed; None: `split.json` if it is there. Without one
             only "unlabelled" can be asked for.
         texture_size: images with a longer side are reduced to it; None: as they are.
+        up: the axis of the files that points up, see `upright`.
 
     Attributes:
         label_names: the part names; () without labels.
@@ -40,13 +44,15 @@ class MeshFolder:
         labels: str | Path | None = None,
         splits: str | Path | None = None,
         texture_size: int | None = None,
+        up: str = "y",
     ) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder; set data.root to the folder that holds the meshes")
         if texture_size is not None and texture_size < 1:
             raise InputError(f"texture_size must be at least 1 pixel, got {texture_size}")
-        self.texture_size = texture_size
+        check_up(up, "data.up")
+        self.texture_size, self.up = texture_size, up
         self._files = _find_meshes(self.root)
         self._splits = SplitFile(self.root / (splits or "split.json"), required=splits is not None)
         names = SplitFile(self.root / (labels or "labels.json"), required=labels is not None)
@@ -73,20 +79,22 @@ class MeshFolder:
             )
         path = self._files[id]
         shape = replace(read_mesh(path, self.texture_size), label_names=self.label_names)
-        labels = self.root / f"{id}_labels.npy"
-        if labels.exists():
+        labels = find_labels(self.root, id)
+        if labels is not None:
             if not self.label_names:
                 raise InputError(
                     f'{labels}: its labels have no names; write {self._labels_file} with {{"labels": [part names]}}'
                 )
-            shape = replace(shape, face_labels=read_face_labels(labels, shape.num_faces, self.label_names))
-        return shape.normalized()
+            face_labels = read_face_labels(labels, shape.num_faces, self.label_names, shape.polygons)
+            shape = replace(shape, face_labels=face_labels)
+        return upright(shape, self.up).normalized()
 
     def files(self, id: str, labels: bool = True) -> list[Path]:
         """The files that a shape is read from; without `labels` those of the mesh alone."""
         if id not in self._files:
             return []
-        return files_of_mesh(self._files[id]) + ([self.root / f"{id}_labels.npy"] if labels else [])
+        label_file = find_labels(self.root, id) if labels else None
+        return files_of_mesh(self._files[id]) + ([] if label_file is None else [label_file])
 
 
 def _find_meshes(root: Path) -> dict[str, Path]:

@@ -1,20 +1,18 @@
 """Mesh files of any common format as a `Shape`: OBJ, PLY, OFF, STL, GLB and glTF, textured or not.
 
-OBJ and OFF have readers of our own and polygons of PLY are split here, since trimesh puts triangles before quads.
+OBJ, OFF and glTF have readers of our own and polygons of PLY are split here, since trimesh puts triangles before quads.
 The rest is trimesh with everything that would reorder or merge turned off.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import torch
@@ -26,6 +24,8 @@ from trimesh.visual.material import PBRMaterial, SimpleMaterial
 
 from mvdecor.errors import InputError
 from mvdecor.files import named_file
+from mvdecor.shapes.gltf import read_gltf
+from mvdecor.shapes.gltf_materials import srgb
 from mvdecor.shapes.obj import fan_triangles, read_obj
 from mvdecor.shapes.shape import Shape, Texture
 from mvdecor.shapes.texture import PLAIN, corner_image, image_tensor, obj_texture, plain_image
@@ -37,19 +37,20 @@ Joined = tuple[NDArray[np.float64], NDArray[np.int64], Texture | None]  # vertic
 REMEDY = "export it again as OBJ, PLY, OFF, STL or GLB with triangles"
 
 
-def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
+def read_mesh(path: str | Path, texture_size: int | None = None, textures: bool = True) -> Shape:
     """Read a mesh file as it is: not normalised, no labels, its stem as the id.
 
     Faces keep the file's order; polygons of more than three corners become fans in place (`Shape.polygons` tells whose).
     A file of several geometries (glTF, STL of several solids) gives one shape: geometries in the order of the file's
-    list, each placed by its node's transform; one that is placed several times comes once a node, by the nodes' names. A
-    material's image replaces its plain colour; materials without an image become 1 x 1 images; colours of vertices or of
-    faces become an image of 2 x 2 texels a face (but those of an OFF file, and of polygons, are not read). Points and
-    lines are left out.
+    list, each placed by its node's transform; one that is placed several times comes once per node, in the order of the
+    file's nodes (`gltf.GltfMesh` says it all). A material's image replaces its plain colour (of glTF they are multiplied);
+    materials without an image become 1 x 1 images; colours of vertices or of faces become an image of texels per face (but
+    those of an OFF file, and of polygons, are not read). Points and lines are left out.
 
     Args:
         path: file ending in .obj, .ply, .off, .stl, .glb or .gltf.
         texture_size: images with a longer side are reduced to it; None: as they are.
+        textures: False: materials and images are not looked at, and may be missing.
 
     Raises:
         InputError: missing, unreadable or unknown file, no triangles, an index out of range, a missing texture.
@@ -62,13 +63,18 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
         raise InputError(f"{path}: {suffix or 'no suffix'} is not a mesh format that can be read; {REMEDY}")
     if suffix == ".obj":
         mesh = read_obj(path)
-        vertices, faces, texture = mesh.vertices, mesh.faces, obj_texture(mesh, path, texture_size)
+        vertices, faces = mesh.vertices, mesh.faces
+        texture = obj_texture(mesh, path, texture_size) if textures else None
         polygons = mesh.polygon_ids if mesh.has_polygons else None
     elif suffix == ".off":
         vertices, faces, polygons = _read_off(path)
         texture = None
+    elif suffix in (".glb", ".gltf"):
+        gltf = read_gltf(path, texture_size, textures)
+        vertices, faces, texture, polygons = gltf.vertices, gltf.faces, gltf.texture, None
     else:
-        _check_files(path)
+        if textures:
+            _check_files(path)
         placed, (vertices, faces, texture) = _read_trimesh(path, texture_size)
         polygons = placed[0][0].metadata.get(POLYGONS) if placed else None  # only PLY has any, and is one mesh
     if len(faces) == 0:
@@ -78,7 +84,7 @@ def read_mesh(path: str | Path, texture_size: int | None = None) -> Shape:
             id=path.stem,
             vertices=torch.from_numpy(np.ascontiguousarray(vertices)).float(),
             faces=torch.from_numpy(np.ascontiguousarray(faces)),
-            texture=texture,
+            texture=texture if textures else None,
             polygons=None if polygons is None else torch.from_numpy(polygons),
         )
     except InputError as error:
@@ -185,7 +191,10 @@ def _placed_meshes(scene: trimesh.Scene) -> list[Placed]:
     """(mesh, 4 x 4 node transform) of each placed geometry that is a mesh."""
     rank = {name: number for number, name in enumerate(scene.geometry)}
     placed = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
-    placed.sort(key=lambda node: (rank[node[2]], node[0]))  # the graph lists nodes in the order of its traversal
+    number = {name: place for place, name in enumerate(scene.graph.transforms.node_data)}  # in the order of adding
+    placed.sort(
+        key=lambda node: (rank[node[2]], number[node[0]])
+    )  # the graph lists nodes in the order of its traversal
     meshes = ((scene.geometry[name], np.asarray(transform)) for _, transform, name in placed)
     return [(mesh, transform) for mesh, transform in meshes if isinstance(mesh, trimesh.Trimesh)]
 
@@ -209,20 +218,15 @@ def _restore_ply_order(mesh: trimesh.Trimesh) -> None:
 
 
 def _check_files(path: Path) -> None:
-    """Raise InputError for a file that a glTF or PLY file names and that is missing (trimesh only logs that) or elsewhere."""
-    names: list[str] = []
+    """Raise InputError for a file that a PLY file names and that is missing (trimesh only logs that) or elsewhere."""
+    if path.suffix.lower() != ".ply":
+        return
     try:
-        if path.suffix.lower() == ".gltf":
-            content = json.loads(path.read_text(encoding="utf-8"))
-            uris = [item.get("uri", "data:") for key in ("images", "buffers") for item in content.get(key, [])]
-            names = [unquote(uri) for uri in uris if not uri.startswith("data:")]
-        elif path.suffix.lower() == ".ply":
-            header = path.read_bytes().partition(b"end_header")[0].decode("ascii", errors="replace")
-            names = [name.strip() for name in re.findall(r"^comment\s+texturefile\s+(.+)$", header, re.I | re.M)]
-    except (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
+        header = path.read_bytes().partition(b"end_header")[0].decode("ascii", errors="replace")
+    except OSError as error:
         raise InputError(f"{path}: cannot be read as a mesh ({error}); {REMEDY}") from error
-    for name in names:
-        file = named_file(name, path, ())
+    for name in re.findall(r"^comment\s+texturefile\s+(.+)$", header, re.I | re.M):
+        file = named_file(name.strip(), path, ())
         if not os.path.isfile(file):
             raise InputError(f"{path}: {file}, which it names, is missing; put it there")
 
@@ -277,6 +281,7 @@ def _surface(mesh: trimesh.Trimesh) -> Image.Image | tuple[float, ...] | NDArray
     material = getattr(mesh.visual, "material", None)
     if isinstance(material, PBRMaterial):
         image, color = material.baseColorTexture, material.baseColorFactor
+        color = None if color is None else srgb(np.asarray(color) / 255)  # the factor is linear, as in glTF
     elif isinstance(material, SimpleMaterial):
         image, color = material.image, None  # its colour is trimesh's default: PLY files state none
     else:

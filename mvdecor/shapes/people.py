@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.annotations import SplitFile, check_id, check_split, read_face_labels
+from mvdecor.shapes.annotations import SplitFile, check_id, check_split
+from mvdecor.shapes.label_files import find_labels, read_face_labels
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.obj import ObjMesh, read_obj
 from mvdecor.shapes.shape import Shape
@@ -15,7 +16,8 @@ from mvdecor.shapes.texture import obj_texture
 
 
 class RenderPeople:
-    """A folder of people, one folder each: `NAME/*.obj` + `.mtl` + images, and `<obj stem>_labels.npy` if labelled.
+    """A folder of people, one folder each: `NAME/*.obj` + `.mtl` + images, and `<obj stem>_labels.npy` if labelled
+    (or in another format of `label_files.ENDINGS`).
 
     A delivery as it comes (`rp_NAME_posed_001_OBJ/rp_NAME_posed_001.obj`, `tex/`) fits without changes.
 
@@ -68,12 +70,12 @@ class RenderPeople:
         mesh = read_obj(path)
         if len(mesh.faces) == 0:
             raise InputError(f"{path}: has no faces; export or download it again")
-        labels = path.with_name(f"{path.stem}_labels.npy")
+        labels = find_labels(path.parent, path.stem)
         shape = Shape(
             id=id,
             vertices=torch.from_numpy(mesh.vertices).float(),
             faces=torch.from_numpy(mesh.faces),
-            face_labels=self._read_labels(labels, mesh) if labels.exists() else None,
+            face_labels=None if labels is None else self._read_labels(labels, mesh),
             label_names=self.label_names,
             texture=obj_texture(mesh, path, self.texture_size),
             category="person",
@@ -86,13 +88,14 @@ class RenderPeople:
             path = _find_obj(self.root / id)
         except InputError:
             return []
-        return files_of_mesh(path) + ([path.with_name(f"{path.stem}_labels.npy")] if labels else [])
+        label_file = find_labels(path.parent, path.stem) if labels else None
+        return files_of_mesh(path) + ([] if label_file is None else [label_file])
 
     def _read_labels(self, path: Path, mesh: ObjMesh) -> torch.Tensor:
         if not self.label_names:
             raise InputError(f'{self._splits.path}: needs "labels", the part names of the values in {path}')
-        hint = " (its polygons are split into triangles)" if mesh.has_polygons else ""
-        return read_face_labels(path, len(mesh.faces), self.label_names, hint)
+        polygons = torch.from_numpy(mesh.polygon_ids) if mesh.has_polygons else None
+        return read_face_labels(path, len(mesh.faces), self.label_names, polygons)
 
 
 def _find_obj(folder: Path) -> Path:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 UNDETERMINED = -1
 """Label of a face that has no known part. It is never trained on, never votes and is never counted."""
 
+REPEAT, MIRROR, CLAMP = 0, 1, 2
+"""How an image goes on outside of [0, 1], see `Texture.samplers`."""
+
 
 @dataclass(frozen=True)
 class Texture:
@@ -27,14 +30,17 @@ class Texture:
 
     Attributes:
         uv: float32 [F, 3, 2], texture coordinates (u, v) of each corner of each face; (0, 0) is the *bottom left* of
-            the image (OBJ convention), values outside [0, 1] repeat the image.
+            the image (OBJ convention), values outside [0, 1] repeat the image unless `samplers` says otherwise.
         images: RGB images, each uint8 [H, W, 3], row 0 at the top.
         image_ids: int64 [F], the image of each face. A face of plain colour has a 1x1 image.
+        samplers: int64 [I, 3], of each image: how it goes on along u and along v (`REPEAT`, `MIRROR` or `CLAMP`), and
+            1 where the nearest texel counts instead of a bilinear blend. None: all repeat, bilinear.
     """
 
     uv: Tensor
     images: tuple[Tensor, ...]
     image_ids: Tensor
+    samplers: Tensor | None = None
 
     @cached_property
     def packed(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,7 +57,12 @@ class Texture:
 
     def to(self, device: torch.device | str) -> Texture:
         """The same texture with its tensors on `device`."""
-        return Texture(self.uv.to(device), tuple(i.to(device) for i in self.images), self.image_ids.to(device))
+        return Texture(
+            self.uv.to(device),
+            tuple(i.to(device) for i in self.images),
+            self.image_ids.to(device),
+            None if self.samplers is None else self.samplers.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -176,6 +187,7 @@ class Shape:
         tensors = [self.vertices, self.faces]
         if self.texture is not None:
             tensors += [self.texture.uv, self.texture.image_ids, *self.texture.images]
+            tensors += [] if self.texture.samplers is None else [self.texture.samplers]
         digest = hashlib.sha256()
         for tensor in tensors:
             digest.update(str(tuple(tensor.shape)).encode())

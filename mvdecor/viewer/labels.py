@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_array, write_json
-from mvdecor.shapes.annotations import SplitFile, check_id, id_list, read_face_labels, read_json
+from mvdecor.files import write_json
+from mvdecor.shapes.annotations import SplitFile, check_id, id_list, read_json
+from mvdecor.shapes.label_files import ENDINGS, find_labels, read_face_labels, read_labels, write_labels
 from mvdecor.shapes.shape import UNDETERMINED
 
 NAMES_FILE, SPLIT_FILE = "labels.json", "split.json"
@@ -22,6 +24,8 @@ MOST = 255
 
 class LabelFolder:
     """Reads and writes the labels beside the meshes of a folder: `NAME_labels.npy`, `labels.json`, `split.json`.
+
+    Labels that lie there in another format (`label_files.ENDINGS`) stay in that one; all are written per triangle.
 
     A shape with a label on any face belongs to the training list, unless a list of `split.json` already names it; one
     whose last label was erased leaves that list. Everything else in `split.json` stays as it is.
@@ -55,12 +59,12 @@ class LabelFolder:
             )
 
     def path(self, id: str) -> Path:
-        """The labels of a shape."""
+        """The labels of a shape, there or not; InputError if several files hold some."""
         check_id(id, self.root)
-        return self.root / f"{id}_labels.npy"
+        return find_labels(self.root, id) or self.root / f"{id}{ENDINGS[0]}"
 
-    def read(self, id: str, num_faces: int) -> NDArray[np.int64]:
-        """int64 [F], -1 = no label; all of them if there is no file.
+    def read(self, id: str, num_faces: int, polygons: Tensor | None = None) -> NDArray[np.int64]:
+        """int64 [F], -1 = no label; all of them if there is no file. `polygons` as in `read_face_labels`.
 
         Raises:
             InputError: a file of another face count, or a damaged one.
@@ -68,7 +72,7 @@ class LabelFolder:
         file = self.path(id)
         if not file.exists():
             return np.full(num_faces, UNDETERMINED)
-        return read_face_labels(file, num_faces, self.label_names).numpy()
+        return read_face_labels(file, num_faces, self.label_names, polygons).numpy()
 
     def write(self, id: str, labels: NDArray[np.int64]) -> None:
         """Save the labels of a shape, int64 [F], and what else a training needs; each file whole or not at all.
@@ -83,7 +87,7 @@ class LabelFolder:
         if self._saved != self.label_names:  # first: labels without names cannot be read
             write_json(self.root / NAMES_FILE, {"labels": list(self.label_names)})
             self._saved = self.label_names
-        write_array(self.path(id), labels.astype(np.int16))
+        write_labels(self.path(id), labels, self.label_names)
         self._list(id, bool((labels >= 0).any()))
 
     @property
@@ -100,11 +104,7 @@ class LabelFolder:
         return SplitFile(self.root / SPLIT_FILE).held_out
 
     def _any(self, id: str) -> bool:
-        try:
-            count = len(np.load(self.path(id), mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{self.path(id)}: not a readable .npy file ({error})") from error
-        return bool((read_face_labels(self.path(id), count, self.label_names) >= 0).any())
+        return bool((read_labels(self.path(id), self.label_names) >= 0).any())
 
     def _list(self, id: str, has_labels: bool) -> None:
         """Bring the training list up to date."""

@@ -219,13 +219,15 @@ class Session:
     def _editing(self, id: str) -> Edits:
         folder = self._saved_in()
         if id not in self._edits:
-            self._edits[id] = Edits(folder.read(id, self.shape(id).num_faces))
+            shape = self.shape(id)
+            self._edits[id] = Edits(folder.read(id, shape.num_faces, shape.polygons))
         return self._edits[id]
 
     def _save(self, id: str, change: Callable[[], bool], back: Callable[[], bool]) -> bool:
         """Change labels and write them; if they cannot be written, they are as before."""
         folder, edits = self._saved_in(), self._editing(id)
-        if not np.array_equal(folder.read(id, self.shape(id).num_faces), edits.labels):
+        shape = self.shape(id)
+        if not np.array_equal(folder.read(id, shape.num_faces, shape.polygons), edits.labels):
             del self._edits[id]
             raise InputError(
                 f"{folder.path(id)}: another program changed it; its labels are read anew, and nothing was done"

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.shape import Shape, Texture
+from mvdecor.shapes.sampling import sample_texture
+from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.views import Surface, Views, barycentric, where
 
@@ -103,35 +104,6 @@ def random_lights(cameras: Cameras, generator: torch.Generator | None = None) ->
     """
     noise = torch.randn(len(cameras), 3, generator=generator).to(cameras.rotation.device)
     return normalize(_headlights(cameras) + LIGHT_SPREAD * noise, dim=-1)
-
-
-def sample_texture(texture: Texture, image_ids: Tensor, uv: Tensor) -> Tensor:
-    """Bilinear colours at texture coordinates; coordinates repeat, as in `Texture`.
-
-    Args:
-        texture: on the device of the arguments.
-        image_ids: int64 [...], image of each point.
-        uv: float32 [..., 2].
-
-    Returns:
-        float32 [..., 3], in [0, 1].
-    """
-    pixels, offsets, sizes = texture.packed
-    height, width = sizes[image_ids].unbind(-1)
-    offset = offsets[image_ids]
-    uv = uv - uv.floor()
-    x = uv[..., 0] * width - 0.5  # texel centres lie at half
-    y = (1 - uv[..., 1]) * height - 0.5
-    x0, y0 = x.floor(), y.floor()
-    fx, fy = (x - x0)[..., None], (y - y0)[..., None]
-    left, top = x0.long() % width, y0.long() % height
-    right, bottom = (left + 1) % width, (top + 1) % height
-    above, below = offset + top * width, offset + bottom * width
-    texels = torch.stack([above + left, above + right, below + left, below + right])
-    colours = pixels.index_select(0, texels.view(-1)).view(*texels.shape, 3).float()  # most of the time goes here
-    upper_left, upper_right, lower_left, lower_right = colours
-    upper, lower = torch.lerp(upper_left, upper_right, fx), torch.lerp(lower_left, lower_right, fx)
-    return torch.lerp(upper, lower, fy) / 255
 
 
 def _textured(shape: Shape, views: Views, surface: Surface) -> Tensor:

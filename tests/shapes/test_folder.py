@@ -68,6 +68,10 @@ def test_bad_input_is_named(meshes):
     np.save(meshes / "box_labels.npy", np.zeros(11, dtype=np.int64))
     with pytest.raises(InputError, match=r"box_labels\.npy: 11 labels for a mesh of 12 faces"):
         MeshFolder(meshes).load("box")
+    (meshes / "box.seg").write_text("0\n")
+    with pytest.raises(InputError, match=r"box_labels\.npy and box\.seg both hold labels of box: keep one"):
+        MeshFolder(meshes).load("box")
+    (meshes / "box.seg").unlink()
     with pytest.raises(InputError, match="holds no mesh 'cone'"):
         MeshFolder(meshes).load("cone")
     (meshes / "can.stl").write_bytes(b"")
@@ -89,3 +93,15 @@ def test_loading_is_deterministic(meshes):
     first, second = (MeshFolder(meshes).load("can") for _ in range(2))
     assert torch.equal(first.vertices, second.vertices)
     assert torch.equal(first.faces, second.faces)
+
+
+def test_axis_that_points_up(meshes):
+    mesh = trimesh.creation.icosphere(1)
+    mesh.vertices *= [1.0, 0.5, 0.7]
+    mesh.export(meshes / "ball.ply")
+    mesh.vertices = mesh.vertices[:, [0, 2, 1]] * [1, -1, 1]
+    mesh.export(meshes / "lying.ply")
+    standing, lying = MeshFolder(meshes).load("ball"), MeshFolder(meshes, up="z").load("lying")
+    assert torch.equal(standing.vertices, lying.vertices) and torch.equal(standing.faces, lying.faces)
+    with pytest.raises(InputError, match=r"data\.up=w is unknown: choose the axis that points up"):
+        MeshFolder(meshes, up="w")

@@ -109,9 +109,13 @@ def test_bad_labels_are_named(people, labels, message):
     assert message in str(error.value)
 
 
-def test_labels_of_a_mesh_of_polygons_say_why_they_do_not_fit(people):
-    write_person(people, "ann", np.array([0]), obj="v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1 2 3 4\n")
-    with pytest.raises(InputError, match="its polygons are split into triangles"):
+def test_labels_of_a_mesh_of_polygons_count_either(people):
+    quad = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nf 1 2 3 4\n"
+    for labels in ([0], [0, 0]):
+        write_person(people, "ann", np.array(labels), obj=quad)
+        assert RenderPeople(people).load("ann").face_labels.tolist() == [0, 0]
+    write_person(people, "ann", np.array([0, 0, 0]), obj=quad)
+    with pytest.raises(InputError, match="3 labels for a mesh of 1 faces, which are read as 2 triangles"):
         RenderPeople(people).load("ann")
 
 

@@ -14,7 +14,13 @@ from mvdecor.engine.history import History
 from mvdecor.engine.log import read_scalars
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor import keys
-from mvdecor.systems.mvdecor.stages import of_method, run_ceiling, run_evaluate, run_finetune, run_pretrain
+from mvdecor.systems.mvdecor.stages import (
+    of_method,
+    run_ceiling,
+    run_evaluate,
+    run_finetune,
+    run_pretrain,
+)
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 
@@ -108,7 +114,9 @@ def test_results_follow_the_content_of_labels_meshes_and_models(config, people, 
     labels = next(people.glob(f"{tuned['shapes'][0]}/*_labels.npy"))
     values = np.load(labels)
     np.save(labels, (values + 1) % 2)
-    with pytest.raises(InputError, match=r"finetune\.json .*\(the content of the training shapes\): choose another out="):
+    with pytest.raises(
+        InputError, match=r"finetune\.json .*\(the content of the training shapes\): choose another out="
+    ):
         run_finetune(config(out="tuned"))
     run_pretrain(config(out="pretrain"))
     np.save(labels, values)

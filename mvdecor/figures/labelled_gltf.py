@@ -1,0 +1,211 @@
+"""A glTF file with its faces divided by label: the input's scene with one named, coloured node and material per part."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvdecor.errors import InputError
+from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, Item
+from mvdecor.figures.part_scene import Parts
+from mvdecor.files import write_atomically
+from mvdecor.shapes.gltf import DRACO, TRIANGLES, GltfMesh, triangles
+from mvdecor.shapes.gltf_file import DTYPES, MESHOPT, GltfFile
+from mvdecor.shapes.gltf_nodes import INSTANCING
+
+
+def write_labelled_gltf(
+    path: Path, source: Path, mesh: GltfMesh, labels: NDArray[np.int64], names: tuple[str, ...]
+) -> None:
+    """Write a glTF file again as GLB, with the triangles of each node below it in one child node per part.
+
+    Nodes, transforms, skins, morph targets, animations, cameras, materials, images and all attributes of vertices stay;
+    external files come into the GLB; what Draco and meshoptimizer compressed is stored plainly. Points, lines and nodes
+    that the scene does not show are as they were. Colours of vertices are kept under the name _COLOR_0, where they do not
+    tint the parts.
+
+    Args:
+        path: the file to write.
+        source: the glTF file.
+        mesh: what `read_gltf` gave for it.
+        labels: int64 [F], of the faces of `mesh`.
+        names: of the labels.
+
+    Raises:
+        InputError: the source has changed, or a file that it names is missing; the file cannot be written.
+    """
+    file = GltfFile(source)
+    glb = Glb(copy.deepcopy(file.json))
+    _embed(glb, file)
+    if not glb.tree.get("nodes"):
+        for number in range(len(file.items("meshes"))):
+            glb.add("nodes", {"mesh": number})
+        glb.tree.update(scene=0, scenes=[{"nodes": list(range(len(file.items("meshes"))))}])
+    nodes = np.where(mesh.face_nodes < 0, mesh.face_meshes, mesh.face_nodes)
+    splitter = _Splitter(glb, file, Parts(glb, names))
+    for number in np.unique(nodes).tolist():
+        faces = np.flatnonzero(nodes == number)
+        splitter.split(number, mesh, faces, labels[faces])
+    splitter.finish()
+    write_atomically(path, glb.content())
+
+
+def face_sources(mesh: GltfMesh) -> NDArray[np.int32]:
+    """int32 [F, 5], where each face comes from in its file: numbers of node, instance, mesh, primitive and triangle."""
+    columns = (mesh.face_nodes, mesh.face_instances, mesh.face_meshes, mesh.face_primitives, mesh.face_triangles)
+    return np.stack(columns, axis=1).astype(np.int32)
+
+
+class _Splitter:
+    """Divides the primitives of nodes by label."""
+
+    def __init__(self, glb: Glb, file: GltfFile, parts: Parts) -> None:
+        self._glb, self._file, self._parts = glb, file, parts
+        self._sources: dict[tuple[int, int], tuple[Item, NDArray[np.int64]]] = {}
+
+    def split(self, number: int, mesh: GltfMesh, faces: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+        """Give a node one child per instance and label instead of its mesh."""
+        node = self._glb.tree["nodes"][number]
+        children = []
+        for instance in np.unique(mesh.face_instances[faces]).tolist():
+            for label in np.unique(labels).tolist():
+                chosen = faces[(mesh.face_instances[faces] == instance) & (labels == label)]
+                if len(chosen):
+                    child = self._child(node, mesh, chosen, label)
+                    child.update(self._instance(node, instance))
+                    children.append(self._glb.add("nodes", child))
+        rest = [p for p in self._file.item("meshes", node["mesh"])["primitives"] if p.get("mode", 4) < TRIANGLES]
+        if rest:  # points and lines
+            left = self._glb.add("meshes", {"primitives": copy.deepcopy(rest)})
+            children.append(self._glb.add("nodes", {"mesh": left, **_fields(node, "skin")}))
+        for key in ("mesh", "skin", "weights"):
+            node.pop(key, None)
+        if node.get("extensions", {}).pop(INSTANCING, None) is not None and not node["extensions"]:
+            del node["extensions"]
+        node["children"] = [*node.get("children", []), *children]
+
+    def _child(self, node: Item, mesh: GltfMesh, faces: NDArray[np.int64], label: int) -> Item:
+        """The node of a part: the given faces, all of one node and instance."""
+        primitives = []
+        for number in np.unique(mesh.face_primitives[faces]).tolist():
+            primitive, corners = self._source(node["mesh"], number)
+            chosen = corners[mesh.face_triangles[faces[mesh.face_primitives[faces] == number]]]
+            index = self._glb.accessor(chosen.reshape(-1).astype(np.uint32), INDICES)
+            primitives.append(self._parts.painted({**copy.deepcopy(primitive), "indices": index}, label))
+        whole = self._file.item("meshes", node["mesh"])
+        return {
+            **self._parts.node(label, primitives, **_fields(whole, "weights", "extras")),
+            **_fields(node, "skin", "weights"),
+        }
+
+    def _source(self, mesh: int, number: int) -> tuple[Item, NDArray[np.int64]]:
+        """A primitive without its indices, and its triangles int64 [F, 3]; decompressed, where Draco compressed it."""
+        if (mesh, number) not in self._sources:
+            primitive = copy.deepcopy(self._file.item("meshes", mesh)["primitives"][number])
+            extension = primitive.get("extensions", {}).pop(DRACO, None)
+            mode = primitive.pop("mode", TRIANGLES)
+            if extension is not None:
+                what = f"primitive {number} of meshes[{mesh}]"
+                corners, values = self._file.draco(extension, what)
+                for name, data in values.items():
+                    self._fill(self._glb.tree["accessors"][primitive["attributes"][name]], data)
+            elif "indices" in primitive:
+                corners = triangles(self._file.accessor(primitive["indices"])[:, 0].astype(np.int64), mode)
+            else:
+                count = self._file.item("accessors", primitive["attributes"]["POSITION"])["count"]
+                corners = triangles(np.arange(count), mode)
+            if primitive.get("extensions") == {}:
+                del primitive["extensions"]
+            for attributes in (primitive["attributes"], *primitive.get("targets", [])):
+                if "COLOR_0" in attributes:
+                    attributes["_COLOR_0"] = attributes.pop("COLOR_0")
+            self._sources[mesh, number] = (primitive, corners)
+        return self._sources[mesh, number]
+
+    def _fill(self, accessor: Item, values: NDArray[Any]) -> None:
+        """Store the decompressed values of an accessor."""
+        for key in ("byteOffset", "sparse"):
+            accessor.pop(key, None)
+        values = values.astype(DTYPES[accessor["componentType"]])
+        if "min" in accessor:
+            accessor.update(min=values.min(axis=0).tolist(), max=values.max(axis=0).tolist())
+        accessor.update(bufferView=self._glb.rows(values, VERTICES), count=len(values))
+
+    def _instance(self, node: Item, number: int) -> Item:
+        """Where an instance of EXT_mesh_gpu_instancing lies in its node."""
+        instancing = node.get("extensions", {}).get(INSTANCING)
+        if instancing is None:
+            return {}
+        names = {"TRANSLATION": "translation", "ROTATION": "rotation", "SCALE": "scale"}
+        values = {
+            names[key]: self._file.accessor(a)[number] for key, a in instancing["attributes"].items() if key in names
+        }
+        if "rotation" in values:
+            values["rotation"] = values["rotation"] / np.linalg.norm(values["rotation"])
+        return {key: value.astype(np.float64).tolist() for key, value in values.items()}
+
+    def finish(self) -> None:
+        """Remove what no longer is there: the undivided meshes, animations of their weights, names of extensions."""
+        tree = self._glb.tree
+        used = sorted({node["mesh"] for node in tree["nodes"] if "mesh" in node})
+        tree["meshes"] = [tree["meshes"][number] for number in used]
+        for node in tree["nodes"]:
+            if "mesh" in node:
+                node["mesh"] = used.index(node["mesh"])
+        self._remove_animated_weights()
+        primitives = [primitive for mesh in tree["meshes"] for primitive in mesh["primitives"]]
+        kept = {name for item in (*primitives, *tree["nodes"]) for name in item.get("extensions", {})}
+        gone = {*MESHOPT, DRACO, INSTANCING} - kept
+        for key in ("extensionsUsed", "extensionsRequired"):
+            names = [name for name in tree.pop(key, []) if name not in gone]
+            tree.update({key: names} if names else {})
+
+    def _remove_animated_weights(self) -> None:
+        animations = self._glb.tree.get("animations", [])
+        for animation in animations:
+            channels = [c for c in animation["channels"] if c["target"].get("path") != "weights"]
+            if len(channels) < len(animation["channels"]):
+                warnings.warn(
+                    f"{self._file.path}: animated morph weights are left out of the labelled file", stacklevel=5
+                )
+            animation["channels"] = channels
+        kept = [animation for animation in animations if animation["channels"]]
+        self._glb.tree.pop("animations", None)
+        self._glb.tree.update({"animations": kept} if kept else {})
+
+
+def _fields(item: Item, *keys: str) -> Item:
+    return {key: copy.deepcopy(item[key]) for key in keys if key in item}
+
+
+def _embed(glb: Glb, file: GltfFile) -> None:
+    """Take all buffer views, decompressed, and all images of other files into the GLB."""
+    for number, view in enumerate(glb.tree.get("bufferViews", [])):
+        kept = _fields(view, "byteStride", "target", "name", "extras")
+        view.clear()
+        view.update(kept, **glb.store(file.view(number).tobytes()))
+    for image in glb.tree.get("images", []):
+        if "uri" not in image:
+            continue
+        try:
+            data = file.resource(image["uri"], "image")
+        except InputError as error:
+            warnings.warn(f"{error} (the labelled file names it as it was)", stacklevel=4)
+            continue
+        kind = "image/jpeg" if data[:2] == b"\xff\xd8" else "image/png"
+        stated = image.get("mimeType") or _stated_kind(image.pop("uri")) or kind
+        image.pop("uri", None)
+        image.update(mimeType=stated, bufferView=glb.add("bufferViews", glb.store(data)))
+
+
+def _stated_kind(uri: str) -> str | None:
+    """The type that a data URI states, or that the ending of a file's name does."""
+    if uri.startswith("data:"):
+        return uri[5:].partition(",")[0].partition(";")[0] or None
+    endings = {".webp": "image/webp", ".avif": "image/avif", ".ktx2": "image/ktx2", ".dds": "image/vnd-ms.dds"}
+    return endings.get(Path(uri).suffix.lower())
