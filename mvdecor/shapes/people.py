@@ -9,7 +9,7 @@ import torch
 from mvdecor.errors import InputError
 from mvdecor.shapes.annotations import SplitFile, check_id, check_split, read_face_labels
 from mvdecor.shapes.obj import ObjMesh, read_obj
-from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.shape import Shape, positions
 from mvdecor.shapes.texture import obj_texture
 
 
@@ -70,7 +70,7 @@ class RenderPeople:
         labels = path.with_name(f"{path.stem}_labels.npy")
         shape = Shape(
             id=id,
-            vertices=torch.from_numpy(mesh.vertices).float(),
+            vertices=positions(mesh.vertices),
             faces=torch.from_numpy(mesh.faces),
             face_labels=self._read_labels(labels, mesh) if labels.exists() else None,
             label_names=self.label_names,
