@@ -91,7 +91,8 @@ def texts(points: np.ndarray, polygons: list[list[int]], rng: random.Random) -> 
         count, index = rng.choice((("uchar", "int"), ("int", "uint"), ("uint8", "ushort")))
         names = "".join(f"property {kind} {axis}\n" for axis in "xyz")
         lists = f"property list {count} {index} {rng.choice(('vertex_indices', 'vertex_index'))}\n"
-        return f"ply\nformat {form} 1.0\ncomment é\nelement vertex {len(points)}\n{names}element face {len(polygons)}\n{lists}end_header\n"
+        counts = f"element vertex {len(points)}\n{names}element face {len(polygons)}\n{lists}"
+        return f"ply\nformat {form} 1.0\ncomment é\n{counts}end_header\n"
 
     ascii_ply = header("ascii") + "".join(f"{row}\n" for row in rows) + "".join(space.join(f) + "\n" for f in faces)
     head = header(f"binary_{order}_endian")
@@ -99,7 +100,9 @@ def texts(points: np.ndarray, polygons: list[list[int]], rng: random.Random) -> 
     codes = {"uchar": "B", "uint8": "B", "int": "i", "uint": "I", "ushort": "H"}
     count, index = (codes[word] for word in head.split("property list ")[1].split()[:2])
     body = points.astype(mark + ("f4" if kind == "float" else "f8")).tobytes()
-    body += b"".join(struct.pack(f"{mark}{count}", len(p)) + struct.pack(f"{mark}{len(p)}{index}", *p) for p in polygons)
+    body += b"".join(
+        struct.pack(f"{mark}{count}", len(p)) + struct.pack(f"{mark}{len(p)}{index}", *p) for p in polygons
+    )
     encoding = rng.choice(("utf-8", "utf-8-sig", "latin-1"))
     ends = rng.choice(("\n", "\r\n", "\r"))
     written = {

@@ -8,8 +8,22 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from mvdecor.shapes.shape import Texture
+
+Mesh = tuple[NDArray[np.float64], NDArray[np.int64], Texture | None, NDArray[np.int64] | None]
+"""Vertices [V, 3], faces [F, 3], texture, and the polygon of each face if some had more than three corners."""
 compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 TURNED = 1e-6  # share of a polygon's area: triangles turned by less are rounding, and no reason to leave the fan
+
+
+def checked_corners(sizes: NDArray[np.int64], values: NDArray, num_vertices: int) -> NDArray[np.int64]:
+    """The corners of faces as int64; ValueError for a face of fewer than three, and for an index that points nowhere."""
+    if (sizes < 3).any():
+        raise ValueError(f"face {int(np.argmax(sizes < 3)) + 1} has fewer than three corners")
+    bad = ~((values >= 0) & (values < num_vertices) & (values == np.floor(values)))
+    if bad.any():
+        raise ValueError(f"a face refers to vertex {values[bad][0]:g} of {num_vertices} vertices")
+    return values.astype(np.int64)
 
 
 def cut_polygons(
@@ -20,8 +34,8 @@ def cut_polygons(
     A polygon is a fan from its first corner wherever that is right: if it is convex, and in general if none of the fan's
     triangles is turned against it. Any other is cut by clipping ears, that with the shortest new edge first, so that the
     triangles do not depend on the first corner or the direction. A polygon that is not flat is cut in its mean plane. One
-    that cuts itself has no right answer: where no ear is left, the rest becomes a fan. Corners in line and repeated corners
-    give triangles without area.
+    that cuts itself has no right answer: if the ears run out, it is a fan. Corners in line and repeated corners give
+    triangles without area.
 
     Args:
         vertices: float64 [V, 3].
@@ -43,7 +57,9 @@ def cut_polygons(
         ring = points[corners[start : start + size]]
         ring = np.ascontiguousarray(ring - ring[0])
         place = int(first_triangle[number])
-        triangles[place : place + size - 2] = start + _clip_ears(ring, *_plane_axes(normal))
+        cut, complete = _clip_ears(ring, *_plane_axes(normal))
+        if complete:
+            triangles[place : place + size - 2] = start + cut
     return triangles, polygon
 
 
@@ -97,27 +113,28 @@ def _plane_axes(normal: NDArray[np.float64]) -> tuple[int, int]:
 
 
 @compiled
-def _clip_ears(ring: NDArray[np.float64], x: int, y: int) -> NDArray[np.int64]:
-    """int64 [N - 2, 3] positions in `ring` (float64 [N, 3]), which runs counterclockwise in its coordinates x and y."""
+def _clip_ears(ring: NDArray[np.float64], x: int, y: int) -> tuple[NDArray[np.int64], bool]:
+    """int64 [N - 2, 3] positions in `ring` (float64 [N, 3]), which runs counterclockwise in its coordinates x and y.
+
+    False as well if there were not enough ears.
+    """
     result = np.empty((len(ring) - 2, 3), np.int64)
     left = np.arange(len(ring))
     for number in range(len(ring) - 3):
-        best, shortest = 0, np.inf  # where there is no ear: the triangle at the first corner, so that the rest is a fan
-        for flat in (False, True):
+        best, shortest = -1, np.inf
+        for flat in (False, True):  # corners in line last, when nothing else is left
             for k in range(len(left)):
-                before, tip, after = left[k - 1], left[k], left[(k + 1) % len(left)]
-                length = ((ring[before] - ring[after]) ** 2).sum()
+                length = ((ring[left[k - 1]] - ring[left[(k + 1) % len(left)]]) ** 2).sum()
                 if length < shortest and _is_ear(ring, left, k, x, y, flat):
                     best, shortest = k, length
-            if shortest < np.inf:
+            if best >= 0:
                 break
-        if shortest == np.inf:
-            best = 1
-        before, tip, after = left[best - 1], left[best], left[(best + 1) % len(left)]
-        result[number] = before, tip, after
+        if best < 0:
+            return result, False
+        result[number] = left[best - 1], left[best], left[(best + 1) % len(left)]
         left = np.concatenate((left[:best], left[best + 1 :]))
     result[-1] = left
-    return result
+    return result, _turn(ring[left[0]], ring[left[1]], ring[left[2]], x, y) >= 0
 
 
 @compiled

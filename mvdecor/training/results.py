@@ -38,7 +38,7 @@ def finished(file: Path, cfg: DictConfig, keys: tuple[str, ...], quiet: bool = F
     if not file.exists():
         return None
     try:
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_bytes())
         old = OmegaConf.create(result["config"])
     except (ValueError, KeyError) as error:
         raise InputError(f"{file}: damaged result ({error}): remove it or choose another out=") from error
