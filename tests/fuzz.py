@@ -43,6 +43,7 @@ from mvdecor.shapes.splits import FewShotRun, FewShotSplit, read_split, write_sp
 from mvdecor.training.resume import Snapshots
 from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras
 from mvdecor.views.channels import sample_texture
+from tests.fuzz_polygons import fuzz_polygons
 
 SECONDS = 10
 MEMORY = 6 << 30
@@ -431,6 +432,8 @@ def run(cases: int, seed: int, real: Path | None, only: str | None = None) -> Co
                 flush=True,
             )
             total += counts
+        if only in (None, "polygons"):
+            total += fuzz_polygons(Path(folder) / "polygons", -(-cases // 20), seed)
         if extra := _listing(Path(folder)) ^ before:
             total["faults"] += 1
             print(f"fault: files written or removed: {', '.join(sorted(extra)[:5])}")

@@ -155,4 +155,5 @@ def fuzz_polygons(folder: Path, cases: int, seed: int) -> Counter[str]:
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
+    print(f"polygons: {counts['read']} read, {counts['faults']} faults", flush=True)
     return counts

@@ -55,7 +55,7 @@ def cut_polygons(
     for number, normal in zip(chosen, normals, strict=True):
         start, size = int(first_corner[number]), int(sizes[number])
         ring = points[corners[start : start + size]]
-        ring = np.ascontiguousarray(ring - ring[0])
+        ring = np.ascontiguousarray(ring - ring.min(axis=0))
         place = int(first_triangle[number])
         cut, complete = _clip_ears(ring, *_plane_axes(normal))
         if complete:
@@ -125,7 +125,8 @@ def _clip_ears(ring: NDArray[np.float64], x: int, y: int) -> tuple[NDArray[np.in
         for flat in (False, True):  # corners in line last, when nothing else is left
             for k in range(len(left)):
                 length = ((ring[left[k - 1]] - ring[left[(k + 1) % len(left)]]) ** 2).sum()
-                if length < shortest and _is_ear(ring, left, k, x, y, flat):
+                nearer = length < shortest or (length == shortest and _is_lower(ring[left[k]], ring[left[best]]))
+                if nearer and _is_ear(ring, left, k, x, y, flat):
                     best, shortest = k, length
             if best >= 0:
                 break
@@ -165,6 +166,15 @@ def _is_ear(ring: NDArray[np.float64], left: NDArray[np.int64], k: int, x: int, 
 def _turn(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], x: int, y: int) -> float:
     """Twice the area of a triangle, negative if it runs clockwise."""
     return (b[x] - a[x]) * (c[y] - a[y]) - (b[y] - a[y]) * (c[x] - a[x])
+
+
+@compiled
+def _is_lower(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    """Whether a comes before b by its first coordinate, or by the next where that is the same."""
+    for axis in range(3):
+        if a[axis] != b[axis]:
+            return a[axis] < b[axis]
+    return False
 
 
 @compiled

@@ -207,7 +207,8 @@ def _read_map(material: Material, value: str, path: Path) -> None:
     if len(rest) > 2 and rest[0] == rest[-1] == '"':
         rest = rest[1:-1]
     if not rest:
-        raise InputError(f"{path}: 'map_Kd {value}' names no image; remove the line")
+        warnings.warn(f"{path}: 'map_Kd {value}' names no image: it is left out", stacklevel=5)
+        return
     material.image = named_file(rest, path, (".", "tex"))
 
 
