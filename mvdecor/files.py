@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and the names of files in files."""
+"""Writing a file whole or not at all, reading text of any program, and the names of files in files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import io
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,10 @@ from typing import Any
 import numpy as np
 
 from mvdecor.errors import InputError
+
+PARENTS = 2
+"""How many folders up the name of an image or material may lead, as `../images/wood.png` does."""
+LOOKED_UP = (".png", ".jpg", ".jpeg", ".bmp", ".tga", ".tif", ".tiff", ".gif", ".webp", ".mtl")
 
 
 def write_atomically(path: Path | str, content: bytes) -> None:
@@ -43,8 +48,8 @@ def write_atomically(path: Path | str, content: bytes) -> None:
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Write plain values as JSON, by `write_atomically`."""
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    """Write plain values as JSON, by `write_atomically`. Numbers that are not finite, which JSON lacks, become text: "nan"."""
+    text = json.dumps(_with_finite_numbers(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     # what is no text, as in the name of a file, becomes \\udc80, which JSON reads back as it was
     write_atomically(path, text.encode(errors="backslashreplace"))
 
@@ -56,25 +61,66 @@ def write_array(path: Path | str, array: np.ndarray) -> None:
     write_atomically(path, stream.getvalue())
 
 
+def _with_finite_numbers(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _with_finite_numbers(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_with_finite_numbers(value) for value in content]
+    return str(float(content)) if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def text_of(content: bytes) -> str:
+    """A text file as any program may write it: UTF-8 or UTF-16 with a byte order mark, or ASCII and what else; any line ends.
+
+    Bytes that are not UTF-8 (a comment in Latin-1) become surrogates, by which Python also names files of such names.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = content.decode("utf-16", errors="replace")
+    else:
+        text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="surrogateescape")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def named_file(name: str, source: Path, folders: Sequence[str] = (".",)) -> Path:
     """The file that `source` (a mesh, a material file) names: as it says, or by its last part in `folders` beside it.
 
-    Exporters write backslashes and paths of their own machine; a name that leads out of the folder of `source` is never
-    followed, whatever lies there.
+    Exporters write backslashes and paths of their own machine. A name that leads out of the folder of `source` is followed
+    only to an image or a material file (by its suffix) in a folder that lies beside that of `source` or one level higher,
+    as `../images/wood.png`, and only if it is really there: not through a link to elsewhere, not from the file system's
+    root. So a mesh from elsewhere can show no other file of this machine.
 
     Raises:
-        InputError: it leads out of the folder, and there is no file of that name beside.
+        InputError: it leads elsewhere, and there is no file of that name beside.
     """
     plain = os.path.normpath(name.replace("\\", "/"))
     inside = not os.path.isabs(plain) and plain.split("/")[0] != ".."
     beside = [source.parent / folder / os.path.basename(plain) for folder in folders]
-    given = [source.parent / plain] if inside else []
-    for path in (*given, *beside):
+    as_named = [source.parent / plain] if inside or _is_beside(plain, source) else []
+    for path in (*as_named, *beside):
         if os.path.isfile(path):  # False for whatever cannot be a name
             return path
-    if not inside:
+    if not as_named:
         raise InputError(f"{source}: names the file {name!r}, outside of its folder: put that file beside it")
-    return given[0]
+    return as_named[0]
+
+
+def _is_beside(plain: str, source: Path) -> bool:
+    """Whether a normalised name leads up by at most `PARENTS` folders, and down into another, to a file that may be read."""
+    parts = plain.split("/")
+    up = parts.count("..")
+    if not 0 < up <= PARENTS or len(parts) < up + 2 or os.path.splitext(plain)[1].lower() not in LOOKED_UP:
+        return False
+    try:
+        folder = source.parent.resolve()
+        top = folder.parents[up - 1]
+        return top != top.parent and (folder / plain).resolve().is_relative_to(top)
+    except (
+        OSError,
+        ValueError,
+        IndexError,
+        RuntimeError,
+    ):  # no such folder, a name that cannot be one, a loop of links
+        return False
 
 
 @contextlib.contextmanager

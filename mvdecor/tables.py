@@ -271,7 +271,7 @@ def _check_own(file: Path) -> None:
     if not file.exists():
         return
     try:
-        own = "grid" in json.loads(file.read_text())
+        own = "grid" in json.loads(file.read_bytes())
     except ValueError as error:
         raise InputError(f"{file}: damaged ({error}): remove it or choose another out=") from error
     if not own:

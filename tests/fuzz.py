@@ -45,6 +45,7 @@ from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras
 from mvdecor.views.channels import sample_texture
 from tests.fuzz_gltf import mixes, write_compressed
 from tests.fuzz_mutations import mutate
+from tests.fuzz_polygons import fuzz_polygons
 
 SECONDS = 10
 MEMORY = 6 << 30
@@ -366,6 +367,8 @@ def run(cases: int, seed: int, real: Path | None, only: str | None = None) -> Co
                 flush=True,
             )
             total += counts
+        if only in (None, "polygons"):
+            total += fuzz_polygons(Path(folder) / "polygons", -(-cases // 20), seed)
         if extra := _listing(Path(folder)) ^ before:
             total["faults"] += 1
             print(f"fault: files written or removed: {', '.join(sorted(extra)[:5])}")

@@ -89,7 +89,7 @@ def read_result(file: Path, key: Key, quiet: bool = False) -> dict | None:
     if not file.exists():
         return None
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = json.loads(file.read_bytes())
         recorded = result.get("key")
         differences = None if recorded is None else key.differences(recorded)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -124,7 +124,7 @@ def _same(a: RunResult, b: RunResult, keys: Sequence[str], where: str) -> None:
 
 def _read(file: Path) -> RunResult:
     try:
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_bytes())
         config = content["config"]
         method = config.get("method") or {"name": _older_method(file)}
         result = RunResult(

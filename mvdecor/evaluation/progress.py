@@ -36,7 +36,7 @@ class ShapeRecords:
         if not file.exists():
             return None
         try:
-            record = json.loads(file.read_text())
+            record = json.loads(file.read_bytes())
             made_with, source = record.pop("settings"), record.pop("source")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is damaged ({error}): remove it, and call again") from error

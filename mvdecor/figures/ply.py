@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,6 @@ from mvdecor.files import write_atomically
 from mvdecor.shapes.shape import UNDETERMINED, Shape
 
 SIGNATURE = "comment mvdecor labelled mesh"
-VERTEX = np.dtype([("position", "<f4", 3)])
-COLOURED_VERTEX = np.dtype([("position", "<f4", 3), ("colour", "u1", 3)])
 RESERVED = {"vertex_indices", "vertex_index", "red", "green", "blue", "alpha", "label", "corners", "colour", "n"}
 
 
@@ -34,7 +33,8 @@ def write_ply(
     Each face has `red green blue`, with labels an int `label` (names in lines `comment label 3 = hand`; -1 is
     undetermined), and a float property for each of `scalars`. Many viewers show only the colours of vertices, so by
     default each face also gets three vertices of its own that carry its colour: face f is vertices 3f, 3f+1, 3f+2.
-    The file appears complete or not at all; parents are created.
+    Names are in ASCII, as a PLY header must be, and as JSON writes them: `comment label 3 = F\\u00fc\\u00dfe`.
+    Vertices are float, or double if the shape's are float64. The file appears complete or not at all; parents are created.
 
     Args:
         path: the file.
@@ -61,8 +61,8 @@ def write_ply(
         faces["label"] = labels
     for name, values in scalars.items():
         faces[name] = _numpy(values)
-    names = shape.label_names if labels is not None else ()
-    header = _header(names, len(vertices), len(faces), vertex_colours, labels is not None, tuple(scalars))
+    names = [_written_name(name) for name in shape.label_names] if labels is not None else []
+    header = _header(names, vertices, len(faces), labels is not None, tuple(scalars))
     write_atomically(path, header.encode() + vertices.tobytes() + faces.tobytes())
 
 
@@ -89,31 +89,51 @@ def read_ply_labels(path: Path | str) -> tuple[Tensor, tuple[str, ...]]:
     sizes = {found[1]: int(found[2]) for found in counts if found}
     names = [found[2] for line in lines if (found := re.fullmatch(r"comment label (\d+) = ?(.*)", line))]
     scalars = tuple(line.removeprefix("property float ") for line in lines[_face_line(lines) :] if " float " in line)
-    vertex = COLOURED_VERTEX if "property uchar red" in lines[: _face_line(lines)] else VERTEX
+    of_vertices = lines[: _face_line(lines)]
+    vertex = _vertex_type("property double x" in of_vertices, "property uchar red" in of_vertices)
     face, start = _face_type(True, scalars), sizes.get("vertex", 0) * vertex.itemsize
-    expected = _header(
-        tuple(names), sizes.get("vertex", 0), sizes.get("face", 0), vertex is COLOURED_VERTEX, True, scalars
-    )
+    try:
+        vertices = np.frombuffer(body, dtype=vertex, count=sizes.get("vertex", 0))
+        expected = _header(names, vertices, sizes.get("face", 0), True, scalars)
+    except ValueError:  # fewer bytes than vertices
+        expected = ""
     if (head + end).decode(errors="replace") != expected or len(body) != start + sizes["face"] * face.itemsize:
         raise InputError(f"{path} is damaged, or was changed by another program: {remedy}")
     labels = np.frombuffer(body, dtype=face, offset=start)["label"].astype(np.int64)
     if len(labels) and not (labels.min() >= UNDETERMINED and labels.max() < len(names)):
         raise InputError(f"{path} has labels {labels.min()}..{labels.max()} but {len(names)} label names: {remedy}")
-    return torch.from_numpy(labels), tuple(names)
+    return torch.from_numpy(labels), tuple(map(_plain_name, names))
 
 
-def _header(
-    names: tuple[str, ...], vertices: int, faces: int, vertex_colours: bool, labels: bool, scalars: tuple[str, ...]
-) -> str:
+def _written_name(name: str) -> str:
+    text = json.dumps(" ".join(name.split()))[1:-1]
+    return text.replace("end_header", "end\\u005fheader")  # many readers take any line with this word for the last
+
+
+def _plain_name(written: str) -> str:
+    """A name as it was before it was written; older files have it as it was, in UTF-8."""
+    try:
+        return json.loads(f'"{written}"')
+    except ValueError:
+        return written
+
+
+def _header(names: list[str], vertices: np.ndarray, faces: int, labels: bool, scalars: tuple[str, ...]) -> str:
     rgb = ["property uchar red", "property uchar green", "property uchar blue"]
     lines = ["ply", "format binary_little_endian 1.0", SIGNATURE]
-    lines += [f"comment label {k} = {' '.join(name.split())}" for k, name in enumerate(names)]
-    lines += [f"element vertex {vertices}", *(f"property float {axis}" for axis in "xyz")]
-    lines += rgb if vertex_colours else []
+    lines += [f"comment label {k} = {name}" for k, name in enumerate(names)]
+    number = "double" if vertices.dtype["position"].base == np.float64 else "float"
+    lines += [f"element vertex {len(vertices)}", *(f"property {number} {axis}" for axis in "xyz")]
+    lines += rgb if "colour" in (vertices.dtype.names or ()) else []
     lines += [f"element face {faces}", "property list uchar int vertex_indices", *rgb]
     lines += ["property int label"] if labels else []
     lines += [f"property float {name}" for name in scalars]
     return "\n".join([*lines, "end_header", ""])
+
+
+def _vertex_type(double: bool, colour: bool) -> np.dtype:
+    fields: list[tuple] = [("position", "<f8" if double else "<f4", 3)]
+    return np.dtype([*fields, ("colour", "u1", 3)] if colour else fields)
 
 
 def _face_type(labels: bool, scalars: tuple[str, ...]) -> np.dtype:
@@ -130,11 +150,12 @@ def _face_line(lines: list[str]) -> int:
 def _vertices(shape: Shape, colours: np.ndarray | None) -> np.ndarray:
     """The shape's vertices, or with colours three of each face's own."""
     positions = _numpy(shape.vertices)
+    kind = _vertex_type(positions.dtype == np.float64, colours is not None)
     if colours is None:
-        vertices = np.zeros(len(positions), dtype=VERTEX)
+        vertices = np.zeros(len(positions), dtype=kind)
         vertices["position"] = positions
         return vertices
-    vertices = np.zeros(3 * shape.num_faces, dtype=COLOURED_VERTEX)
+    vertices = np.zeros(3 * shape.num_faces, dtype=kind)
     vertices["position"] = positions[_numpy(shape.faces).reshape(-1)]
     vertices["colour"] = colours.repeat(3, axis=0)
     return vertices

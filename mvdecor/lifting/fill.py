@@ -108,9 +108,7 @@ def _nearest(centers: np.ndarray, queries: np.ndarray, candidates: np.ndarray) -
 
 def components_of(shape: Shape) -> np.ndarray:
     """int [F], number of each face's connected component: faces that share a corner's position are in one."""
-    # by position: CAD files repeat vertices, and twins rarely share theirs
-    _, corner = np.unique(shape.vertices.cpu().numpy(), axis=0, return_inverse=True)
-    corners = corner.reshape(-1)[shape.faces.cpu().numpy()]
+    corners = shape.corners.cpu().numpy()
     size = int(corners.max()) + 1
     rows, columns = np.concatenate([corners[:, :2], corners[:, 1:]]).T
     graph = coo_array((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=(size, size))

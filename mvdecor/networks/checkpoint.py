@@ -243,7 +243,7 @@ def _read(path: Path) -> bytes:
 def _read_info(folder: Path) -> dict[str, Any]:
     path = folder / INFO
     try:
-        info = json.loads(_read(path).decode())
+        info = json.loads(_read(path))
     except ValueError as error:  # not UTF-8 or not JSON
         raise InputError(f"{path} is damaged ({error}): copy the checkpoint again or train again") from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:

@@ -117,7 +117,7 @@ def _run(folder: Path, method: str | None) -> Run:
 def _read(file: Path, keys: tuple[str, ...]) -> dict:
     """A result, checked to hold some keys."""
     try:
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_bytes())
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror}): run that stage again") from error
     except ValueError as error:

@@ -27,7 +27,7 @@ def check_id(id: str, root: Path) -> None:
 def read_json(path: Path, remedy: str) -> Any:
     """The content of a JSON file; InputError (ending in `remedy`) if it is missing or malformed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     except (ValueError, RecursionError) as error:

@@ -13,7 +13,7 @@ from mvdecor.files import named_file
 
 IMAGE_FOLDERS = (".", "tex")
 LINES = {
-    ".obj": re.compile(rb"^\s*mtllib[ \t]+(.+?)\s*$", re.M),
+    ".obj": re.compile(rb"^(?:\xef\xbb\xbf)?\s*mtllib[ \t]+(.+?)\s*$", re.M),
     ".mtl": re.compile(rb"^\s*map_\w+[ \t]+(.+?)\s*$", re.M | re.I),
     ".ply": re.compile(rb"^comment\s+texturefile\s+(.+?)\s*$", re.M | re.I),
 }

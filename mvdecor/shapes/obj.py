@@ -6,6 +6,7 @@ another order and number, and labels that lie beside the file as one value a fac
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass
 from itertools import chain
@@ -15,6 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.errors import InputError
+from mvdecor.files import text_of
+from mvdecor.shapes.polygons import cut_polygons
+
+LEFT_OUT = ("curv", "curv2", "surf", "call", "csh", "bzp", "bsp", "cdc", "cdp", "res", "fo")
+"""Statements that hold or fetch shapes and are not read: free-form curves and surfaces, other files, faces of old versions."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +29,14 @@ class ObjMesh:
 
     Attributes:
         vertices: float64 [V, 3], the `v` lines.
-        faces: int64 [F, 3], indices into `vertices`; polygons of more corners are fans (0, i, i+1) in place.
+        faces: int64 [F, 3], indices into `vertices`; polygons of more corners are cut in place (`cut_polygons`).
         uvs: float64 [T, 2], the `vt` lines.
         uv_faces: int64 [F, 3], indices into `uvs`, -1 at a corner that has none.
         materials: names of `usemtl` lines, in order of first use.
         material_ids: int64 [F], index into `materials`, -1 for faces before the first `usemtl`.
         libraries: file names of `mtllib` lines.
         polygon_ids: int64 [F], number of the `f` line of each face.
-        colors: float64 [V, 3] in [0, 1], the numbers after the positions; None unless every `v` line has three.
+        colors: float64 [V, 3] in [0, 1], the numbers after the positions; None unless every `v` line has them.
         has_polygons: True if some face had more than three corners, so F is not the number of `f` lines.
     """
 
@@ -58,31 +64,36 @@ class _Lines:
     material_ids: list[int]
     materials: dict[str, int]
     libraries: list[str]
+    left_out: dict[str, None]
 
 
 def read_obj(path: str | Path) -> ObjMesh:
     """Read an OBJ file; a file without faces gives arrays of length 0.
 
-    Points, lines, normals, groups and smoothing are left out: they carry nothing that is used here.
+    Points, lines, normals, groups and smoothing are left out: they carry nothing that is used here. Free-form surfaces and
+    calls of other files are left out with a warning.
 
     Raises:
         InputError: the file cannot be read or parsed, a face has fewer than three corners, or an index points nowhere.
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8", errors="surrogateescape")
+        text = text_of(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     try:
-        return _assemble(_sort_lines(text))
+        return _assemble(_sort_lines(text), path)
     except (ValueError, IndexError, OverflowError) as error:
         raise InputError(f"{path}: not a valid OBJ file ({error}); export or download it again") from error
 
 
 def _sort_lines(text: str) -> _Lines:
-    lines = _Lines([], [], [], [], [], [], {}, [])
+    lines = _Lines([], [], [], [], [], [], {}, [], {})
     material = -1
-    for line in text.replace("\\\r\n", " ").replace("\\\n", " ").split("\n"):
+    text = re.sub(
+        r"^[ \t]*#.*", "", text, flags=re.MULTILINE
+    )  # whole lines first: a path in a comment may end in a backslash
+    for line in text.replace("\\\n", " ").split("\n"):
         fields = line.split()
         if not fields:
             continue
@@ -91,8 +102,8 @@ def _sort_lines(text: str) -> _Lines:
             fields = line.split("#", 1)[0].split()
         if key == "v":
             lines.positions.append(fields[1:4])
-            if len(fields) == 7:
-                lines.colors.append(fields[4:])
+            if len(fields) in (7, 8):  # some programs write alpha too
+                lines.colors.append(fields[4:7])
         elif key == "vt":
             lines.uvs.append(fields[1:3])
         elif key == "f":
@@ -100,15 +111,19 @@ def _sort_lines(text: str) -> _Lines:
             lines.seen.append((len(lines.positions), len(lines.uvs)))
             lines.material_ids.append(material)
         elif key == "usemtl":
-            material = lines.materials.setdefault(line.strip()[len("usemtl") :].strip(), len(lines.materials))
+            material = lines.materials.setdefault(" ".join(fields[1:]), len(lines.materials))
         elif key == "mtllib":
             lines.libraries.append(line.strip()[len("mtllib") :].strip())
+        elif key in LEFT_OUT:
+            lines.left_out[key] = None
     return lines
 
 
-def _assemble(lines: _Lines) -> ObjMesh:
+def _assemble(lines: _Lines, path: Path) -> ObjMesh:
+    if lines.left_out:
+        warnings.warn(f"{path}: its statements {', '.join(lines.left_out)} are left out", stacklevel=3)
     vertices = np.array(lines.positions, dtype=np.float64).reshape(len(lines.positions), 3)
-    uvs = np.array(lines.uvs, dtype=np.float64).reshape(len(lines.uvs), 2)
+    uvs = np.array([uv if len(uv) > 1 else [*uv, "0"] for uv in lines.uvs], dtype=np.float64).reshape(len(lines.uvs), 2)
     sizes = np.array([len(corners) for corners in lines.faces], dtype=np.int64)
     if (sizes < 3).any():
         raise ValueError(f"face {int(np.argmax(sizes < 3)) + 1} has {int(sizes[sizes < 3][0])} corners")
@@ -118,7 +133,7 @@ def _assemble(lines: _Lines) -> ObjMesh:
     if (raw[:, 0] == 0).any():
         raise ValueError("a face refers to vertex 0; OBJ counts from 1")
     corner_uv = _resolve(raw[:, 1], seen[:, 1], len(uvs), "texture coordinate")
-    triangles, polygon = fan_triangles(sizes)
+    triangles, polygon = cut_polygons(vertices, corner_vertex, sizes)
     return ObjMesh(
         vertices=vertices,
         faces=corner_vertex[triangles],
@@ -128,17 +143,22 @@ def _assemble(lines: _Lines) -> ObjMesh:
         material_ids=np.array(lines.material_ids, dtype=np.int64)[polygon],
         libraries=tuple(lines.libraries),
         polygon_ids=polygon,
-        colors=_colors(lines),
+        colors=_colors(lines, path),
         has_polygons=bool((sizes > 3).any()),
     )
 
 
-def _colors(lines: _Lines) -> NDArray[np.float64] | None:
-    if not lines.colors or len(lines.colors) < len(lines.positions):
+def _colors(lines: _Lines, path: Path) -> NDArray[np.float64] | None:
+    if not lines.colors:
+        return None
+    if len(lines.colors) < len(lines.positions):
+        some = f"{len(lines.colors)} of {len(lines.positions)}"
+        warnings.warn(f"{path}: only {some} vertices have a colour: their colours are left out", stacklevel=4)
         return None
     colors = np.array(lines.colors, dtype=np.float64)
     if not ((colors >= 0) & (colors <= 1)).all():  # of 255, or no colours at all: nobody can know
-        warnings.warn("the numbers after the positions are not in [0, 1] and not taken for colours", stacklevel=2)
+        message = "the numbers after the positions are not in [0, 1] and not taken for colours"
+        warnings.warn(f"{path}: {message}", stacklevel=4)
         return None
     return colors
 
@@ -160,21 +180,3 @@ def _resolve(raw: NDArray[np.int64], seen: NDArray[np.int64], count: int, what: 
     if bad.any():
         raise ValueError(f"a face refers to {what} {int(raw[bad][0])}, but there are {count}")
     return index
-
-
-def fan_triangles(sizes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Polygons to triangles, in place.
-
-    Args:
-        sizes: int64 [P], corners of each polygon, each at least 3; their corners lie one polygon after the other.
-
-    Returns:
-        int64 [F, 3] indices into the list of all corners, and int64 [F] the polygon of each triangle.
-    """
-    per_polygon = sizes - 2
-    polygon = np.repeat(np.arange(len(sizes)), per_polygon)
-    first_corner = np.cumsum(sizes) - sizes
-    first_triangle = np.cumsum(per_polygon) - per_polygon
-    start = first_corner[polygon]
-    step = np.arange(len(polygon)) - first_triangle[polygon]
-    return np.stack([start, start + step + 1, start + step + 2], axis=1).reshape(-1, 3), polygon

@@ -20,7 +20,7 @@ from mvdecor.shapes.alignment import Alignment
 from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list, read_json
 from mvdecor.shapes.obj import ObjMesh, read_obj
 from mvdecor.shapes.point_labels import PointLabels, transfer_labels
-from mvdecor.shapes.shape import UNDETERMINED, Shape
+from mvdecor.shapes.shape import UNDETERMINED, Shape, positions
 
 DOWNLOAD = "download PartNet v0 (PartNet archive of shapenet.org) so that ROOT/data_v0 and ROOT/stats exist"
 DOWNLOAD_SHAPE = "download the shape again, or leave it out with data.on_error=skip"
@@ -134,7 +134,7 @@ class PartNet:
         vertices, faces = _concatenate(meshes)
         shape = Shape(
             id=id,
-            vertices=torch.from_numpy(vertices).float(),
+            vertices=positions(vertices),
             faces=torch.from_numpy(faces),
             face_labels=None if self.category == "all" else torch.from_numpy(np.repeat(labels, counts)),
             label_names=self.label_names,

@@ -11,7 +11,7 @@ from mvdecor.shapes.annotations import SplitFile, check_id, check_split
 from mvdecor.shapes.label_files import find_labels, read_face_labels
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.obj import ObjMesh, read_obj
-from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.shape import Shape, positions
 from mvdecor.shapes.texture import obj_texture
 
 
@@ -73,7 +73,7 @@ class RenderPeople:
         labels = find_labels(path.parent, path.stem)
         shape = Shape(
             id=id,
-            vertices=torch.from_numpy(mesh.vertices).float(),
+            vertices=positions(mesh.vertices),
             faces=torch.from_numpy(mesh.faces),
             face_labels=None if labels is None else self._read_labels(labels, mesh),
             label_names=self.label_names,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from mvdecor.errors import InputError
@@ -19,6 +24,11 @@ if TYPE_CHECKING:
 
 UNDETERMINED = -1
 """Label of a face that has no known part. It is never trained on, never votes and is never counted."""
+WELD = 5e-6
+"""Corners nearer than this are one position. In radii of the shape, where float32 has a step of 6e-8 and views tell surfaces
+apart from 1e-4 (`mvdecor.views.rasterizers.GAP`)."""
+LOST = 1e-6
+"""How far float32 may move a vertex, in radii of the shape; vertices that it would move farther stay float64."""
 
 REPEAT, MIRROR, CLAMP = 0, 1, 2
 """How an image goes on outside of [0, 1], see `Texture.samplers`."""
@@ -73,7 +83,8 @@ class Shape:
 
     Attributes:
         id: name of the shape, unique within its data set.
-        vertices: float32 [V, 3], world frame, y up.
+        vertices: float32 [V, 3], world frame, y up. float64 if float32 would blur the shape, as in geographic coordinates
+            (see `positions`), until `normalized`.
         faces: int64 [F, 3], indices into `vertices`.
         face_labels: int64 [F] with values in [-1, len(label_names)), -1 = undetermined; None for an unlabelled shape.
         label_names: name of each label.
@@ -108,31 +119,46 @@ class Shape:
         return int(self.faces.shape[0])
 
     @cached_property
+    def corners(self) -> Tensor:
+        """int64 [F, 3], from 0 up: the position of each corner by number, the same for corners that coincide.
+
+        CAD files repeat vertices, and rounding moves the copies apart. Corners that are nearer than `WELD` radii along each
+        axis have the same number; corners farther than twice that have different ones, unless others lie between them. The
+        numbers do not depend on the order of vertices or faces.
+        """
+        used, inverse = self.faces.cpu().unique(return_inverse=True)
+        cells, cell = np.unique(_cells(self.vertices.cpu()[used].double().numpy()), return_inverse=True)
+        return torch.from_numpy(_joined(cells)[cell])[inverse].to(self.faces.device)
+
+    @cached_property
     def twin_groups(self) -> Tensor:
         """int64 [F]: for each face the lowest index of the faces that have the same three corners (in any order).
 
         PartNet's meshes carry nearly every face twice, once turned around. Which twin a rasterizer reports is
         arbitrary, so rasterizers draw only the lowest one, and votes go to the group (`lifting`). Corners are compared
-        by position, not by vertex index.
+        by position (`corners`), not by vertex index.
         """
-        _, corner = np.unique(self.vertices.cpu().numpy(), axis=0, return_inverse=True)
-        corners = np.sort(corner.reshape(-1)[self.faces.cpu().numpy()], axis=1)
-        _, first, group = np.unique(corners, axis=0, return_index=True, return_inverse=True)
+        a, b, c = np.sort(self.corners.cpu().numpy(), axis=1).T
+        count = int(c.max()) + 1
+        _, pair = np.unique(a * count + b, return_inverse=True)
+        _, first, group = np.unique(pair.reshape(-1) * count + c, return_index=True, return_inverse=True)
         return torch.from_numpy(first[group.reshape(-1)].astype(np.int64)).to(self.faces.device)
 
     @cached_property
     def face_areas(self) -> Tensor:
-        """float32 [F], in squared units of the vertices; 0 for a degenerate face."""
+        """float64 [F], in squared units of the vertices; 0 for a degenerate face."""
         return 0.5 * self._face_cross.norm(dim=-1)
 
     @cached_property
     def face_normals(self) -> Tensor:
         """float32 [F, 3], unit normals by the winding of the file (which CAD files often get wrong); 0 if degenerate."""
-        return torch.nn.functional.normalize(self._face_cross, dim=-1, eps=1e-20)
+        cross = self._face_cross
+        size = cross.norm(dim=-1, keepdim=True)
+        return torch.where(size > 1e-20 * size.amax(), cross / size, 0.0).float()
 
     @cached_property
     def face_origins(self) -> Tensor:
-        """float32 [F, 3], first corner of each face: with the normal it gives the face's plane."""
+        """[F, 3] of the vertices' type, first corner of each face: with the normal it gives the face's plane."""
         return self.vertices[self.faces[:, 0]]
 
     @cached_property
@@ -147,14 +173,14 @@ class Shape:
 
     @cached_property
     def face_centers(self) -> Tensor:
-        """float32 [F, 3], mean of the three corners."""
+        """[F, 3] of the vertices' type, mean of the three corners."""
         return self.vertices[self.faces].mean(dim=1)
 
     @property
     def _face_cross(self) -> Tensor:
         a, b, c = self.vertices[self.faces].unbind(dim=1)
         # float64: the cross product of a sliver's edges cancels in float32
-        return torch.linalg.cross((b - a).double(), (c - a).double()).float()
+        return torch.linalg.cross((b - a).double(), (c - a).double())
 
     def to(self, device: torch.device | str) -> Shape:
         """The same shape with its tensors on `device`."""
@@ -173,14 +199,17 @@ class Shape:
         Deterministic (the released code normalises by random surface samples). Vertices that no face uses are moved
         along but do not count.
         """
-        used = self.vertices[self.faces.reshape(-1)].double()
+        # in units of a power of two, which is exact, so that no square is too large or too small for float64
+        unit = 2.0 ** math.frexp(float(self.vertices[self.faces.reshape(-1)].abs().max()))[1]
+        vertices = self.vertices.double() / unit
+        used = vertices[self.faces.reshape(-1)]
         center = (used.amin(dim=0) + used.amax(dim=0)) / 2
         radius = (used - center).norm(dim=-1).amax()
         if not radius > 0:
             raise InputError(
                 f"shape {self.id}: all its corners are one point; it cannot be scaled to the unit sphere: leave it out"
             )
-        return replace(self, vertices=((self.vertices.double() - center) / radius).float())
+        return replace(self, vertices=((vertices - center) / radius).float())
 
     def fingerprint(self) -> str:
         """SHA-256 of vertices, faces and texture: the same for the same mesh, whatever file it came from."""
@@ -205,7 +234,7 @@ class Shape:
         """From a `trimesh.Trimesh` (loaded with `process=False, maintain_order=True`); other fields by keyword."""
         return cls(
             id=id,
-            vertices=torch.tensor(np.asarray(mesh.vertices), dtype=torch.float32),
+            vertices=positions(np.asarray(mesh.vertices)),
             faces=torch.tensor(np.asarray(mesh.faces), dtype=torch.int64),
             **fields,
         )
@@ -225,10 +254,48 @@ class Shape:
         return cls(id=id, vertices=vertices.float(), faces=faces.long(), **fields)
 
 
+def positions(vertices: NDArray[np.float64]) -> Tensor:
+    """Vertices [V, 3] for a `Shape`: float32, or float64 if float32 would move one by more than `LOST` of the radius.
+
+    That is so for a shape that lies more than some ten radii from the origin, and for one of less than 1e-38 or more than
+    3e38 units.
+    """
+    wide = torch.from_numpy(np.array(vertices, dtype=np.float64))
+    narrow = wide.float()
+    if len(wide) == 0 or not bool(wide.isfinite().all()):
+        return narrow  # which is refused, with a message of its own
+    radius = float((wide.amax(dim=0) / 2 - wide.amin(dim=0) / 2).max())
+    return narrow if float((narrow.double() - wide).abs().max()) <= LOST * radius else wide
+
+
+def _cells(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """int64 [N]: the cell of a grid of `WELD` radii in which each point lies, in their bounding box, as one number."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = WELD * float((high / 2 - low / 2).max())
+    if not size > 0:
+        return np.zeros(len(points), dtype=np.int64)
+    x, y, z = (1 + np.floor((points - low) / size).astype(np.int64)).T  # up to 400 001: 20 bits each
+    return (x << 40) + (y << 20) + z
+
+
+def _joined(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [N]: numbers from 0 up, the same for cells (ascending, distinct) that touch each other; see `_cells`."""
+    links = [np.empty((2, 0), dtype=np.int64)]
+    for step in product((-1, 0, 1), repeat=3):
+        if step > (0, 0, 0):  # the other 13 directions are these, seen from the other cell
+            near = cells + (step[0] << 40) + (step[1] << 20) + step[2]
+            place = np.searchsorted(cells, near).clip(max=len(cells) - 1)
+            touching = np.flatnonzero(cells[place] == near)
+            links.append(np.stack([touching, place[touching]]))
+    rows, columns = np.concatenate(links, axis=1)
+    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(len(cells), len(cells)))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
 def _check_mesh(shape: Shape) -> None:
     v, f = shape.vertices, shape.faces
-    if v.ndim != 2 or v.shape[1] != 3 or v.dtype != torch.float32:
-        raise InputError(f"shape {shape.id}: vertices must be float32 [V, 3], got {v.dtype} {list(v.shape)}")
+    if v.ndim != 2 or v.shape[1] != 3 or v.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"shape {shape.id}: vertices must be float32 or float64 [V, 3], got {v.dtype} {list(v.shape)}")
     if f.ndim != 2 or f.shape[1] != 3 or f.dtype != torch.int64:
         raise InputError(f"shape {shape.id}: faces must be int64 [F, 3], got {f.dtype} {list(f.shape)}")
     if len(f) == 0:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.files import named_file
+from mvdecor.files import named_file, text_of
 from mvdecor.shapes.obj import ObjMesh
 from mvdecor.shapes.shape import Texture
 
@@ -22,12 +24,27 @@ PLAIN = (0.8, 0.8, 0.8)
 """Colour of a face without material, and of a material that states none."""
 
 
+OPTIONS = {
+    **{"-s": 3, "-o": 3, "-t": 3, "-mm": 2, "-bm": 1, "-boost": 1, "-texres": 1},
+    **{"-blendu": 1, "-blendv": 1, "-cc": 1, "-clamp": 1, "-imfchan": 1, "-type": 1},
+}
+"""Options of `map_Kd` and how many values each has at most."""
+HARMLESS = {"-bm", "-boost", "-texres", "-blendu", "-blendv", "-cc"}
+"""Options that change how sharp or how bumpy a picture is, not its colours."""
+
+
 @dataclass
 class Material:
-    """One `newmtl`: colour (RGB in [0, 1]) and the image file that replaces it where a face has texture coordinates."""
+    """One `newmtl`: colour (RGB in [0, 1]) and the image file that replaces it where a face has texture coordinates.
+
+    Texture coordinates (u, v) become scale * (u, v) + offset. `clamped`: the image should not repeat.
+    """
 
     color: tuple[float, ...] = PLAIN
     image: Path | None = None
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+    clamped: bool = False
 
 
 def plain_image(color: tuple[float, ...]) -> Tensor:
@@ -76,6 +93,53 @@ def corner_image(colours: NDArray[np.uint8]) -> tuple[Tensor, NDArray[np.float64
     return torch.from_numpy(np.ascontiguousarray(image)), uv
 
 
+def byte_colours(values: NDArray[np.float64], path: Path) -> NDArray[np.uint8] | None:
+    """Colours written as numbers, as uint8 of the same form: in [0, 1], or else of 255, or else of 65 535.
+
+    None, with a warning, for colours that are none of these: negative, larger, NaN.
+    """
+    largest = values.max(initial=0.0)
+    if not (np.isfinite(values).all() and (values >= 0).all() and largest <= 65535):
+        warnings.warn(
+            f"{path}: its colours are not numbers from 0 to 1, to 255 or to 65535: they are left out", stacklevel=2
+        )
+        return None
+    full = 1 if largest <= 1 else 255 if largest <= 255 else 65535
+    return (255 / full * values).round().astype(np.uint8)
+
+
+def complete_texture(
+    uv: NDArray[np.float64],
+    images: list[Tensor],
+    image_ids: NDArray[np.int64],
+    colours: NDArray[np.uint8] | None = None,
+    coloured: NDArray[np.bool_] | None = None,
+) -> Texture:
+    """A texture from images of some faces; the others take the colours of their corners, or else `PLAIN`.
+
+    Args:
+        uv: float64 [F, 3, 2]; of no meaning where a face has no image.
+        images: those that `image_ids` refers to.
+        image_ids: int64 [F], -1 for none.
+        colours: uint8 [F, 3, 3], RGB of the corners of all faces.
+        coloured: bool [F], which faces have such colours; None: all.
+    """
+    images, uv, image_ids = list(images), uv.copy(), image_ids.copy()
+    bare = image_ids < 0
+    if colours is not None:
+        painted = bare if coloured is None else bare & coloured
+        if painted.any():
+            image, uv[painted] = corner_image(colours[painted])
+            image_ids[painted] = len(images)
+            images.append(image)
+        bare = bare & ~painted
+    if bare.any():
+        uv[bare] = 0
+        image_ids[bare] = len(images)
+        images.append(plain_image(PLAIN))
+    return Texture(torch.from_numpy(uv).float(), tuple(images), torch.from_numpy(image_ids))
+
+
 def read_image(path: Path, max_size: int | None = None) -> Tensor:
     """uint8 [H, W, 3] of an image file.
 
@@ -92,28 +156,30 @@ def read_image(path: Path, max_size: int | None = None) -> Tensor:
 
 
 def read_mtl(path: Path) -> dict[str, Material]:
-    """Materials of an MTL file by name: `Kd` and `map_Kd`; everything else about the surface is left out.
+    """Materials of an MTL file by name: `Kd` (sRGB, as it is) and `map_Kd`; everything else about the surface is left out.
+
+    Words may be separated by spaces or tabs; in names each run of them is one space.
 
     Raises:
-        InputError: missing or malformed file, or a `map_Kd` that scales or shifts its image (bake it in).
+        InputError: missing or malformed file, or a `map_Kd` with an option that changes its colours or is unknown.
     """
     try:
-        text = path.read_bytes().decode("utf-8", errors="surrogateescape")
+        text = text_of(path.read_bytes())
     except OSError as error:
         raise InputError(
             f"{path}: material file cannot be read ({error.strerror}); put it there, or remove the OBJ's mtllib line"
         ) from error
     materials: dict[str, Material] = {}
     current = Material()
-    for line in text.splitlines():
-        key, _, value = line.strip().partition(" ")
-        value = value.strip()
+    for line in text.replace("\\\n", " ").split("\n"):
+        key, *rest = line.split(maxsplit=1)[:2] or [""]
+        value = rest[0].strip() if rest else ""
         if key == "newmtl":
-            current = materials.setdefault(value, Material())
-        elif key == "Kd":
+            current = materials.setdefault(" ".join(value.split()), Material())
+        elif key.lower() == "kd":
             current.color = _color(value, path)
-        elif key == "map_Kd":
-            current.image = _image_path(value, path)
+        elif key.lower() == "map_kd":
+            _read_map(current, value, path)
     return materials
 
 
@@ -125,19 +191,56 @@ def _color(value: str, path: Path) -> tuple[float, ...]:
     return float(red), float(green), float(blue)
 
 
-def _image_path(value: str, path: Path) -> Path:
-    """The file that a `map_Kd` names, after its options."""
-    words = value.split()
-    while words and words[0].startswith("-"):
-        option = words.pop(0)
-        arguments = []
-        while len(words) > 1 and (_is_number(words[0]) or words[0] in ("on", "off")):
+def _read_map(material: Material, value: str, path: Path) -> None:
+    """Take over a `map_Kd`: options, and then the rest of the line as the name of a file, which may have spaces."""
+    rest = value
+    while rest.startswith("-") and rest.split()[0] in OPTIONS:
+        option, *words = rest.split()
+        rest = rest[len(option) :].lstrip()
+        arguments: list[str] = []
+        while len(arguments) < OPTIONS[option] and len(words) > 1 and _is_argument(option, words[0]):
             arguments.append(words.pop(0))
-        if (option == "-s" and any(float(x) != 1 for x in arguments)) or (
-            option == "-o" and any(float(x) != 0 for x in arguments)
-        ):
-            raise InputError(f"{path}: 'map_Kd {value}' scales or shifts its image; bake that into the vt lines")
-    return named_file(" ".join(words), path, (".", "tex"))
+            rest = rest[len(arguments[-1]) :].lstrip()
+        _apply_option(material, option, arguments, f"{path}: 'map_Kd {value}'")
+    if re.match(r"-[a-z]+\s", rest):
+        raise InputError(f"{path}: 'map_Kd {value}': the option {rest.split()[0]} is unknown; remove it")
+    if len(rest) > 2 and rest[0] == rest[-1] == '"':
+        rest = rest[1:-1]
+    if not rest:
+        warnings.warn(f"{path}: 'map_Kd {value}' names no image: it is left out", stacklevel=5)
+        return
+    material.image = named_file(rest, path, (".", "tex"))
+
+
+def _is_argument(option: str, word: str) -> bool:
+    if option in ("-blendu", "-blendv", "-cc", "-clamp"):
+        return word in ("on", "off")
+    return option in ("-imfchan", "-type") or _is_number(word)
+
+
+def _apply_option(material: Material, option: str, arguments: list[str], where: str) -> None:
+    """Apply an option of `map_Kd`, or raise InputError; `where` begins the message."""
+    if option in ("-s", "-o"):
+        default = 1.0 if option == "-s" else 0.0
+        u, v = ([float(word) for word in arguments] + [default, default])[:2]
+        if option == "-s":
+            material.scale = (u, v)
+        else:
+            material.offset = (u, v)
+    elif option == "-clamp":
+        material.clamped = arguments == ["on"]
+    elif option not in HARMLESS and not _is_neutral(option, arguments):
+        raise InputError(f"{where}: the option {option} cannot be applied; bake it into the image, or remove it")
+
+
+def _is_neutral(option: str, arguments: list[str]) -> bool:
+    """Whether an option has the values at which it changes nothing."""
+    values = [float(word) for word in arguments if _is_number(word)]
+    if option == "-t":
+        return not any(values)
+    if option == "-mm":
+        return values == [0.0, 1.0]
+    return option == "-imfchan" and arguments == ["m"]
 
 
 def _is_number(word: str) -> bool:
@@ -150,57 +253,77 @@ def _is_number(word: str) -> bool:
 def obj_texture(mesh: ObjMesh, path: Path, max_size: int | None = None) -> Texture | None:
     """Texture of an OBJ file that was read from `path`, or None if it has neither materials nor colours of vertices.
 
-    A face whose material has an image takes it through its texture coordinates; any other face has the plain colour of
-    its material (`PLAIN` without one). Images that several materials share are stored once. Without materials, colours in
-    the `v` lines count.
+    A face whose material has an image takes it through its texture coordinates; any other face has the colours of its
+    vertices if the file has some, or else the plain colour of its material (`PLAIN` without one). Images that several
+    materials share are stored once.
 
     Raises:
         InputError: a missing material file, material or image.
     """
-    if len(mesh.faces) == 0:
+    has_materials = bool(mesh.libraries and mesh.materials)
+    if len(mesh.faces) == 0 or not (has_materials or mesh.colors is not None):
         return None
-    if not mesh.libraries or not mesh.materials:
-        if mesh.colors is None:
-            return None
-        image, uv = corner_image((255 * mesh.colors[mesh.faces]).round().astype(np.uint8))
-        return Texture(torch.from_numpy(uv).float(), (image,), torch.zeros(len(mesh.faces), dtype=torch.int64))
-    known: dict[str, Material] = {}
-    for library in _library_paths(mesh.libraries, path):
-        known.update(read_mtl(library))
-    used = np.unique(mesh.material_ids)
-    missing = [mesh.materials[i] for i in used if i >= 0 and mesh.materials[i] not in known]
-    if missing:
-        raise InputError(f"{path}: material {missing[0]!r} is in none of {', '.join(mesh.libraries)}; add it there")
-
+    material_ids = mesh.material_ids if has_materials else np.full(len(mesh.faces), -1)
     has_uv = (mesh.uv_faces >= 0).all(axis=1)
+    uv = np.zeros((len(mesh.faces), 3, 2))
+    uv[has_uv] = mesh.uvs[mesh.uv_faces[has_uv]]
     images: list[Tensor] = []
     index: dict[Path | tuple[float, ...], int] = {}
-    image_ids = np.empty(len(mesh.faces), dtype=np.int64)
-    for number in used:
-        material = known[mesh.materials[number]] if number >= 0 else Material()
-        of_material = mesh.material_ids == number
-        for faces, source in (
-            (of_material & has_uv, material.image or material.color),
-            (of_material & ~has_uv, material.color),
-        ):
-            if not faces.any():
+    image_ids = np.full(len(mesh.faces), -1)
+    for number, material in _materials(mesh, path, np.unique(material_ids).tolist()):
+        of_material = material_ids == number
+        with_image = of_material & has_uv & (material.image is not None)
+        uv[with_image] = uv[with_image] * material.scale + material.offset
+        if material.clamped and ((uv[with_image] < 0) | (uv[with_image] > 1)).any():
+            warnings.warn(f"{path}: {material.image} is repeated where it should be clamped (-clamp on)", stacklevel=2)
+        for faces, source in ((with_image, material.image), (of_material & ~with_image, material.color)):
+            if source is None or not faces.any() or (source == material.color and mesh.colors is not None):
                 continue
             if source not in index:
                 index[source] = len(images)
                 images.append(read_image(source, max_size) if isinstance(source, Path) else plain_image(source))
             image_ids[faces] = index[source]
-    uv = np.zeros((len(mesh.faces), 3, 2))
-    uv[has_uv] = mesh.uvs[mesh.uv_faces[has_uv]]
-    return Texture(torch.from_numpy(uv).float(), tuple(images), torch.from_numpy(image_ids))
+    colours = None if mesh.colors is None else (255 * mesh.colors[mesh.faces]).round().astype(np.uint8)
+    return complete_texture(uv, images, image_ids, colours)
 
 
-def _library_paths(libraries: tuple[str, ...], path: Path) -> list[Path]:
-    """One `mtllib` line may name several files, or one file with spaces in its name."""
-    result: list[Path] = []
-    for library in libraries:
-        several = [path.parent / word for word in library.split()]
-        if len(several) > 1 and not os.path.isfile(path.parent / library) and all(map(os.path.isfile, several)):
-            result += [named_file(word, path) for word in library.split()]
-        else:
-            result.append(named_file(library, path))
-    return result
+def check_materials(mesh: ObjMesh, path: Path) -> None:
+    """Warn of material files and materials that are missing or malformed, where colours are not needed."""
+    try:
+        if mesh.libraries and mesh.materials:
+            _materials(mesh, path, np.unique(mesh.material_ids).tolist())
+    except InputError as error:
+        warnings.warn(f"{path}: its colours are not looked at, and could not be: {error}", stacklevel=3)
+
+
+def _materials(mesh: ObjMesh, path: Path, used: list[int]) -> list[tuple[int, Material]]:
+    """The material of each number in `used`; -1 has none. A missing file is an error only if a material is missing too."""
+    known: dict[str, Material] = {}
+    missing_files: list[str] = []
+    if used != [-1]:
+        for file in (named_file(name, path) for library in mesh.libraries for name in _library_names(library, path)):
+            try:
+                known.update(read_mtl(file))
+            except InputError as error:
+                if os.path.isfile(file):
+                    raise
+                missing_files.append(str(error))
+    missing = [mesh.materials[i] for i in used if i >= 0 and mesh.materials[i] not in known]
+    if missing and missing_files:
+        raise InputError(missing_files[0])
+    if missing:
+        raise InputError(f"{path}: material {missing[0]!r} is in none of {', '.join(mesh.libraries)}; add it there")
+    for message in missing_files:
+        warnings.warn(f"{path}: {message} (none of its materials is used)", stacklevel=3)
+    return [(number, known[mesh.materials[number]] if number >= 0 else Material()) for number in used]
+
+
+def _library_names(library: str, path: Path) -> list[str]:
+    """One `mtllib` line may name several files, or one file with spaces in its name; a comment may follow."""
+    library = library.strip('"')
+    if os.path.isfile(path.parent / library):
+        return [library]
+    words = library.split()
+    if all(os.path.isfile(path.parent / word) for word in words):
+        return words
+    return re.findall(r"\S.*?\.mtl(?=\s|$)", library, re.IGNORECASE) or [library]

@@ -152,6 +152,6 @@ def read_ranking(file: Path) -> list[tuple[str, float]]:
     if not file.exists():
         return []
     try:
-        return [(str(id), float(value)) for id, value in json.loads(file.read_text())]
+        return [(str(id), float(value)) for id, value in json.loads(file.read_bytes())]
     except (ValueError, TypeError) as error:
         raise InputError(f"{file}: damaged ({error}): remove it and fine-tune again") from error

@@ -94,7 +94,7 @@ def run_round(folder: Path) -> None:
     shape_set = make_shape_set(cfg.data.labelled)
     ranking: list[tuple[str, float]] = []
     skipped: list[tuple[str, str]] = []
-    for id in json.loads((folder / ABOUT).read_text())["predict"]:
+    for id in json.loads((folder / ABOUT).read_bytes())["predict"]:
         try:
             shape = shape_set.load(id)
             found = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.evaluation.batch_size)
@@ -137,7 +137,7 @@ class Round:
         """How far it is, by its files."""
         name = self.folder.name
         if (self.folder / CLOSED).exists():
-            skipped = json.loads((self.folder / CLOSED).read_text())["skipped"]
+            skipped = json.loads((self.folder / CLOSED).read_bytes())["skipped"]
             note = f", {len(skipped)} could not be labelled (see {self.folder / CLOSED})" if skipped else ""
             return Progress(f"{name}: {len(self.ranking())} shapes labelled{note}", 1.0, "finished")
         if self._process is None or self._process.poll() is not None:
@@ -147,7 +147,7 @@ class Round:
                 reason = lines[-1] if lines else reason
             return Progress(f"{name}: {reason}", 0.0, "failed")
         if (self.folder / "finetune.json").exists():
-            predict = len(json.loads((self.folder / ABOUT).read_text())["predict"])
+            predict = len(json.loads((self.folder / ABOUT).read_bytes())["predict"])
             return Progress(
                 f"{name}: labelling shape {len(self.ranking()) + 1} of {predict}",
                 len(self.ranking()) / max(1, predict),

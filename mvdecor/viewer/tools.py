@@ -110,12 +110,12 @@ def neighbours(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     Returns:
         int64 [P, 2], pairs of faces, and float64 [P], degrees between 0 (flat) and 180 (folded back).
     """
-    _, corner = np.unique(shape.vertices.numpy(), axis=0, return_inverse=True)
+    corners = shape.corners.numpy()
     lowest = np.flatnonzero(shape.twin_groups.numpy() == np.arange(shape.num_faces))
-    start = corner.reshape(-1)[shape.faces.numpy()[lowest]].astype(np.int64)
+    start = corners[lowest]
     end = np.roll(start, -1, axis=1).reshape(-1)
     start, face = start.reshape(-1), lowest.repeat(3)
-    edge = np.minimum(start, end) * (int(corner.max()) + 1) + np.maximum(start, end)
+    edge = np.minimum(start, end) * (int(corners.max()) + 1) + np.maximum(start, end)
     order = np.argsort(edge, kind="stable")
     order = order[start[order] != end[order]]
     edge, face, forward = edge[order], face[order], (start < end)[order]

@@ -119,7 +119,7 @@ def close_up_cameras(
         InputError: if an argument is out of its range, or the shape has no area.
     """
     _check(count, size, fov, distance)
-    areas = shape.face_areas.cpu()
+    areas = shape.face_areas.float().cpu()
     if not bool(areas.sum() > 0):
         raise InputError(f"shape {shape.id}: its faces have no area; close-ups need a surface to look at")
     rng = torch.Generator().manual_seed(seed)

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import torch
 import trimesh
 
 from mvdecor.errors import InputError
-from mvdecor.figures import label_palette, read_ply_labels, write_ply
+from mvdecor.figures import colours_of, label_palette, read_ply_labels, write_ply
+from mvdecor.shapes import read_mesh
 from mvdecor.shapes.shape import Shape
+from mvdecor.views.channels import sample_texture
 
 NAMES = ("seat", "back = rest", "leg\nof chair", "Füße")
 
@@ -31,6 +34,43 @@ def test_labels_and_names_come_back(tmp_path: Path) -> None:
         assert labels.dtype == torch.int64 and torch.equal(labels, shape.face_labels)
         assert names == ("seat", "back = rest", "leg of chair", "Füße")
     assert sorted(os.listdir(tmp_path / "sub")) == ["0.ply", "1.ply"]
+
+
+@pytest.mark.parametrize("vertex_colours", [True, False])
+def test_other_readers_read_names_that_are_not_ascii(tmp_path: Path, vertex_colours: bool) -> None:
+    names = ("Füße", "木", "back\\slash", 'say "leg"', "\U0001f600", "end_header", "plain", "\udc80")
+    shape = replace(_shape(), label_names=names)
+    write_ply(tmp_path / "a.ply", shape, shape.face_labels, vertex_colours=vertex_colours)
+    header = (tmp_path / "a.ply").read_bytes().partition(b"end_header\n")[0]
+    assert header.isascii() and b"comment label 6 = plain\n" in header
+    labels, back = read_ply_labels(tmp_path / "a.ply")
+    assert back == names and torch.equal(labels, shape.face_labels)
+    again, theirs = read_mesh(tmp_path / "a.ply"), trimesh.load(tmp_path / "a.ply", process=False)
+    for found in (again.vertices[again.faces], torch.from_numpy(theirs.vertices[theirs.faces]).float()):
+        assert torch.equal(found, shape.vertices[shape.faces])
+    colours = 255 * sample_texture(again.texture, again.texture.image_ids, again.texture.uv.mean(dim=1))
+    expected = colours_of(shape.face_labels.numpy(), label_palette(len(names)))
+    np.testing.assert_allclose(colours.numpy(), expected, atol=0.6)
+
+
+def test_files_of_older_versions_with_names_in_utf8_are_read(tmp_path: Path) -> None:
+    shape = replace(_shape(), label_names=("seat", "F__e", "x", "y"))
+    write_ply(tmp_path / "a.ply", shape, shape.face_labels)
+    for old in ("Füße", 'say "leg"', "C:\\q"):
+        content = (tmp_path / "a.ply").read_bytes().replace(b"F__e", old.encode())
+        (tmp_path / "b.ply").write_bytes(content)
+        assert read_ply_labels(tmp_path / "b.ply")[1] == ("seat", old, "x", "y")
+
+
+@pytest.mark.parametrize("vertex_colours", [True, False])
+def test_a_shape_far_from_the_origin_loses_nothing(tmp_path: Path, vertex_colours: bool) -> None:
+    shape = _shape()
+    far = replace(shape, vertices=shape.vertices.double() + torch.tensor([500_000.0, 100.0, 5_400_000.0]))
+    write_ply(tmp_path / "a.ply", far, shape.face_labels, vertex_colours=vertex_colours)
+    again, theirs = read_mesh(tmp_path / "a.ply"), trimesh.load(tmp_path / "a.ply", process=False)
+    assert torch.equal(again.vertices[again.faces], far.vertices[far.faces])
+    np.testing.assert_array_equal(theirs.vertices[theirs.faces], far.vertices[far.faces].numpy())
+    assert torch.equal(read_ply_labels(tmp_path / "a.ply")[0], shape.face_labels)
 
 
 @pytest.mark.parametrize("vertex_colours", [True, False])
