@@ -31,6 +31,7 @@ from mvdecor.figures.curves import draw_transfer_curves
 from mvdecor.figures.layout import enlarge, sheet, stack
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.networks import load_checkpoint
+from mvdecor.percent import rounded
 from mvdecor.shapes import ShapeSet, load_shapes
 from mvdecor.training.check import check_channels
 from mvdecor.training.guard import guarded
@@ -86,8 +87,8 @@ def run_figures(cfg: DictConfig) -> dict:
     transfer = summarize_landings(Landings.cat(list(landings.values())))
     save_png(out / "transfer.png", draw_transfer_curves(transfer))
     print(
-        f"transfer: {transfer['within']['5']:.1f} % of {transfer['points']} points land within 5 % of the shape's height "
-        f"(random pixels: {transfer['chance']['5']:.1f} %), median error {transfer['median_error']:.1f} %: {out}",
+        f"transfer: {rounded(transfer['within']['5'])} % of {transfer['points']} points land within 5 % of the shape's height "
+        f"(random pixels: {rounded(transfer['chance']['5'])} %), median error {transfer['median_error']:.1f} %: {out}",
         flush=True,
     )
     result = {

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
+from mvdecor.percent import percent
 from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.shapes.mesh_files import SUFFIXES
@@ -137,8 +138,8 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
         raise BadMesh(named) from error
     result = _write(folder, found, cfg, segmenter, source)
     print(
-        f"{path}: {result['faces']} faces, {100 * found.coverage:.0f} % of the area seen, "
-        f"{100 * result['low_confidence']:.1f} % of the faces below confidence {cfg.low_confidence:g}, "
+        f"{path}: {result['faces']} faces, {percent(found.coverage)} of the area seen, "
+        f"{percent(result['low_confidence'], 1)} of the faces below confidence {cfg.low_confidence:g}, "
         f"{found.seconds:.1f} s: {folder}",
         flush=True,
     )

@@ -145,8 +145,8 @@ def match_paths(
         listed: what `PathList.find` gave for each of them.
     """
     faces = np.bincount(files.numpy(), minlength=len(paths)) / shape.num_faces
-    areas = np.bincount(files.numpy(), weights=shape.face_areas.double().numpy(), minlength=len(paths))
-    areas = areas / areas.sum() if areas.sum() > 0 else faces
+    area = np.bincount(files.numpy(), weights=shape.face_areas.double().numpy(), minlength=len(paths))
+    areas = area / area.sum() if area.sum() > 0 else faces
     result = []
     for path in dict.fromkeys(paths):
         own = [number for number, other in enumerate(paths) if other == path]
