@@ -17,8 +17,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
-from mvdecor.evaluation import ShapeRecords, ceiling_table, format_table, summarize
+from mvdecor.evaluation import ShapeRecords, ceiling_table, evaluation_summary, format_table, occurrence, summarize
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
+from mvdecor.percent import rounded
 from mvdecor.shapes import load_shapes
 from mvdecor.training import pictures
 from mvdecor.training.check import check_channels, check_labels, check_labels_of, check_run
@@ -237,6 +238,8 @@ def run_evaluate(cfg: DictConfig) -> dict:
         )
     for id, shape in figures["shapes"].items():
         shape["coverage"] = found.coverage[id]
+    for id, shape in figures["shapes"].items():
+        shape["undetermined"] = found.undetermined[id]
     if figures["undetermined_shapes"]:
         names = ", ".join(figures["undetermined_shapes"])
         print(f"note: shapes without a face of a known part count nowhere: {names}")
@@ -244,18 +247,14 @@ def run_evaluate(cfg: DictConfig) -> dict:
         **figures,
         "category": cfg.data.category,
         "coverage": float(np.mean(list(found.coverage.values()))),
+        "undetermined": {k: float(np.mean([s[k] for s in found.undetermined.values()])) for k in ("faces", "area")},
         "ceiling": {k: ceiling[k] for k in ("part_miou", "shape_miou", "accuracy", "parts")},
         "split": {"name": split, "ids": list(found.coverage)},
         "skipped": found.skipped,
         "trained_on": info.get("shapes"),
         "cost": start.spent(),
     }
-    print(
-        f"part mIoU {result['part_miou']:.1f} (ceiling {result['ceiling']['part_miou']:.1f}), shape mIoU "
-        f"{result['shape_miou']:.1f}, {result['coverage']:.0f} % of the area seen, {len(found.coverage)} shapes: "
-        f"{out}/metrics.json",
-        flush=True,
-    )
+    print(f"{evaluation_summary(result)}: {out}/metrics.json", flush=True)
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
     outcome["ceiling"] = result["ceiling"]["part_miou"]
     log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
@@ -281,7 +280,6 @@ def run_ceiling(cfg: DictConfig) -> list[dict]:
         lambda shape: place(cfg, shape, cfg.seed),
         make_rasterizer(cfg.views.rasterizer, make_fabric(cfg).device),
         fill=cfg.lifting.fill,
-        protocol=cfg.evaluation.protocol,
         seed=cfg.seed,
     )
     print(format_table(rows))
@@ -325,6 +323,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
     table = summarize(rows) | {
         "runs": rows,
         "ceiling": metrics["ceiling"]["part_miou"],
+        "occurrence": occurrence(metrics),
         "skipped": sorted({id: reason for stage in stages for id, reason in stage["skipped"]}.items()),
         "cost": total_cost([stage["cost"] for stage in stages]),
     }
@@ -332,9 +331,8 @@ def run_pipeline(cfg: DictConfig) -> dict:
         _export(cfg, measured)
     write_result(out / "table.json", table, cfg)
     print("\n" + format_table(table["rows"]))
-    print(
-        f"\nceiling of these views: {table['ceiling']:.1f}\npictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes"
-    )
+    print(f"{table['occurrence']}\n\nceiling of these views, over the parts that occur: {rounded(table['ceiling'])}")
+    print(f"pictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes")
     print(f"fine-tuned model: {out / 'model'}\ncurves: tensorboard --logdir {out}")
     _list_skipped(table["skipped"])
     return table
