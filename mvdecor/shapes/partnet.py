@@ -98,9 +98,10 @@ class PartNet:
         categories = list(self._splits) if self.category == "all" else [self.category]
         lists = [self._splits[name][split] for name in categories if split in self._splits.get(name, {})]
         if not lists:
-            have = ", ".join(self._splits.get(self.category, self._splits))
+            own = self._splits.get(self.category)
+            names = f"lists {', '.join(own)}" if own else f"categories {', '.join(self._splits) or 'none'}"
             raise InputError(
-                f"{self._splits_name}: no list {split!r} for category {self.category} (it has {have}); "
+                f"{self._splits_name}: no list {split!r} for category {self.category} (it has the {names}); "
                 "add it, or set data.splits to another file"
             )
         return [id for ids in lists for id in ids]
