@@ -18,7 +18,9 @@ from mvdecor.lifting.fill import FILL_RULES
 from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES
 from mvdecor.networks import Model, build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
+from mvdecor.progress import told
 from mvdecor.shapes import Shape, ShapeSet
+from mvdecor.shapes.loading import announce_skipped
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.shapes.splits import FewShotRun, read_split
 from mvdecor.training.setup import make_fabric, make_shape_set
@@ -226,7 +228,7 @@ def load_labelled(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | 
     except InputError as error:
         if on_error != "skip":
             raise
-        print(f"warning: skipped shape {id}: {error}")
+        announce_skipped(id, str(error))
         return None, [(id, str(error))]
 
 
@@ -290,7 +292,8 @@ def _check_size(cfg: DictConfig, train: int, test: int) -> None:
 def _labels(shape_set: ShapeSet, ids: Iterable[str], on_error: str) -> list[set[int]]:
     """The labels of each shape; those skipped are left out without a word, the stage that skips them says so."""
     found = []
-    for id in ids:
+    ids = list(ids)
+    for id in told(ids, "checking shapes", len(ids)):
         try:
             shape, _ = load_labelled(shape_set, id, "raise")
         except InputError:

@@ -16,6 +16,7 @@ from mvdecor.evaluation.metrics import Protocol
 from mvdecor.figures import write_ply
 from mvdecor.files import write_array
 from mvdecor.networks import Model
+from mvdecor.progress import told
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.training.check import load_labelled
 from mvdecor.training.distributed import own_part
@@ -72,7 +73,8 @@ def evaluate(
         print(f"{records.folder}: going on after {len(spent)} of {len(ids)} shapes", flush=True)
         cost.load_state_dict(max(spent, key=lambda cost: cost["wall_seconds"]))
     fabric.barrier()  # the first process is in `out` now, and nobody else
-    for number, id in own_part(list(enumerate(ids))):
+    own = own_part(list(enumerate(ids)))
+    for number, id in told(own, "labelling test shapes", len(own)):
         record = records.read(id)
         if record is None or "undetermined" not in record:  # skipped, and corrected since, or of an older revision
             shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
