@@ -21,6 +21,7 @@ from mvdecor.evaluation import ShapeRecords, ceiling_table, evaluation_summary, 
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.percent import rounded
 from mvdecor.shapes import load_shapes
+from mvdecor.shapes.loading import list_skipped
 from mvdecor.training import pictures
 from mvdecor.training.check import check_channels, check_labels, check_labels_of, check_run
 from mvdecor.training.distributed import barrier, rank
@@ -117,7 +118,7 @@ def run_pretrain(cfg: DictConfig) -> dict:
         snapshots=snapshots,
     )
     log.close()
-    _list_skipped(skipped)
+    list_skipped(skipped)
     best = min(history.steps, key=lambda figures: figures["loss"])
     print(
         f"best validation loss {best['loss']:.3f}, retrieval accuracy {best['retrieval_accuracy']:.3f} "
@@ -201,7 +202,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     }
     if rank() == 0:
         save_checkpoint(out / "model", model, info)
-    _list_skipped(skipped)
+    list_skipped(skipped)
     print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {out}/model", flush=True)
     return _close(out / "finetune.json", result, cfg, snapshots)
 
@@ -228,7 +229,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
     ids = shape_set.ids(split)[: cfg.evaluation.limit]
     records = ShapeRecords(out / "measured", settings_of(cfg, EVALUATE_SETTINGS) | {"weights": info["weights_sha256"]})
     found = evaluate(cfg, fabric, model, shape_set, ids, records, start)
-    _list_skipped(found.skipped)
+    list_skipped(found.skipped)
     figures, ceiling = found.metrics.result(), found.ceiling.result()
     if figures["part_miou"] is None:
         records.remove()
@@ -283,7 +284,7 @@ def run_ceiling(cfg: DictConfig) -> list[dict]:
         seed=cfg.seed,
     )
     print(format_table(rows))
-    _list_skipped(skipped)
+    list_skipped(skipped)
     write_result(Path(cfg.out) / "ceiling.json", {"rows": rows, "skipped": skipped, "cost": start.spent()}, cfg)
     return rows
 
@@ -334,7 +335,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
     print(f"{table['occurrence']}\n\nceiling of these views, over the parts that occur: {rounded(table['ceiling'])}")
     print(f"pictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes")
     print(f"fine-tuned model: {out / 'model'}\ncurves: tensorboard --logdir {out}")
-    _list_skipped(table["skipped"])
+    list_skipped(table["skipped"], again=True)
     return table
 
 
@@ -363,10 +364,3 @@ def _close(file: Path, result: dict, cfg: DictConfig, snapshots: Snapshots) -> d
 
 def _stage(name: str, folder: Path) -> None:
     print(f"== {name} -> {folder}", flush=True)
-
-
-def _list_skipped(skipped: list[tuple[str, str]]) -> None:
-    if skipped:
-        print(f"skipped {len(skipped)} shapes that could not be read:")
-        for id, reason in skipped:
-            print(f"  {id}: {reason}")
