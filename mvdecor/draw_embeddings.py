@@ -35,6 +35,7 @@ from mvdecor.percent import rounded
 from mvdecor.shapes import ShapeSet, load_shapes
 from mvdecor.training.check import check_channels
 from mvdecor.training.guard import guarded
+from mvdecor.training.held_out import held_out_data
 from mvdecor.training.predict import embed_views
 from mvdecor.training.results import Cost, finished, write_result
 from mvdecor.training.scenes import Scenes
@@ -43,7 +44,7 @@ from mvdecor.views import Surface, render_channels
 
 RESULT = "figures.json"
 SETTINGS = (
-    *("data.labelled", "evaluation.split", "views", "seed", "precision", "checkpoint", "figures"),
+    *("data.labelled", "data.test_root", "evaluation.split", "views", "seed", "precision", "checkpoint", "figures"),
     "training.matching",
 )
 PIXELS = 2000  # of each view, in the sample of which the principal colours are found
@@ -74,7 +75,7 @@ def run_figures(cfg: DictConfig) -> dict:
         if done.get("weights_sha256") != info["weights_sha256"]:
             raise InputError(f"{out / RESULT} is of other weights than {cfg.checkpoint} holds now: choose another out=")
         return done
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_shape_set(held_out_data(cfg))
     shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
     scenes = make_scenes(cfg, shapes, evaluation_seed(cfg), fabric.device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -125,7 +125,7 @@ def _draw(
 
 def _lists(cfg: DictConfig) -> str:
     """Where the lists of ids come from: "official", or the name of a file."""
-    return Path(str(cfg.data.get("splits", "split.json"))).name
+    return Path(str(cfg.data.get("splits") or "split.json")).name
 
 
 def _write(cfg: DictConfig, split: FewShotSplit) -> Path:

@@ -23,6 +23,7 @@ from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.shapes.loading import announce_skipped
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.shapes.splits import FewShotRun, read_split
+from mvdecor.training.held_out import check_held_out_data
 from mvdecor.training.setup import make_fabric, make_shape_set
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -161,7 +162,8 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
         load_pretrained(build_model(cfg.network, cfg.views.channels, None, initial_weights=False), cfg.checkpoint)
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
-    train, test = shape_set.ids("train"), shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
+    test_set = check_held_out_data(cfg, shape_set)
+    train, test = shape_set.ids("train"), test_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
     on_error = cfg.data.on_error
     if cfg.training.finetune.split is not None:  # then no other labelled shapes are needed, and none of them may be bad
         runs = [split_run(cfg, shape_set, run) for run in range(cfg.training.finetune.runs)]
@@ -169,7 +171,7 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     _check_size(cfg, len(train), len(test))
     if (folder / "pretrain.json").exists():
         return
-    labels = [_labels(shape_set, train, on_error), _labels(shape_set, test, cfg.data.on_error)]
+    labels = [_labels(shape_set, train, on_error), _labels(test_set, test, cfg.data.on_error)]
     _check_size(cfg, *map(len, labels))
     for split, found in zip(("train", cfg.evaluation.split), labels, strict=True):
         if not set().union(*found):

@@ -20,6 +20,7 @@ from mvdecor.progress import told
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.training.check import load_labelled
 from mvdecor.training.distributed import own_part
+from mvdecor.training.held_out import content_of
 from mvdecor.training.predict import predict_faces
 from mvdecor.training.results import Cost
 from mvdecor.training.setup import evaluation_seed, make_rendering, make_scenes
@@ -34,6 +35,7 @@ class Evaluated:
         ceiling: of the best labels that these views allow.
         coverage: by shape, the share of its area that was seen, in percent.
         skipped: (id, reason) of the shapes that could not be read, which `data.on_error` allows.
+        contents: by shape, what tells its mesh from others (`content_of`).
         undetermined: by shape, the shares of its "faces" and its "area" that are undetermined, in percent.
     """
 
@@ -42,6 +44,7 @@ class Evaluated:
     coverage: dict[str, float]
     skipped: list[tuple[str, str]]
     undetermined: dict[str, dict[str, float]]
+    contents: dict[str, str]
 
 
 def evaluate(
@@ -67,7 +70,7 @@ def evaluate(
         InputError: a bad shape, unless such are skipped; records of another evaluation.
     """
     # a ceiling leaves absent parts out, whatever the scores do
-    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, "partnet"), {}, [], {})
+    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, "partnet"), {}, [], {}, {})
     spent = [record["cost"] for record in map(records.read, ids) if record is not None]
     if spent:
         print(f"{records.folder}: going on after {len(spent)} of {len(ids)} shapes", flush=True)
@@ -76,7 +79,7 @@ def evaluate(
     own = own_part(list(enumerate(ids)))
     for number, id in told(own, "labelling test shapes", len(own)):
         record = records.read(id)
-        if record is None or "undetermined" not in record:  # skipped, and corrected since, or of an older revision
+        if record is None or "content" not in record:  # skipped, and corrected since, or of an older revision
             shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
             if shape is None:
                 record = {"skipped": bad[0][1]}
@@ -91,7 +94,7 @@ def evaluate(
             found.skipped.append((id, record["skipped"]))
             continue
         found.coverage[id] = record["coverage"]
-        found.undetermined[id] = record["undetermined"]
+        found.undetermined[id], found.contents[id] = record["undetermined"], record["content"]
         found.metrics.restore(id, record["confusion"])
         if record["ceiling"] is not None:
             found.ceiling.restore(id, record["ceiling"])
@@ -115,7 +118,7 @@ def evaluate_shape(
     )
     record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
     record["confusion"] = metrics.add(shape, predicted.labels)
-    record["undetermined"] = undetermined_shares(shape)
+    record["undetermined"], record["content"] = undetermined_shares(shape), content_of(shape)
     assert shape.face_labels is not None
     if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
         best = ceiling_labels(shape, scenes.views(0).to("cpu"), cfg.lifting.fill)
