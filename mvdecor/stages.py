@@ -29,6 +29,7 @@ from mvdecor.training.evaluate import evaluate
 from mvdecor.training.fewshot import few_shot_shapes, split_file
 from mvdecor.training.finetune import finetune
 from mvdecor.training.guard import guarded
+from mvdecor.training.held_out import contents_of, held_out_data, trained_test_shapes, warn_of_trained
 from mvdecor.training.log import Log, log_outcome
 from mvdecor.training.pretrain import pretrain
 from mvdecor.training.results import Cost, changed, finished, settings_of, total_cost, write_result
@@ -59,7 +60,16 @@ PRETRAIN_SETTINGS = (
     ),
 )
 FINETUNE_SETTINGS = ("data.labelled", "views", "network", "loss", "seed", "run", "precision", "training", "checkpoint")
-EVALUATE_SETTINGS = ("data.labelled", "views", "seed", "precision", "lifting", "evaluation", "checkpoint")
+EVALUATE_SETTINGS = (
+    "data.labelled",
+    "data.test_root",
+    "views",
+    "seed",
+    "precision",
+    "lifting",
+    "evaluation",
+    "checkpoint",
+)
 
 SCRATCH = {"name": "scratch", "title": "2D Scratch", "pretrain": False}
 """The method of a pipeline's runs without pretraining, as configs/method/scratch.yaml names it."""
@@ -93,8 +103,16 @@ def run_pretrain(cfg: DictConfig) -> dict:
         log.picture("pretrain/channels", pictures.channels_sheet(train))
         log.picture("pretrain/matches", pictures.matches_sheet(train))
 
+    trained_on = {"pretrain": contents_of(shapes)}
+
     def save_best(model: Model, metrics: dict[str, float]) -> Path:
-        info = {"kind": "pretrained", "label_names": [], "metrics": metrics, **provenance(cfg)}
+        info = {
+            "kind": "pretrained",
+            "label_names": [],
+            "metrics": metrics,
+            "trained_on": trained_on,
+            **provenance(cfg),
+        }
         if rank() == 0:
             save_checkpoint(out / "model", model, info)
         return out / "model"
@@ -152,8 +170,7 @@ def run_finetune(cfg: DictConfig) -> dict:
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
-    if cfg.checkpoint is not None:
-        load_pretrained(model, cfg.checkpoint)
+    start_record = load_pretrained(model, cfg.checkpoint) if cfg.checkpoint is not None else {}
     model = prepared(model, cfg)
     shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(chosen.shapes)}", flush=True)
@@ -197,6 +214,7 @@ def run_finetune(cfg: DictConfig) -> dict:
         "label_names": list(shape_set.label_names),
         "category": cfg.data.category,
         "shapes": result["shapes"],
+        "trained_on": {**start_record.get("trained_on", {}), "finetune": contents_of(shapes)},
         "textured": textured.pop() if len(textured) == 1 else None,
         **provenance(cfg),
     }
@@ -221,7 +239,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
     start = Cost()
     fabric = make_fabric(cfg)
     model, info = load_checkpoint(cfg.checkpoint, fabric.device)
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_shape_set(held_out_data(cfg))
     check_labels_of(info, cfg.checkpoint, shape_set.label_names)
     check_channels(model, cfg)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -253,9 +271,11 @@ def run_evaluate(cfg: DictConfig) -> dict:
         "split": {"name": split, "ids": list(found.coverage)},
         "skipped": found.skipped,
         "trained_on": info.get("shapes"),
+        "trained_test_shapes": trained_test_shapes(info, found.contents),
         "cost": start.spent(),
     }
     print(f"{evaluation_summary(result)}: {out}/metrics.json", flush=True)
+    warn_of_trained(result["trained_test_shapes"], len(found.contents))
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
     outcome["ceiling"] = result["ceiling"]["part_miou"]
     log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
@@ -271,7 +291,7 @@ def run_ceiling(cfg: DictConfig) -> list[dict]:
 
     Exact areas, one row a number of layers; writes `out/ceiling.json`.
     """
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_shape_set(held_out_data(cfg))
     shapes, skipped = load_shapes(
         shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit], cfg.data.on_error
     )
