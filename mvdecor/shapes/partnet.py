@@ -118,7 +118,13 @@ class PartNet:
         return self.load_aligned(id)[0]
 
     def matches(self, id: str) -> list[PathMatch]:
-        """What became of each path of a shape's tree, largest share of the faces first.
+        """What became of each path of a shape's tree, largest share of the faces first; see `load_matched`."""
+        return self.load_matched(id)[1]
+
+    def load_matched(self, id: str) -> tuple[Shape, list[PathMatch]]:
+        """The shape as `load` gives it, and what became of each path of its tree, largest share of the faces first.
+
+        With `labels="points"` the labels are not those of the paths.
 
         Raises:
             InputError: as `load`; or the category is "all", which has no label list.
@@ -127,7 +133,8 @@ class PartNet:
             raise InputError("data.category=all has no label list to match paths with: choose a category")
         shape, files, paths = self._load_tree(id)
         found = match_paths(shape, files, paths, [self._paths.find(path) for path in paths])
-        return sorted(found, key=lambda match: match.faces, reverse=True)
+        labelled = self._labelled(shape, files, paths) if self._points is None else self.load(id)
+        return labelled, sorted(found, key=lambda match: match.faces, reverse=True)
 
     def load_aligned(self, id: str) -> tuple[Shape, Alignment | None]:
         """The shape as `load` gives it, and how its labelled points were laid onto it (None if none were needed)."""
