@@ -2,8 +2,10 @@
 
     python -m mvdecor.doctor                                                         # the installation
     python -m mvdecor.doctor data=partnet data.root=DIR data.category=Bottle         # and a data set
+    python -m mvdecor.doctor data=folder data.root=DIR doctor.coverage=true doctor.json=FILE   # what views see; as JSON
 
-Takes the settings of the scripts. Exit code 1 if something that is needed does not work or a shape cannot be used.
+Takes the settings of the scripts, and those of configs/doctor.yaml. Exit code 1 if something that is needed does not
+work, a shape cannot be used, or a test shape's mesh is trained on.
 """
 
 from __future__ import annotations
@@ -13,27 +15,31 @@ import os
 import platform
 import shutil
 import sys
-from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.correspondences import match_views
+from mvdecor.doctor_data import DataReport, examine_data, shared_meshes
 from mvdecor.engine.cli import main
 from mvdecor.engine.provenance import PACKAGES, revision
-from mvdecor.errors import InputError
 from mvdecor.evaluation.table import format_table
+from mvdecor.files import write_json
+from mvdecor.lifting import seen_faces
+from mvdecor.lifting.fill import covered_area
 from mvdecor.networks import build_model
 from mvdecor.shapes import Shape
-from mvdecor.shapes.loading import ShapeSet
-from mvdecor.systems.mvdecor.check import labels_of
-from mvdecor.systems.mvdecor.setup import make_shape_set
+from mvdecor.systems.mvdecor.held_out import held_out_data
+from mvdecor.systems.mvdecor.setup import make_shape_set, place, test_views_seed
 from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
 
+ROWS = 40
+"""Shapes in the printed table."""
 EXTRAS = {"hydra_plugins.hydra_submitit_launcher": "sweeps on a cluster: pip install -e '.[slurm]'"}
 """Modules that only some features need, and which."""
 
@@ -132,99 +138,80 @@ def _run_network() -> str:
     return "a U-Net gives an embedding for each pixel"
 
 
-@dataclass
-class DataReport:
-    """What was found in a data set.
-
-    Attributes:
-        splits: number of ids of each split.
-        problems: what keeps a shape or a list from being used, a line each.
-        notes: what one should know.
-        labels: for each label the number of training and test shapes that show it, and its share of the faces in %.
-    """
-
-    splits: dict[str, int] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    labels: list[dict] = field(default_factory=list)
-
-
-def examine_data(shape_set: ShapeSet) -> DataReport:
-    """Read every shape of a data set once: missing or damaged files, labels, duplicates, lists that overlap."""
-    report = DataReport()
-    lists: dict[str, list[str]] = {}
-    for split in ("train", "val", "test"):
-        try:
-            lists[split] = shape_set.ids(split)
-        except InputError as error:
-            lists[split] = []
-            report.notes += [] if split == "val" else [str(error)]  # validation lists are not used
-    report.splits = {name: len(ids) for name, ids in lists.items()} | {"all": len(shape_set.ids("all"))}
-    for name, ids in lists.items():
-        report.problems += [f"{id}: {n} times in the {name} list" for id, n in Counter(ids).items() if n > 1]
-    for name, other in (("train", "val"), ("train", "test"), ("val", "test")):
-        report.problems += [
-            f"{id}: in the {name} and in the {other} list" for id in lists[name] if id in set(lists[other])
-        ]
-    shown = {split: Counter[int]() for split in lists}
-    faces, same = Counter[int](), defaultdict(list)
-    total = 0
-    for id in dict.fromkeys([*shape_set.ids("all"), *(id for ids in lists.values() for id in ids)]):
-        try:
-            shape = shape_set.load(id)
-        except InputError as error:
-            report.problems.append(f"{id}: {error}")
-            continue
-        same[shape.fingerprint()].append(id)
-        splits = [name for name, ids in lists.items() if id in ids]
-        if shape.face_labels is None:
-            if shape_set.label_names and splits:
-                report.problems.append(f"{id}: in the {splits[0]} list, and without labels")
-            continue
-        values, counts = shape.face_labels.unique(return_counts=True)
-        faces.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-        total += shape.num_faces
-        if not labels_of(shape):
-            report.notes.append(f"{id}: all its faces are undetermined")
-        for split in splits:
-            shown[split].update(labels_of(shape))
-    report.notes += [f"the same mesh: {', '.join(ids)}" for ids in same.values() if len(ids) > 1]
-    for label, name in enumerate(shape_set.label_names):
-        share = 100 * faces[label] / max(1, total)
-        row = {
-            "label": name,
-            "train shapes": shown["train"][label],
-            "test shapes": shown["test"][label],
-            "% of faces": share,
-        }
-        report.labels.append(row)
-        if row["test shapes"] and not row["train shapes"]:
-            report.notes.append(f"label {name}: in test shapes only, it cannot be learnt")
-    if faces[-1]:
-        report.notes.append(f"{100 * faces[-1] / total:.1f} % of the faces are undetermined")
-    return report
-
-
 def run_doctor(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Print what was found; exits with 1 if something is wrong."""
+    """Print what was found, and write it to `doctor.json`; exits with 1 if something is wrong."""
     findings = examine_installation()
     marks = {True: "ok", False: "BROKEN", None: "–"}
-    print(format_table([{"part": f.what, "": marks[f.ok], "found": f.says} for f in findings]))
+    print(format_table([{"part": f.what, "": marks[f.ok], "found": f.says} for f in findings]), flush=True)
     broken = [f.what for f in findings if f.ok is False]
+    reports: dict[str, DataReport] = {}
     if any(o.lstrip("+").startswith(("data", "experiment")) for o in overrides):
-        report = examine_data(make_shape_set(cfg.data.labelled))
-        print(f"\n{cfg.data.root} ({cfg.data.category}): " + ", ".join(f"{n} {k}" for k, n in report.splits.items()))
-        print(format_table(report.labels))
-        for kind, lines in (("problem", report.problems), ("note", report.notes)):
-            for line in lines:
-                print(f"{kind}: {line}")
-        broken += [f"{len(report.problems)} problems in {cfg.data.root}"] if report.problems else []
+        reports = _examine(cfg)
+        for root, report in reports.items():
+            print_data(report, f"{root} ({cfg.data.category})", OmegaConf.select(cfg, "doctor.rows") or ROWS)
+            broken += [f"{len(report.problems)} problems in {root}"] if report.problems else []
     else:
         print("\nno data set was looked at: add data=NAME data.root=DIR and what else its configuration needs")
+    if (file := OmegaConf.select(cfg, "doctor.json")) is not None:
+        whole = {root: {k: v for k, v in asdict(r).items() if k != "contents"} for root, r in reports.items()}
+        write_json(Path(file), {"installation": [asdict(f) for f in findings], "data": whole, "in_order": not broken})
+        print(f"\nall of this: {file}")
     print("\n" + (f"not in order: {', '.join(broken)}" if broken else "all in order"))
     if broken:
         sys.exit(1)
 
 
+def _examine(cfg: DictConfig) -> dict[str, DataReport]:
+    """The report of data.root, and of data.test_root if there is one, by root."""
+    coverage = _coverage(cfg) if OmegaConf.select(cfg, "doctor.coverage") else None
+    reports = {str(cfg.data.root): examine_data(make_shape_set(cfg.data.labelled), coverage)}
+    if cfg.data.get("test_root") is not None:
+        tested = examine_data(make_shape_set(held_out_data(cfg)), coverage)
+        tested.problems += shared_meshes(reports[str(cfg.data.root)], tested)
+        reports[str(cfg.data.test_root)] = tested
+    return reports
+
+
+def _coverage(cfg: DictConfig) -> Callable[[Shape], float]:
+    """Gives the share of a shape's area that views like those of an evaluation see."""
+    rasterizer = make_rasterizer(cfg.views.rasterizer)
+
+    def share(shape: Shape) -> float:
+        views = rasterizer([shape], [place(cfg, shape, test_views_seed(cfg, shape.id))], layers=cfg.views.layers)[0]
+        return covered_area(shape, seen_faces(shape, views))
+
+    return share
+
+
+def print_data(report: DataReport, name: str, rows: int = ROWS) -> None:
+    """Print the report of a data set: lists, shapes, labels, paths, problems and notes.
+
+    Args:
+        report: of `examine_data`.
+        name: its heading.
+        rows: most shapes in the table; those with remarks come first, and each remark is printed below.
+    """
+    print(f"\n{name}: " + ", ".join(f"{n} {k}" for k, n in report.splits.items()))
+    shapes = sorted(report.shapes, key=lambda shape: not (shape.reader_warnings or shape.suspicious))[:rows]
+    columns = [shape.row() for shape in shapes]
+    empty = {key for key in (columns[0] if columns else ()) if all(row[key] is None for row in columns)}
+    print(format_table([{k: v for k, v in row.items() if k not in empty} for row in columns]))
+    if len(report.shapes) > len(shapes):
+        print(f"and {len(report.shapes) - len(shapes)} shapes more: doctor.rows=N shows N, doctor.json=FILE writes all")
+    print("\n" + format_table(report.labels))
+    if report.paths:
+        print(
+            "\npaths of part trees that the category's list does not name as they are:\n"
+            + format_table(report.paths[:rows])
+        )
+    for shape in shapes:
+        for kind, lines in (("warning", shape.reader_warnings), ("suspicious", shape.suspicious)):
+            for line in lines:
+                print(f"{kind}: {shape.id}: {line}")
+    for kind, lines in (("problem", report.problems), ("note", report.notes)):
+        for line in lines:
+            print(f"{kind}: {line}")
+
+
 if __name__ == "__main__":
-    main(lambda cfg: run_doctor(cfg, HydraConfig.get().overrides.task))
+    main(lambda cfg: run_doctor(cfg, HydraConfig.get().overrides.task), "doctor")

@@ -35,9 +35,11 @@ from mvdecor.figures.curves import draw_transfer_curves
 from mvdecor.figures.layout import enlarge, sheet, stack
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.networks import load_checkpoint
+from mvdecor.percent import rounded
 from mvdecor.shapes import ShapeSet, load_shapes
 from mvdecor.systems.mvdecor import keys
 from mvdecor.systems.mvdecor.check import check_channels, check_config
+from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.predict import embed_views
 from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.systems.mvdecor.setup import make_rendering, make_scenes, make_shape_set
@@ -65,7 +67,7 @@ def figures_stage(job: Job) -> dict:
     cfg, out, fabric = job.cfg, job.out, job.open_device()
     model, info = load_checkpoint(cfg.checkpoint, fabric.device)
     check_channels(model, cfg)
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_shape_set(held_out_data(cfg))
     shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
     scenes = make_scenes(cfg, shapes, fabric.device, test=True)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -78,8 +80,8 @@ def figures_stage(job: Job) -> dict:
     transfer = summarize_landings(Landings.cat(list(landings.values())))
     save_png(out / "transfer.png", draw_transfer_curves(transfer))
     print(
-        f"transfer: {transfer['within']['5']:.1f} % of {transfer['points']} points land within 5 % of the shape's height "
-        f"(random pixels: {transfer['chance']['5']:.1f} %), median error {transfer['median_error']:.1f} %: {out}",
+        f"transfer: {rounded(transfer['within']['5'])} % of {transfer['points']} points land within 5 % of the shape's height "
+        f"(random pixels: {rounded(transfer['chance']['5'])} %), median error {transfer['median_error']:.1f} %: {out}",
         flush=True,
     )
     return {
@@ -300,7 +302,7 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _files(cfg: DictConfig) -> dict[str, Files]:
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_shape_set(held_out_data(cfg))
     return {"the shapes": keys.shape_files(shape_set, _ids(cfg, shape_set), labels=False)} | keys.checkpoint_content(
         cfg
     )

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
+from mvdecor.progress import told
 from mvdecor.shapes.partnet import train_lists
 from mvdecor.shapes.splits import RULES, FewShotSplit, draw_covering, draw_uniform, write_split
 from mvdecor.systems.mvdecor.check import check_labels, labels_of, load_labelled
@@ -90,7 +91,7 @@ def _labels(cfg: DictConfig, ids: list[str]) -> tuple[tuple[str, ...], dict[str,
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     among: dict[str, set[int]] = {}
-    for id in ids:  # one shape in memory at a time
+    for id in told(ids, f"reading {cfg.data.category}", len(ids)):  # one shape in memory at a time
         shape, _ = load_labelled(shape_set, id, cfg.data.on_error)
         among |= {} if shape is None else {id: labels_of(shape)}
     return shape_set.label_names, among
@@ -124,7 +125,7 @@ def _draw(
 
 def _lists(cfg: DictConfig) -> str:
     """Where the lists of ids come from: "official", or the name of a file."""
-    return Path(str(cfg.data.get("splits", "split.json"))).name
+    return Path(str(cfg.data.get("splits") or "split.json")).name
 
 
 def _write(cfg: DictConfig, split: FewShotSplit) -> Path:

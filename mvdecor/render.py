@@ -23,6 +23,7 @@ from mvdecor.errors import InputError
 from mvdecor.shapes import ShapeSet
 from mvdecor.systems.mvdecor.check import check_config, labels_of, load_labelled, split_run
 from mvdecor.systems.mvdecor.fewshot import draw_run
+from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set, place, test_views_seed, training_views_seed
 from mvdecor.views import CachedViews, make_rasterizer, rasterizer_name
 
@@ -30,12 +31,15 @@ STAGES = ("pretrain", "finetune", "evaluate")
 TRIALS = 3  # shapes rendered first, to tell how large the cache will be
 
 
+HELD_OUT = "held out"
+
+
 @dataclass(frozen=True)
 class Job:
     """The views of one shape.
 
     Attributes:
-        data: "unlabelled" or "labelled", the data set of the `data` group.
+        data: "unlabelled" or "labelled", the data set of the `data` group, or HELD_OUT, that of the test shapes.
         id: the shape.
         seed: of its cameras.
     """
@@ -93,8 +97,8 @@ def plan(cfg: DictConfig) -> list[Job]:
         for ids in _few_shot_ids(cfg, labelled):
             jobs += [Job("labelled", id, training_views_seed(cfg, id)) for id in ids]
     if labelled is not None and "evaluate" in cfg.stages:
-        ids = labelled.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
-        jobs += [Job("labelled", id, test_views_seed(cfg, id)) for id in ids]
+        ids = make_shape_set(held_out_data(cfg)).ids(cfg.evaluation.split)[: cfg.evaluation.limit]
+        jobs += [Job(HELD_OUT, id, test_views_seed(cfg, id)) for id in ids]
     return list(dict.fromkeys(jobs))
 
 
@@ -170,7 +174,7 @@ class Renderer:
         device = _device(cfg)
         self._rasterizer = make_rasterizer(cfg.views.rasterizer, device)
         self._name = rasterizer_name(cfg.views.rasterizer, device)
-        self._shapes = cache(lambda data: make_shape_set(cfg.data[data]))
+        self._shapes = cache(lambda data: make_shape_set(held_out_data(cfg) if data == HELD_OUT else cfg.data[data]))
 
     def __call__(self, job: Job) -> Done:
         """Render the views of a shape unless they are there."""

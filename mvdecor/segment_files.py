@@ -19,6 +19,7 @@ from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
 from mvdecor.figures.labelled_gltf import face_sources, write_labelled_gltf
 from mvdecor.figures.part_scene import write_part_scene
+from mvdecor.percent import percent
 from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.shapes.gltf import read_gltf
@@ -145,8 +146,8 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
         raise BadMesh(named) from error
     result = _write(folder, found, cfg, segmenter, path, source)
     print(
-        f"{path}: {result['faces']} faces, {100 * found.coverage:.0f} % of the area seen, "
-        f"{100 * result['low_confidence']:.1f} % of the faces below confidence {cfg.low_confidence:g}, "
+        f"{path}: {result['faces']} faces, {percent(found.coverage)} of the area seen, "
+        f"{percent(result['low_confidence'], 1)} of the faces below confidence {cfg.low_confidence:g}, "
         f"{found.seconds:.1f} s: {folder}",
         flush=True,
     )

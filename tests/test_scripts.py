@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mvdecor.evaluation.table import spread
 from mvdecor.figures import read_ply_labels
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,12 +58,12 @@ def test_table(run):
     ]
     for row in table["rows"]:
         assert set(row) == {"method", "category", "part_miou_mean", "part_miou_std", "runs"}
-        values = [
-            json.loads((out / row["method"] / f"run_{i}" / "metrics.json").read_text())["part_miou"] for i in range(2)
-        ]
+        measured = [json.loads((out / row["method"] / f"run_{i}" / "metrics.json").read_text()) for i in range(2)]
+        values, metrics = [one["part_miou"] for one in measured], measured[0]
         assert row["part_miou_mean"] == pytest.approx(np.mean(values))
         assert row["part_miou_std"] == pytest.approx(np.std(values, ddof=1))
-        assert f"{row['part_miou_mean']:.1f} ± {row['part_miou_std']:.1f}" in printed
+        assert spread(row["part_miou_mean"], row["part_miou_std"]) in printed
+    assert f"{len(metrics['parts'])} parts occur in the test shapes" in printed
     assert str(out / "figures") in printed
     assert {path.name for path in (out / "figures").iterdir()} >= {"meshes.png", "matches.png", "channels.png"}
 

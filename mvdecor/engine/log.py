@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mvdecor.engine.distributed import rank
 from mvdecor.files import write_atomically
+from mvdecor.progress import Timer
 
 SCALARS = "scalars.csv"
 COLUMNS = ("step", "name", "value")
@@ -44,11 +46,19 @@ class Log:
     Args:
         folder: TensorBoard folder; None writes nothing. Of several processes the first one writes.
         every: steps between logged scalars.
-        bar: show a progress bar; without it, or where there is no terminal, a line is printed now and then instead.
+        bar: show a progress bar; without it, or where there is no terminal, lines are printed instead: after the first
+            step, at validations, at the end, and in between every 30 seconds.
         first: step that the loop goes on with; figures of this step and later ones, of a run that was cut off, are dropped.
     """
 
-    def __init__(self, folder: Path | None, every: int = 50, bar: bool = True, first: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        every: int = 50,
+        bar: bool = True,
+        first: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.every = every
         folder = folder if rank() == 0 else None
         self._writer = SummaryWriter(str(folder), purge_step=first) if folder is not None else None
@@ -56,6 +66,9 @@ class Log:
         self._bar = bar and Console().is_terminal
         self._progress: Progress | None = None
         self._total = 0
+        self._clock = clock
+        self._timer: Timer | None = None  # of the loop under `progress`, if it prints lines
+        self._latest = (0, "")  # step and figures logged last
 
     def due(self, step: int) -> bool:
         """Whether scalars are logged at this step (0-based)."""
@@ -76,20 +89,33 @@ class Log:
             TextColumn("{task.fields[figures]}"),
         )
         self._total = steps
+        self._timer = None if self._bar else Timer(clock=self._clock)
         with Progress(*columns, disable=not self._bar, transient=True) as progress:
             task = progress.add_task(name, total=steps, completed=first, figures="")
             self._progress = progress
             for step in range(first, steps):
                 yield step
                 progress.advance(task)
-        self._progress = None
+                self._tell(name, step, first)
+        self._progress = self._timer = None
+
+    def _tell(self, name: str, step: int, first: int) -> None:
+        """Print a line after the first and the last step, and in between where the last one is old."""
+        if self._timer is not None and (step in (first, self._total - 1) or self._timer.due()):
+            left = self._timer.text(step + 1 - first, self._total - first)
+            logged, figures = self._latest
+            figures += f" (of step {logged + 1})" if figures and logged != step else ""
+            print(f"{name} step {step + 1}/{self._total}, {left}: {figures or 'no figures yet'}", flush=True)
+            self._timer.printed()
 
     def scalars(self, group: str, figures: Mapping[str, float], step: int) -> None:
         """Log figures as `group/name` and show them beside the bar."""
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if self._progress is not None and self._bar:
             self._progress.update(self._progress.task_ids[0], figures=text)
-        if (not self._bar or self._progress is None) and (step % (self.every * 10) == 0 or "validation" in group):
+        if "validation" not in group:
+            self._latest = (step, text)
+        elif not self._bar:
             print(f"{group} step {step + 1}/{self._total}: {text}", flush=True)
         if self._writer is not None and self._table is not None:
             for name, value in figures.items():

@@ -1,9 +1,9 @@
 """Metrics, their protocols, the ceiling that a set of views allows, transfer by embedding, and tables of results."""
 
 from mvdecor.evaluation.ceiling import ceiling_labels, ceiling_table
-from mvdecor.evaluation.metrics import PROTOCOLS, PartMetrics
+from mvdecor.evaluation.metrics import PROTOCOLS, PartMetrics, undetermined_shares
 from mvdecor.evaluation.progress import ShapeRecords
-from mvdecor.evaluation.table import format_table, summarize
+from mvdecor.evaluation.table import evaluation_summary, format_table, occurrence, summarize
 from mvdecor.evaluation.transfer import Landings, height_of, land, pixel_centers, summarize_landings
 
 __all__ = [
@@ -13,10 +13,13 @@ __all__ = [
     "ShapeRecords",
     "ceiling_labels",
     "ceiling_table",
+    "evaluation_summary",
     "format_table",
     "height_of",
     "land",
+    "occurrence",
     "pixel_centers",
     "summarize",
     "summarize_landings",
+    "undetermined_shares",
 ]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from mvdecor.errors import InputError
-from mvdecor.evaluation.metrics import PartMetrics, Protocol
+from mvdecor.evaluation.metrics import PartMetrics, undetermined_shares
 from mvdecor.lifting.fill import FaceLabels, FillRule, covered_area, fill_unseen
 from mvdecor.lifting.vote import FaceVotes, seen_faces
+from mvdecor.progress import told
 from mvdecor.shapes.shape import UNDETERMINED, Shape
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.views import Views, face_values_at_pixels
@@ -60,53 +60,68 @@ def ceiling_table(
     rasterizer: Callable[..., list[Views]],
     layers: Sequence[int] = (1, 2, 3),
     fill: FillRule = "nearest",
-    protocol: Protocol = "partnet",
     points: int = 0,
     seed: int = 0,
 ) -> list[dict]:
     """The ceiling of each category for several numbers of layers.
+
+    Parts that no shape shows are left out of it, whatever protocol the scores beside it follow: no network could do
+    better or worse there.
 
     Args:
         shapes: labelled shapes of one or more categories, read one after the other.
         cameras: places the cameras of a shape.
         rasterizer: called as `rasterizer([shape], [cameras], layers=n)`.
         layers: numbers of layers, a row each.
-        fill, protocol, points, seed: see `fill_unseen` and `PartMetrics`; exact areas by default.
+        fill, points, seed: see `fill_unseen` and `PartMetrics`; exact areas by default.
 
     Returns:
-        rows {`category`, `shapes` (how many were measured), `undetermined` (how many have no face of a known part, so
-        no ceiling), `layers`, `area_seen` (mean over the measured), `part_miou`}; the last two in percent, None where
-        nothing was measured.
+        rows {`category`, `shapes` (how many were measured), `undetermined_shapes` (how many have no face of a known part,
+        so no ceiling), `undetermined_faces`, `undetermined_area` (means over all shapes), `layers`, `area_seen` (mean
+        over the measured), `parts_occur` ("5 of 8"), `part_miou`}; shares and IoU in percent, None where nothing was
+        measured.
 
     Raises:
         InputError: if there is no shape, one without labels, or one of whose labelled faces no pixel sees any.
     """
-    metrics: dict[tuple[str, int], PartMetrics] = {}
-    seen: dict[tuple[str, int], list[float]] = {}
-    undetermined: Counter[str] = Counter()
-    for shape in shapes:
+    categories: dict[str, _Category] = {}
+    for shape in told(shapes, "ceiling", len(shapes) if isinstance(shapes, Sequence) else None):
+        category = categories.setdefault(shape.category, _Category())
         for n in layers:
-            metrics.setdefault((shape.category, n), PartMetrics(shape.label_names, protocol, points, seed))
-            seen.setdefault((shape.category, n), [])
-        if shape.face_labels is not None and bool((shape.face_labels == UNDETERMINED).all()):
-            undetermined[shape.category] += 1
-            continue
+            category.metrics.setdefault(n, PartMetrics(shape.label_names, "partnet", points, seed))
+        if shape.face_labels is not None:
+            category.undetermined.append(undetermined_shares(shape))
+            if bool((shape.face_labels == UNDETERMINED).all()):
+                continue
         views = rasterizer([shape], [cameras(shape)], layers=max(layers))[0]
         for n in layers:
             # the outer n of more layers are the n layers: peeling goes from the outside in
             labels = ceiling_labels(shape, Views(views.cameras, views.face_ids[:, :n]), fill)
-            metrics[shape.category, n].add(shape, labels.labels)
-            seen[shape.category, n].append(100 * labels.coverage)
-    if not metrics:
+            category.metrics[n].add(shape, labels.labels)
+            category.seen.setdefault(n, []).append(100 * labels.coverage)
+    if not categories:
         raise InputError("there is no shape to take the ceiling of; check the split and the category")
-    return [
-        {
-            "category": category,
-            "shapes": len(seen[category, n]),
-            "undetermined": undetermined[category],
-            "layers": n,
-            "area_seen": float(np.mean(seen[category, n])) if seen[category, n] else None,
-            "part_miou": metric.result()["part_miou"],
+    return [category.row(name, n) for name, category in categories.items() for n in layers]
+
+
+@dataclass
+class _Category:
+    """What was measured of a category, by number of layers; shares in percent."""
+
+    metrics: dict[int, PartMetrics] = field(default_factory=dict)
+    seen: dict[int, list[float]] = field(default_factory=dict)
+    undetermined: list[dict[str, float]] = field(default_factory=list)
+
+    def row(self, name: str, layers: int) -> dict:
+        seen, result = self.seen.get(layers, []), self.metrics[layers].result()
+        return {
+            "category": name,
+            "shapes": len(seen),
+            "undetermined_shapes": len(self.undetermined) - len(seen),
+            "undetermined_faces": float(np.mean([share["faces"] for share in self.undetermined])),
+            "undetermined_area": float(np.mean([share["area"] for share in self.undetermined])),
+            "layers": layers,
+            "area_seen": float(np.mean(seen)) if seen else None,
+            "parts_occur": f"{len(result['occurring'])} of {len(result['parts'])}",
+            "part_miou": result["part_miou"],
         }
-        for (category, n), metric in metrics.items()
-    ]

@@ -44,6 +44,8 @@ class RunResult:
         seed, run: which draw of labelled shapes (seed + run) with which cameras and evaluation points (seed).
         part_miou, shape_miou: percent.
         test_ids: shapes that it was measured on, sorted.
+        parts: names of the parts.
+        occurring: names of those that occur in the test shapes; None if an older revision did not note it.
         config: the whole configuration, as plain values.
         revision: the code's.
     """
@@ -59,6 +61,8 @@ class RunResult:
     test_ids: tuple[str, ...]
     config: dict
     revision: str
+    parts: tuple[str, ...] = ()
+    occurring: tuple[str, ...] | None = None
 
     def setting(self, key: str) -> Any:
         """The value of a dotted key of its configuration; None where it has none."""
@@ -139,6 +143,8 @@ def _read(file: Path) -> RunResult:
             test_ids=tuple(sorted(content["split"]["ids"])),
             config=config,
             revision=content["revision"],
+            parts=tuple(content.get("parts", ())),
+            occurring=tuple(content["occurring"]) if "occurring" in content else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from mvdecor.errors import InputError
 from mvdecor.evaluation.gather import RunResult, check_cells
-from mvdecor.evaluation.table import format_table, summarize
+from mvdecor.evaluation.table import format_table, spread, summarize
 
 MISSING = "–"
 LATEX = {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{c: "\\" + c for c in "&%$#_{}"},
-    **{"–": "--", "±": r"$\pm$", "λ": r"$\lambda$", "×": r"$\times$"},
+    **{"–": "--", "±": r"$\pm$", "λ": r"$\lambda$", "×": r"$\times$", "<": "$<$"},
 }
 
 
@@ -50,8 +50,9 @@ class Cell:
         """ "54.2 ± 1.6", marked with "(2/3 runs)" where runs are missing; a dash where all are."""
         if self.mean is None:
             return MISSING
-        value = f"{self.mean:.1f}" + ("" if self.std is None else f" ± {self.std:.1f}")
-        return value + (f" ({self.runs}/{self.expected} runs)" if self.runs != self.expected else "")
+        return spread(self.mean, self.std) + (
+            f" ({self.runs}/{self.expected} runs)" if self.runs != self.expected else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Grid:
-    """A whole table; `paper` says where the paper's figures are from, None without any."""
+    """A whole table.
+
+    Attributes:
+        columns: headings, in order.
+        rows: ours and the paper's.
+        paper: where the paper's figures are from; None without any.
+        parts: by column, how many of how many parts occur in the test shapes (of results that noted it).
+    """
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     paper: str | None = None
+    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def make_grid(
@@ -121,7 +130,8 @@ def make_grid(
     theirs = _paper_rows(paper, columns) if paper else {}
     ordered = [row for title in ours for row in (ours[title], theirs.get(title)) if row is not None]
     ordered += [row for title, row in theirs.items() if title not in ours]
-    return Grid(tuple(c.name for c in columns), tuple(ordered), paper["source"] if paper and theirs else None)
+    source = paper["source"] if paper and theirs else None
+    return Grid(tuple(c.name for c in columns), tuple(ordered), source, _occurring_parts(results, columns))
 
 
 def markdown(grid: Grid) -> str:
@@ -130,14 +140,22 @@ def markdown(grid: Grid) -> str:
     lines.append(
         f"Part mIoU in percent, mean ± sample deviation over runs; {MISSING} = no result, (2/3 runs) = runs are missing."
     )
-    if grid.paper:
-        lines.append(f"Rows marked paper: {grid.paper}.")
+    lines += [f"{occurrence_note(grid)}."] if grid.parts else []
+    lines += [f"Rows marked paper: {grid.paper}."] if grid.paper else []
     return "\n".join(lines) + "\n"
+
+
+def occurrence_note(grid: Grid) -> str:
+    """How many parts of each column occur in the test shapes, e.g. "Parts that occur in the test shapes: Bag 3 of 4"."""
+    counts = ", ".join(f"{name} {there} of {parts}" for name, (there, parts) in grid.parts.items())
+    others = "; under protocol mvdecor the others count 0" if any(n < m for n, m in grid.parts.values()) else ""
+    return f"Parts that occur in the test shapes: {counts}{others}"
 
 
 def latex(grid: Grid) -> str:
     """The table as a LaTeX tabular (package booktabs)."""
     lines = [r"% \usepackage{booktabs}; part mIoU in percent, mean and sample deviation over runs"]
+    lines += [f"% {occurrence_note(grid)}"] if grid.parts else []
     lines += [f"% rows marked paper: {grid.paper}"] if grid.paper else []
     lines += [rf"\begin{{tabular}}{{llr{'r' * len(grid.columns)}}}", r"\toprule"]
     texts = [_header(grid), *(_texts(grid, row) for row in grid.rows)]
@@ -146,13 +164,16 @@ def latex(grid: Grid) -> str:
 
 
 def csv_text(grid: Grid) -> str:
-    """One line a cell, in full precision: method, source, column, mean, deviation, runs, expected runs; empty = not there."""
+    """One line per cell, in full precision: method, source, column, mean, deviation, runs, expected runs, and for ours how
+    many of how many parts occur in the test shapes; empty = not there."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["method", "source", "column", "part_miou_mean", "part_miou_std", "runs", "runs_expected"])
+    header = ["method", "source", "column", "part_miou_mean", "part_miou_std", "runs", "runs_expected"]
+    writer.writerow([*header, "parts_occurring", "parts"])
     for row in grid.rows:
         for name, cell in row.cells.items():
-            writer.writerow([row.method, row.source, name, cell.mean, cell.std, cell.runs, cell.expected])
+            parts = grid.parts.get(name, (None, None)) if row.source == "ours" else (None, None)
+            writer.writerow([row.method, row.source, name, cell.mean, cell.std, cell.runs, cell.expected, *parts])
     return file.getvalue()
 
 
@@ -176,9 +197,19 @@ def _cells(means: Mapping, method: str, columns: Sequence[Column], expected: int
         if row is None:
             cells[column.name] = Cell(None, None, 0, expected)
         else:
-            std = row["part_miou_std"] if row["runs"] > 1 else None
-            cells[column.name] = Cell(row["part_miou_mean"], std, row["runs"], expected)
+            cells[column.name] = Cell(row["part_miou_mean"], row["part_miou_std"], row["runs"], expected)
     return cells
+
+
+def _occurring_parts(results: Sequence[RunResult], columns: Sequence[Column]) -> dict[str, tuple[int, int]]:
+    """By column of results that noted it, how many of how many parts occur in the test shapes."""
+    parts: dict[str, tuple[int, int]] = {}
+    for column in columns:
+        noted = [r for r in results if r.column == column.name and r.occurring is not None]
+        if noted:  # of several seeds one may draw a point of a part so small that another draws none
+            there = {name for r in noted for name in r.occurring or ()}
+            parts[column.name] = len(there), len(noted[0].parts)
+    return parts
 
 
 def _paper_rows(paper: Mapping, columns: Sequence[Column]) -> dict[str, Row]:

@@ -90,8 +90,10 @@ class PartMetrics:
 
         Returns:
             a dict of `part_miou`, `shape_miou`, `accuracy` (percent; None if no point was counted), `parts` {name: IoU,
-            or None if left out}, `absent` (names of parts without a point), `confusion` (C lists of C: points by true
-            part in rows and predicted part in columns, in the order of `parts`; shares of area with `points=0`), `shapes`
+            or None if left out}, `absent` (names of parts without a point, true or predicted), `occurring` (names of
+            parts that are true of a counted point), `part_miou_occurring` (mean IoU of those), `confusion` (C lists of C:
+            points by true part in rows and predicted part in columns, in the order of `parts`; shares of area with
+            `points=0`), `shapes`
             {id: {`miou`, `accuracy`, `parts` {name: IoU}}}, `undetermined_shapes` (ids without any counted point: they
             contribute nothing), `protocol`, `points`, `seed`.
         """
@@ -99,16 +101,18 @@ class PartMetrics:
         counted = {id: m for id, m in sorted(self._confusion.items()) if m.sum() > 0}
         total = sum(counted.values(), np.zeros((c, c)))
         iou = _iou(total)
-        absent = np.isnan(iou)
+        absent, occurring = np.isnan(iou), total.sum(axis=1) > 0
         if self.protocol == "mvdecor" and counted:
             iou = np.where(absent, 0.0, iou)
         shapes = {id: self._shape_result(m) for id, m in counted.items()}
         return {
             "part_miou": float(np.nanmean(iou)) if counted else None,
+            "part_miou_occurring": float(np.mean(iou[occurring])) if counted else None,
             "shape_miou": float(np.mean([s["miou"] for s in shapes.values()])) if counted else None,
             "accuracy": _accuracy(total) if counted else None,
             "parts": {n: None if np.isnan(x) else float(x) for n, x in zip(self.label_names, iou, strict=True)},
             "absent": [n for n, missing in zip(self.label_names, absent, strict=True) if missing],
+            "occurring": [n for n, there in zip(self.label_names, occurring, strict=True) if there],
             "confusion": total.tolist(),
             "shapes": shapes,
             "undetermined_shapes": sorted(self._confusion.keys() - counted.keys()),
@@ -146,6 +150,16 @@ class PartMetrics:
             )
         if not float(shape.face_areas.double().sum()) > 0:
             raise InputError(f"shape {shape.id}: all its faces have zero area, so none can be weighed; leave it out")
+
+
+def undetermined_shares(shape: Shape) -> dict[str, float]:
+    """How much of a labelled shape is undetermined: {"faces", "area"}, percent. No metric counts these faces."""
+    assert shape.face_labels is not None
+    unknown = (shape.face_labels == UNDETERMINED).cpu()
+    areas = shape.face_areas.double().cpu()
+    total = float(areas.sum())
+    faces = 100 * int(unknown.sum()) / shape.num_faces
+    return {"faces": faces, "area": 100 * float(areas[unknown].sum()) / total if total > 0 else faces}
 
 
 def _generator(seed: int, shape_id: str) -> np.random.Generator:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from mvdecor.errors import InputError
+from mvdecor.percent import rounded
 
 
 def summarize(rows: Sequence[Mapping]) -> dict:
@@ -17,7 +18,7 @@ def summarize(rows: Sequence[Mapping]) -> dict:
 
     Returns:
         {"rows": [{"method", "category", "part_miou_mean", "part_miou_std", "runs"}]}, percent, in order of first
-        appearance. The deviation is that of a sample (divided by runs - 1), 0.0 for a single run.
+        appearance. The deviation is that of a sample (divided by runs - 1), None for a single run.
 
     Raises:
         InputError: if a run occurs twice or has no number.
@@ -39,7 +40,7 @@ def summarize(rows: Sequence[Mapping]) -> dict:
                 "method": method,
                 "category": category,
                 "part_miou_mean": statistics.fmean(runs.values()),
-                "part_miou_std": statistics.stdev(runs.values()) if len(runs) > 1 else 0.0,
+                "part_miou_std": statistics.stdev(runs.values()) if len(runs) > 1 else None,
                 "runs": len(runs),
             }
             for (method, category), runs in groups.items()
@@ -52,7 +53,8 @@ def format_table(rows: Sequence[Mapping]) -> str:
 
     Args:
         rows: flat dicts with the keys of the first, which become the columns: those of `summarize(...)["rows"]` or
-            `ceiling_table(...)`. `x_mean` and `x_std` share a column `x`; floats get one decimal, None a dash.
+            `ceiling_table(...)`. `x_mean` and `x_std` share a column `x`; floats are percentages and get one decimal
+            (see `rounded`), None a dash. There is no deviation where `x_std` is None.
 
     Returns:
         the table, without a line feed at its end; an empty string for no rows.
@@ -79,4 +81,46 @@ def _cell(row: Mapping, key: str) -> str:
     if not isinstance(value, float):
         return str(value)
     deviation = row.get(key.removesuffix("_mean") + "_std") if key.endswith("_mean") else None
-    return f"{value:.1f}" if deviation is None else f"{value:.1f} ± {deviation:.1f}"
+    return spread(value, deviation)
+
+
+def spread(mean: float, deviation: float | None) -> str:
+    """A percentage with its deviation over runs, e.g. "54.2 ± 1.6"; without one for a single run (None)."""
+    return rounded(mean) if deviation is None else f"{rounded(mean)} ± {rounded(deviation)}"
+
+
+def occurrence(result: Mapping) -> str:
+    """How many parts a result counts, and how it counts the others, e.g. "5 of 8 parts occur in the test shapes, the
+    others count 0 (protocol mvdecor)".
+
+    Args:
+        result: `parts`, `occurring` and `protocol` of `PartMetrics.result` or metrics.json.
+    """
+    there, parts = len(result["occurring"]), len(result["parts"])
+    text = f"{there} of {parts} parts occur in the test shapes"
+    if there == parts:
+        return text
+    others = "count 0" if result["protocol"] == "mvdecor" else "are left out unless they are predicted"
+    return f"{text}, the others {others} (protocol {result['protocol']})"
+
+
+def evaluation_summary(result: Mapping) -> str:
+    """What an evaluation found, in two lines.
+
+    Args:
+        result: metrics.json.
+    """
+    scores = f"part mIoU {rounded(result['part_miou'])}"
+    ceiling = f"ceiling {rounded(result['ceiling']['part_miou'])}"
+    if len(result["occurring"]) < len(result["parts"]):
+        # the ceiling is of the parts that occur, and to be compared with these
+        scores += f" ({rounded(result['part_miou_occurring'])} over the parts that occur, of which the {ceiling})"
+    else:
+        scores += f" ({ceiling})"
+    undetermined = result["undetermined"]
+    shapes = len(result["split"]["ids"])
+    return (
+        f"{scores}, shape mIoU {rounded(result['shape_miou'])}, {rounded(result['coverage'], 0)} % of the area seen, "
+        f"{shapes} shapes\n{occurrence(result)}; undetermined and counted nowhere: {rounded(undetermined['area'])} % of the "
+        f"area, {rounded(undetermined['faces'])} % of the faces, {len(result['undetermined_shapes'])} of {shapes} shapes whole"
+    )

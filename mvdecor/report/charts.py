@@ -78,12 +78,12 @@ def parts_figure(results: Results) -> go.Figure:
     return figure.update_layout(barmode="group", height=360, margin_t=20)
 
 
-def part_iou(runs: Sequence[Run], part: str) -> tuple[float | None, float]:
-    """Mean and sample deviation of a part's IoU over runs, percent; (None, 0) where no run counted it."""
+def part_iou(runs: Sequence[Run], part: str) -> tuple[float | None, float | None]:
+    """Mean and sample deviation of a part's IoU over runs, percent; None where no run counted it, or only one did."""
     values = [run.metrics["parts"][part] for run in runs if run.metrics["parts"][part] is not None]
     if not values:
-        return None, 0.0
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+        return None, None
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:

@@ -15,8 +15,11 @@ from plotly.offline import get_plotlyjs
 
 from mvdecor.engine.log import SCALARS
 from mvdecor.errors import InputError
+from mvdecor.evaluation.metrics import undetermined_shares
+from mvdecor.evaluation.table import occurrence, spread
 from mvdecor.figures import png_bytes
 from mvdecor.files import write_atomically
+from mvdecor.percent import percent, rounded
 from mvdecor.report.charts import confusion_figure, curves_figure, part_iou, parts_figure
 from mvdecor.report.results import Results, Run, pretraining_curves, read_results
 from mvdecor.report.shapes import TURN_TOGETHER, Shown, picture, turning_figure, worst_and_best
@@ -94,7 +97,7 @@ def _table(rows: Sequence[dict[str, object]]) -> str:
 
 
 def _word(value: object) -> str:
-    return "–" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
+    return "–" if value is None else rounded(value) if isinstance(value, float) else str(value)
 
 
 def _plot(id: str, figure: go.Figure | None, instead: str = "", script: str | None = None) -> str:
@@ -141,8 +144,22 @@ def _results(results: Results) -> str:
             own = {name: run.metrics[key] for name, key in FIGURES.items()}
             more = {"ceiling": run.metrics["ceiling"]["part_miou"], "test shapes": len(run.metrics["shapes"])}
             singles.append({"method": run.method, "run": run.number, **own, **more})
-    note = "Percent; mean ± sample deviation over the runs. The ceiling is what a perfect network would reach with these views."
-    return _table(methods) + f'<p class="note">{note}</p>' + _table(singles) + _skipped(results)
+    note = (
+        "Percent; mean ± sample deviation over the runs. The ceiling is what a perfect network would reach with these views on "
+        f"the parts that occur. {_counted(results.runs[-1].metrics)}"
+    )
+    return _table(methods) + f'<p class="note">{escape(note)}</p>' + _table(singles) + _skipped(results)
+
+
+def _counted(metrics: dict) -> str:
+    """Which parts and how much of the test shapes the figures of a run are about; empty for results of older revisions."""
+    if "occurring" not in metrics or "undetermined" not in metrics:
+        return ""
+    undetermined = metrics["undetermined"]
+    return (
+        f"{occurrence(metrics)}. Undetermined and counted nowhere: {percent(undetermined['area'] / 100, 1)} of the area, "
+        f"{percent(undetermined['faces'] / 100, 1)} of the faces."
+    )
 
 
 def _skipped(results: Results) -> str:
@@ -156,8 +173,7 @@ def _skipped(results: Results) -> str:
 
 def _spread(runs: Sequence[Run], key: str) -> str:
     values = [run.metrics[key] for run in runs]
-    mean = f"{statistics.fmean(values):.1f}"
-    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
+    return spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
 def _curves(results: Results) -> str:
@@ -193,8 +209,10 @@ def _shapes(results: Results, shown: Sequence[Shown]) -> str:
         return '<p class="note">None were asked for (shapes=0).</p>'
     parts = []
     for one in shown:
-        figures = ", ".join(f"{method} {miou:.1f}" for method, miou in one.miou.items())
-        caption = escape(f"{one.rank}: {one.shape.id} (mean IoU of its parts in %: {figures})")
+        figures = ", ".join(f"{method} {rounded(miou)}" for method, miou in one.miou.items())
+        lost = undetermined_shares(one.shape)["area"] / 100
+        unknown = f"; {percent(lost)} of its area is undetermined and not counted" if lost > 0 else ""
+        caption = escape(f"{one.rank}: {one.shape.id} (mean IoU of its parts in %: {figures}{unknown})")
         image = b64encode(png_bytes(picture(one))).decode()
         source = f"data:image/png;base64,{image}"
         parts.append(f'<figure><figcaption>{caption}</figcaption><img src="{source}" alt="{caption}"></figure>')

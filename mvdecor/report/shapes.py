@@ -17,6 +17,7 @@ from mvdecor.figures import colours_of, draw_mesh_comparison, label_palette
 from mvdecor.report.charts import text
 from mvdecor.report.results import Results
 from mvdecor.shapes import Shape
+from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
 FACES = 150_000
@@ -75,7 +76,7 @@ def worst_and_best(results: Results, count: int, data_root: str | None = None) -
     ranked = sorted(last.metrics["shapes"], key=lambda id: last.metrics["shapes"][id]["miou"])
     worst = ranked[:count]
     best = [id for id in ranked[::-1][:count] if id not in worst]
-    node = OmegaConf.create(last.metrics["config"]["data"]["labelled"])
+    node = held_out_data(OmegaConf.create(last.metrics["config"]))
     if data_root is not None:
         node.root = data_root
     try:

@@ -73,10 +73,11 @@ class SplitFile:
         return {*self.lists.get("val", []), *self.lists.get("test", [])}
 
     def ids(self, split: str) -> list[str]:
-        """The list `split`; InputError with the remedy if the file lacks it."""
+        """The list `split`; InputError with the remedy if the file or the list is not there."""
         if split not in self.lists:
+            what = f"has no list {split!r}" if self.path.exists() else f"no such file, so there is no list {split!r}"
             raise InputError(
-                f"{self.path}: has no list {split!r}; write this file with "
+                f"{self.path}: {what}; write this file with "
                 f'{{"labels": [part names], "train": [ids], "test": [ids]}} and {split!r} among its lists'
             )
         return list(self.lists[split])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from typing import Protocol
 
 from mvdecor.errors import InputError
+from mvdecor.progress import told
 from mvdecor.shapes.shape import Shape
 
 
@@ -53,19 +54,43 @@ def load_shapes(
         raise InputError(f"unknown on_error {on_error!r}; choose raise or skip")
     shapes: list[Shape] = []
     skipped: list[tuple[str, str]] = []
-    for id, shape in _read(shape_set, list(ids), workers):
+    ids = list(ids)
+    for id, shape in told(_read(shape_set, ids, workers), "reading shapes", len(ids)):
         if isinstance(shape, Shape):
             shapes.append(shape)
         elif on_error == "raise":
             raise shape
         else:
             skipped.append((id, str(shape)))
-            print(f"warning: skipped shape {id}: {shape}")
+            _announced.discard((id, str(shape)))  # whoever calls this is told, whatever was skipped before
+            announce_skipped(id, str(shape))
     if not shapes:
         if not skipped:
             raise InputError("no shape to work with: the list of ids is empty; check the split")
         raise InputError(f"no shape to work with: all {len(skipped)} were skipped, the first because: {skipped[0][1]}")
     return shapes, skipped
+
+
+_announced: set[tuple[str, str]] = set()
+_listed: set[tuple[str, str]] = set()
+"""(id, reason) that this process has said; a command of many stages reads the same bad shape again and again."""
+
+
+def announce_skipped(id: str, reason: str) -> None:
+    """Warn of a skipped shape, on standard output, unless this process has done so already."""
+    if (id, reason) not in _announced:
+        _announced.add((id, reason))
+        print(f"warning: skipped shape {id}: {reason}", flush=True)
+
+
+def list_skipped(skipped: Iterable[Sequence[str]], again: bool = False) -> None:
+    """Print the skipped shapes, (id, reason) each, at the end of a stage: those not listed yet, or all of them `again`."""
+    pairs = [(id, reason) for id, reason in skipped if again or (id, reason) not in _listed]
+    _listed.update(pairs)
+    if pairs:
+        print(f"skipped {len(pairs)} shapes that could not be read:")
+        for id, reason in pairs:
+            print(f"  {id}: {reason}")
 
 
 def _read(shape_set: ShapeSet, ids: list[str], workers: int) -> Iterator[tuple[str, Shape | InputError]]:

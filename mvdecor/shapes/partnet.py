@@ -6,6 +6,7 @@ released code, from the 10 000 labelled points of the challenge files (`point_la
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from mvdecor.errors import InputError
 from mvdecor.shapes.alignment import Alignment
 from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list, read_json
 from mvdecor.shapes.obj import ObjMesh, read_obj
+from mvdecor.shapes.part_paths import PathList, PathMatch, lost_paths_warning, match_paths
 from mvdecor.shapes.point_labels import PointLabels, transfer_labels
-from mvdecor.shapes.shape import UNDETERMINED, Shape, positions
+from mvdecor.shapes.shape import Shape, positions
 
 DOWNLOAD = "download PartNet v0 (PartNet archive of shapenet.org) so that ROOT/data_v0 and ROOT/stats exist"
 DOWNLOAD_SHAPE = "download the shape again, or leave it out with data.on_error=skip"
@@ -30,7 +32,9 @@ class PartNet:
     """PartNet shapes of one category (or all) with part labels at one level.
 
     A face takes the label of the deepest path among its leaf and the leaf's ancestors that the level's list names;
-    it is -1 (undetermined) if none is named, or if no leaf holds its part file.
+    it is -1 (undetermined) if none is named, or if no leaf holds its part file. A tree may leave out one inner level of a
+    listed path, if only one listed path fits (`part_paths`): desks of the category Table do. If paths that the
+    category's list does not name leave more than 5 % of a shape undetermined, loading it warns; `matches` tells all.
 
     Args:
         root: folder that holds `data_v0/` and `stats/`.
@@ -68,7 +72,8 @@ class PartNet:
         level_list = [] if category == "all" else _read_level(self.root / "stats", category, level)
         self.label_ids: tuple[int, ...] = tuple(number for number, _ in level_list)
         self.label_names: tuple[str, ...] = tuple(path for _, path in level_list)
-        self._label_of_path = {path: label for label, path in enumerate(self.label_names)}
+        listed = [] if category == "all" else _read_list(self.root / "stats", category)
+        self._paths = PathList([path for _, path, _ in listed], self.label_names)
         self._splits, self._splits_name = _read_splits(self.root, splits)
         self._points: PointLabels | None = None
         if labels == "points" and category != "all":
@@ -93,9 +98,10 @@ class PartNet:
         categories = list(self._splits) if self.category == "all" else [self.category]
         lists = [self._splits[name][split] for name in categories if split in self._splits.get(name, {})]
         if not lists:
-            have = ", ".join(self._splits.get(self.category, self._splits))
+            own = self._splits.get(self.category)
+            names = f"lists {', '.join(own)}" if own else f"categories {', '.join(self._splits) or 'none'}"
             raise InputError(
-                f"{self._splits_name}: no list {split!r} for category {self.category} (it has {have}); "
+                f"{self._splits_name}: no list {split!r} for category {self.category} (it has the {names}); "
                 "add it, or set data.splits to another file"
             )
         return [id for ids in lists for id in ids]
@@ -111,23 +117,52 @@ class PartNet:
         """
         return self.load_aligned(id)[0]
 
+    def matches(self, id: str) -> list[PathMatch]:
+        """What became of each path of a shape's tree, largest share of the faces first; see `load_matched`."""
+        return self.load_matched(id)[1]
+
+    def load_matched(self, id: str) -> tuple[Shape, list[PathMatch]]:
+        """The shape as `load` gives it, and what became of each path of its tree, largest share of the faces first.
+
+        With `labels="points"` the labels are not those of the paths.
+
+        Raises:
+            InputError: as `load`; or the category is "all", which has no label list.
+        """
+        if self.category == "all":
+            raise InputError("data.category=all has no label list to match paths with: choose a category")
+        shape, files, paths = self._load_tree(id)
+        found = match_paths(shape, files, paths, [self._paths.find(path) for path in paths])
+        labelled = self._labelled(shape, files, paths) if self._points is None else self.load(id)
+        return labelled, sorted(found, key=lambda match: match.faces, reverse=True)
+
     def load_aligned(self, id: str) -> tuple[Shape, Alignment | None]:
         """The shape as `load` gives it, and how its labelled points were laid onto it (None if none were needed)."""
-        shape, files = self._load_tree(id)
+        shape, files, paths = self._load_tree(id)
         if self._points is None:
-            return shape, None
+            return self._labelled(shape, files, paths), None
         face_labels, alignment = transfer_labels(shape, *self._points.read(id), files)
         return replace(shape, face_labels=face_labels), alignment
 
-    def _load_tree(self, id: str) -> tuple[Shape, Tensor]:
-        """The normalised shape with the labels of its tree; int64 [F], for each face the number of its part file."""
+    def _labelled(self, shape: Shape, files: Tensor, paths: list[str | None]) -> Shape:
+        """The shape with the labels of its tree; warns where too much is lost."""
+        if self.category == "all":
+            return shape
+        listed = [self._paths.find(path) for path in paths]
+        if any(one.lost for one in listed):
+            warning = lost_paths_warning(match_paths(shape, files, paths, listed))
+            if warning is not None:
+                warnings.warn(f"PartNet shape {shape.id}: {warning}", stacklevel=2)
+        return replace(shape, face_labels=torch.tensor([one.label for one in listed])[files])
+
+    def _load_tree(self, id: str) -> tuple[Shape, Tensor, list[str | None]]:
+        """The normalised shape without labels; int64 [F], the number of each face's part file; path of each part file."""
         check_id(id, self.root)
         folder = self.root / "data_v0" / id
         if not folder.is_dir():
             raise InputError(f"{folder}: PartNet shape {id} is not there; {DOWNLOAD_SHAPE}")
         parts = _read_parts(folder)
         meshes = [_read_part(folder, name, path) for name, path in parts]
-        labels = [self._label(path) for _, path in parts]
         counts = [len(mesh.faces) for mesh in meshes]
         if sum(counts) == 0:
             raise InputError(f"{folder / 'objs'}: none of its {len(parts)} part files has a face; {DOWNLOAD_SHAPE}")
@@ -136,25 +171,17 @@ class PartNet:
             id=id,
             vertices=positions(vertices),
             faces=torch.from_numpy(faces),
-            face_labels=None if self.category == "all" else torch.from_numpy(np.repeat(labels, counts)),
             label_names=self.label_names,
             category=_read_category(folder),
         )
-        return shape.normalized(), torch.from_numpy(np.repeat(np.arange(len(parts)), counts))
+        files = torch.from_numpy(np.repeat(np.arange(len(parts)), counts))
+        return shape.normalized(), files, [path for _, path in parts]
 
     def files(self, id: str, labels: bool = True) -> list[Path]:
         """The files that a shape is read from. Its tree names parts and part files, so that it counts either way."""
         folder = self.root / "data_v0" / id
         tree = [folder / "result_after_merging.json", folder / "meta.json"]
         return [*tree, *sorted((folder / "objs").glob("*.obj"))]
-
-    def _label(self, path: str | None) -> int:
-        """Label of the deepest path of `path` and its ancestors that the list names."""
-        while path:
-            if path in self._label_of_path:
-                return self._label_of_path[path]
-            path = path.rpartition("/")[0]
-        return UNDETERMINED
 
     def _unlabelled(self) -> list[str]:
         held_out = {id for parts in self._splits.values() for name in ("val", "test") for id in parts.get(name, [])}
@@ -188,19 +215,26 @@ def train_lists(root: str | Path, level: int | str, splits: str | Path = "offici
 
 def _read_level(stats: Path, category: str, level: int | str) -> list[tuple[int, str]]:
     """(official id, path) of each label of a category's level."""
-    folder = stats / "after_merging_label_ids"
     if str(level) not in ("1", "2", "3", "leaf"):
         raise InputError(f"unknown PartNet level {level!r}; choose 1, 2, 3 or leaf")
+    lines = _read_list(stats, category, "" if level == "leaf" else f"-level-{level}")
+    return [(number, path) for number, path, kind in lines if level != "leaf" or kind == "leaf"]
+
+
+def _read_list(stats: Path, category: str, level: str = "") -> list[tuple[int, str, str]]:
+    """(official id, path, kind) of each line of a category's whole list, or of the list of "-level-N"."""
+    folder = stats / "after_merging_label_ids"
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {DOWNLOAD}")
     if not (folder / f"{category}.txt").is_file():
         known = sorted(path.stem for path in folder.glob("*.txt") if "-" not in path.stem)
         raise InputError(f"{folder}: no part labels for category {category!r}; choose one of {', '.join(known)}")
-    file = folder / (f"{category}.txt" if level == "leaf" else f"{category}-level-{level}.txt")
+    file = folder / f"{category}{level}.txt"
     if not file.is_file():
         levels = [number for number in "123" if (folder / f"{category}-level-{number}.txt").is_file()] + ["leaf"]
         raise InputError(
-            f"{file}: PartNet defines no level {level} for {category}; set data.level to one of {', '.join(levels)}"
+            f"{file}: PartNet defines no level {level.rpartition('-')[2]} for {category}; set data.level to one of "
+            f"{', '.join(levels)}"
         )
     try:
         lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -208,10 +242,9 @@ def _read_level(stats: Path, category: str, level: int | str) -> list[tuple[int,
         raise InputError(f"{file}: not a text file ({error}); download PartNet's stats again") from error
     if not lines or not all(len(line) == 3 and line[0].isdecimal() for line in lines):
         raise InputError(f"{file}: each line should be '<id> <path> <kind>'; download PartNet's stats again")
-    labels = [(int(number), path) for number, path, kind in lines if level != "leaf" or kind == "leaf"]
-    if len({path for _, path in labels}) != len(labels):
+    if len({path for _, path, _ in lines}) != len(lines):
         raise InputError(f"{file}: names a path twice; download PartNet's stats again")
-    return labels
+    return [(int(number), path, kind) for number, path, kind in lines]
 
 
 def _read_splits(root: Path, splits: str | Path) -> tuple[dict[str, dict[str, list[str]]], str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvdecor.errors import InputError
+from mvdecor.percent import percent
 from mvdecor.viewer.colours import SHOWN, corner_colours, legend
 from mvdecor.viewer.rounds import Round
 from mvdecor.viewer.scene import ColouredMesh
@@ -225,8 +226,8 @@ class Panel:
     def _describe(self) -> None:
         shape = self._session.shape(self._id)
         labels = self._session.labels_of(self._id)
-        share = 0.0 if labels is None else 100 * float((labels >= 0).mean())
-        self._info.content = _small(f"{shape.num_faces} faces, {share:.0f} % of them labelled")
+        share = 0.0 if labels is None else float((labels >= 0).mean())
+        self._info.content = _small(f"{shape.num_faces} faces, {percent(share)} of them labelled")
         self._legend.content = legend(self._session, self._shown.value)
 
     def _click(self, event: Any) -> None:

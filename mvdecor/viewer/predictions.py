@@ -20,6 +20,7 @@ from mvdecor.report.shapes import predicted_labels
 from mvdecor.segmenter import Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.check import check_labels_of
+from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import test_views_seed
 
 KEPT = 32
@@ -123,7 +124,7 @@ class FinishedRun:
         run: Run = results.of(results.methods[-1])[0]
         config = OmegaConf.create(run.metrics["config"])
         assert isinstance(config, DictConfig)
-        self.data: DictConfig = config.data.labelled
+        self.data: DictConfig = held_out_data(config)
         if data_root is not None:
             self.data.root = data_root
         self.split: str = config.evaluation.split

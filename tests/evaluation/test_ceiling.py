@@ -126,12 +126,34 @@ def test_shapes_of_unknown_parts_are_counted_apart():
         "x", ball.vertices, ball.faces, torch.full_like(ball.face_labels, -1), ball.label_names, None, "Ball"
     )
     both = table_of([unknown, ball], (1,))
-    assert [row.pop("undetermined") for row in both] == [1]
+    names = ("undetermined_shapes", "undetermined_faces", "undetermined_area")
+    assert [[row.pop(name) for name in names] for row in both] == [[1, 50.0, 50.0]]
     (alone,) = table_of([ball], (1,))
-    assert alone.pop("undetermined") == 0
+    assert [alone.pop(name) for name in names] == [0, 0.0, 0.0]
     assert both == [alone]
     (row,) = table_of([unknown], (1,))
-    assert (row["shapes"], row["undetermined"], row["area_seen"], row["part_miou"]) == (0, 1, None, None)
+    assert (row["shapes"], row["area_seen"], row["part_miou"], row["parts_occur"]) == (0, None, None, "0 of 2")
+    assert [row[name] for name in names] == [1, 100.0, 100.0]
+
+
+def test_shares_of_undetermined_faces_are_told_of_shapes_that_are_measured():
+    """A table with 46 % of its faces undetermined is not "undetermined 0"."""
+    ball = two_coloured_sphere()
+    truth = ball.face_labels.clone()
+    truth[: len(truth) // 4] = -1
+    (row,) = table_of([Shape("ball", ball.vertices, ball.faces, truth, ball.label_names, None, "Ball")], (1,))
+    area = 100 * float(ball.face_areas[truth < 0].sum() / ball.face_areas.sum())
+    assert (row["shapes"], row["undetermined_shapes"], row["undetermined_faces"]) == (1, 0, 25.0)
+    assert row["undetermined_area"] == pytest.approx(area, rel=1e-5) and 1 < area < 24
+
+
+def test_parts_that_no_shape_shows_are_left_out():
+    """The names of a whole category's parts beside shapes that show two of them: 100, not 2/11 of it."""
+    ball = two_coloured_sphere()
+    names = (*ball.label_names, *(f"other {k}" for k in range(9)))
+    (row,) = table_of([Shape("ball", ball.vertices, ball.faces, ball.face_labels, names, None, "Ball")], (1,))
+    assert row["part_miou"] == pytest.approx(100)
+    assert row["parts_occur"] == "2 of 11"
 
 
 def table_of(shapes: list[Shape], layers: tuple[int, ...]) -> list[dict]:

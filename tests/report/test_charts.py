@@ -24,8 +24,8 @@ def test_a_part_that_no_run_counted_has_no_bar(results):
     absent, counted = (json.loads(json.dumps(run.metrics)) for run in results.of("scratch"))
     absent["parts"]["foot"] = None
     runs = [replace(results.runs[0], metrics=metrics) for metrics in (absent, counted)]
-    assert part_iou(runs, "foot") == (counted["parts"]["foot"], 0.0)
-    assert part_iou(runs[:1], "foot") == (None, 0.0)
+    assert part_iou(runs, "foot") == (counted["parts"]["foot"], None)
+    assert part_iou(runs[:1], "foot") == (None, None)
 
 
 def test_confusion_is_the_share_of_each_true_part(results):

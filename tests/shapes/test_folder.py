@@ -33,7 +33,7 @@ def test_meshes_without_labels(meshes):
         assert shape.vertices.norm(dim=1).max().item() == pytest.approx(1, abs=1e-6)
         assert shape.face_labels is None
     for split in ("train", "val", "test"):
-        with pytest.raises(InputError, match=r"split\.json: has no list .*; write this file"):
+        with pytest.raises(InputError, match=r"split\.json: no such file, so there is no list .*; write this file"):
             data.ids(split)
 
 

@@ -189,8 +189,13 @@ def test_bad_arguments_each_give_one_clear_message(kites):
 
 def test_unknown_splits_and_ids(kites):
     data = PartNet(kites, "Kite", splits="own.json")
-    with pytest.raises(InputError, match=r"own\.json: no list 'val' for category Kite \(it has train, test\)"):
+    with pytest.raises(
+        InputError, match=r"own\.json: no list 'val' for category Kite \(it has the lists train, test\)"
+    ):
         data.ids("val")
+    with pytest.raises(InputError, match=r"no list 'train' for category Kite \(it has the categories Yoyo\)"):
+        (kites / "yoyo.json").write_text('{"Yoyo": {"train": ["4"]}}')
+        PartNet(kites, "Kite", splits="yoyo.json").ids("train")
     with pytest.raises(InputError, match="unknown split 'everything'"):
         data.ids("everything")
     with pytest.raises(InputError, match="999 is not there; download the shape again"):

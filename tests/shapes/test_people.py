@@ -80,7 +80,7 @@ def test_splits(people):
     (people / "split.json").unlink()
     bare = RenderPeople(people)
     assert bare.ids("unlabelled") == ["ann", "bob", "rp_cy_posed_001_OBJ"]
-    with pytest.raises(InputError, match=r"split\.json: has no list 'train'; write this file"):
+    with pytest.raises(InputError, match=r"split\.json: no such file, so there is no list 'train'; write this file"):
         bare.ids("train")
     with pytest.raises(InputError, match=r'split\.json: needs "labels"'):
         bare.load("ann")

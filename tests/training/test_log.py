@@ -109,3 +109,36 @@ def test_outcome_is_a_row_of_settings_and_metrics(tmp_path, make_config):
     assert [e.value for e in shown.Scalars("evaluation/part_miou")] == [59.5]
     assert len(shown.Scalars("pretrain/loss")) == 3, "what was logged before stays"
     assert all(path.is_file() for path in tmp_path.iterdir()), "in the folder itself, not in one below it"
+
+
+def test_without_a_bar_lines_come_by_time(tmp_path, capsys):
+    """Steps of 7 seconds, logged every 50: not silent for 350 seconds."""
+    now = [0.0]
+    log = Log(tmp_path, every=50, bar=False, first=2, clock=lambda: now[0])
+    for step in log.progress(14, "pretrain", first=2):
+        now[0] += 7
+        if step in (3, 8):
+            log.scalars("pretrain", {"loss": 1.5 - step / 10}, step)
+        if step == 8:
+            log.scalars("pretrain/validation", {"loss": 2.0}, step)
+    log.close()
+    assert capsys.readouterr().out.splitlines() == [
+        "pretrain step 3/14, 7 s, 1.3 min left: no figures yet",
+        "pretrain step 8/14, 42 s, 42 s left: loss 1.2 (of step 4)",
+        "pretrain/validation step 9/14: loss 2",
+        "pretrain step 13/14, 1.3 min, 7 s left: loss 0.7 (of step 9)",
+        "pretrain step 14/14, 1.4 min, 0 s left: loss 0.7 (of step 9)",
+    ]
+
+
+def test_the_clock_decides_nothing_but_what_is_printed(tmp_path):
+    """A clock that runs wild leaves the same CSV."""
+    now = iter(range(0, 10**6, 1000))
+    logs = [Log(tmp_path / "wild", every=2, bar=False, clock=lambda: float(next(now)))]
+    logs.append(Log(tmp_path / "still", every=2, bar=False, clock=lambda: 0.0))
+    for log in logs:
+        for step in log.progress(6, "finetune"):
+            if log.due(step):
+                log.scalars("finetune", {"loss": step / 7}, step)
+        log.close()
+    assert (tmp_path / "wild" / SCALARS).read_bytes() == (tmp_path / "still" / SCALARS).read_bytes()

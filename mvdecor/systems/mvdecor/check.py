@@ -19,9 +19,12 @@ from mvdecor.lifting.fill import FILL_RULES
 from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES
 from mvdecor.networks import Model, build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
+from mvdecor.progress import told
 from mvdecor.shapes import Shape, ShapeSet
+from mvdecor.shapes.loading import announce_skipped
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.shapes.splits import FewShotRun, read_split
+from mvdecor.systems.mvdecor.held_out import check_held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -160,7 +163,8 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
         load_pretrained(build_model(cfg.network, cfg.views.channels, None, initial_weights=False), cfg.checkpoint)
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
-    train, test = shape_set.ids("train"), shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
+    test_set = check_held_out_data(cfg, shape_set)
+    train, test = shape_set.ids("train"), test_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
     on_error = cfg.data.on_error
     if cfg.training.finetune.split is not None:  # then no other labelled shapes are needed, and none of them may be bad
         runs = [split_run(cfg, shape_set, run) for run in range(cfg.training.finetune.runs)]
@@ -168,7 +172,7 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     _check_size(cfg, len(train), len(test))
     if (folder / "pretrain.json").exists():
         return
-    labels = [_labels(shape_set, train, on_error), _labels(shape_set, test, cfg.data.on_error)]
+    labels = [_labels(shape_set, train, on_error), _labels(test_set, test, cfg.data.on_error)]
     _check_size(cfg, *map(len, labels))
     for split, found in zip(("train", cfg.evaluation.split), labels, strict=True):
         if not set().union(*found):
@@ -227,7 +231,7 @@ def load_labelled(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | 
     except InputError as error:
         if on_error != "skip":
             raise
-        print(f"warning: skipped shape {id}: {error}")
+        announce_skipped(id, str(error))
         return None, [(id, str(error))]
 
 
@@ -291,7 +295,8 @@ def _check_size(cfg: DictConfig, train: int, test: int) -> None:
 def _labels(shape_set: ShapeSet, ids: Iterable[str], on_error: str) -> list[set[int]]:
     """The labels of each shape; those skipped are left out without a word, the stage that skips them says so."""
     found = []
-    for id in ids:
+    ids = list(ids)
+    for id in told(ids, "checking shapes", len(ids)):
         try:
             shape, _ = load_labelled(shape_set, id, "raise")
         except InputError:

@@ -13,12 +13,15 @@ from omegaconf import DictConfig
 
 from mvdecor.engine.cost import Cost, total_cost
 from mvdecor.engine.distributed import own_part, rank
-from mvdecor.evaluation import PartMetrics, ShapeRecords, ceiling_labels
+from mvdecor.evaluation import PartMetrics, ShapeRecords, ceiling_labels, undetermined_shares
+from mvdecor.evaluation.metrics import Protocol
 from mvdecor.figures import write_ply
 from mvdecor.files import write_array
 from mvdecor.networks import Model
+from mvdecor.progress import told
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.systems.mvdecor.check import load_labelled
+from mvdecor.systems.mvdecor.held_out import content_of
 from mvdecor.systems.mvdecor.predict import predict_faces
 from mvdecor.systems.mvdecor.setup import make_rendering, make_scenes
 
@@ -32,12 +35,16 @@ class Evaluated:
         ceiling: of the best labels that these views allow.
         coverage: by shape, the share of its area that was seen, in percent.
         skipped: (id, reason) of the shapes that could not be read, which `data.on_error` allows.
+        contents: by shape, what tells its mesh from others (`content_of`).
+        undetermined: by shape, the shares of its "faces" and its "area" that are undetermined, in percent.
     """
 
     metrics: PartMetrics
     ceiling: PartMetrics
     coverage: dict[str, float]
     skipped: list[tuple[str, str]]
+    undetermined: dict[str, dict[str, float]]
+    contents: dict[str, str]
 
 
 def evaluate(
@@ -62,16 +69,18 @@ def evaluate(
     Raises:
         InputError: a bad shape, unless such are skipped; records of another evaluation.
     """
-    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set), {}, [])
+    # a ceiling leaves absent parts out, whatever the scores do
+    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, "partnet"), {}, [], {}, {})
     spent = [record["cost"] for record in map(records.read, ids) if record is not None]
     if spent:
         print(f"{records.folder}: resuming after {len(spent)} of {len(ids)} shapes", flush=True)
         if rank() == 0:
             cost.load_state_dict(total_cost(spent))
     fabric.barrier()  # the first process is in `out` now, and nobody else
-    for number, id in own_part(list(enumerate(ids))):
+    own = own_part(list(enumerate(ids)))
+    for number, id in told(own, "labelling test shapes", len(own)):
         record = records.read(id)
-        if record is None or "skipped" in record:  # it may have been corrected since
+        if record is None or "content" not in record:  # skipped, and corrected since
             own_cost = Cost()
             shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
             if shape is None:
@@ -87,6 +96,7 @@ def evaluate(
             found.skipped.append((id, record["skipped"]))
             continue
         found.coverage[id] = record["coverage"]
+        found.undetermined[id], found.contents[id] = record["undetermined"], record["content"]
         found.metrics.restore(id, record["confusion"])
         if record["ceiling"] is not None:
             found.ceiling.restore(id, record["ceiling"])
@@ -110,6 +120,7 @@ def evaluate_shape(
     )
     record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
     record["confusion"] = metrics.add(shape, predicted.labels)
+    record["undetermined"], record["content"] = undetermined_shares(shape), content_of(shape)
     assert shape.face_labels is not None
     if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
         best = ceiling_labels(shape, scenes.views(0).to("cpu"), cfg.lifting.fill)
@@ -122,6 +133,6 @@ def evaluate_shape(
     return record
 
 
-def _metrics(cfg: DictConfig, shape_set: ShapeSet) -> PartMetrics:
+def _metrics(cfg: DictConfig, shape_set: ShapeSet, protocol: Protocol | None = None) -> PartMetrics:
     settings = cfg.evaluation
-    return PartMetrics(shape_set.label_names, settings.protocol, settings.points, cfg.seed)
+    return PartMetrics(shape_set.label_names, protocol or settings.protocol, settings.points, cfg.seed)

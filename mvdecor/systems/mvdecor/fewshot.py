@@ -5,6 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
+from mvdecor.progress import told
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.shapes.splits import FewShotRun, draw_covering, sha256_of
 from mvdecor.systems.mvdecor.check import labels_of, load_labelled, split_run
@@ -21,7 +22,8 @@ def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], 
         return [_load_of_split(shape_set, id, cfg) for id in run.shapes], run, []
     shapes: dict[str, Shape] = {}
     skipped: list[tuple[str, str]] = []
-    for id in shape_set.ids("train"):
+    ids = shape_set.ids("train")
+    for id in told(ids, "reading training shapes", len(ids)):
         loaded, bad = load_labelled(shape_set, id, cfg.data.on_error)
         skipped += bad
         shapes |= {} if loaded is None else {id: loaded}

@@ -14,6 +14,7 @@ from mvdecor.engine.record import settings_of
 from mvdecor.errors import InputError
 from mvdecor.networks.checkpoint import weights_file
 from mvdecor.shapes import ShapeSet
+from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
 VIEWS = ("views", "-views.cache", "-views.keep")
@@ -45,14 +46,14 @@ def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation."""
     keys = [*VIEWS, "seed", "precision", "lifting", "evaluation", "-evaluation.batch_size"]
     keys += ["-evaluation.split", "-evaluation.limit"]  # they name shapes, which are compared by content
-    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(cfg.data.labelled).label_names)}
+    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
 
 
 def ceiling_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the ceiling, which goes through one, two and three layers whatever the views have."""
     views = [*VIEWS, *(f"-views.{name}" for name in ("layers", "channels", "depth", "normal_frame"))]
-    keys = [*views, "seed", "lifting.fill", "evaluation.protocol"]
-    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(cfg.data.labelled).label_names)}
+    keys = [*views, "seed", "lifting.fill"]
+    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
 
 
 def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
@@ -78,7 +79,7 @@ def evaluate_files(cfg: DictConfig) -> dict[str, Files]:
 
 def test_shapes(cfg: DictConfig) -> dict[str, Files]:
     """The shapes of `evaluation.split`."""
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_shape_set(held_out_data(cfg))
     return {"the test shapes": shape_files(shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit])}
 
 

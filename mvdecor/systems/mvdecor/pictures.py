@@ -23,6 +23,7 @@ from mvdecor.figures import (
 from mvdecor.figures.layout import sheet
 from mvdecor.networks import Model
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource, rgb_start
+from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_pair_source, make_scenes, make_shape_set, pretraining_shapes
 from mvdecor.views import CHANNELS
 
@@ -97,7 +98,7 @@ def as_rgb(images: torch.Tensor, channels: tuple[str, ...]) -> np.ndarray:
 
 def pipeline_figures(cfg: DictConfig, out: Path, shapes: int = 4) -> None:
     """Write `out/figures`: truth beside scratch and pretrained on the first test shapes, matches, channels."""
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_shape_set(held_out_data(cfg))
     ids = sorted(p.stem for p in (out / "pretrained" / "run_0" / "labels").glob("*.npy"))[:shapes]
     meshes = [shape_set.load(id) for id in ids]
     columns: dict[str, list] = {"truth": [s.face_labels for s in meshes]}

@@ -21,16 +21,19 @@ from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed
 from mvdecor.engine.stage import Job, Stage
 from mvdecor.errors import InputError
-from mvdecor.evaluation import ShapeRecords, ceiling_table, format_table, summarize
+from mvdecor.evaluation import ShapeRecords, ceiling_table, evaluation_summary, format_table, occurrence, summarize
 from mvdecor.files import write_json
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
+from mvdecor.percent import rounded
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import load_shapes
+from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import keys, pictures
 from mvdecor.systems.mvdecor.check import check_channels, check_config, check_labels, check_labels_of, check_run
 from mvdecor.systems.mvdecor.evaluate import evaluate
 from mvdecor.systems.mvdecor.fewshot import few_shot_shapes, split_file
 from mvdecor.systems.mvdecor.finetune import finetune
+from mvdecor.systems.mvdecor.held_out import contents_of, held_out_data, trained_test_shapes, warn_of_trained
 from mvdecor.systems.mvdecor.pretrain import pretrain
 from mvdecor.systems.mvdecor.setup import (
     drawing_device,
@@ -68,8 +71,16 @@ def pretrain_stage(job: Job) -> dict:
         job.log.picture("pretrain/channels", pictures.channels_sheet(train))
         job.log.picture("pretrain/matches", pictures.matches_sheet(train))
 
+    trained_on = {"pretrain": contents_of(shapes)}
+
     def save_best(model: Model, metrics: dict[str, float]) -> Path:
-        info = {"kind": "pretrained", "label_names": [], "metrics": metrics, **job.provenance}
+        info = {
+            "kind": "pretrained",
+            "label_names": [],
+            "metrics": metrics,
+            "trained_on": trained_on,
+            **job.provenance,
+        }
         if rank() == 0:
             save_checkpoint(job.out / "model", model, info)
         return job.out / "model"
@@ -92,7 +103,7 @@ def pretrain_stage(job: Job) -> dict:
         save_best=save_best,
         snapshots=snapshots,
     )
-    _list_skipped(skipped)
+    list_skipped(skipped)
     best = min(history.steps, key=lambda figures: figures["loss"])
     print(
         f"best validation loss {best['loss']:.3f}, retrieval accuracy {best['retrieval_accuracy']:.3f} "
@@ -117,8 +128,7 @@ def finetune_stage(job: Job) -> dict:
     shape_set = make_shape_set(cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
-    if cfg.checkpoint is not None:
-        load_pretrained(model, cfg.checkpoint)
+    start_record = load_pretrained(model, cfg.checkpoint) if cfg.checkpoint is not None else {}
     model = prepared(model, cfg)
     shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(chosen.shapes)}", flush=True)
@@ -159,12 +169,13 @@ def finetune_stage(job: Job) -> dict:
         "label_names": list(shape_set.label_names),
         "category": cfg.data.category,
         "shapes": result["shapes"],
+        "trained_on": {**start_record.get("trained_on", {}), "finetune": contents_of(shapes)},
         "textured": textured.pop() if len(textured) == 1 else None,
         **job.provenance,
     }
     if rank() == 0:
         save_checkpoint(job.out / "model", model, info)
-    _list_skipped(skipped)
+    list_skipped(skipped)
     print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {job.out}/model", flush=True)
     return result
 
@@ -174,7 +185,7 @@ def evaluate_stage(job: Job) -> dict:
     cfg, out = job.cfg, job.out
     fabric = job.open_device()
     model, info = load_checkpoint(cfg.checkpoint, fabric.device)
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_shape_set(held_out_data(cfg))
     check_labels_of(info, cfg.checkpoint, shape_set.label_names)
     check_channels(model, cfg)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -183,7 +194,7 @@ def evaluate_stage(job: Job) -> dict:
     depends = job.key["settings"] | {"weights": info["weights_sha256"]}
     records = ShapeRecords(out / "measured", depends, lambda id: keys.shape_files(shape_set, [id]).identity()["sha256"])
     found = evaluate(cfg, fabric, model, shape_set, ids, records, job.cost)
-    _list_skipped(found.skipped)
+    list_skipped(found.skipped)
     figures, ceiling = found.metrics.result(), found.ceiling.result()
     if figures["part_miou"] is None:
         records.remove()
@@ -193,6 +204,8 @@ def evaluate_stage(job: Job) -> dict:
         )
     for id, shape in figures["shapes"].items():
         shape["coverage"] = found.coverage[id]
+    for id, shape in figures["shapes"].items():
+        shape["undetermined"] = found.undetermined[id]
     if figures["undetermined_shapes"]:
         names = ", ".join(figures["undetermined_shapes"])
         print(f"note: shapes without a face of a known part count nowhere: {names}")
@@ -200,18 +213,16 @@ def evaluate_stage(job: Job) -> dict:
         **figures,
         "category": cfg.data.category,
         "coverage": float(np.mean(list(found.coverage.values()))),
+        "undetermined": {k: float(np.mean([s[k] for s in found.undetermined.values()])) for k in ("faces", "area")},
         "ceiling": {k: ceiling[k] for k in ("part_miou", "shape_miou", "accuracy", "parts")},
         "split": {"name": split, "ids": list(found.coverage)},
         "skipped": found.skipped,
         "trained_on": info.get("shapes"),
         "weights_sha256": info["weights_sha256"],
+        "trained_test_shapes": trained_test_shapes(info, found.contents),
     }
-    print(
-        f"part mIoU {result['part_miou']:.1f} (ceiling {result['ceiling']['part_miou']:.1f}), shape mIoU "
-        f"{result['shape_miou']:.1f}, {result['coverage']:.0f} % of the area seen, {len(found.coverage)} shapes: "
-        f"{out}/metrics.json",
-        flush=True,
-    )
+    print(f"{evaluation_summary(result)}: {out}/metrics.json", flush=True)
+    warn_of_trained(result["trained_test_shapes"], len(found.contents))
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
     outcome["ceiling"] = result["ceiling"]["part_miou"]
     log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
@@ -224,7 +235,7 @@ def ceiling_stage(job: Job) -> dict:
     Exact areas, one row for each of one, two and three layers.
     """
     cfg = job.cfg
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_shape_set(held_out_data(cfg))
     shapes, skipped = load_shapes(
         shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit], cfg.data.on_error
     )
@@ -233,11 +244,10 @@ def ceiling_stage(job: Job) -> dict:
         lambda shape: place(cfg, shape, test_views_seed(cfg, shape.id)),
         make_rasterizer(cfg.views.rasterizer, job.open_device().device),
         fill=cfg.lifting.fill,
-        protocol=cfg.evaluation.protocol,
         seed=cfg.seed,
     )
     print(format_table(rows))
-    _list_skipped(skipped)
+    list_skipped(skipped)
     return {"rows": rows, "skipped": skipped}
 
 
@@ -340,6 +350,7 @@ def _pipeline(cfg: DictConfig) -> dict:
     table = summarize(rows) | {
         "runs": rows,
         "ceiling": metrics["ceiling"]["part_miou"],
+        "occurrence": occurrence(metrics),
         "skipped": sorted({id: reason for stage in stages for id, reason in stage["skipped"]}.items()),
         "cost": total_cost([stage["cost"] for stage in stages]),
     }
@@ -347,11 +358,10 @@ def _pipeline(cfg: DictConfig) -> dict:
         _export(cfg, measured)
         write_json(out / "table.json", table | about | {"seed": cfg.seed})
     print("\n" + format_table(table["rows"]))
-    print(
-        f"\nceiling of these views: {table['ceiling']:.1f}\npictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes"
-    )
+    print(f"{table['occurrence']}\n\nceiling of these views, over the parts that occur: {rounded(table['ceiling'])}")
+    print(f"pictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes")
     print(f"fine-tuned model: {out / 'model'}\ncurves: tensorboard --logdir {out}")
-    _list_skipped(table["skipped"])
+    list_skipped(table["skipped"], again=True)
     return table
 
 
@@ -373,10 +383,3 @@ def prepared(model: Model, cfg: DictConfig) -> Model:
 
 def _stage(name: str, folder: Path) -> None:
     print(f"== {name} -> {folder}", flush=True)
-
-
-def _list_skipped(skipped: list[tuple[str, str]]) -> None:
-    if skipped:
-        print(f"skipped {len(skipped)} shapes that could not be read:")
-        for id, reason in skipped:
-            print(f"  {id}: {reason}")
