@@ -14,7 +14,9 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
+from mvdecor.evaluation import area_mean
 from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
+from mvdecor.lifting import UNFAMILIAR
 from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.shapes.mesh_files import SUFFIXES
@@ -138,10 +140,17 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
     result = _write(folder, found, cfg, segmenter, source)
     print(
         f"{path}: {result['faces']} faces, {100 * found.coverage:.0f} % of the area seen, "
+        f"confidence {result['confidence']:.2f}, disagreement of the views {result['disagreement']:.3f}, "
         f"{100 * result['low_confidence']:.1f} % of the faces below confidence {cfg.low_confidence:g}, "
         f"{found.seconds:.1f} s: {folder}",
         flush=True,
     )
+    if found.familiarity is not None and found.familiarity < UNFAMILIAR:
+        print(
+            f"warning: {path}: familiarity {found.familiarity:.2f}: the model finds less to go by here than on the shapes that "
+            "it was trained on (1); check the parts before they are used, whatever their confidence",
+            flush=True,
+        )
     return result
 
 
@@ -183,7 +192,11 @@ def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmen
             np.save(part / "triangle_labels.npy", found.labels.numpy().astype(np.int16))
         named = {"label_names": list(found.label_names), "labels": labels.tolist()}
         (part / "labels.json").write_text(json.dumps(named) + "\n")
-        scalars = {"confidence": found.confidence, "filled": found.filled.float()}
+        scalars = {
+            "confidence": found.confidence,
+            "disagreement": found.disagreement,
+            "filled": found.filled.float(),
+        }
         write_ply(part / "mesh.ply", shape, found.labels, scalars=scalars)
         write_glb(part / "mesh.glb", shape, colours_of(found.labels.numpy(), label_palette(len(found.label_names))))
         save_png(part / "views.png", draw_segmentation(shape, found.labels, found.confidence))
@@ -228,6 +241,9 @@ def _summary(found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source:
         "parts": parts,
         "coverage": 100 * found.coverage,
         "filled": float(found.filled.float().mean()),
+        "confidence": area_mean(found.shape, found.confidence),
+        "disagreement": area_mean(found.shape, found.disagreement),
+        "familiarity": found.familiarity,
         "low_confidence": found.low_confidence(cfg.low_confidence),
         "seconds": round(found.seconds, 2),
     }

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from mvdecor.benchmark.measure import Row, Spread, device_name, seconds_of, synchronize, time_both, time_runs
 from mvdecor.benchmark.shapes import Shapes
-from mvdecor.evaluation import PartMetrics
+from mvdecor.evaluation import PartMetrics, Reliability
+from mvdecor.lifting import Calibration
 from mvdecor.networks import Model, build_model
 from mvdecor.stages import prepared
 from mvdecor.training.batches import LabelledSource
 from mvdecor.training.cli import compose_config
-from mvdecor.training.evaluate import evaluate_shape
+from mvdecor.training.evaluate import Evaluated, evaluate_shape
 from mvdecor.training.finetune import finetune
 from mvdecor.training.log import Log
 from mvdecor.training.pretrain import pretrain
@@ -133,7 +134,8 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
 
         def ours() -> None:
             figures = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
-            evaluate_shape(own, fabric, model, shape, 0, *figures)
+            found = Evaluated(*figures, {}, [], Reliability(), Reliability(), {})
+            evaluate_shape(own, fabric, model, shape, 0, found, Calibration())
 
         @torch.no_grad()
         def bare() -> None:

@@ -11,9 +11,10 @@ import numpy as np
 from lightning_fabric import Fabric
 from omegaconf import DictConfig
 
-from mvdecor.evaluation import PartMetrics, ShapeRecords, ceiling_labels
+from mvdecor.evaluation import PartMetrics, Reliability, ShapeRecords, ceiling_labels
 from mvdecor.figures import write_ply
 from mvdecor.files import write_array
+from mvdecor.lifting import Calibration
 from mvdecor.networks import Model
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.training.check import load_labelled
@@ -32,12 +33,18 @@ class Evaluated:
         ceiling: of the best labels that these views allow.
         coverage: by shape, the share of its area that was seen, in percent.
         skipped: (id, reason) of the shapes that could not be read, which `data.on_error` allows.
+        reliability: of the confidence of the model's labels.
+        vote_reliability: the same of the labels' shares of the votes, to compare with.
+        familiarity: by shape, see `Calibration.familiarity`.
     """
 
     metrics: PartMetrics
     ceiling: PartMetrics
     coverage: dict[str, float]
     skipped: list[tuple[str, str]]
+    reliability: Reliability
+    vote_reliability: Reliability
+    familiarity: dict[str, float | None]
 
 
 def evaluate(
@@ -48,6 +55,7 @@ def evaluate(
     ids: Sequence[str],
     records: ShapeRecords,
     cost: Cost,
+    calibration: Calibration,
 ) -> Evaluated:
     """Label test shapes and count; those that have a record already are not labelled again.
 
@@ -58,11 +66,12 @@ def evaluate(
         shape_set, ids: the shapes.
         records: of what is done, a shape each, which any number of processes may have begun.
         cost: so far; what the recorded shapes took is added.
+        calibration: of the model.
 
     Raises:
         InputError: a bad shape, unless such are skipped; records of another evaluation.
     """
-    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set), {}, [])
+    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set), {}, [], Reliability(), Reliability(), {})
     spent = [record["cost"] for record in map(records.read, ids) if record is not None]
     if spent:
         print(f"{records.folder}: going on after {len(spent)} of {len(ids)} shapes", flush=True)
@@ -70,12 +79,13 @@ def evaluate(
     fabric.barrier()  # the first process is in `out` now, and nobody else
     for number, id in own_part(list(enumerate(ids))):
         record = records.read(id)
-        if record is None or "skipped" in record:  # it may have been corrected since
+        # a shape that was skipped may have been corrected since; one that an older revision measured has no reliability
+        if record is None or "reliability" not in record:
             shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
             if shape is None:
                 record = {"skipped": bad[0][1]}
             else:
-                record = evaluate_shape(cfg, fabric, model, shape, number, found.metrics, found.ceiling)
+                record = evaluate_shape(cfg, fabric, model, shape, number, found, calibration)
             records.write(id, {**record, "cost": cost.spent()})
     fabric.barrier()
     for id in ids:
@@ -86,6 +96,9 @@ def evaluate(
             continue
         found.coverage[id] = record["coverage"]
         found.metrics.restore(id, record["confusion"])
+        found.reliability.restore(id, record["reliability"])
+        found.vote_reliability.restore(id, record["vote_reliability"])
+        found.familiarity[id] = record["familiarity"]
         if record["ceiling"] is not None:
             found.ceiling.restore(id, record["ceiling"])
     fabric.barrier()  # all have read
@@ -98,20 +111,25 @@ def evaluate_shape(
     model: Model,
     shape: Shape,
     number: int,
-    metrics: PartMetrics,
-    ceiling: PartMetrics,
+    found: Evaluated,
+    calibration: Calibration,
 ) -> dict[str, Any]:
     """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
     scenes = make_scenes(cfg, [shape], evaluation_seed(cfg, number), fabric.device)
-    predicted = predict_faces(
-        fabric, model, scenes, 0, make_rendering(cfg), batch_size=cfg.evaluation.batch_size, **cfg.lifting
-    )
+    settings = {**cfg.lifting, "batch_size": cfg.evaluation.batch_size, "temperature": calibration.temperature}
+    predicted = predict_faces(fabric, model, scenes, 0, make_rendering(cfg), **settings)
+    assert shape.face_labels is not None and predicted.disagreement is not None and predicted.share is not None
     record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
-    record["confusion"] = metrics.add(shape, predicted.labels)
-    assert shape.face_labels is not None
+    record["confusion"] = found.metrics.add(shape, predicted.labels)
+    for name, reliability, confidence in (
+        ("reliability", found.reliability, predicted.confidence),
+        ("vote_reliability", found.vote_reliability, predicted.share),
+    ):
+        record[name] = reliability.add(shape, predicted.labels, confidence, predicted.disagreement)
+    record["familiarity"] = calibration.familiarity(predicted.evidence)
     if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
         best = ceiling_labels(shape, scenes.views(0).to("cpu"), cfg.lifting.fill)
-        record["ceiling"] = ceiling.add(shape, best.labels)
+        record["ceiling"] = found.ceiling.add(shape, best.labels)
     out, labels = Path(cfg.out), predicted.labels.cpu()
     write_array(out / "labels" / f"{shape.id}.npy", labels.numpy().astype(np.int16))
     if cfg.evaluation.meshes is None or number < cfg.evaluation.meshes:
