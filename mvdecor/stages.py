@@ -17,10 +17,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
-from mvdecor.evaluation import ShapeRecords, ceiling_table, format_table, summarize
+from mvdecor.evaluation import ShapeRecords, ceiling_table, describe_calibration, format_table, summarize
+from mvdecor.lifting import Calibration
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.shapes import load_shapes
 from mvdecor.training import pictures
+from mvdecor.training.calibrate import calibrate
 from mvdecor.training.check import check_channels, check_labels, check_labels_of, check_run
 from mvdecor.training.distributed import barrier, rank
 from mvdecor.training.evaluate import evaluate
@@ -180,6 +182,7 @@ def run_finetune(cfg: DictConfig) -> dict:
         snapshots=snapshots,
     )
     log.close()
+    calibration = calibrate(cfg, fabric, model, labelled).record()
     result = {
         "shapes": chosen.shapes,
         "views": dict(zip((s.id for s in scenes.shapes), labelled.views, strict=True)),
@@ -187,6 +190,7 @@ def run_finetune(cfg: DictConfig) -> dict:
         "split": file,
         "skipped": skipped,
         "history": history.steps,
+        "calibration": calibration,
         "cost": start.spent(),
     }
     textured = {s.texture is not None for s in shapes}  # where it is not, the channel rgb is shading
@@ -196,6 +200,7 @@ def run_finetune(cfg: DictConfig) -> dict:
         "category": cfg.data.category,
         "shapes": result["shapes"],
         "textured": textured.pop() if len(textured) == 1 else None,
+        "calibration": calibration,
         **provenance(cfg),
     }
     if rank() == 0:
@@ -226,7 +231,8 @@ def run_evaluate(cfg: DictConfig) -> dict:
     split = cfg.evaluation.split
     ids = shape_set.ids(split)[: cfg.evaluation.limit]
     records = ShapeRecords(out / "measured", settings_of(cfg, EVALUATE_SETTINGS) | {"weights": info["weights_sha256"]})
-    found = evaluate(cfg, fabric, model, shape_set, ids, records, start)
+    calibration = Calibration.of(info, cfg.checkpoint)
+    found = evaluate(cfg, fabric, model, shape_set, ids, records, start, calibration)
     _list_skipped(found.skipped)
     figures, ceiling = found.metrics.result(), found.ceiling.result()
     if figures["part_miou"] is None:
@@ -237,6 +243,8 @@ def run_evaluate(cfg: DictConfig) -> dict:
         )
     for id, shape in figures["shapes"].items():
         shape["coverage"] = found.coverage[id]
+        shape |= {k: v for k, v in found.reliability.of_shape(id).items() if k != "accuracy"}
+        shape["familiarity"] = found.familiarity[id]
     if figures["undetermined_shapes"]:
         names = ", ".join(figures["undetermined_shapes"])
         print(f"note: shapes without a face of a known part count nowhere: {names}")
@@ -244,6 +252,8 @@ def run_evaluate(cfg: DictConfig) -> dict:
         **figures,
         "category": cfg.data.category,
         "coverage": float(np.mean(list(found.coverage.values()))),
+        "calibration": found.reliability.result()
+        | {"temperature": calibration.temperature, "vote_share": found.vote_reliability.result()},
         "ceiling": {k: ceiling[k] for k in ("part_miou", "shape_miou", "accuracy", "parts")},
         "split": {"name": split, "ids": list(found.coverage)},
         "skipped": found.skipped,
@@ -256,8 +266,9 @@ def run_evaluate(cfg: DictConfig) -> dict:
         f"{out}/metrics.json",
         flush=True,
     )
+    print(describe_calibration(result["calibration"]), flush=True)
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
-    outcome["ceiling"] = result["ceiling"]["part_miou"]
+    outcome |= {"ceiling": result["ceiling"]["part_miou"], "ece": result["calibration"]["ece"]}
     log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
     result = write_result(out / "metrics.json", result, cfg)
     fabric.barrier()  # it is written

@@ -146,6 +146,11 @@ def evaluation_seed(cfg: DictConfig, number: int = 0) -> int:
     return cfg.seed + 1_000_000 + number
 
 
+def calibration_seed(cfg: DictConfig) -> int:
+    """Seed of the cameras of `calibrate`: far from those of the training and of the evaluation."""
+    return cfg.seed + 2_000_000
+
+
 def make_scenes(cfg: DictConfig, shapes: Sequence[Shape], seed: int, device: torch.device) -> Scenes:
     """The shapes with their cameras and views on a device; views come from the folder `views.cache` if there is one."""
     rasterizer = make_rasterizer(cfg.views.rasterizer, device)
