@@ -140,7 +140,7 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
     result = _write(folder, found, cfg, segmenter, source)
     print(
         f"{path}: {result['faces']} faces, {100 * found.coverage:.0f} % of the area seen, "
-        f"confidence {result['confidence']:.2f}, disagreement of the views {result['disagreement']:.3f}, "
+        f"mean confidence {result['confidence']:.2f}, disagreement of the views {result['disagreement']:.2f}, "
         f"{100 * result['low_confidence']:.1f} % of the faces below confidence {cfg.low_confidence:g}, "
         f"{found.seconds:.1f} s: {folder}",
         flush=True,

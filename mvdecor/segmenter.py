@@ -42,7 +42,8 @@ class Segmentation:
         filled: bool [F], True where no view saw the face and the label is a copy of another's.
         coverage: area of the seen faces as a share of the mesh's, in [0, 1].
         seconds: time that it took.
-        disagreement: float32 [F], how far the views of a face disagree on it, in nats; a filled face has its source's.
+        disagreement: float32 [F], in [0, 1], share of the views that see a face and by themselves would label it otherwise;
+            a filled face has its source's.
         familiarity: about 1 for a mesh like those that the model was trained on, less for one that is not; None where the
             checkpoint does not say (see `mvdecor.lifting.Calibration`).
     """

@@ -41,7 +41,7 @@ class Reliability:
             shape: a shape with face labels and some area.
             predicted: int64 [F].
             confidence: float [F], in [0, 1].
-            disagreement: float [F], at least 0.
+            disagreement: float [F], in [0, 1].
 
         Raises:
             InputError: a confidence is out of range or not a number.
@@ -70,9 +70,9 @@ class Reliability:
         self._disagreement[id] = record["disagreement"]
 
     def of_shape(self, id: str) -> dict[str, float]:
-        """`confidence` and `accuracy` of a shape (percent), `disagreement` of its views (nats, mean over the area)."""
+        """`confidence`, `accuracy` and `disagreement` of a shape: means over its area, percent."""
         _, confidence, right = self._sums[id].sum(axis=0).tolist()
-        return {"confidence": 100 * confidence, "accuracy": 100 * right, "disagreement": self._disagreement[id]}
+        return {"confidence": 100 * confidence, "accuracy": 100 * right, "disagreement": 100 * self._disagreement[id]}
 
     def result(self) -> dict:
         """All figures so far, ready for JSON.

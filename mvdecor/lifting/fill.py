@@ -31,7 +31,8 @@ class FaceLabels:
         filled: bool [F], True where no pixel voted and the label is a copy of another face's.
         coverage: area of the seen faces as a share of the shape's, in [0, 1].
         share: float32 [F], in [0, 1], the label's share of its face's votes; None = `confidence`.
-        disagreement: float32 [F], how far the views of a face disagree, in nats, or None; a filled face has its source's.
+        disagreement: float32 [F], in [0, 1], share of the views of a face that by themselves would give it another label
+            (`FaceVotes.images`), or None; a filled face has its source's.
         evidence: see `FaceVotes`.
     """
 
@@ -77,16 +78,17 @@ def fill_unseen(shape: Shape, votes: FaceVotes, rule: FillRule = "nearest") -> F
         )
     share, labels = votes.scores.max(dim=-1)
     source = seen_faces(shape, votes.seen, rule)
-    confidence = share
-    if votes.probabilities is not None:
-        confidence = votes.probabilities.gather(1, labels[:, None])[:, 0]
+    confidence, disagreement = share, None
+    if votes.probabilities is not None and votes.images is not None:
+        confidence, agreement = (x.gather(1, labels[:, None])[:, 0] for x in (votes.probabilities, votes.images))
+        disagreement = (1 - agreement)[source]
     return FaceLabels(
         labels[source],
         confidence[source],
         ~votes.seen,
         covered_area(shape, votes.seen),
         share[source],
-        None if votes.disagreement is None else votes.disagreement[source],
+        disagreement,
         votes.evidence,
     )
 

@@ -37,7 +37,7 @@ class FaceVotes:
             for the rule `official`, whose weights may be out of float32's range.
         probabilities: float32 [F, C], class probabilities by the mean of the images that see the face, whatever the rule
             of the vote (see `ViewAgreement`); None where the votes are not a network's.
-        disagreement: float32 [F], how far those images disagree, in nats; None likewise.
+        images: float32 [F, C], share of those images that by themselves would give each label; None likewise.
         evidence: mean over the voting pixels of the log of the sum of exp(logit): low where the network recognises
             little (the negative free energy of Liu et al., NeurIPS 2020); None likewise.
     """
@@ -46,7 +46,7 @@ class FaceVotes:
     seen: Tensor
     weight: Tensor
     probabilities: Tensor | None = None
-    disagreement: Tensor | None = None
+    images: Tensor | None = None
     evidence: float | None = None
 
     def __post_init__(self) -> None:
@@ -201,16 +201,16 @@ class FaceVoter:
         else:
             weight = sums.sum(dim=-1)
             scores = sums / torch.where(seen, weight, 1.0)[:, None]
-        probabilities, disagreement = self._agreement.result()
-        probabilities = self._of_layer(probabilities.view(*self._sums.shape[:2], -1), layer)
-        disagreement = self._of_layer(disagreement.view(self._sums.shape[:2]), layer)
+        probabilities, images = (
+            self._of_layer(x.view(*self._sums.shape[:2], -1), layer) for x in self._agreement.result()
+        )
         total, pixels = self._evidence.tolist()
         return FaceVotes(
             scores[self._group],
             seen[self._group],
             weight[self._group],
             probabilities[self._group],
-            disagreement[self._group],
+            images[self._group],
             total / pixels if pixels else None,
         )
 

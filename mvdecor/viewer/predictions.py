@@ -35,7 +35,7 @@ class Prediction:
     Attributes:
         labels: int64 [F], in [0, number of labels).
         confidence: float32 [F], in [0, 1], see `Segmentation`.
-        disagreement: float32 [F], how far the views of a face disagree, in nats.
+        disagreement: float32 [F], in [0, 1], see `Segmentation`.
     """
 
     labels: NDArray[np.int64]
@@ -48,7 +48,7 @@ class Prediction:
         return cls(found.labels.numpy(), found.confidence.numpy(), found.disagreement.numpy())
 
     def uncertainty(self, shape: Shape) -> float:
-        """Mean disagreement of the views over the shape's area, in nats: what shapes are ranked by."""
+        """Mean disagreement of the views over the shape's area, in [0, 1]: what shapes are ranked by."""
         return area_mean(shape, torch.from_numpy(self.disagreement))
 
     def save(self, path: Path) -> None:

@@ -116,9 +116,13 @@ def test_shapes_count_alike_and_records_restore_them():
     small, large = triangles([1.0], [0], "small"), triangles([50.0] * 9, [1] * 9, "large")
     one, nine = torch.ones(1), torch.ones(9)
     records = {"small": reliability.add(small, torch.zeros(1, dtype=torch.int64), one, 0.5 * one)}
-    records["large"] = reliability.add(large, torch.zeros(9, dtype=torch.int64), nine, 2 * nine)
+    records["large"] = reliability.add(large, torch.zeros(9, dtype=torch.int64), nine, 0.25 * nine)
     assert reliability.result()["accuracy"] == pytest.approx(50)
-    assert reliability.of_shape("large") == {"confidence": pytest.approx(100), "accuracy": 0, "disagreement": 2.0}
+    assert reliability.of_shape("large") == {
+        "confidence": pytest.approx(100),
+        "accuracy": 0,
+        "disagreement": pytest.approx(25),
+    }
     again = Reliability()
     for id, record in json.loads(json.dumps(records)).items():
         again.restore(id, record)

@@ -27,16 +27,12 @@ def views_of(face_ids: torch.Tensor) -> Views:
     return Views(Cameras(eye, torch.zeros(n, 3), eye, h, w), face_ids.int())
 
 
-def entropy(p: list[float]) -> float:
-    return -sum(x * math.log(x) for x in p if x > 0)
-
-
 def mean(rows: list[list[float]]) -> list[float]:
     return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
 
 def slow(shape, face_ids, logits, layer_order, temperature):
-    """By face, the mean over images of the means over pixels, and how far they are apart; one pixel at a time."""
+    """By face, the mean over images of the means over pixels, and the labels of these; one pixel at a time."""
     n, layers, c, height, width = logits.shape
     groups = shape.twin_groups.tolist()
     pixels: dict[tuple[int, int], dict[tuple[int, int], list[list[float]]]] = {}
@@ -51,14 +47,13 @@ def slow(shape, face_ids, logits, layer_order, temperature):
                     p = [math.exp(v - max(values)) for v in values]
                     key = (groups[face], layer if layer_order == "outer_first" else 0)
                     pixels.setdefault(key, {}).setdefault((i, layer), []).append([v / sum(p) for v in p])
-    probabilities, disagreement = [], []
+    probabilities, images = [], []
     for group in groups:
-        images = next((pixels[group, layer] for layer in range(layers) if (group, layer) in pixels), {})
-        said = [mean(image) for image in images.values()]
+        seen = next((pixels[group, layer] for layer in range(layers) if (group, layer) in pixels), {})
+        said = [mean(image) for image in seen.values()]
         probabilities.append(mean(said) if said else [0.0] * c)
-        divergences = [sum(p * math.log(p / q) for p, q in zip(row, mean(said), strict=True) if p > 0) for row in said]
-        disagreement.append(sum(divergences) / len(said) if said else 0.0)
-    return torch.tensor(probabilities), torch.tensor(disagreement)
+        images.append(mean([[float(k == p.index(max(p))) for k in range(c)] for p in said]) if said else [0.0] * c)
+    return torch.tensor(probabilities), torch.tensor(images)
 
 
 @settings(max_examples=30, deadline=None)
@@ -69,7 +64,7 @@ def slow(shape, face_ids, logits, layer_order, temperature):
     order=st.sampled_from(LAYER_ORDERS),
     temperature=st.sampled_from([0.5, 1.0, 3.0]),
 )
-def test_probabilities_and_disagreement_are_those_of_a_slow_loop(seed, layers, labels, order, temperature):
+def test_probabilities_and_labels_of_images_are_those_of_a_slow_loop(seed, layers, labels, order, temperature):
     generator = torch.Generator().manual_seed(seed)
     shape = strip(4)
     face_ids = torch.randint(-1, 5, (6, layers, 3, 3), generator=generator)
@@ -77,39 +72,45 @@ def test_probabilities_and_disagreement_are_those_of_a_slow_loop(seed, layers, l
     voter = FaceVoter(shape, labels, "entropy", order, layers, temperature=temperature)
     voter.add(face_ids, logits)
     votes = voter.result()
-    probabilities, disagreement = slow(shape, face_ids, logits, order, temperature)
+    probabilities, images = slow(shape, face_ids, logits, order, temperature)
     torch.testing.assert_close(votes.probabilities, probabilities, atol=1e-5, rtol=0)
-    torch.testing.assert_close(votes.disagreement, disagreement, atol=1e-5, rtol=0)
+    torch.testing.assert_close(votes.images, images, atol=1e-5, rtol=0)
     mask = face_ids >= 0 if order != "outer_only" else (face_ids >= 0) & (torch.arange(layers) == 0)[:, None, None]
     if bool(mask.any()):
         pixels = logits.permute(0, 1, 3, 4, 2)[mask].double()
         assert votes.evidence == pytest.approx(float(pixels.exp().sum(dim=1).log().mean()), abs=1e-5)
 
 
-def agreement(rows: list[list[list[float]]]) -> tuple[list[float], float]:
+def agreement(rows: list[list[list[float]]]) -> tuple[list[float], list[float]]:
     """Of one face, from the class probabilities of the pixels of each of its images."""
     result = ViewAgreement(1, len(rows[0][0]), 1.0, "cpu")
     logits = torch.tensor([pixel for image in rows for pixel in image]).log()
     image = torch.tensor([i for i, image in enumerate(rows) for _ in image])
     result.add(torch.zeros_like(image), image, logits)
-    probabilities, disagreement = result.result()
-    return probabilities[0].tolist(), float(disagreement[0])
+    probabilities, images = result.result()
+    return probabilities[0].tolist(), images[0].tolist()
 
 
-def test_views_that_are_sure_of_different_parts_disagree_most():
-    sure, other = [1.0, 0.0], [0.0, 1.0]
-    assert agreement([[sure], [other]]) == ([0.5, 0.5], pytest.approx(math.log(2)))
-
-
-def test_views_that_say_the_same_agree_however_unsure_they_are():
-    for p in ([0.5, 0.5], [0.9, 0.1], [1.0, 0.0]):
-        assert agreement([[p], [p], [p]])[1] == pytest.approx(0, abs=1e-6)
-    assert agreement([[[0.5, 0.5]]])[1] == pytest.approx(0, abs=1e-6), "one view agrees with itself"
+def test_each_view_says_one_label():
+    rows = [[[0.9, 0.1]], [[0.6, 0.4]], [[0.2, 0.8]], [[0.9, 0.1], [0.3, 0.7]]]
+    probabilities, images = agreement(rows)
+    assert probabilities == pytest.approx([(0.9 + 0.6 + 0.2 + 0.6) / 4, (0.1 + 0.4 + 0.8 + 0.4) / 4])
+    assert images == pytest.approx([3 / 4, 1 / 4])
 
 
 def test_a_close_view_counts_as_much_as_a_far_one():
-    probabilities, _ = agreement([[[1.0, 0.0]] * 99, [[0.0, 1.0]]])
-    assert probabilities == pytest.approx([0.5, 0.5])
+    assert agreement([[[1.0, 0.0]] * 99, [[0.0, 1.0]]]) == (pytest.approx([0.5, 0.5]), pytest.approx([0.5, 0.5]))
+
+
+def test_one_view_that_is_sure_decides_the_label_and_not_the_confidence():
+    """The entropy rule's share of the votes is 1 for a face that three of four views doubt: hence its overconfidence."""
+    p = torch.tensor([[0.999, 0.001], [0.45, 0.55], [0.45, 0.55], [0.45, 0.55]])
+    face_ids, logits = torch.zeros(4, 1, 1, 1, dtype=torch.int64), p.log()[:, None, :, None, None]
+    found = fill_unseen(strip(1), vote(strip(1), views_of(face_ids), logits))
+    assert found.labels.tolist() == [0, 0]
+    assert float(found.share[0]) > 0.99
+    assert float(found.confidence[0]) == pytest.approx((0.999 + 3 * 0.45) / 4)
+    assert float(found.disagreement[0]) == pytest.approx(3 / 4)
 
 
 def test_views_in_several_calls_are_those_of_one_call():
@@ -120,7 +121,7 @@ def test_views_in_several_calls_are_those_of_one_call():
     for i in range(9):
         parts.add(face_ids[i : i + 1], logits[i : i + 1])
     torch.testing.assert_close(whole.result().probabilities, parts.result().probabilities)
-    torch.testing.assert_close(whole.result().disagreement, parts.result().disagreement, atol=1e-6, rtol=0)
+    torch.testing.assert_close(whole.result().images, parts.result().images)
     assert whole.result().evidence == pytest.approx(parts.result().evidence)
 
 

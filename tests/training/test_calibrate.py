@@ -43,7 +43,7 @@ def test_a_model_that_states_more_than_it_knows_gets_a_temperature(model):
     """A third of the labels are noise, which no model can know of. Logits twice as large take twice the temperature."""
     labelled = source(ball(wrong=0.33), range(8))
     with torch.no_grad():
-        model.head[2].weight.mul_(0.1)
+        model.head[2].weight.mul_(0.05)
     once = calibrate(CONFIG, FABRIC, model, labelled)
     with torch.no_grad():
         model.head[2].weight.mul_(2)
