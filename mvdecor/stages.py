@@ -252,8 +252,7 @@ def run_evaluate(cfg: DictConfig) -> dict:
         **figures,
         "category": cfg.data.category,
         "coverage": float(np.mean(list(found.coverage.values()))),
-        "calibration": found.reliability.result()
-        | {"temperature": calibration.temperature, "vote_share": found.vote_reliability.result()},
+        "calibration": found.calibration() | {"temperature": calibration.temperature},
         "ceiling": {k: ceiling[k] for k in ("part_miou", "shape_miou", "accuracy", "parts")},
         "split": {"name": split, "ids": list(found.coverage)},
         "skipped": found.skipped,

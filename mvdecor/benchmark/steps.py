@@ -133,8 +133,8 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         ]
 
         def ours() -> None:
-            figures = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
-            found = Evaluated(*figures, {}, [], Reliability(), Reliability(), {})
+            labels, ceiling = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
+            found = Evaluated(labels, ceiling, {}, [], Reliability(), Reliability(), {})
             evaluate_shape(own, fabric, model, shape, 0, found, Calibration())
 
         @torch.no_grad()

@@ -137,7 +137,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def describe_calibration(figures: dict) -> str:
-    """Two lines of `calibration` in metrics.json: the confidence, and to compare with the share of the votes."""
+    """`calibration` of metrics.json in a line or two: the confidence, the share of the votes, the unfamiliar shapes."""
     ranked_by = {"one_minus_confidence": "1 - itself", "disagreement": "the views' disagreement"}
     lines = []
     for name, row in (("confidence", figures), ("share of the votes", figures["vote_share"])):
@@ -149,4 +149,9 @@ def describe_calibration(figures: dict) -> str:
         rank = {key: value for key, value in row["rank_correlation"].items() if value is not None}
         words = ", ".join(f"{ranked_by[key]} {value:.2f}" for key, value in rank.items())
         lines.append(line + (f"; rank correlation of a shape's error with {words}" if words else ""))
+    if (unfamiliar := figures.get("unfamiliar")) and unfamiliar["shapes"]:
+        others = "no others" if unfamiliar["others"] is None else f"{unfamiliar['others']:.1f} of the others"
+        lines.append(
+            f"{unfamiliar['shapes']} shapes unlike the labelled ones: accuracy {unfamiliar['accuracy']:.1f}, {others}"
+        )
     return "\n".join(lines)

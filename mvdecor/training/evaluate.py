@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from mvdecor.evaluation import PartMetrics, Reliability, ShapeRecords, ceiling_labels
 from mvdecor.figures import write_ply
 from mvdecor.files import write_array
-from mvdecor.lifting import Calibration
+from mvdecor.lifting import UNFAMILIAR, Calibration
 from mvdecor.networks import Model
 from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.training.check import load_labelled
@@ -45,6 +45,22 @@ class Evaluated:
     reliability: Reliability
     vote_reliability: Reliability
     familiarity: dict[str, float | None]
+
+    def calibration(self) -> dict[str, Any]:
+        """`calibration` of metrics.json, ready for JSON.
+
+        What `Reliability.result` gives of the confidence, and:
+
+        - `vote_share`: the same of the share of the votes;
+        - `unfamiliar`: number of `shapes` that scripts/segment.py would warn of, mean `accuracy` of these and of the
+          `others` (percent; None where there are none).
+        """
+        warned = {id for id, value in self.familiarity.items() if value is not None and value < UNFAMILIAR}
+        accuracy = {id: self.reliability.of_shape(id)["accuracy"] for id in self.metrics.result()["shapes"]}
+        groups = [[x for id, x in accuracy.items() if (id in warned) == wanted] for wanted in (True, False)]
+        means = [float(np.mean(group)) if group else None for group in groups]
+        unfamiliar = {"shapes": len(groups[0]), "accuracy": means[0], "others": means[1]}
+        return self.reliability.result() | {"vote_share": self.vote_reliability.result(), "unfamiliar": unfamiliar}
 
 
 def evaluate(

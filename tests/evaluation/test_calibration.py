@@ -179,5 +179,7 @@ def test_lines_of_an_evaluation():
     lines = describe_calibration(figures | {"vote_share": measured([1.0], [0], [0], [0.9]).result()}).splitlines()
     assert lines[0] == "confidence: mean 50.0, accuracy 100.0, calibration error 50.0"
     assert lines[1] == "share of the votes: mean 90.0, accuracy 100.0, calibration error 10.0"
+    more = figures | {"vote_share": figures, "unfamiliar": {"shapes": 2, "accuracy": 40.0, "others": None}}
+    assert describe_calibration(more).splitlines()[2] == "2 shapes unlike the labelled ones: accuracy 40.0, no others"
     nothing = Reliability().result()
     assert describe_calibration(nothing | {"vote_share": nothing}) == ""
