@@ -16,9 +16,11 @@ from mvdecor.engine.guard import alone_in
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_result
 from mvdecor.errors import InputError
+from mvdecor.evaluation import area_mean
 from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
 from mvdecor.figures.labelled_gltf import face_sources, write_labelled_gltf
 from mvdecor.figures.part_scene import write_part_scene
+from mvdecor.lifting import UNFAMILIAR
 from mvdecor.percent import percent
 from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
@@ -147,12 +149,19 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
     result = _write(folder, found, cfg, segmenter, path, source)
     print(
         f"{path}: {result['faces']} faces, {percent(found.coverage)} of the area seen, "
+        f"mean confidence {result['confidence']:.2f}, disagreement of the views {result['disagreement']:.2f}, "
         f"{percent(result['low_confidence'], 1)} of the faces below confidence {cfg.low_confidence:g}, "
         f"{found.seconds:.1f} s: {folder}",
         flush=True,
     )
     if result["hint"]:
         print(f"warning: {path}: {result['hint']}", flush=True)
+    if found.familiarity is not None and found.familiarity < UNFAMILIAR:
+        print(
+            f"warning: {path}: familiarity {found.familiarity:.2f}: the model finds less to go by here than on the shapes that "
+            "it was trained on (1); check the parts before they are used, whatever their confidence",
+            flush=True,
+        )
     return result
 
 
@@ -192,7 +201,11 @@ def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmen
         np.save(part / "confidence.npy", found.of_file(found.confidence).numpy())
         if shape.polygons is not None:
             write_labels(part / "triangle_labels.npy", found.labels.numpy(), found.label_names)
-        scalars = {"confidence": found.confidence, "filled": found.filled.float()}
+        scalars = {
+            "confidence": found.confidence,
+            "disagreement": found.disagreement,
+            "filled": found.filled.float(),
+        }
         write_ply(part / "mesh.ply", shape, found.labels, scalars=scalars)
         write_glb(part / "mesh.glb", shape, colours_of(found.labels.numpy(), label_palette(len(found.label_names))))
         _write_original(part, path, found)
@@ -252,6 +265,9 @@ def _summary(found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source:
         "parts": parts,
         "coverage": 100 * found.coverage,
         "filled": float(found.filled.float().mean()),
+        "confidence": area_mean(found.shape, found.confidence),
+        "disagreement": area_mean(found.shape, found.disagreement),
+        "familiarity": found.familiarity,
         "low_confidence": found.low_confidence(cfg.low_confidence),
         "hint": coverage_hint(found, segmenter.config.views),
         "seconds": round(found.seconds, 2),

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
-from mvdecor.lifting import agree_in_polygons
+from mvdecor.lifting import Calibration, agree_in_polygons, mean_in_polygons
 from mvdecor.networks import Model, load_checkpoint
 from mvdecor.shapes import Shape, read_mesh
 from mvdecor.shapes.mesh_files import mesh_of
@@ -38,10 +38,15 @@ class Segmentation:
         shape: the mesh as it was given (not normalised), with the model's `label_names`; no labels of its own.
         labels: int64 [F], on the CPU; `labels[i]` is the part of `shape.faces[i]`, which is face i of the file. The
             triangles of a larger polygon agree; `of_file` has one label a polygon.
-        confidence: float32 [F], in [0, 1], the label's share of its face's votes; a filled face has its source's.
+        confidence: float32 [F], in [0, 1], the label's calibrated probability by the mean of the views that see its face
+            (docs/method.md); a filled face has its source's.
         filled: bool [F], True where no view saw the face and the label is a copy of another's.
         coverage: area of the seen faces as a share of the mesh's, in [0, 1].
         seconds: time that it took.
+        disagreement: float32 [F], in [0, 1], share of the views that see a face and by themselves would label it otherwise;
+            a filled face has its source's.
+        familiarity: about 1 for a mesh like those that the model was trained on, less for one that is not; None where the
+            checkpoint does not say (see `mvdecor.lifting.Calibration`).
     """
 
     shape: Shape
@@ -50,6 +55,8 @@ class Segmentation:
     filled: Tensor
     coverage: float
     seconds: float
+    disagreement: Tensor
+    familiarity: float | None = None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -62,7 +69,7 @@ class Segmentation:
         return [self.label_names[k] for k in self.labels.tolist()]
 
     def of_file(self, values: Tensor) -> Tensor:
-        """`labels` or `confidence` [F] as one value for each face of the file, where some were cut into triangles."""
+        """Values [F] (`labels`, `confidence`, ...) as one for each face of the file, where some were cut into triangles."""
         polygons = self.shape.polygons
         if polygons is None:
             return values
@@ -81,6 +88,7 @@ class Segmenter:
         info: what `checkpoint.json` says.
         label_names: name of each label.
         config: `views` and `lifting` as they are used.
+        calibration: of its confidence.
     """
 
     def __init__(
@@ -95,6 +103,7 @@ class Segmenter:
         self.fabric = open_device(device, precision)
         model, self.info = load_checkpoint(checkpoint, self.fabric.device)
         _check_segments(model, self.info, checkpoint)
+        self.calibration = Calibration.of(self.info, checkpoint)
         self.config = _config(self.info, checkpoint, {"views": views or {}, "lifting": lifting or {}})
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.label_names = tuple(self.info["label_names"])
@@ -126,13 +135,26 @@ class Segmenter:
         cameras = [place(self.config, normalized, seed)]
         scenes = Scenes([normalized], cameras, self._rasterizer, self.config.views.layers, self.fabric.device)
         rendering = make_rendering(self.config)
-        found = predict_faces(
-            self.fabric, self.model, scenes, 0, rendering, batch_size=batch_size, **self.config.lifting
-        )
+        settings = {**self.config.lifting, "batch_size": batch_size, "temperature": self.calibration.temperature}
+        found = predict_faces(self.fabric, self.model, scenes, 0, rendering, **settings)
+        assert found.share is not None and found.disagreement is not None
         labels, confidence, filled = (x.cpu() for x in (found.labels, found.confidence, found.filled))
+        disagreement = found.disagreement.cpu()
         if shape.polygons is not None:
-            labels, confidence = agree_in_polygons(labels, confidence, shape.face_areas, shape.polygons)
-        return Segmentation(shape, labels, confidence, filled, found.coverage, time.perf_counter() - start)
+            before, areas, polygons = labels, shape.face_areas, shape.polygons
+            labels, _ = agree_in_polygons(before, found.share.cpu(), areas, polygons)
+            confidence = mean_in_polygons(torch.where(labels == before, confidence, 0.0), areas, polygons)
+            disagreement = mean_in_polygons(disagreement, areas, polygons)
+        return Segmentation(
+            shape,
+            labels,
+            confidence,
+            filled,
+            found.coverage,
+            time.perf_counter() - start,
+            disagreement,
+            self.calibration.familiarity(found.evidence),
+        )
 
     @property
     def looks_at_textures(self) -> bool:

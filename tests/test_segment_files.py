@@ -92,13 +92,67 @@ def test_everything_that_is_written(segment, ball, model, tmp_path, capsys):
     assert sum(part["faces"] for part in result["parts"].values()) == len(labels)
     assert sum(part["area"] for part in result["parts"].values()) == pytest.approx(1)
     assert result["low_confidence"] == pytest.approx((confidence < 0.5).mean())
+    areas = shape.face_areas.double().numpy()
+    assert result["confidence"] == pytest.approx((areas * confidence).sum() / areas.sum())
+    assert 0 <= result["disagreement"] <= 1 and result["familiarity"] is None
+    carried = trimesh.load(folder / "mesh.ply", process=False).metadata["_ply_raw"]["face"]["data"]
+    assert result["disagreement"] == pytest.approx(
+        (areas * carried["disagreement"].reshape(-1)).sum() / areas.sum(), rel=1e-5
+    )
     printed = capsys.readouterr().out
+    assert f"disagreement of the views {result['disagreement']:.2f}" in printed and "familiarity" not in printed
     assert (
         f"{ball}: {len(labels)} faces, " in printed
         and "of the area seen" in printed
         and "below confidence 0.5" in printed
     )
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["ball"]
+
+
+@pytest.mark.parametrize(("familiarity", "warned"), [(0.9, False), (0.7, True)])
+def test_a_mesh_unlike_those_of_the_training_is_warned_of(make_config, ball, tmp_path, capsys, familiarity, warned):
+    """The familiarity is the mesh's evidence over the checkpoint's, so a checkpoint of evidence 1 tells the mesh's."""
+
+    def run(name: str, evidence: float) -> dict:
+        model = save_octants(tmp_path / name, calibration={"temperature": 1.0, "evidence": evidence})
+        settings = (f"mesh={ball}", f"checkpoint={model}", "device=cpu", f"out={tmp_path / 'out' / name}")
+        return run_segment(make_config(*settings, name="segment"))[0]
+
+    evidence = run("first", 1.0)["familiarity"]
+    assert run("second", evidence / familiarity)["familiarity"] == pytest.approx(familiarity)
+    printed = capsys.readouterr().out
+    assert (f"warning: {ball}: familiarity 0.70" in printed) == warned
+
+
+def test_calibration_changes_the_confidence_and_no_label(make_config, tmp_path):
+    """A quad whose triangles may differ, so that the vote within polygons is tested too."""
+    box = trimesh.creation.box()
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    lines = [f"v {x} {y} {z}" for x, y, z in box.vertices] + ["f " + " ".join(str(i + 1) for i in q) for q in quads]
+    (tmp_path / "box.obj").write_text("\n".join(lines) + "\n")
+    found = []
+    for temperature in (1.0, 30.0):
+        calibration = {"temperature": temperature, "evidence": None}
+        model = save_octants(tmp_path / f"model_{temperature}", calibration=calibration)
+        out = tmp_path / f"out_{temperature}"
+        run_segment(
+            make_config(
+                f"mesh={tmp_path / 'box.obj'}", f"checkpoint={model}", "device=cpu", f"out={out}", name="segment"
+            )
+        )
+        found.append([np.load(out / "box" / f"{name}.npy") for name in ("labels", "triangle_labels", "confidence")])
+    (labels, triangles, confidence), (same, same_triangles, lower) = found
+    np.testing.assert_array_equal(labels, same)
+    np.testing.assert_array_equal(triangles, same_triangles)
+    assert (lower < confidence).all() and (lower > 0).all()
+
+
+def test_a_damaged_calibration_is_refused(make_config, ball, tmp_path):
+    model = save_octants(tmp_path / "model", calibration={"temperature": -1})
+    with pytest.raises(InputError, match=r"calibration in its checkpoint\.json is damaged"):
+        run_segment(
+            make_config(f"mesh={ball}", f"checkpoint={model}", "device=cpu", f"out={tmp_path / 'o'}", name="segment")
+        )
 
 
 def test_quads_have_a_label_each(segment, tmp_path):

@@ -18,10 +18,11 @@ from mvdecor.benchmark.shapes import Shapes
 from mvdecor.engine.cli import compose_config
 from mvdecor.engine.device import open_device
 from mvdecor.engine.log import Log
-from mvdecor.evaluation import PartMetrics
+from mvdecor.evaluation import PartMetrics, Reliability
+from mvdecor.lifting import Calibration
 from mvdecor.networks import Model, build_model
 from mvdecor.systems.mvdecor.batches import LabelledSource
-from mvdecor.systems.mvdecor.evaluate import evaluate_shape
+from mvdecor.systems.mvdecor.evaluate import Evaluated, evaluate_shape
 from mvdecor.systems.mvdecor.finetune import finetune
 from mvdecor.systems.mvdecor.pretrain import pretrain
 from mvdecor.systems.mvdecor.setup import (
@@ -131,8 +132,9 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         ]
 
         def ours() -> None:
-            figures = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
-            evaluate_shape(own, fabric, model, shape, 0, *figures)
+            labels, ceiling = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
+            found = Evaluated(labels, ceiling, Reliability(), Reliability())
+            evaluate_shape(own, fabric, model, shape, 0, found, Calibration())
 
         @torch.no_grad()
         def bare() -> None:

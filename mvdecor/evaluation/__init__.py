@@ -1,5 +1,6 @@
 """Metrics, their protocols, the ceiling that a set of views allows, transfer by embedding, and tables of results."""
 
+from mvdecor.evaluation.calibration import Reliability, area_mean, describe_calibration, fit_temperature
 from mvdecor.evaluation.ceiling import ceiling_labels, ceiling_table
 from mvdecor.evaluation.metrics import PROTOCOLS, PartMetrics, undetermined_shares
 from mvdecor.evaluation.progress import ShapeRecords
@@ -10,10 +11,14 @@ __all__ = [
     "PROTOCOLS",
     "Landings",
     "PartMetrics",
+    "Reliability",
     "ShapeRecords",
+    "area_mean",
     "ceiling_labels",
     "ceiling_table",
+    "describe_calibration",
     "evaluation_summary",
+    "fit_temperature",
     "format_table",
     "height_of",
     "land",

@@ -1,18 +1,24 @@
 """From per-pixel predictions to labels on the faces of a mesh. Knows no data set and no network."""
 
+from mvdecor.lifting.agreement import ViewAgreement
+from mvdecor.lifting.calibration import UNFAMILIAR, Calibration
 from mvdecor.lifting.fill import FILL_RULES, FaceLabels, fill_unseen
-from mvdecor.lifting.polygons import agree_in_polygons
+from mvdecor.lifting.polygons import agree_in_polygons, mean_in_polygons
 from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES, FaceVoter, FaceVotes, seen_faces, vote
 
 __all__ = [
     "FILL_RULES",
     "LAYER_ORDERS",
+    "UNFAMILIAR",
     "VOTE_RULES",
+    "Calibration",
     "FaceLabels",
     "FaceVoter",
     "FaceVotes",
+    "ViewAgreement",
     "agree_in_polygons",
     "fill_unseen",
+    "mean_in_polygons",
     "seen_faces",
     "vote",
 ]

@@ -26,15 +26,23 @@ class FaceLabels:
 
     Attributes:
         labels: int64 [F], in [0, C).
-        confidence: float32 [F], in [0, 1], the label's share of its face's votes; a filled face has its source's.
+        confidence: float32 [F], in [0, 1], the label's probability by the mean of the views that see its face
+            (`FaceVotes.probabilities`), or where the votes have none its share of them; a filled face has its source's.
         filled: bool [F], True where no pixel voted and the label is a copy of another face's.
         coverage: area of the seen faces as a share of the shape's, in [0, 1].
+        share: float32 [F], in [0, 1], the label's share of its face's votes; None = `confidence`.
+        disagreement: float32 [F], in [0, 1], share of the views of a face that by themselves would give it another label
+            (`FaceVotes.images`), or None; a filled face has its source's.
+        evidence: see `FaceVotes`.
     """
 
     labels: Tensor
     confidence: Tensor
     filled: Tensor
     coverage: float
+    share: Tensor | None = None
+    disagreement: Tensor | None = None
+    evidence: float | None = None
 
     def __post_init__(self) -> None:
         f = self.labels.shape[0]
@@ -68,9 +76,21 @@ def fill_unseen(shape: Shape, votes: FaceVotes, rule: FillRule = "nearest") -> F
             f"shape {shape.id}: no view saw any of its {shape.num_faces} faces with a vote; check that the shape is "
             "normalised to the unit sphere and that the cameras look at it"
         )
-    confidence, labels = votes.scores.max(dim=-1)
+    share, labels = votes.scores.max(dim=-1)
     source = seen_faces(shape, votes.seen, rule)
-    return FaceLabels(labels[source], confidence[source], ~votes.seen, covered_area(shape, votes.seen))
+    confidence, disagreement = share, None
+    if votes.probabilities is not None and votes.images is not None:
+        confidence, agreement = (x.gather(1, labels[:, None])[:, 0] for x in (votes.probabilities, votes.images))
+        disagreement = (1 - agreement)[source]
+    return FaceLabels(
+        labels[source],
+        confidence[source],
+        ~votes.seen,
+        covered_area(shape, votes.seen),
+        share[source],
+        disagreement,
+        votes.evidence,
+    )
 
 
 def covered_area(shape: Shape, seen: Tensor) -> float:

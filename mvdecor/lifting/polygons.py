@@ -29,3 +29,15 @@ def agree_in_polygons(labels: Tensor, confidence: Tensor, areas: Tensor, polygon
     most, label = votes.max(dim=1)
     alone = sizes[group] == 1
     return torch.where(alone, labels, label[group]), torch.where(alone, confidence, most[group].float())
+
+
+def mean_in_polygons(values: Tensor, areas: Tensor, polygons: Tensor) -> Tensor:
+    """float32 [F]: for each triangle the mean of `values` (float [F]) over the area of its polygon.
+
+    `areas` and `polygons` as of `agree_in_polygons`.
+    """
+    _, group, sizes = polygons.unique(return_inverse=True, return_counts=True)
+    zeros = torch.zeros(len(sizes), dtype=torch.float64)
+    total = zeros.index_add(0, group, areas.double())
+    weight = torch.where(total[group] > 0, areas.double() / total[group].clamp_min(1e-300), 1 / sizes[group].double())
+    return zeros.index_add(0, group, weight * values.double())[group].float()

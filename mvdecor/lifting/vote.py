@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.lifting.agreement import ViewAgreement
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.views import Views
 
@@ -34,11 +35,19 @@ class FaceVotes:
         seen: bool [F], True where at least one voting pixel saw the face or its twin.
         weight: float32 [F], sum of the weights of the face's votes (its number of pixels, if all weigh 1). In float64
             for the rule `official`, whose weights may be out of float32's range.
+        probabilities: float32 [F, C], class probabilities by the mean of the images that see the face, whatever the rule
+            of the vote (see `ViewAgreement`); None where the votes are not a network's.
+        images: float32 [F, C], share of those images that by themselves would give each label; None likewise.
+        evidence: mean over the voting pixels of the log of the sum of exp(logit): low where the network recognises
+            little (the negative free energy of Liu et al., NeurIPS 2020); None likewise.
     """
 
     scores: Tensor
     seen: Tensor
     weight: Tensor
+    probabilities: Tensor | None = None
+    images: Tensor | None = None
+    evidence: float | None = None
 
     def __post_init__(self) -> None:
         f = self.scores.shape[0]
@@ -66,6 +75,8 @@ class FaceVoter:
     Layers: `all` votes together; `outer_first`: a group takes only the votes of the outermost layer in which any view
     saw it; `outer_only`: only layer 0 votes.
 
+    Beside the votes, and without a bearing on them, the voter collects how far the images agree (`ViewAgreement`).
+
     On CUDA the order of float32 additions varies, and with it the last digits of the result.
     """
 
@@ -78,6 +89,7 @@ class FaceVoter:
         layers: int = 1,
         power: float = 20.0,
         device: torch.device | str | None = None,
+        temperature: float = 1.0,
     ) -> None:
         """
         Args:
@@ -88,6 +100,7 @@ class FaceVoter:
             layers: L, layers of the views to come.
             power: exponent of the weight of `entropy` and `official` (20 in the released code).
             device: where the sums live; the shape's device by default.
+            temperature: of `FaceVotes.probabilities`; the votes do not depend on it.
 
         Raises:
             InputError: for an unknown rule or layer order, a negative power, or one that is not even where `official`
@@ -115,6 +128,8 @@ class FaceVoter:
         self._sums = torch.zeros(kept_layers, len(representatives), columns, device=device, dtype=dtype)
         self._seen = torch.zeros(kept_layers, len(representatives), dtype=torch.bool, device=device)
         self._broken = torch.zeros((), dtype=torch.bool, device=device)
+        self._agreement = ViewAgreement(kept_layers * len(representatives), num_labels, temperature, device)
+        self._evidence = torch.zeros(2, dtype=torch.float64, device=device)  # sum, pixels
 
     def add(self, face_ids: Tensor, logits: Tensor) -> None:
         """Let the pixels of some views vote.
@@ -145,6 +160,10 @@ class FaceVoter:
         self._broken |= ~torch.isfinite(logits.amax(dim=-1)).all()
         self._sums.view(-1, self._sums.shape[-1]).index_add_(0, row, self._votes(logits, mask))
         self._seen.view(-1)[row] = True
+        image = torch.arange(mask.shape[0] * mask.shape[1], device=mask.device).view(*mask.shape[:2], 1, 1)
+        self._agreement.add(row, image.expand_as(mask)[mask], logits)
+        self._evidence[0] += logits.logsumexp(dim=-1).sum(dtype=torch.float64)
+        self._evidence[1] += len(logits)
 
     def _votes(self, logits: Tensor, mask: Tensor) -> Tensor:
         """[P, C] logits of the P pixels of `mask` (bool [n, L, H, W]) -> what each pixel adds to its face's sums."""
@@ -168,10 +187,8 @@ class FaceVoter:
         Raises:
             InputError: if a logit was NaN or infinitely large.
         """
-        sums, seen = self._sums[0], self._seen[0]
-        for layer in range(1, len(self._sums)):
-            sums = torch.where(seen[:, None], sums, self._sums[layer])
-            seen = seen | self._seen[layer]
+        layer = self._layer_that_counts()
+        sums, seen = self._of_layer(self._sums, layer), self._seen.any(dim=0)
         if bool(self._broken):
             raise InputError(
                 f"shape {self.shape_id}: the network's logits are NaN or infinite on some pixels; its training "
@@ -184,7 +201,27 @@ class FaceVoter:
         else:
             weight = sums.sum(dim=-1)
             scores = sums / torch.where(seen, weight, 1.0)[:, None]
-        return FaceVotes(scores[self._group], seen[self._group], weight[self._group])
+        probabilities, images = (
+            self._of_layer(x.view(*self._sums.shape[:2], -1), layer) for x in self._agreement.result()
+        )
+        total, pixels = self._evidence.tolist()
+        return FaceVotes(
+            scores[self._group],
+            seen[self._group],
+            weight[self._group],
+            probabilities[self._group],
+            images[self._group],
+            total / pixels if pixels else None,
+        )
+
+    def _layer_that_counts(self) -> Tensor:
+        """int64 [G], of each group the outermost of the layers kept apart in which it was seen; 0 where it was not."""
+        return self._seen.int().argmax(dim=0)  # the first of equal values
+
+    @staticmethod
+    def _of_layer(values: Tensor, layer: Tensor) -> Tensor:
+        """Values [layers, G, ...] of the layer of each group, [G, ...]."""
+        return values[layer, torch.arange(len(layer), device=layer.device)]
 
 
 def vote(

@@ -128,6 +128,15 @@ def weights_file(folder: Path | str) -> Path:
     return _find(Path(folder)) / WEIGHTS
 
 
+def checkpoint_info(folder: Path | str) -> dict[str, Any]:
+    """What `checkpoint.json` says.
+
+    Raises:
+        InputError: there is no checkpoint in `folder`, or its description is damaged.
+    """
+    return _read_info(_find(Path(folder)))
+
+
 def push_to_hub(folder: Path | str, name: str, private: bool = False) -> str:
     """Send a checkpoint to the Hugging Face hub, where `hf:OWNER/NAME` finds it.
 

@@ -14,6 +14,7 @@ from mvdecor.report.results import Results, Run, finetuning_curve, pretraining_c
 
 COLOURS = ("#9aa5b1", "#2672c4", "#f08818", "#2ca050")  # of methods: those before the last one, which is the subject
 CEILING = "#333333"
+DIAGONAL = {"color": "#aaaaaa", "dash": "dot"}
 
 
 def text(name: object) -> str:
@@ -108,3 +109,31 @@ def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
     figure.update_xaxes(title_text="prediction", side="bottom")
     figure.update_yaxes(title_text="truth", autorange="reversed")
     return figure.update_layout(title_text=text(runs[0].method), height=200 + 26 * max(len(names), 8))
+
+
+def calibration_figure(results: Results) -> go.Figure | None:
+    """Accuracy against confidence, a line a run, and the diagonal where both are equal; None if no run kept them."""
+    measured = [run for run in results.runs if (run.metrics.get("calibration") or {}).get("bins")]
+    if not measured:
+        return None
+    figure = go.Figure(go.Scatter(x=[0, 100], y=[0, 100], mode="lines", name="calibrated", line=dict(DIAGONAL)))
+    colours = colours_of_methods(results.methods)
+    for run in measured:
+        bins = run.metrics["calibration"]["bins"]
+        figure.add_trace(
+            go.Scatter(
+                x=[row["confidence"] for row in bins],
+                y=[row["accuracy"] for row in bins],
+                customdata=[row["share"] for row in bins],
+                hovertemplate="confidence %{x:.1f}<br>accuracy %{y:.1f}<br>%{customdata:.1f} % of the area",
+                mode="lines+markers",
+                name=text(run.method),
+                legendgroup=text(run.method),
+                showlegend=run is results.of(run.method)[0],
+                line={"color": colours.get(run.method, CEILING), "width": 1.2},
+                marker={"size": [4 + 2 * row["share"] ** 0.5 for row in bins]},
+            )
+        )
+    figure.update_xaxes(title_text="confidence in %", range=[0, 102])
+    figure.update_yaxes(title_text="accuracy in %", range=[0, 102])
+    return figure.update_layout(height=420, width=560, margin_t=20)

@@ -20,7 +20,7 @@ from mvdecor.evaluation.table import occurrence, spread
 from mvdecor.figures import png_bytes
 from mvdecor.files import write_atomically
 from mvdecor.percent import percent, rounded
-from mvdecor.report.charts import confusion_figure, curves_figure, part_iou, parts_figure
+from mvdecor.report.charts import calibration_figure, confusion_figure, curves_figure, part_iou, parts_figure
 from mvdecor.report.results import Results, Run, pretraining_curves, read_results
 from mvdecor.report.shapes import TURN_TOGETHER, Shown, picture, turning_figure, worst_and_best
 
@@ -71,6 +71,7 @@ def report_page(results: Results, shown: Sequence[Shown]) -> str:
         _section("curves", "Curves", _curves(results)),
         _section("parts", "Parts", _plot("plot-parts", parts_figure(results)) + _parts_table(results)),
         _section("confusion", "Confusion", _confusion(results)),
+        _section("calibration", "Calibration", _calibration(results)),
         _section("shapes", "Worst and best shapes", _shapes(results, shown)),
         _section("turn", "In 3D", _turning(shown)),
         _section("config", "Configuration", _config(results)),
@@ -202,6 +203,22 @@ def _confusion(results: Results) -> str:
         for number, method in enumerate(results.methods)
     ]
     return '<p class="note">Percent of each true part, over all runs.</p>' + "".join(dict.fromkeys(figures))
+
+
+def _calibration(results: Results) -> str:
+    """How often labels of a confidence are right, and the calibration error of each run."""
+    rows: list[dict[str, object]] = []
+    for run in results.runs:
+        if figures := run.metrics.get("calibration"):
+            errors = {"calibration error": figures["ece"], "of the share of the votes": figures["vote_share"]["ece"]}
+            means = {"mean confidence": figures["confidence"], "accuracy": figures["accuracy"]}
+            rows.append({"method": run.method, "run": run.number, **means, **errors})
+    missing = "metrics.json of these runs holds no calibration (it was written by an older revision): evaluate again"
+    plot = _plot("plot-calibration", calibration_figure(results), missing)
+    note = (
+        "Percent of the area, every shape counting alike. On the dotted line a confidence is right as often as it says."
+    )
+    return (f'<p class="note">{note}</p>' + plot + _table(rows)) if rows else plot
 
 
 def _shapes(results: Results, shown: Sequence[Shown]) -> str:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
+from mvdecor.evaluation import area_mean
 from mvdecor.files import write_atomically
 from mvdecor.recent import Recent
 from mvdecor.report.results import Run, read_results
 from mvdecor.report.shapes import predicted_labels
-from mvdecor.segmenter import Segmenter
+from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.check import check_labels_of
 from mvdecor.systems.mvdecor.held_out import held_out_data
@@ -33,34 +35,41 @@ class Prediction:
 
     Attributes:
         labels: int64 [F], in [0, number of labels).
-        confidence: float32 [F], in [0, 1], the label's share of its face's votes.
+        confidence: float32 [F], in [0, 1], see `Segmentation`.
+        disagreement: float32 [F], in [0, 1], see `Segmentation`.
     """
 
     labels: NDArray[np.int64]
     confidence: NDArray[np.float32]
+    disagreement: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, found: Segmentation) -> Prediction:
+        """What a segmenter found."""
+        return cls(found.labels.numpy(), found.confidence.numpy(), found.disagreement.numpy())
 
     def uncertainty(self, shape: Shape) -> float:
-        """Mean of 1 - confidence over the shape's area, in [0, 1]."""
-        areas = shape.face_areas.double().numpy()
-        weights = areas if areas.sum() > 0 else np.ones_like(areas)
-        return float(np.average(1 - self.confidence.astype(np.float64), weights=weights))
+        """Mean disagreement of the views over the shape's area, in [0, 1]: what shapes are ranked by."""
+        return area_mean(shape, torch.from_numpy(self.disagreement))
 
     def save(self, path: Path) -> None:
         """Write it as `.npz`, whole or not at all."""
         content = io.BytesIO()
-        np.savez_compressed(content, labels=self.labels.astype(np.int16), confidence=self.confidence)
+        labels = self.labels.astype(np.int16)
+        np.savez_compressed(content, labels=labels, confidence=self.confidence, disagreement=self.disagreement)
         write_atomically(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Prediction:
-        """Read what `save` wrote.
+        """Read what `save` wrote; a file of an older revision, without disagreement, has 1 - confidence in its place.
 
         Raises:
             InputError: it cannot be read.
         """
         try:
             with np.load(path, allow_pickle=False) as content:
-                return cls(content["labels"].astype(np.int64), content["confidence"])
+                labels, confidence = content["labels"].astype(np.int64), content["confidence"]
+                return cls(labels, confidence, content.get("disagreement", 1 - confidence))
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{path}: no prediction that can be read ({error}): remove it and predict again"
@@ -100,7 +109,7 @@ class Predictor:
 
     def _predict(self, shape: Shape, seed: int) -> Prediction:
         found = self._segmenter.segment(shape, seed=seed, batch_size=self._batch_size)
-        return Prediction(found.labels.numpy(), found.confidence.numpy())
+        return Prediction.of(found)
 
 
 class FinishedRun:

@@ -102,7 +102,7 @@ def run_round(folder: Path) -> None:
             print(f"warning: skipped shape {id}: {error}", flush=True)
             skipped.append((id, str(error)))
             continue
-        prediction = Prediction(found.labels.numpy(), found.confidence.numpy())
+        prediction = Prediction.of(found)
         prediction.save(folder / "predictions" / f"{id}.npz")
         ranking.append((id, prediction.uncertainty(shape)))
         ranking.sort(key=lambda pair: -pair[1])
@@ -165,7 +165,7 @@ class Round:
         return Progress(f"{name}: step {step + 1} of {steps}, loss {loss:.3f}", (step + 1) / steps, "running")
 
     def ranking(self) -> list[tuple[str, float]]:
-        """(id, mean of 1 - confidence over the area) of the shapes labelled so far, the most uncertain first."""
+        """(id, mean disagreement of the views over the area) of the shapes labelled so far, the most uncertain first."""
         return read_ranking(self.folder / RANKING)
 
     def prediction(self, id: str) -> Prediction | None:

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvdecor.lifting import agree_in_polygons
+from mvdecor.lifting import agree_in_polygons, mean_in_polygons
 
 
 def slow(labels, confidence, areas, polygons):
@@ -51,3 +51,16 @@ def test_most_area_times_confidence_wins():
     found, sure = agree_in_polygons(labels, confidence, torch.tensor([1.0, 2.0, 5.0]), torch.tensor([4, 4, 7]))
     assert found.tolist() == [1, 1, 2]
     assert torch.allclose(sure, torch.tensor([0.4, 0.4, 0.3]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=20))
+def test_means_are_those_of_a_loop(rows):
+    values, areas = [r[0] for r in rows], [float(r[1]) for r in rows]
+    polygons = torch.tensor([r[2] for r in rows]).cumsum(0)
+    found = mean_in_polygons(torch.tensor(values), torch.tensor(areas), polygons)
+    for i, polygon in enumerate(polygons.tolist()):
+        own = [k for k, p in enumerate(polygons.tolist()) if p == polygon]
+        weights = [areas[k] for k in own] if sum(areas[k] for k in own) > 0 else [1.0] * len(own)
+        mean = sum(w * values[k] for w, k in zip(weights, own, strict=True)) / sum(weights)
+        assert abs(float(found[i]) - mean) < 1e-6

@@ -12,7 +12,7 @@ import trimesh
 from omegaconf import OmegaConf
 
 from mvdecor.engine.log import Log
-from mvdecor.evaluation import PartMetrics, summarize
+from mvdecor.evaluation import PartMetrics, Reliability, summarize
 from mvdecor.report.results import Results, read_results
 from mvdecor.report.shapes import Shown, worst_and_best
 from mvdecor.shapes import MeshFolder
@@ -67,7 +67,7 @@ MACHINE = {"device": "cpu", "processor": "a processor", "cores": 2, "packages": 
 def write_run(folder: Path, method: str, run: int, shapes: MeshFolder, config: dict) -> dict:
     """What finetune.py and evaluate.py leave, for labels of which some are wrong."""
     generator = np.random.default_rng([run, len(method)])
-    metrics = PartMetrics(shapes.label_names, points=0)
+    metrics, reliability = PartMetrics(shapes.label_names, points=0), Reliability()
     ids = shapes.ids("all")
     for number, id in enumerate(ids):
         shape = shapes.load(id)
@@ -75,11 +75,14 @@ def write_run(folder: Path, method: str, run: int, shapes: MeshFolder, config: d
         wrong = generator.random(len(truth)) < WRONG[method] * (0.2 + number / len(ids))
         predicted = np.where(wrong, (truth + 1) % len(PARTS), truth)
         metrics.add(shape, torch.from_numpy(predicted))
+        confidence = torch.from_numpy(generator.random(len(truth)))
+        reliability.add(shape, torch.from_numpy(predicted), confidence, 1 - confidence)
         (folder / "labels").mkdir(parents=True, exist_ok=True)
         np.save(folder / "labels" / f"{id}.npy", predicted.astype(np.int16))
     result = metrics.result() | {
         "category": "balls",
         "coverage": 91.5,
+        "calibration": reliability.result() | {"temperature": 1.5, "vote_share": reliability.result() | {"ece": 77.7}},
         "ceiling": {"part_miou": 97.0, "parts": dict.fromkeys(PARTS, 97.0)},
         "cost": COST,
         "config": config | {"run": run},

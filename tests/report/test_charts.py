@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mvdecor.report.charts import confusion_figure, curves_figure, part_iou, parts_figure
+from mvdecor.report.charts import calibration_figure, confusion_figure, curves_figure, part_iou, parts_figure
 
 
 def test_bars_are_the_means_of_the_runs(results):
@@ -60,3 +60,13 @@ def test_curves(results):
     assert [trace.showlegend for trace in tuned] == [True, True, False, False]
     alone = replace(results, runs=(replace(results.runs[0], finetuned=None),), pretrained=None)
     assert curves_figure(alone) is None
+
+
+def test_calibration_curves(results):
+    figure = calibration_figure(results)
+    diagonal, *curves = figure.data
+    assert list(diagonal.x) == list(diagonal.y) == [0, 100]
+    for curve, run in zip(curves, results.runs, strict=True):
+        bins = run.metrics["calibration"]["bins"]
+        assert curve.name == run.method
+        assert list(zip(curve.x, curve.y, strict=True)) == [(row["confidence"], row["accuracy"]) for row in bins]

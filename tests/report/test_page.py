@@ -14,7 +14,7 @@ from mvdecor.report import run_report
 from mvdecor.report.page import report_page
 from mvdecor.report.results import read_results
 
-SECTIONS = ["run", "results", "curves", "parts", "confusion", "shapes", "turn", "config"]
+SECTIONS = ["run", "results", "curves", "parts", "confusion", "calibration", "shapes", "turn", "config"]
 VOID = {"meta", "img", "br", "link", "input"}
 
 
@@ -132,6 +132,20 @@ def test_what_it_was_made_with(page):
     assert facts["package: torch"] == "2.12.0"
     assert facts["seconds by the clock"] == "12.5"
     assert "category: balls" in page.sections["config"]
+
+
+def test_calibration_is_that_of_the_files(page, results):
+    rows = table(page, "method", "run", "mean confidence", "accuracy", "calibration error", "of the share of the votes")
+    for row, run in zip(rows, results.runs, strict=True):
+        figures = run.metrics["calibration"]
+        assert row[:2] == [run.method, str(run.number)]
+        assert row[2:] == [f"{figures[key]:.1f}" for key in ("confidence", "accuracy", "ece")] + ["77.7"]
+
+
+def test_a_run_of_an_older_revision_has_no_calibration(results):
+    runs = [replace(run, metrics={k: v for k, v in run.metrics.items() if k != "calibration"}) for run in results.runs]
+    text = Page(report_page(replace(results, runs=tuple(runs)), [])).sections["calibration"]
+    assert "holds no calibration" in text
 
 
 def test_shapes_that_were_skipped_are_listed(results):

@@ -131,18 +131,26 @@ def test_similarity_follows_the_embedding(make_session, balls, tmp_path):
 
 def test_uncertainty_weighs_by_area():
     mesh = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0], [3, 0, 0]], [[0, 1, 2], [1, 3, 2]], process=False)
-    found = Prediction(np.array([0, 1]), np.array([0.9, 0.3], dtype=np.float32))
+    found = Prediction(np.array([0, 1]), np.ones(2, dtype=np.float32), np.array([0.1, 0.7], dtype=np.float32))
     assert found.uncertainty(Shape.from_trimesh(mesh)) == pytest.approx((0.1 + 2 * 0.7) / 3)
 
 
 def test_saved_predictions(tmp_path):
-    found = Prediction(np.array([0, 3, 1]), np.array([0.5, 1.0, 0.25], dtype=np.float32))
-    found.save(tmp_path / "x" / "a.npz")
+    confidence, disagreement = (np.array(x, dtype=np.float32) for x in ([0.5, 1.0, 0.25], [0.3, 0.0, 0.6]))
+    Prediction(np.array([0, 3, 1]), confidence, disagreement).save(tmp_path / "x" / "a.npz")
     again = Prediction.load(tmp_path / "x" / "a.npz")
-    assert again.labels.tolist() == [0, 3, 1] and again.confidence.tolist() == [0.5, 1.0, 0.25]
+    assert again.labels.tolist() == [0, 3, 1]
+    np.testing.assert_array_equal(again.confidence, confidence)
+    np.testing.assert_array_equal(again.disagreement, disagreement)
     (tmp_path / "b.npz").write_bytes(b"no")
     with pytest.raises(InputError, match=r"b\.npz"):
         Prediction.load(tmp_path / "b.npz")
+
+
+def test_a_prediction_of_an_older_revision_is_still_read(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", labels=np.zeros(2, np.int16), confidence=np.array([0.75, 1.0], np.float32))
+    again = Prediction.load(tmp_path / "a.npz")
+    assert again.disagreement.tolist() == [0.25, 0.0]
 
 
 def test_refused(make_session, boxes, tmp_path, made_up_people):

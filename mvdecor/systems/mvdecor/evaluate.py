@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from omegaconf import DictConfig
 
 from mvdecor.engine.cost import Cost, total_cost
 from mvdecor.engine.distributed import own_part, rank
-from mvdecor.evaluation import PartMetrics, ShapeRecords, ceiling_labels, undetermined_shares
+from mvdecor.evaluation import PartMetrics, Reliability, ShapeRecords, ceiling_labels, undetermined_shares
 from mvdecor.evaluation.metrics import Protocol
 from mvdecor.figures import write_ply
 from mvdecor.files import write_array
+from mvdecor.lifting import UNFAMILIAR, Calibration
 from mvdecor.networks import Model
 from mvdecor.progress import told
 from mvdecor.shapes import Shape, ShapeSet
@@ -33,18 +34,40 @@ class Evaluated:
     Attributes:
         metrics: of the model's labels.
         ceiling: of the best labels that these views allow.
+        reliability: of the confidence of the model's labels.
+        vote_reliability: the same of the labels' shares of the votes, to compare with.
         coverage: by shape, the share of its area that was seen, in percent.
         skipped: (id, reason) of the shapes that could not be read, which `data.on_error` allows.
         contents: by shape, what tells its mesh from others (`content_of`).
         undetermined: by shape, the shares of its "faces" and its "area" that are undetermined, in percent.
+        familiarity: by shape, see `Calibration.familiarity`.
     """
 
     metrics: PartMetrics
     ceiling: PartMetrics
-    coverage: dict[str, float]
-    skipped: list[tuple[str, str]]
-    undetermined: dict[str, dict[str, float]]
-    contents: dict[str, str]
+    reliability: Reliability
+    vote_reliability: Reliability
+    coverage: dict[str, float] = field(default_factory=dict)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    undetermined: dict[str, dict[str, float]] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
+    familiarity: dict[str, float | None] = field(default_factory=dict)
+
+    def calibration(self) -> dict[str, Any]:
+        """`calibration` of metrics.json, ready for JSON.
+
+        What `Reliability.result` gives of the confidence, and:
+
+        - `vote_share`: the same of the share of the votes;
+        - `unfamiliar`: number of `shapes` that scripts/segment.py would warn of, mean `accuracy` of these and of the
+          `others` (percent; None where there are none).
+        """
+        warned = {id for id, value in self.familiarity.items() if value is not None and value < UNFAMILIAR}
+        accuracy = {id: self.reliability.of_shape(id)["accuracy"] for id in self.metrics.result()["shapes"]}
+        groups = [[x for id, x in accuracy.items() if (id in warned) == wanted] for wanted in (True, False)]
+        means = [float(np.mean(group)) if group else None for group in groups]
+        unfamiliar = {"shapes": len(groups[0]), "accuracy": means[0], "others": means[1]}
+        return self.reliability.result() | {"vote_share": self.vote_reliability.result(), "unfamiliar": unfamiliar}
 
 
 def evaluate(
@@ -55,6 +78,7 @@ def evaluate(
     ids: Sequence[str],
     records: ShapeRecords,
     cost: Cost,
+    calibration: Calibration,
 ) -> Evaluated:
     """Label test shapes and count; those that have a record already are not labelled again.
 
@@ -65,12 +89,13 @@ def evaluate(
         shape_set, ids: the shapes.
         records: of what is done, a shape each, which any number of processes may have begun.
         cost: so far; what the recorded shapes took is added.
+        calibration: of the model.
 
     Raises:
         InputError: a bad shape, unless such are skipped; records of another evaluation.
     """
     # a ceiling leaves absent parts out, whatever the scores do
-    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, "partnet"), {}, [], {}, {})
+    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, "partnet"), Reliability(), Reliability())
     spent = [record["cost"] for record in map(records.read, ids) if record is not None]
     if spent:
         print(f"{records.folder}: resuming after {len(spent)} of {len(ids)} shapes", flush=True)
@@ -80,13 +105,13 @@ def evaluate(
     own = own_part(list(enumerate(ids)))
     for number, id in told(own, "labelling test shapes", len(own)):
         record = records.read(id)
-        if record is None or "content" not in record:  # skipped, and corrected since
+        if record is None or "skipped" in record:  # it may have been corrected since
             own_cost = Cost()
             shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
             if shape is None:
                 record = {"skipped": bad[0][1]}
             else:
-                record = evaluate_shape(cfg, fabric, model, shape, number, found.metrics, found.ceiling)
+                record = evaluate_shape(cfg, fabric, model, shape, number, found, calibration)
             records.write(id, {**record, "cost": own_cost.here()})
     fabric.barrier()
     for id in ids:
@@ -98,6 +123,9 @@ def evaluate(
         found.coverage[id] = record["coverage"]
         found.undetermined[id], found.contents[id] = record["undetermined"], record["content"]
         found.metrics.restore(id, record["confusion"])
+        found.reliability.restore(id, record["reliability"])
+        found.vote_reliability.restore(id, record["vote_reliability"])
+        found.familiarity[id] = record["familiarity"]
         if record["ceiling"] is not None:
             found.ceiling.restore(id, record["ceiling"])
     fabric.barrier()  # all have read
@@ -110,21 +138,26 @@ def evaluate_shape(
     model: Model,
     shape: Shape,
     number: int,
-    metrics: PartMetrics,
-    ceiling: PartMetrics,
+    found: Evaluated,
+    calibration: Calibration,
 ) -> dict[str, Any]:
     """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
     scenes = make_scenes(cfg, [shape], fabric.device, test=True)
-    predicted = predict_faces(
-        fabric, model, scenes, 0, make_rendering(cfg), batch_size=cfg.evaluation.batch_size, **cfg.lifting
-    )
+    settings = {**cfg.lifting, "batch_size": cfg.evaluation.batch_size, "temperature": calibration.temperature}
+    predicted = predict_faces(fabric, model, scenes, 0, make_rendering(cfg), **settings)
+    assert shape.face_labels is not None and predicted.disagreement is not None and predicted.share is not None
     record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
-    record["confusion"] = metrics.add(shape, predicted.labels)
+    record["confusion"] = found.metrics.add(shape, predicted.labels)
     record["undetermined"], record["content"] = undetermined_shares(shape), content_of(shape)
-    assert shape.face_labels is not None
+    for name, reliability, confidence in (
+        ("reliability", found.reliability, predicted.confidence),
+        ("vote_reliability", found.vote_reliability, predicted.share),
+    ):
+        record[name] = reliability.add(shape, predicted.labels, confidence, predicted.disagreement)
+    record["familiarity"] = calibration.familiarity(predicted.evidence)
     if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
         best = ceiling_labels(shape, scenes.views(0).to("cpu"), cfg.lifting.fill)
-        record["ceiling"] = ceiling.add(shape, best.labels)
+        record["ceiling"] = found.ceiling.add(shape, best.labels)
     out, labels = Path(cfg.out), predicted.labels.cpu()
     write_array(out / "labels" / f"{shape.id}.npy", labels.numpy().astype(np.int16))
     if cfg.evaluation.meshes is None or number < cfg.evaluation.meshes:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from mvdecor.engine.content import Files
 from mvdecor.engine.record import settings_of
 from mvdecor.errors import InputError
-from mvdecor.networks.checkpoint import weights_file
+from mvdecor.networks.checkpoint import checkpoint_info, weights_file
 from mvdecor.shapes import ShapeSet
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set
@@ -46,7 +46,10 @@ def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation."""
     keys = [*VIEWS, "seed", "precision", "lifting", "evaluation", "-evaluation.batch_size"]
     keys += ["-evaluation.split", "-evaluation.limit"]  # they name shapes, which are compared by content
-    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
+    labels = {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
+    return (
+        _settings(cfg, "labelled", keys) | labels | {"calibration": checkpoint_info(cfg.checkpoint).get("calibration")}
+    )
 
 
 def ceiling_settings(cfg: DictConfig) -> dict[str, Any]:

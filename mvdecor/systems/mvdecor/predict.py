@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -13,7 +13,7 @@ from mvdecor.lifting import FaceLabels, FaceVoter, fill_unseen
 from mvdecor.networks import Model
 from mvdecor.systems.mvdecor.batches import Rendering
 from mvdecor.systems.mvdecor.scenes import Scenes
-from mvdecor.views import surface_of
+from mvdecor.views import Views, surface_of
 
 
 @torch.no_grad()
@@ -29,6 +29,7 @@ def predict_faces(
     power: float = 20.0,
     layer_order: str = "all",
     fill: str = "nearest",
+    temperature: float = 1.0,
 ) -> FaceLabels:
     """Label all views of a shape with the network and let their pixels vote on its faces.
 
@@ -41,18 +42,36 @@ def predict_faces(
         batch_size: images (views x layers) a pass.
         rule, power, layer_order: see `mvdecor.lifting.FaceVoter`.
         fill: see `mvdecor.lifting.fill_unseen`.
+        temperature: of the confidence (`Calibration`); the labels do not depend on it.
     """
-    views = scenes.views(shape)
     assert model.num_labels is not None, "predict_faces needs a model with a head"
-    voter = FaceVoter(scenes.shapes[shape], model.num_labels, rule, layer_order, views.layers, power)  # type: ignore[arg-type]
+    voter = FaceVoter(
+        scenes.shapes[shape],
+        model.num_labels,
+        rule,  # type: ignore[arg-type]
+        layer_order,  # type: ignore[arg-type]
+        scenes.layers,
+        power,
+        temperature=temperature,
+    )
+    for views, logits in predict_views(fabric, model, scenes, shape, rendering, batch_size):
+        voter.add(views.face_ids, logits)
+    return fill_unseen(scenes.shapes[shape], voter.result(), fill)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def predict_views(
+    fabric: Fabric, model: Model, scenes: Scenes, shape: int, rendering: Rendering, batch_size: int = 16
+) -> Iterator[tuple[Views, Tensor]]:
+    """All views of a shape, some at a time, with their logits [n, L, C, H, W]; arguments as of `predict_faces`."""
+    views = scenes.views(shape)
     step = max(1, batch_size // views.layers)
     for start in range(0, len(views), step):
         part = views[slice(start, start + step)]
         images = rendering(scenes, shape, part, surface_of(scenes.shapes[shape], part))
         with fabric.autocast():
             logits = model(images.flatten(0, 1))
-        voter.add(part.face_ids, logits.unflatten(0, images.shape[:2]))
-    return fill_unseen(scenes.shapes[shape], voter.result(), fill)  # type: ignore[arg-type]
+        yield part, logits.unflatten(0, images.shape[:2])
 
 
 @torch.no_grad()

@@ -21,14 +21,24 @@ from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed
 from mvdecor.engine.stage import Job, Stage
 from mvdecor.errors import InputError
-from mvdecor.evaluation import ShapeRecords, ceiling_table, evaluation_summary, format_table, occurrence, summarize
+from mvdecor.evaluation import (
+    ShapeRecords,
+    ceiling_table,
+    describe_calibration,
+    evaluation_summary,
+    format_table,
+    occurrence,
+    summarize,
+)
 from mvdecor.files import write_json
+from mvdecor.lifting import Calibration
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.percent import rounded
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import load_shapes
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import keys, pictures
+from mvdecor.systems.mvdecor.calibrate import calibrate
 from mvdecor.systems.mvdecor.check import check_channels, check_config, check_labels, check_labels_of, check_run
 from mvdecor.systems.mvdecor.evaluate import evaluate
 from mvdecor.systems.mvdecor.fewshot import few_shot_shapes, split_file
@@ -155,6 +165,7 @@ def finetune_stage(job: Job) -> dict:
         log=job.log,
         snapshots=snapshots,
     )
+    calibration = calibrate(cfg, fabric, model, labelled).record()
     result = {
         "shapes": chosen.shapes,
         "views": dict(zip((s.id for s in scenes.shapes), labelled.views, strict=True)),
@@ -162,6 +173,7 @@ def finetune_stage(job: Job) -> dict:
         "split": split_file(cfg),
         "skipped": skipped,
         "history": history.steps,
+        "calibration": calibration,
     }
     textured = {s.texture is not None for s in shapes}  # where it is not, the channel rgb is shading
     info = {
@@ -171,6 +183,7 @@ def finetune_stage(job: Job) -> dict:
         "shapes": result["shapes"],
         "trained_on": {**start_record.get("trained_on", {}), "finetune": contents_of(shapes)},
         "textured": textured.pop() if len(textured) == 1 else None,
+        "calibration": calibration,
         **job.provenance,
     }
     if rank() == 0:
@@ -193,7 +206,8 @@ def evaluate_stage(job: Job) -> dict:
     ids = shape_set.ids(split)[: cfg.evaluation.limit]
     depends = job.key["settings"] | {"weights": info["weights_sha256"]}
     records = ShapeRecords(out / "measured", depends, lambda id: keys.shape_files(shape_set, [id]).identity()["sha256"])
-    found = evaluate(cfg, fabric, model, shape_set, ids, records, job.cost)
+    calibration = Calibration.of(info, cfg.checkpoint)
+    found = evaluate(cfg, fabric, model, shape_set, ids, records, job.cost, calibration)
     list_skipped(found.skipped)
     figures, ceiling = found.metrics.result(), found.ceiling.result()
     if figures["part_miou"] is None:
@@ -204,8 +218,9 @@ def evaluate_stage(job: Job) -> dict:
         )
     for id, shape in figures["shapes"].items():
         shape["coverage"] = found.coverage[id]
-    for id, shape in figures["shapes"].items():
         shape["undetermined"] = found.undetermined[id]
+        shape |= {k: v for k, v in found.reliability.of_shape(id).items() if k != "accuracy"}
+        shape["familiarity"] = found.familiarity[id]
     if figures["undetermined_shapes"]:
         names = ", ".join(figures["undetermined_shapes"])
         print(f"note: shapes without a face of a known part count nowhere: {names}")
@@ -214,6 +229,7 @@ def evaluate_stage(job: Job) -> dict:
         "category": cfg.data.category,
         "coverage": float(np.mean(list(found.coverage.values()))),
         "undetermined": {k: float(np.mean([s[k] for s in found.undetermined.values()])) for k in ("faces", "area")},
+        "calibration": found.calibration() | {"temperature": calibration.temperature},
         "ceiling": {k: ceiling[k] for k in ("part_miou", "shape_miou", "accuracy", "parts")},
         "split": {"name": split, "ids": list(found.coverage)},
         "skipped": found.skipped,
@@ -222,9 +238,10 @@ def evaluate_stage(job: Job) -> dict:
         "trained_test_shapes": trained_test_shapes(info, found.contents),
     }
     print(f"{evaluation_summary(result)}: {out}/metrics.json", flush=True)
+    print(describe_calibration(result["calibration"]), flush=True)
     warn_of_trained(result["trained_test_shapes"], len(found.contents))
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
-    outcome["ceiling"] = result["ceiling"]["part_miou"]
+    outcome |= {"ceiling": result["ceiling"]["part_miou"], "ece": result["calibration"]["ece"]}
     log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
     return result
 
