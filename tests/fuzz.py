@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 import trimesh
@@ -275,7 +274,6 @@ def _own_files(root: Path) -> Iterable[Target]:
     yield from _single(
         root / "runs" / "metrics.json", lambda file: file.write_bytes(content), lambda file: read_runs([file.parent])
     )
-    yield from _single(root / "points" / "points.h5", _write_points, _read_points)
 
 
 def _single(file: Path, write: Callable[[Path], object], read: Callable[[Path], object]) -> Iterable[Target]:
@@ -298,19 +296,6 @@ def _write_split(file: Path, run: FewShotRun) -> None:
         runs=[run],
     )
     write_split(file, split)
-
-
-def _write_points(file: Path) -> None:
-    with h5py.File(file, "w") as content:
-        content["data"] = np.random.default_rng(0).random((1, 10_000, 3), dtype=np.float32)
-        content["label_seg"] = np.ones((1, 10_000), np.uint8)
-
-
-def _read_points(file: Path) -> None:
-    from mvdecor.shapes.point_labels import _open
-
-    with _open(file) as content:
-        content["data"][0]
 
 
 def _checked(shape: Shape) -> None:

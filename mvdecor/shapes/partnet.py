@@ -1,25 +1,20 @@
 """PartNet v0 (Mo et al., CVPR 2019), read as it is downloaded: `ROOT/data_v0/<anno_id>/` and `ROOT/stats/`.
 
-Labels come part file by part file from `result_after_merging.json`, which is exact, or on request, as in the paper's
-released code, from the 10 000 labelled points of the challenge files (`point_labels.py`).
+Labels come part file by part file from `result_after_merging.json`, which is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.alignment import Alignment
 from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list, read_json
 from mvdecor.shapes.obj import ObjMesh, read_obj
-from mvdecor.shapes.point_labels import PointLabels, transfer_labels
 from mvdecor.shapes.shape import UNDETERMINED, Shape
 
 DOWNLOAD = "download PartNet v0 (PartNet archive of shapenet.org) so that ROOT/data_v0 and ROOT/stats exist"
@@ -38,8 +33,7 @@ class PartNet:
         level: 1, 2, 3 (the official lists) or "leaf" (the lines of kind `leaf` of the category's whole list).
         splits: "official", or a JSON file {category: {"train": [anno_id, ...], "test": [...]}} (absolute, or relative
             to `root`).
-        labels: "tree", exact, from each shape's part tree, or "points", from the challenge's labelled points: levels 1
-            to 3 and shapes of the official lists only, some seconds a shape. Not looked at with category "all".
+        labels: always "tree": exact, from each shape's part tree. Configurations of earlier runs name it.
 
     Attributes:
         label_names: path of each label, e.g. "bottle/normal_bottle/neck"; () for "all". Label c is line c of the list.
@@ -58,8 +52,8 @@ class PartNet:
         splits: str | Path = "official",
         labels: str = "tree",
     ) -> None:
-        if labels not in ("tree", "points"):
-            raise InputError(f"data.labels={labels} is unknown: choose tree or points")
+        if labels != "tree":
+            raise InputError(f"data.labels={labels}: labels are read from the part trees alone; leave the setting out")
         self.root = Path(root)
         self.category = category
         for folder in (self.root, self.root / "data_v0", self.root / "stats"):
@@ -70,11 +64,6 @@ class PartNet:
         self.label_names: tuple[str, ...] = tuple(path for _, path in level_list)
         self._label_of_path = {path: label for label, path in enumerate(self.label_names)}
         self._splits, self._splits_name = _read_splits(self.root, splits)
-        self._points: PointLabels | None = None
-        if labels == "points" and category != "all":
-            # rows of the point files follow the official lists, whatever lists are used for training
-            lists = _read_official_splits(self.root / "stats" / "train_val_test_split").get(category, {})
-            self._points = PointLabels(self.root, category, level, lists, len(self.label_names))
 
     def ids(self, split: str) -> list[str]:
         """Anno ids of a split, in the order of its list; the shapes themselves may not all have been downloaded.
@@ -106,21 +95,8 @@ class PartNet:
         Faces: part files in the order in which the tree first names them, faces in each file's order.
 
         Raises:
-            InputError: the shape's folder or one of the files that its tree names is missing or unreadable; with
-                `labels="points"` also what `PointLabels.read` and `transfer_labels` raise.
+            InputError: the shape's folder or one of the files that its tree names is missing or unreadable.
         """
-        return self.load_aligned(id)[0]
-
-    def load_aligned(self, id: str) -> tuple[Shape, Alignment | None]:
-        """The shape as `load` gives it, and how its labelled points were laid onto it (None if none were needed)."""
-        shape, files = self._load_tree(id)
-        if self._points is None:
-            return shape, None
-        face_labels, alignment = transfer_labels(shape, *self._points.read(id), files)
-        return replace(shape, face_labels=face_labels), alignment
-
-    def _load_tree(self, id: str) -> tuple[Shape, Tensor]:
-        """The normalised shape with the labels of its tree; int64 [F], for each face the number of its part file."""
         check_id(id, self.root)
         folder = self.root / "data_v0" / id
         if not folder.is_dir():
@@ -140,7 +116,7 @@ class PartNet:
             label_names=self.label_names,
             category=_read_category(folder),
         )
-        return shape.normalized(), torch.from_numpy(np.repeat(np.arange(len(parts)), counts))
+        return shape.normalized()
 
     def _label(self, path: str | None) -> int:
         """Label of the deepest path of `path` and its ancestors that the list names."""
