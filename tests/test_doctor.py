@@ -1,10 +1,7 @@
 """The doctor finds what was broken on purpose, and nothing else."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -14,6 +11,7 @@ from mvdecor import doctor
 from mvdecor.doctor import TRIANGLE, examine_data, examine_installation, run_doctor
 from mvdecor.errors import InputError
 from mvdecor.training.setup import make_shape_set
+from tests.calls import run
 
 
 class Made:
@@ -110,12 +108,10 @@ def test_real_data(make_config, partnet_root):
 def test_exit_code_for_scripts(made_up_people, tmp_path):
     root = tmp_path / "people"
     shutil.copytree(made_up_people, root)
-    command = [sys.executable, "-m", "mvdecor.doctor", "data=renderpeople", f"data.root={root}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     split = json.loads((root / "split.json").read_text())
     first = sorted(split["train"])[0]
     next(root.rglob(f"{first}*.obj")).unlink()
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    result = run("-m", "mvdecor.doctor", "data=renderpeople", f"data.root={root}", cwd=tmp_path)
     assert result.returncode == 1, result.stderr
     assert f"problem: {first}: " in result.stdout and "not in order: 1 problems in" in result.stdout
     with pytest.raises(StopIteration):

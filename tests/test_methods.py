@@ -1,8 +1,6 @@
 """Every method of configs/method composes with experiments, changes what it is about, and runs a step of its stages."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from mvdecor.errors import InputError
 from mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 from mvdecor.training.check import check_config
 from mvdecor.training.cli import CONFIGS
+from tests.calls import call
 
 METHODS = sorted(path.stem for path in Path(CONFIGS, "method").glob("*.yaml"))
 EXPERIMENTS = ("demo", "people_cpu", "renderpeople_geometry")  # of three data sets and three networks
@@ -102,9 +101,7 @@ def test_frozen_features_take_rgb_alone(make_config):
 
 
 def test_an_unknown_method_lists_the_choices(tmp_path):
-    script = Path(CONFIGS).parent / "scripts" / "finetune.py"
-    command = [sys.executable, str(script), "method=nothing", f"out={tmp_path / 'out'}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = call("finetune", "method=nothing", f"out={tmp_path / 'out'}", cwd=tmp_path)
     assert done.returncode != 0
     assert "Could not find 'method/nothing'" in done.stderr
     assert all(method in done.stderr for method in METHODS)

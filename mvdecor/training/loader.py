@@ -61,7 +61,17 @@ def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: rang
     drawn = iter(loader)
     if shared is not None:
         shared.close()
-    for batch in drawn:
+    while (batch := _next(drawn)) is not None:
         if isinstance(batch, InputError):
             raise batch
         yield batch.to(fabric.device)
+
+
+def _next(drawn: Iterator[Any]) -> Any:
+    """The next batch, or None after the last; a worker that dies while its batch is fetched is told of like any other."""
+    try:
+        return next(drawn, None)
+    except (ConnectionError, EOFError, FileNotFoundError) as error:
+        if "in DataLoader worker process" in str(error):  # raised in the worker, by the source
+            raise
+        raise RuntimeError(f"DataLoader worker exited unexpectedly before its batch was fetched ({error!r})") from error

@@ -1,14 +1,11 @@
 """Starting the viewer: what is refused, who may connect, and what is sent to the browser."""
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +16,7 @@ from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.viewer.app import Viewer, run_view
 from mvdecor.viewer.scene import ColouredMesh, patches_of
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.calls import PATIENCE, environment, script
 
 
 @pytest.fixture
@@ -48,18 +44,16 @@ def test_without_viser(folder, make_view, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it(folder, tmp_path, number):
-    command = [sys.executable, str(ROOT / "scripts" / "view.py"), *folder, "port=0", f"out={tmp_path / 'out'}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *script("view", *folder, "port=0", f"out={tmp_path / 'out'}")]
     heed = partial(signal.signal, number, signal.SIG_DFL)  # tests that a shell runs in its background ignore Ctrl+C
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed
     )
     for line in process.stdout:
         if line.startswith("from another machine"):
             break
-    time.sleep(0.2)
     process.send_signal(number)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and printed.startswith("ended; every label is saved\n")
 
 
