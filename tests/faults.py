@@ -32,9 +32,9 @@ from mvdecor.training.cli import CONFIGS
 SMALL = (
     *("experiment=people_cpu", "views.count=4", "views.close_ups=0", "views.size=32", "network=unet_small"),
     *("network.decoder_channels=[16,16,16]", "training.pretrain.pairs=1", "training.pretrain.points=16"),
-    *("training.pretrain.steps=30", "training.pretrain.validate_every=6", "training.pretrain.validation_batches=1"),
+    *("training.pretrain.steps=16", "training.pretrain.validate_every=6", "training.pretrain.validation_batches=1"),
     *(
-        "training.finetune.steps=30",
+        "training.finetune.steps=16",
         "training.finetune.batch_size=2",
         "training.finetune.k=2",
         "training.finetune.runs=1",

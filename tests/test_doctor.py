@@ -11,7 +11,7 @@ from mvdecor import doctor
 from mvdecor.doctor import TRIANGLE, examine_data, examine_installation, run_doctor
 from mvdecor.errors import InputError
 from mvdecor.training.setup import make_shape_set
-from tests.calls import run
+from tests.calls import call_module
 
 
 class Made:
@@ -111,7 +111,7 @@ def test_exit_code_for_scripts(made_up_people, tmp_path):
     split = json.loads((root / "split.json").read_text())
     first = sorted(split["train"])[0]
     next(root.rglob(f"{first}*.obj")).unlink()
-    result = run("-m", "mvdecor.doctor", "data=renderpeople", f"data.root={root}", cwd=tmp_path)
+    result = call_module("mvdecor.doctor", "data=renderpeople", f"data.root={root}", cwd=tmp_path)
     assert result.returncode == 1, result.stderr
     assert f"problem: {first}: " in result.stdout and "not in order: 1 problems in" in result.stdout
     with pytest.raises(StopIteration):

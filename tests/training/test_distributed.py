@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.calls import ROOT, run
-from tests.training.two_processes import CASES
+from tests.training.two_processes import CASES, STEPS
 
 
 def torchrun(count: int, *command: str) -> subprocess.CompletedProcess:
@@ -29,7 +29,7 @@ def test_two_processes_with_half_a_batch_each_learn_as_one_with_the_whole(result
     one, two = (result[case] for result in results)
     loss, weights = (1e-4, 0.02) if "float32" in case else (2e-6, 1e-5)
     names = [name for name in one["losses"][0] if name.startswith("loss")]
-    assert len(one["losses"]) == len(two["losses"]) == 20 and names
+    assert len(one["losses"]) == len(two["losses"]) == STEPS and names
     for ours, theirs in zip(one["losses"], two["losses"], strict=True):
         assert [ours[n] for n in names] == pytest.approx([theirs[n] for n in names], abs=loss)
     for ours, theirs in zip(one.get("validation", ()), two.get("validation", ()), strict=True):
