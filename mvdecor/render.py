@@ -12,7 +12,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
+from mvdecor.processes import worker_context
 from mvdecor.shapes import ShapeSet
 from mvdecor.systems.mvdecor.check import check_config, labels_of, load_labelled, split_run
 from mvdecor.systems.mvdecor.fewshot import draw_run
@@ -157,7 +157,7 @@ def _render(cfg: DictConfig, jobs: list[Job], workers: int) -> Iterator[Done]:
         return
     plain = OmegaConf.to_container(cfg, resolve=True)
     try:
-        with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _start_worker, (plain,)) as pool:
+        with ProcessPoolExecutor(min(workers, len(jobs)), worker_context(), _start_worker, (plain,)) as pool:
             yield from pool.map(_work, jobs)
     except BrokenProcessPool as error:
         raise InputError(

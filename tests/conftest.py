@@ -1,17 +1,40 @@
 """Fixtures shared by all tests."""
 
 import os
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: results to the last bit depend on the number of threads
+
+import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
+from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.shapes.generate import write_partnet, write_people_like
 
+# the same examples in every run, however slow the machine is
+slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=slow)
+settings.load_profile("tests")
+
 DATA = Path(os.environ.get("MVDECOR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _no_test_depends_on_another() -> Iterator[None]:
+    """Each test begins with the same random state, and leaves the environment as it was."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def _real_data(name: str) -> Path:

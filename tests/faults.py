@@ -2,14 +2,13 @@
 
     python -m tests.faults KILLS [SEED]        # or: make faults KILLS=20
 
-Each stage runs in a process of its own, forked from this one (which has imported everything), and dies by SIGKILL.
+Each stage runs in a process of its own, started by a server that has imported everything, and dies by SIGKILL.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -18,11 +17,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
 from mvdecor.engine.cli import CONFIGS
+from mvdecor.processes import worker_context
 from mvdecor.render import run_render
 from mvdecor.shapes.generate import write_people_like
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pipeline, run_pretrain
@@ -31,9 +32,9 @@ from mvdecor.tables import run_table
 SMALL = (
     *("experiment=people_cpu", "views.count=4", "views.close_ups=0", "views.size=32", "network=unet_small"),
     *("network.decoder_channels=[16,16,16]", "training.pretrain.pairs=1", "training.pretrain.points=16"),
-    *("training.pretrain.steps=30", "training.pretrain.validate_every=6", "training.pretrain.validation_batches=1"),
+    *("training.pretrain.steps=16", "training.pretrain.validate_every=6", "training.pretrain.validation_batches=1"),
     *(
-        "training.finetune.steps=30",
+        "training.finetune.steps=16",
         "training.finetune.batch_size=2",
         "training.finetune.k=2",
         "training.finetune.runs=1",
@@ -66,24 +67,34 @@ def config(*overrides: str, name: str = "config"):
 
 def stages(root: Path, prepared: Path) -> dict[str, Callable[[Path], object]]:
     """Each stage as a function of the folder that it writes to; `prepared` holds what the later ones start from."""
-    data = (*SMALL, f"data.root={root}")
     pretrained, tuned = prepared / "pretrain" / "model", prepared / "pretrained" / "run_0" / "model"
-    table = (
-        *("experiment=table4_cpu", f"data.root={root}", *SMALL[1:], "network=unet_small", "table.runs=1"),
-        *("table.methods=[scratch,mvdecor]", "table.columns=[{name: RGB}]", "evaluation.limit=1"),
-    )
-
-    def fill_table(out: Path) -> None:
-        overrides = [*table, f"out={out}"]
-        run_table(config(*overrides, name="table"), overrides)
-
     return {
-        "pretrain": lambda out: run_pretrain(config(*data, f"out={out}")),
-        "finetune": lambda out: run_finetune(config(*data, f"out={out}", f"checkpoint={pretrained}")),
-        "evaluate": lambda out: run_evaluate(config(*data, f"out={out}", f"checkpoint={tuned}")),
-        "table": fill_table,
-        "render": lambda out: run_render(config(*data, f"views.cache={out}", f"out={out}", name="render")),
+        "pretrain": partial(run_stage, run_pretrain, root),
+        "finetune": partial(run_stage, run_finetune, root, f"checkpoint={pretrained}"),
+        "evaluate": partial(run_stage, run_evaluate, root, f"checkpoint={tuned}"),
+        "table": partial(fill_table, root),
+        "render": partial(render_views, root),
     }
+
+
+def run_stage(stage: Callable, root: Path, *words) -> None:
+    """A stage with overrides, of which the last is its folder."""
+    *overrides, out = words
+    stage(config(*SMALL, f"data.root={root}", *overrides, f"out={out}"))
+
+
+def fill_table(root: Path, out: Path) -> None:
+    """A table of two methods."""
+    overrides = [
+        *("experiment=table4_cpu", f"data.root={root}", *SMALL[1:], "network=unet_small", "table.runs=1"),
+        *("table.methods=[scratch,mvdecor]", "table.columns=[{name: RGB}]", "evaluation.limit=1", f"out={out}"),
+    ]
+    run_table(config(*overrides, name="table"), overrides)
+
+
+def render_views(root: Path, out: Path) -> None:
+    """A view cache."""
+    run_render(config(*SMALL, f"data.root={root}", f"views.cache={out}", f"out={out}", name="render"))
 
 
 def torture(name: str, stage: Callable[[Path], object], folder: Path, kills: int, rng: random.Random) -> Outcome:
@@ -110,7 +121,7 @@ def torture(name: str, stage: Callable[[Path], object], folder: Path, kills: int
 
 def _run(stage: Callable[[Path], object], out: Path, seconds: float | None) -> bool:
     """Run `stage` in a process of its own, and kill that after some seconds; whether it came to its end."""
-    process = multiprocessing.get_context("fork").Process(target=_child, args=(stage, out))
+    process = worker_context().Process(target=_child, args=(stage, out))
     process.start()
     process.join(seconds)
     if process.exitcode is None:
@@ -156,7 +167,7 @@ def run(kills: int, seed: int, folder: Path, only: Sequence[str] | None = None) 
     """Torture the stages; gives what was done to each."""
     root = write_people_like(folder / "people", 8)
     prepared = folder / "prepared"
-    _run(lambda out: run_pipeline(config(*SMALL, f"data.root={root}", f"out={out}")), prepared, None)
+    _run(partial(run_stage, run_pipeline, root), prepared, None)
     outcomes = []
     for number, (name, stage) in enumerate(stages(root, prepared).items()):
         if only is None or name in only:

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +12,8 @@ from omegaconf import OmegaConf
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor import stages
 from mvdecor.systems.mvdecor.check import check_config
-from mvdecor.systems.mvdecor.stages import (
-    run_ceiling,
-    run_evaluate,
-    run_finetune,
-    run_pipeline,
-    run_pretrain,
-)
-
-ROOT = Path(__file__).resolve().parents[1]
+from mvdecor.systems.mvdecor.stages import run_ceiling, run_evaluate, run_finetune, run_pipeline, run_pretrain
+from tests.calls import call
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -399,16 +390,15 @@ def test_damaged_result_is_named(people, finished, tmp_path, no_training):
 
 
 @pytest.mark.parametrize(
-    ("script", "overrides", "code", "words"),
+    ("name", "overrides", "code", "words"),
     [
-        ("pipeline.py", ["experiment=people_cpu", "lifting.rule=foo"], 2, ["error: lifting.rule=foo is unknown"]),
-        ("pretrain.py", ["experiment=people_cpu", "views.cuont=3"], 1, ["views.cuont", "not in struct"]),
-        ("pipeline.py", ["experiment=nothing"], 1, ["experiment/nothing", "people_cpu"]),
+        ("pipeline", ["experiment=people_cpu", "lifting.rule=foo"], 2, ["error: lifting.rule=foo is unknown"]),
+        ("pretrain", ["experiment=people_cpu", "views.cuont=3"], 1, ["views.cuont", "not in struct"]),
+        ("pipeline", ["experiment=nothing"], 1, ["experiment/nothing", "people_cpu"]),
     ],
 )
-def test_script_exits_with_one_clear_error(script, overrides, code, words, tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / script), *overrides, f"out={tmp_path / 'out'}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+def test_script_exits_with_one_clear_error(name, overrides, code, words, tmp_path):
+    done = call(name, *overrides, f"out={tmp_path / 'out'}", cwd=tmp_path)
     assert done.returncode == code, done.stderr
     for word in words:
         assert word in done.stderr

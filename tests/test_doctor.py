@@ -1,10 +1,7 @@
 """The doctor finds what was broken on purpose, and nothing else."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
 
@@ -18,6 +15,7 @@ from mvdecor.errors import InputError
 from mvdecor.shapes import PartNet, Shape
 from mvdecor.shapes.shape import Texture
 from mvdecor.systems.mvdecor.setup import make_shape_set
+from tests.calls import call_module
 
 
 class Made:
@@ -253,12 +251,10 @@ def test_real_data(make_config, partnet_root):
 def test_exit_code_for_scripts(made_up_people, tmp_path):
     root = tmp_path / "people"
     shutil.copytree(made_up_people, root)
-    command = [sys.executable, "-m", "mvdecor.doctor", "data=renderpeople", f"data.root={root}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     split = json.loads((root / "split.json").read_text())
     first = sorted(split["train"])[0]
     next(root.rglob(f"{first}*.obj")).unlink()
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    result = call_module("mvdecor.doctor", "data=renderpeople", f"data.root={root}", cwd=tmp_path)
     assert result.returncode == 1, result.stderr
     assert f"problem: {first}: " in result.stdout and "not in order: 1 problems in" in result.stdout
     with pytest.raises(StopIteration):

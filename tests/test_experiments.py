@@ -1,7 +1,9 @@
 """Every experiment of configs/experiment composes and runs a step of every stage, on tiny data in the true format."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -40,7 +42,13 @@ def test_experiment_runs_every_stage(name, make_config, tiny, made_up_partnet, m
     table = run_pipeline(cfg)
 
     assert [row["method"] for row in table["rows"]] == ["scratch", "pretrained"]
-    assert all(0 <= row["part_miou_mean"] <= 100 for row in table["rows"])
+    for row in table["rows"]:
+        folder = tmp_path / "out" / row["method"] / "run_0"
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert row["part_miou_mean"] == metrics["part_miou"] <= metrics["ceiling"]["part_miou"]
+        (id,) = metrics["split"]["ids"]
+        labels = np.load(folder / "labels" / f"{id}.npy")
+        assert set(labels.tolist()) <= set(range(len(metrics["parts"]))) and len(labels) > 100
     assert (tmp_path / "out" / "model" / "model.safetensors").exists()
 
 

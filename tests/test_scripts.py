@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +9,9 @@ import pytest
 
 from mvdecor.evaluation.table import spread
 from mvdecor.figures import read_ply_labels
+from tests.calls import call, run, script
 
-ROOT = Path(__file__).resolve().parents[1]
 SPEED = ("wall_seconds", "cpu_seconds", "peak_memory_gb")
-
-
-def call(script: str, *overrides: str, cwd: Path) -> subprocess.CompletedProcess:
-    """Run a script from a folder of its own, so that whatever it writes beside `out` is noticed."""
-    cwd.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "scripts" / script), *overrides]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -40,17 +29,18 @@ def overrides(tiny, made_up_people) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def run(overrides, tmp_path_factory) -> tuple[Path, str]:
+def finished(overrides, tmp_path_factory) -> tuple[Path, str]:
     """A pipeline run by its script: its `out` and what it printed."""
     folder = tmp_path_factory.mktemp("pipeline")
-    done = call("pipeline.py", *overrides, f"out={folder / 'out'}", cwd=folder / "cwd")
+    (folder / "cwd").mkdir()  # so that whatever is written beside `out` is noticed
+    done = run(*script("pipeline", *overrides, f"out={folder / 'out'}"), cwd=folder / "cwd")
     assert done.returncode == 0, done.stderr
     assert list((folder / "cwd").iterdir()) == [], "everything a run writes is under out"
     return folder / "out", done.stdout
 
 
-def test_table(run):
-    out, printed = run
+def test_table(finished):
+    out, printed = finished
     table = json.loads((out / "table.json").read_text())
     assert [(row["method"], row["category"], row["runs"]) for row in table["rows"]] == [
         ("scratch", "people", 2),
@@ -68,8 +58,8 @@ def test_table(run):
     assert {path.name for path in (out / "figures").iterdir()} >= {"meshes.png", "matches.png", "channels.png"}
 
 
-def test_metrics(run, made_up_people):
-    out, _ = run
+def test_metrics(finished, made_up_people):
+    out, _ = finished
     split = json.loads((made_up_people / "split.json").read_text())
     metrics = json.loads((out / "pretrained" / "run_1" / "metrics.json").read_text())
     assert list(metrics["parts"]) == split["labels"]
@@ -86,9 +76,9 @@ def test_metrics(run, made_up_people):
     assert metrics["revision"]
 
 
-def test_labels_and_meshes_fit_the_files(run, made_up_people):
+def test_labels_and_meshes_fit_the_files(finished, made_up_people):
     """A label belongs to a face by its index in the user's own file."""
-    out, _ = run
+    out, _ = finished
     folder = out / "scratch" / "run_0"
     for path in (folder / "labels").glob("*.npy"):
         mesh = made_up_people / path.stem / f"{path.stem}.obj"
@@ -100,10 +90,10 @@ def test_labels_and_meshes_fit_the_files(run, made_up_people):
     assert len(list((folder / "labels").glob("*.npy"))) == 2
 
 
-def test_same_command_reuses_everything(run, overrides):
-    out, _ = run
+def test_same_command_reuses_everything(finished, overrides):
+    out, _ = finished
     before, table = contents(out), json.loads((out / "table.json").read_text())
-    done = call("pipeline.py", *overrides, f"out={out}", cwd=out.parent / "cwd")
+    done = call("pipeline", *overrides, f"out={out}", cwd=out.parent / "cwd")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("not run again") == 1 + 2 * 2 * 2
     again = json.loads((out / "table.json").read_text())
@@ -115,10 +105,10 @@ def test_same_command_reuses_everything(run, overrides):
     assert before.keys() == contents(out).keys()
 
 
-def test_other_settings_are_refused(run, overrides):
-    out, _ = run
+def test_other_settings_are_refused(finished, overrides):
+    out, _ = finished
     before = contents(out)
-    done = call("pipeline.py", *overrides, "training.finetune.k=2", f"out={out}", cwd=out.parent / "cwd")
+    done = call("pipeline", *overrides, "training.finetune.k=2", f"out={out}", cwd=out.parent / "cwd")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert "finetune.json holds a result made with other settings" in done.stderr
@@ -126,16 +116,16 @@ def test_other_settings_are_refused(run, overrides):
     assert contents(out) == before
 
 
-def test_single_stages(run, overrides, tmp_path):
+def test_single_stages(finished, overrides, tmp_path):
     """pretrain, finetune and evaluate by hand give the pipeline's own numbers."""
-    out, _ = run
+    out, _ = finished
     steps = [
-        ("pretrain.py", f"out={tmp_path / 'pretrain'}"),
-        ("finetune.py", f"out={tmp_path / 'tuned'}", f"checkpoint={tmp_path / 'pretrain' / 'model'}"),
-        ("evaluate.py", f"out={tmp_path / 'tuned'}", f"checkpoint={tmp_path / 'tuned' / 'model'}"),
+        ("pretrain", f"out={tmp_path / 'pretrain'}"),
+        ("finetune", f"out={tmp_path / 'tuned'}", f"checkpoint={tmp_path / 'pretrain' / 'model'}"),
+        ("evaluate", f"out={tmp_path / 'tuned'}", f"checkpoint={tmp_path / 'tuned' / 'model'}"),
     ]
-    for script, *own in steps:
-        done = call(script, *overrides, *own, cwd=tmp_path / "cwd")
+    for name, *own in steps:
+        done = call(name, *overrides, *own, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     mine = json.loads((tmp_path / "tuned" / "metrics.json").read_text())
     theirs = json.loads((out / "pretrained" / "run_0" / "metrics.json").read_text())

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +15,8 @@ from mvdecor.errors import InputError
 from mvdecor.figures import label_palette, read_ply_labels
 from mvdecor.segment_files import find_meshes, run_segment
 from mvdecor.shapes import MeshFolder, read_mesh
+from tests.calls import call
 
-ROOT = Path(__file__).resolve().parents[1]
 FILES = {
     *("labels.npy", "labels.txt", "labels.seg", "labels.json", "confidence.npy"),
     *("mesh.ply", "mesh.glb", "original.glb", "views.png", "segmentation.json"),
@@ -350,22 +347,9 @@ def test_the_script_runs_alone(ball, model, tmp_path):
     """As a user calls it: two meshes of one name, by a pattern without its key, then an error as one line."""
     (tmp_path / "more").mkdir()
     trimesh.creation.box().export(tmp_path / "more" / "ball.stl")
-    command = [
-        sys.executable,
-        str(ROOT / "scripts" / "segment.py"),
-        f"checkpoint={model}",
-        "views.count=2",
-        "views.size=32",
-    ]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
     for mesh, code in (("*/ball.*", 0), ("mesh=absent.obj", 2)):
-        call = [*command, mesh, "out=out"]
-        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        words = (f"checkpoint={model}", "views.count=2", "views.size=32", mesh, "out=out")
+        done = call("segment", *words, "device=cpu", cwd=tmp_path)
         assert done.returncode == code, done.stderr
     assert done.stderr == "error: mesh=absent.obj: no such file or folder; check the path\n"
     assert {path.parent.relative_to(tmp_path) for path in tmp_path.rglob("labels.npy")} == {

@@ -6,16 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from mvdecor.errors import InputError
+from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.systems.mvdecor.stages import run_finetune, run_pretrain
+from tests.calls import PATIENCE, ROOT, call, environment, script
 from tests.faults import contents
-from tests.training.test_distributed import ROOT, environment, free_port, torchrun
+from tests.training.test_distributed import torchrun
 
 MORE = (
     *("experiment=people_cpu", "views.close_ups=0", "training.pretrain.pairs=2", "training.pretrain.validate_every=3"),
@@ -27,10 +29,6 @@ MORE = (
 @pytest.fixture
 def settings(tiny, made_up_people) -> list[str]:
     return [*MORE[:1], *tiny, *MORE[1:], f"data.root={made_up_people}"]
-
-
-def script(name: str, *overrides: str) -> list[str]:
-    return [str(ROOT / "scripts" / f"{name}.py"), *overrides]
 
 
 def read(file: Path) -> dict:
@@ -47,17 +45,22 @@ def test_workers_change_nothing(stage, settings, make_config, tmp_path):
     assert found[0] == found[1] and any(name.startswith("model/") for name in found[0])
 
 
-def test_a_worker_that_dies_is_told_of_and_the_run_goes_on(settings, make_config, tmp_path, monkeypatch):
-    from mvdecor.systems.mvdecor.batches import PairSource
+class Deadly(PairSource):
+    """Kills the worker that draws step 5."""
 
-    draw, here = PairSource.draw, os.getpid()
-
-    def deadly(self, seed, step, items=None):
-        if step == 5 and os.getpid() != here:
+    def draw(self, seed, step, items=None):
+        if step == 5:
             os.kill(os.getpid(), signal.SIGKILL)
-        return draw(self, seed, step, items)
+        return super().draw(seed, step, items)
 
-    monkeypatch.setattr(PairSource, "draw", deadly)
+
+def deadly() -> Deadly:
+    """What a worker gets in the place of a source."""
+    return Deadly.__new__(Deadly)
+
+
+def test_a_worker_that_dies_is_told_of_and_the_run_goes_on(settings, make_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(PairSource, "__reduce__", lambda self: (deadly, (), vars(self)))
     cfg = make_config(*settings, "training.pretrain.steps=7", "workers=1", f"out={tmp_path / 'run'}")
     with pytest.raises(InputError, match=r"DataLoader worker .*(killed|exited unexpectedly).*fewer workers="):
         run_pretrain(cfg)
@@ -71,7 +74,8 @@ def one(tiny, made_up_people, tmp_path_factory) -> Path:
     """A pipeline's run by one process."""
     out = tmp_path_factory.mktemp("one") / "run"
     overrides = [*MORE[:1], *tiny, *MORE[1:], f"data.root={made_up_people}", f"out={out}", "training.pretrain.steps=6"]
-    subprocess.run([sys.executable, *script("pipeline", *overrides)], env=environment(), check=True)
+    done = call("pipeline", *overrides, cwd=out.parent)
+    assert done.returncode == 0, done.stderr
     return out
 
 
@@ -110,28 +114,31 @@ def test_a_batch_that_cannot_be_shared_is_refused(settings, tmp_path):
 
 def test_a_process_that_is_killed_ends_the_others_and_one_alone_goes_on(settings, tmp_path):
     out = tmp_path / "run"
-    overrides = [*settings, "training.pretrain.steps=60", "training.pretrain.validate_every=20"]
-    port, processes = str(free_port()), []
-    for rank in ("0", "1"):  # without torchrun, which would end the other one itself
+    overrides = [*settings, "training.pretrain.steps=20", "training.pretrain.validate_every=20"]
+    # as torchrun does, which would itself end the other process
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    processes = []
+    for rank, program in (("0", "pretrain.py"), ("1", "dies.py")):
         place = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        env = environment(**place, MASTER_ADDR="127.0.0.1", MASTER_PORT=port, TORCHELASTIC_RUN_ID="test")
-        command = [sys.executable, *script("pretrain", *overrides, f"out={out}")]
-        processes.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
-    end = time.monotonic() + 120
-    while not list(out.glob("state/step_*.pt")) and time.monotonic() < end:
-        time.sleep(0.05)
-    processes[1].kill()
-    _, message = processes[0].communicate(timeout=60)
-    processes[1].communicate()
+        env = environment(**place, **address, TORCHELASTIC_RUN_ID="test", TORCHELASTIC_RESTART_COUNT="0")
+        file = ROOT / ("scripts" if rank == "0" else "tests") / program
+        command = [sys.executable, str(file), *overrides, f"out={out}"]
+        processes.append(
+            subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        )
+    (_, message), (_, killed) = (process.communicate(timeout=PATIENCE) for process in processes)
+    assert processes[1].returncode == -signal.SIGKILL, killed
     assert processes[0].returncode == 2 and "process 0 lost another process of the run" in message, message
+    assert max(p.name for p in (out / "state").iterdir()) == "step_000000006.pt"
     assert not (out / "pretrain.json").exists() and not (out / ".lock").exists()
     for run in (out, tmp_path / "whole"):
-        subprocess.run([sys.executable, *script("pretrain", *overrides, f"out={run}")], env=environment(), check=True)
+        done = call("pretrain", *overrides, f"out={run}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert ("going on after 6 steps" in done.stdout) == (run == out)
     ours, theirs = (read(run / "pretrain.json")["history"] for run in (out, tmp_path / "whole"))
     assert ours[0]["step"] == theirs[0]["step"] == 20
     assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], abs=1e-3)
-    assert (
-        load_file(out / "model" / "model.safetensors").keys()
-        == load_file(tmp_path / "whole" / "model" / "model.safetensors").keys()
-    )
+    models = [load_file(run / "model" / "model.safetensors") for run in (out, tmp_path / "whole")]
+    assert models[0].keys() == models[1].keys()
     assert not multiprocessing.active_children()

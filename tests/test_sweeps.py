@@ -1,9 +1,7 @@
 """Sweeps: several settings in one command, on this machine and through the cluster's launcher; the released code's settings."""
 
 import json
-import os
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from mvdecor.engine.cli import CONFIGS
+from tests.calls import call
 
-ROOT = Path(__file__).resolve().parents[1]
 OFFICIAL = {
     "training.matching.min_cosine": -1,
     "training.matching.unique": False,
@@ -53,15 +51,12 @@ def test_official_experiments_change_the_released_choices_and_nothing_else(name,
 def sweep(people: Path, tiny: tuple[str, ...], cwd: Path, *overrides: str) -> subprocess.CompletedProcess:
     """Two fine-tuning jobs from scratch; `out` is named by the swept value."""
     cwd.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [
-        *(sys.executable, str(ROOT / "scripts" / "finetune.py"), "-m", "experiment=people_cpu", *tiny),
+    words = [
+        *("-m", "experiment=people_cpu", *tiny),
         *(f"data.root={people}", "views.close_ups=0", "training.finetune.k=1,2"),
         *("out=outputs/ablation/k_${training.finetune.k}", *overrides),
     ]
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=3000
-    )  # for a busy machine
+    return call("finetune", *words, cwd=cwd)
 
 
 def check_sweep(done: subprocess.CompletedProcess, cwd: Path) -> None:

@@ -1,8 +1,6 @@
 """Whole tables: every cell composes, a tiny one is filled, killed and gone on with, and bad descriptions are refused."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +11,9 @@ from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor import stages
 from mvdecor.systems.mvdecor.check import check_config
 from mvdecor.tables import read_table, run_table, table_stages
+from tests.calls import call
 
 TABLES = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("table*.yaml"))
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -198,10 +196,8 @@ def test_table_of_the_pipeline_is_not_overwritten(make_config, tmp_path):
 
 def test_script(tmp_path):
     """As a user calls it: overrides reach the cells, and bad ones end it with one line."""
-    command = [sys.executable, str(ROOT / "scripts" / "table.py"), f"out={tmp_path}/out", "dry_run=true"]
-    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     for more, code in (["experiment=table4_cpu", "table.runs=1"], 0), (["experiment=table4_cpu", "columns=[x]"], 2):
-        done = subprocess.run([*command, *more], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = call("table", f"out={tmp_path}/out", "dry_run=true", *more, cwd=tmp_path)
         assert done.returncode == code, done.stderr
         assert ("| fine-tuning |        0 |       9 |" in done.stdout) == (code == 0)
         assert code == 0 or (done.stderr.startswith("error: ") and done.stderr.count("\n") == 1)

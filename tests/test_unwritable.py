@@ -4,21 +4,19 @@ The real thing: each case runs in a process that has mounts of its own, and is s
 """
 
 import ctypes
-import multiprocessing
 import os
-import runpy
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import trimesh
 from octants import save_octants
 
+from mvdecor.processes import worker_context
 from mvdecor.systems.mvdecor.stages import run_pipeline
+from tests import calls
 
-ROOT = Path(__file__).resolve().parents[1]
-FORK = multiprocessing.get_context("fork")  # with all that is imported, and single-threaded, as new namespaces need
 NEW_MOUNTS, NEW_USER = 0x20000, 0x10000000
 READ_ONLY, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 32, 4096, 16384, 1 << 18
 
@@ -44,10 +42,10 @@ def more_room(folder: Path) -> None:
     mount("tmpfs", folder, "tmpfs", REMOUNT, "size=50m")
 
 
-def apart(work: Callable[[], object]) -> object:
-    """What `work` gives, run in a process whose mounts nobody else sees and that end with it."""
-    ours, theirs = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=_apart, args=(work, theirs))
+def apart(work: Callable[..., object], *words: object) -> object:
+    """What `work(*words)` gives, run in a process whose mounts nobody else sees and that end with it."""
+    ours, theirs = worker_context().Pipe(duplex=False)
+    process = worker_context().Process(target=_apart, args=(work, words, theirs))
     process.start()
     theirs.close()
     try:
@@ -61,7 +59,7 @@ def apart(work: Callable[[], object]) -> object:
     return given
 
 
-def _apart(work, pipe) -> None:
+def _apart(work: Callable[..., object], words: Sequence, pipe) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         if libc.unshare(NEW_MOUNTS) and libc.unshare(NEW_MOUNTS | NEW_USER):
@@ -70,24 +68,40 @@ def _apart(work, pipe) -> None:
     except OSError as error:
         pipe.send((False, str(error)))
         return
-    pipe.send((True, work()))
+    pipe.send((True, work(*words)))
 
 
 def script(log: Path, name: str, *overrides: str) -> tuple[int, str]:
-    """Exit code of a script and what it said, run in a process of its own."""
-    process = FORK.Process(target=_script, args=(log, name, overrides))
+    """Exit code of a script and what it said, run in a process of its own that sees the mounts of this one."""
+    log.unlink(missing_ok=True)
+    # a fork: `apart` calls this where there are no threads, and the server of other processes has other mounts
+    process = get_context("fork").Process(
+        target=calls.run_script, args=(calls.script(name, *overrides), [log, log], log.parent)
+    )
     process.start()
-    process.join()
+    calls.wait(process)
     return process.exitcode, log.read_text()
 
 
-def _script(log: Path, name: str, overrides: tuple[str, ...]) -> None:
-    with log.open("w") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
-    sys.argv = [str(ROOT / "scripts" / f"{name}.py"), *overrides]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+def plain_script(log: Path, name: str, *overrides: str) -> tuple[int, str]:
+    """The same with nothing special mounted."""
+    done = calls.call(name, *overrides, cwd=log.parent)
+    return done.returncode, done.stdout + done.stderr
+
+
+def script_beside_read_only(folder: Path, log: Path, *command: str) -> tuple[int, str]:
+    """A script while a folder is read-only."""
+    read_only(folder)
+    return script(log, *command)
+
+
+def script_on_small_disk(disk: Path, size: str, log: Path, *command: str) -> tuple:
+    """A script while a disk is full, what it leaves there, the script again with more room, and what there is then."""
+    small_disk(disk, size)
+    first = script(log, *command)
+    left = files(disk)
+    more_room(disk)
+    return first, left, script(log, *command), files(disk)
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -158,13 +172,9 @@ def test_read_only_folder(name, commands, tmp_path):
     (folder / "mine").write_text("mine")
     command = (name, *commands[name], f"out={folder / 'out'}")
 
-    def work():
-        read_only(folder)
-        return script(tmp_path / "said", *command)
-
-    check_refusal(*apart(work), folder)
+    check_refusal(*apart(script_beside_read_only, folder, tmp_path / "said", *command), folder)
     assert files(tmp_path).keys() == {"results/mine", "said"}
-    code, said = script(tmp_path / "said", *command)
+    code, said = plain_script(tmp_path / "said", *command)
     assert code == 0 and (folder / "out").exists(), said
 
 
@@ -177,18 +187,13 @@ def test_read_only_cache(name, there, commands, data, tmp_path):
     folder.mkdir()
     command = (name, *commands.get(name, data), f"views.cache={cache}", f"out={tmp_path / 'out'}")
 
-    def work():
-        read_only(folder)
-        return script(tmp_path / "said", *command)
-
-    check_refusal(*apart(work), cache)
+    check_refusal(*apart(script_beside_read_only, folder, tmp_path / "said", *command), cache)
     assert files(tmp_path).keys() == {"said"}
-    code, said = script(tmp_path / "said", *command)
+    code, said = plain_script(tmp_path / "said", *command)
     assert code == 0 and list(cache.glob("*.views")), said
     if name == "evaluate":  # a cache that is full may be read-only
-        assert (
-            apart(lambda: read_only(folder) or script(tmp_path / "said", *command, f"out={tmp_path / 'two'}"))[0] == 0
-        )
+        code, said = apart(script_beside_read_only, folder, tmp_path / "said", *command, f"out={tmp_path / 'two'}")
+        assert code == 0, said
 
 
 @pytest.mark.parametrize(
@@ -201,15 +206,8 @@ def test_read_only_cache(name, there, commands, data, tmp_path):
 def test_full_disk(name, size, commands, tmp_path):
     """The disk has a page or ten, then more."""
     disk = tmp_path / "disk"
-
-    def work():
-        small_disk(disk, size)
-        first = script(tmp_path / "said", name, *commands[name], f"out={disk / 'out'}")
-        left = files(disk)
-        more_room(disk)
-        return first, left, script(tmp_path / "said", name, *commands[name], f"out={disk / 'out'}")
-
-    first, left, (code, said) = apart(work)
+    command = (name, *commands[name], f"out={disk / 'out'}")
+    first, left, (code, said), _ = apart(script_on_small_disk, disk, size, tmp_path / "said", *command)
     check_refusal(*first, disk)
     assert not [file for file in left if Path(file).name.startswith(".")], left
     assert code == 0, said
@@ -218,17 +216,10 @@ def test_full_disk(name, size, commands, tmp_path):
 def test_cache_on_a_full_disk(data, tmp_path):
     """Rendering stops at the file that does not fit, keeps whole ones, and goes on with them."""
     disk, command = tmp_path / "disk", ("render", *data, f"out={tmp_path / 'out'}")
-    assert script(tmp_path / "said", *command, f"views.cache={tmp_path / 'whole'}")[0] == 0
+    assert plain_script(tmp_path / "said", *command, f"views.cache={tmp_path / 'whole'}")[0] == 0
     whole = files(tmp_path / "whole")
-
-    def work():
-        small_disk(disk, "16k")
-        first = script(tmp_path / "said", *command, f"views.cache={disk}")
-        left = files(disk)
-        more_room(disk)
-        return first, left, script(tmp_path / "said", *command, f"views.cache={disk}"), files(disk)
-
-    first, left, (code, said), after = apart(work)
+    command = (*command, f"views.cache={disk}")
+    first, left, (code, said), after = apart(script_on_small_disk, disk, "16k", tmp_path / "said", *command)
     check_refusal(*first, disk)
     assert 0 < len(left) < len(whole) and left.items() <= whole.items(), "whole files only"
     assert code == 0 and after == whole, said

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader, Dataset
 
 from mvdecor.errors import InputError
+from mvdecor.processes import SharedTensors, worker_context
 
 
 class Source(Protocol):
@@ -21,10 +22,11 @@ class Source(Protocol):
 class _Steps(Dataset):
     """Step to batch; an InputError is handed on as it is, since a worker's exceptions arrive wrapped in their traceback."""
 
-    def __init__(self, source: Source, seed: int, items: range) -> None:
-        self.source, self.seed, self.items = source, seed, items
+    def __init__(self, source: Source | SharedTensors, seed: int, items: range) -> None:
+        self.source, self.seed, self.items = source, seed, items  # in a worker the source itself
 
     def __getitem__(self, step: int) -> Any:
+        assert not isinstance(self.source, SharedTensors)
         try:
             return self.source.draw(self.seed, step, self.items)
         except InputError as error:
@@ -36,7 +38,7 @@ def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: rang
 
     Args:
         fabric: device.
-        source: what to draw from; with workers it must be on the CPU, since they are forked.
+        source: what to draw from; with workers it is pickled, and must be on the CPU.
         seed: of the draws.
         steps: steps to draw for.
         items: the items of each batch that this process computes.
@@ -46,16 +48,30 @@ def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: rang
         InputError: the source's.
         RuntimeError: a worker died; raised in the middle of whatever this process does then.
     """
+    shared = SharedTensors(source) if workers else None
     loader = DataLoader(
-        _Steps(source, seed, items),
+        _Steps(shared or source, seed, items),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
         pin_memory=workers > 0 and fabric.device.type == "cuda",
-        multiprocessing_context="fork" if workers else None,  # the shapes are shared, not copied
+        multiprocessing_context=worker_context() if workers else None,
         generator=torch.Generator(),  # or it would draw from the global one
     )
-    for batch in loader:
+    drawn = iter(loader)
+    if shared is not None:
+        shared.close()
+    while (batch := _next(drawn)) is not None:
         if isinstance(batch, InputError):
             raise batch
         yield batch.to(fabric.device)
+
+
+def _next(drawn: Iterator[Any]) -> Any:
+    """The next batch, or None after the last; a worker that dies while its batch is fetched is told of like any other."""
+    try:
+        return next(drawn, None)
+    except (ConnectionError, EOFError, FileNotFoundError) as error:
+        if "in DataLoader worker process" in str(error):  # raised in the worker, by the source
+            raise
+        raise RuntimeError(f"DataLoader worker exited unexpectedly before its batch was fetched ({error!r})") from error

@@ -6,10 +6,10 @@ import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import Protocol
 
 from mvdecor.errors import InputError
+from mvdecor.processes import worker_context
 from mvdecor.progress import told
 from mvdecor.shapes.shape import Shape
 
@@ -99,7 +99,7 @@ def _read(shape_set: ShapeSet, ids: list[str], workers: int) -> Iterator[tuple[s
         for id in ids:
             yield id, _load(shape_set, id)
         return
-    with ProcessPoolExecutor(workers, get_context("fork")) as pool:
+    with ProcessPoolExecutor(workers, worker_context()) as pool:
         try:
             for id, content in zip(ids, pool.map(partial(_load_pickled, shape_set), ids, chunksize=4)):
                 yield id, pickle.loads(content)

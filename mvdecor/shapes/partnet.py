@@ -1,7 +1,6 @@
 """PartNet v0 (Mo et al., CVPR 2019), read as it is downloaded: `ROOT/data_v0/<anno_id>/` and `ROOT/stats/`.
 
-Labels come part file by part file from `result_after_merging.json`, which is exact, or on request, as in the paper's
-released code, from the 10 000 labelled points of the challenge files (`point_labels.py`).
+Labels come part file by part file from `result_after_merging.json`, which is exact.
 """
 
 from __future__ import annotations
@@ -17,11 +16,9 @@ import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.alignment import Alignment
 from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list, read_json
 from mvdecor.shapes.obj import ObjMesh, read_obj
 from mvdecor.shapes.part_paths import PathList, PathMatch, lost_paths_warning, match_paths
-from mvdecor.shapes.point_labels import PointLabels, transfer_labels
 from mvdecor.shapes.shape import Shape, positions
 
 DOWNLOAD = "download PartNet v0 (PartNet archive of shapenet.org) so that ROOT/data_v0 and ROOT/stats exist"
@@ -42,8 +39,7 @@ class PartNet:
         level: 1, 2, 3 (the official lists) or "leaf" (the lines of kind `leaf` of the category's whole list).
         splits: "official", or a JSON file {category: {"train": [anno_id, ...], "test": [...]}} (absolute, or relative
             to `root`).
-        labels: "tree", exact, from each shape's part tree, or "points", from the challenge's labelled points: levels 1
-            to 3 and shapes of the official lists only, some seconds a shape. Not looked at with category "all".
+        labels: always "tree": exact, from each shape's part tree. Configurations of earlier runs name it.
 
     Attributes:
         label_names: path of each label, e.g. "bottle/normal_bottle/neck"; () for "all". Label c is line c of the list.
@@ -62,8 +58,8 @@ class PartNet:
         splits: str | Path = "official",
         labels: str = "tree",
     ) -> None:
-        if labels not in ("tree", "points"):
-            raise InputError(f"data.labels={labels} is unknown: choose tree or points")
+        if labels != "tree":
+            raise InputError(f"data.labels={labels}: labels are read from the part trees alone; leave the setting out")
         self.root = Path(root)
         self.category = category
         for folder in (self.root, self.root / "data_v0", self.root / "stats"):
@@ -75,11 +71,6 @@ class PartNet:
         listed = [] if category == "all" else _read_list(self.root / "stats", category)
         self._paths = PathList([path for _, path, _ in listed], self.label_names)
         self._splits, self._splits_name = _read_splits(self.root, splits)
-        self._points: PointLabels | None = None
-        if labels == "points" and category != "all":
-            # rows of the point files follow the official lists, whatever lists are used for training
-            lists = _read_official_splits(self.root / "stats" / "train_val_test_split").get(category, {})
-            self._points = PointLabels(self.root, category, level, lists, len(self.label_names))
 
     def ids(self, split: str) -> list[str]:
         """Anno ids of a split, in the order of its list; the shapes themselves may not all have been downloaded.
@@ -112,10 +103,10 @@ class PartNet:
         Faces: part files in the order in which the tree first names them, faces in each file's order.
 
         Raises:
-            InputError: the shape's folder or one of the files that its tree names is missing or unreadable; with
-                `labels="points"` also what `PointLabels.read` and `transfer_labels` raise.
+            InputError: the shape's folder or one of the files that its tree names is missing or unreadable.
         """
-        return self.load_aligned(id)[0]
+        shape, files, paths = self._load_tree(id)
+        return self._labelled(shape, files, paths)
 
     def matches(self, id: str) -> list[PathMatch]:
         """What became of each path of a shape's tree, largest share of the faces first; see `load_matched`."""
@@ -124,8 +115,6 @@ class PartNet:
     def load_matched(self, id: str) -> tuple[Shape, list[PathMatch]]:
         """The shape as `load` gives it, and what became of each path of its tree, largest share of the faces first.
 
-        With `labels="points"` the labels are not those of the paths.
-
         Raises:
             InputError: as `load`; or the category is "all", which has no label list.
         """
@@ -133,16 +122,7 @@ class PartNet:
             raise InputError("data.category=all has no label list to match paths with: choose a category")
         shape, files, paths = self._load_tree(id)
         found = match_paths(shape, files, paths, [self._paths.find(path) for path in paths])
-        labelled = self._labelled(shape, files, paths) if self._points is None else self.load(id)
-        return labelled, sorted(found, key=lambda match: match.faces, reverse=True)
-
-    def load_aligned(self, id: str) -> tuple[Shape, Alignment | None]:
-        """The shape as `load` gives it, and how its labelled points were laid onto it (None if none were needed)."""
-        shape, files, paths = self._load_tree(id)
-        if self._points is None:
-            return self._labelled(shape, files, paths), None
-        face_labels, alignment = transfer_labels(shape, *self._points.read(id), files)
-        return replace(shape, face_labels=face_labels), alignment
+        return self._labelled(shape, files, paths), sorted(found, key=lambda match: match.faces, reverse=True)
 
     def _labelled(self, shape: Shape, files: Tensor, paths: list[str | None]) -> Shape:
         """The shape with the labels of its tree; warns where too much is lost."""

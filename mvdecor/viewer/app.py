@@ -33,19 +33,23 @@ def run_view(cfg: DictConfig) -> None:
     Raises:
         InputError: a bad setting, no shapes, a port in use, or viser is not installed.
     """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill ends it as Ctrl+C does
+    try:
+        _serve_until_interrupted(cfg)
+    except KeyboardInterrupt:
+        print("ended; every label is saved", flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _serve_until_interrupted(cfg: DictConfig) -> None:
     with Viewer(cfg) as viewer:
         print(f"viewer: http://{cfg.host}:{viewer.port}  (Ctrl+C ends it)", flush=True)
         if cfg.host in LOCAL:
             print(f"from another machine: ssh -L {viewer.port}:localhost:{viewer.port} THIS_MACHINE", flush=True)
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill ends it as Ctrl+C does
-        try:
-            while True:
-                time.sleep(0.5)
-                viewer.panel.tick()
-        except KeyboardInterrupt:
-            print("ended; every label is saved", flush=True)
-        finally:
-            signal.signal(signal.SIGTERM, before)
+        while True:
+            time.sleep(0.5)
+            viewer.panel.tick()
 
 
 class Viewer:

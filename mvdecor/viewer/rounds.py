@@ -136,11 +136,12 @@ class Round:
     def progress(self) -> Progress:
         """How far it is, by its files."""
         name = self.folder.name
+        ended = self._process is None or self._process.poll() is not None  # before its files: it may end in between
         if (self.folder / CLOSED).exists():
             skipped = json.loads((self.folder / CLOSED).read_bytes())["skipped"]
             note = f", {len(skipped)} could not be labelled (see {self.folder / CLOSED})" if skipped else ""
             return Progress(f"{name}: {len(self.ranking())} shapes labelled{note}", 1.0, "finished")
-        if self._process is None or self._process.poll() is not None:
+        if ended:
             reason = f"it did not finish; see {self.folder / OUTPUT}"
             if (self.folder / OUTPUT).exists():
                 lines = (self.folder / OUTPUT).read_text(errors="replace").strip().splitlines()

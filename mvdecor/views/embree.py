@@ -38,6 +38,9 @@ class EmbreeRasterizer:
     def __init__(self) -> None:
         self._scenes: Recent[_Scene] = Recent(SCENES_KEPT)
 
+    def __reduce__(self) -> tuple:
+        return EmbreeRasterizer, ()  # a worker process builds structures of its own
+
     def __call__(self, shapes: Sequence[Shape], cameras: Sequence[Cameras], layers: int = 1) -> list[Views]:
         """See `rasterizers.Rasterizer`."""
         check_request(shapes, cameras, layers)

@@ -1,11 +1,12 @@
 """A stage's folder is its own, and the usual accidents are told plainly."""
 
 import json
-import multiprocessing
 import os
 import resource
 import signal
 import time
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 import pytest
 import torch
@@ -14,26 +15,30 @@ from lightning_fabric import Fabric
 from mvdecor.engine.guard import LOCK, alone_in, guard
 from mvdecor.engine.history import Diverged, History
 from mvdecor.errors import InputError
+from mvdecor.processes import worker_context
 from mvdecor.systems.mvdecor.batches import PairBatch
 from mvdecor.systems.mvdecor.stages import run_finetune, run_pretrain
+from tests.calls import PATIENCE
 
 
-def hold(folder, seconds: float) -> None:
+def hold(folder, pipe: Connection) -> None:
     with alone_in(folder):
-        time.sleep(seconds)
+        pipe.send("inside")
+        time.sleep(PATIENCE)
 
 
-def start_holder(folder, seconds: float) -> multiprocessing.Process:
-    process = multiprocessing.get_context("fork").Process(target=hold, args=(folder, seconds))
+def start_holder(target, folder) -> BaseProcess:
+    """A process that is in the folder by now, until it is killed."""
+    ours, theirs = worker_context().Pipe()
+    process = worker_context().Process(target=target, args=(folder, theirs), daemon=True)
     process.start()
-    while not (folder / LOCK).exists() or not (folder / LOCK).read_text():
-        time.sleep(0.01)
+    assert ours.poll(PATIENCE) and ours.recv() == "inside"
     return process
 
 
 def test_a_folder_has_one_user_at_a_time(tmp_path):
     folder = tmp_path / "a" / "b"
-    process = start_holder(folder, 60)
+    process = start_holder(hold, folder)
     with (
         pytest.raises(InputError, match=rf"out=.*a/b: process {process.pid} on .* is at work there.*another out="),
         alone_in(folder),
@@ -48,23 +53,23 @@ def test_a_folder_has_one_user_at_a_time(tmp_path):
     assert [p.name for p in folder.iterdir()] == ["result"]
 
 
-def hold_with_worker(folder, seconds: float) -> None:
+def hold_with_worker(folder, pipe: Connection) -> None:
     with alone_in(folder):
         if os.fork() == 0:  # a worker has the parent's lock too
-            time.sleep(seconds)
+            pipe.send("inside")
+            time.sleep(1)
+            (folder.parent / "worker ended").touch()
             os._exit(0)
-        time.sleep(60)
+        time.sleep(PATIENCE)
 
 
-def test_the_workers_of_a_killed_process_are_waited_for(tmp_path):
-    process = multiprocessing.get_context("fork").Process(target=hold_with_worker, args=(tmp_path / "a", 1.0))
-    process.start()
-    while not (tmp_path / "a" / LOCK).exists() or not (tmp_path / "a" / LOCK).read_text():
-        time.sleep(0.01)
-    time.sleep(0.2)
+def test_the_workers_of_a_killed_process_are_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("mvdecor.engine.guard.WORKERS_END", PATIENCE)
+    process = start_holder(hold_with_worker, tmp_path / "a")
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     with alone_in(tmp_path / "a"):
+        assert (tmp_path / "worker ended").exists()
         assert str(os.getpid()) in (tmp_path / "a" / LOCK).read_text()
 
 
@@ -154,11 +159,11 @@ def test_a_full_disk_is_told_plainly_and_leaves_nothing_half_written(
     """A limit on the size of files in the place of a full disk: no weights fit, or nothing at all."""
     own = ("experiment=people_cpu", f"data.root={made_up_people}", *tiny, "views.close_ups=0", "save_every=1")
     cfg = make_config(*own, "training.pretrain.steps=2", "training.finetune.steps=2", f"out={tmp_path / 'run'}")
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=run_with_little_room, args=(stage, cfg, size, theirs))
+    ours, theirs = worker_context().Pipe(duplex=False)
+    process = worker_context().Process(target=run_with_little_room, args=(stage, cfg, size, theirs))
     process.start()
     theirs.close()
-    message = ours.recv() if ours.poll(60) else "nothing was said"
+    message = ours.recv() if ours.poll(PATIENCE) else "nothing was said"
     process.join()
     assert "cannot" in message and "File too large" in message and str(tmp_path) in message, message
     files = [p for p in (tmp_path / "run").rglob("*") if p.is_file() and p.parent.name != "log"]

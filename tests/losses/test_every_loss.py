@@ -99,6 +99,7 @@ def test_perfect_embeddings_cost_less_than_random_ones(name, make_loss, matches)
     bad, chance = make_loss(name)(a, b, points, pair)
     assert float(good) < float(bad)
     assert float(accuracy) == 1 and float(chance) < 0.2
+    assert float(make_loss(name)(a, a.roll(1, dims=0), points, pair)[1]) == 0
 
 
 @pytest.mark.parametrize("name", COSINE)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from mvdecor.report.page import report_page
+from tests.calls import PATIENCE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -15,6 +16,16 @@ CAMERAS = """() => ['scene', 'scene2', 'scene3'].map(key => {
   const eye = document.querySelector('#turn .plotly-graph-div')._fullLayout[key]._scene.getCamera().eye;
   return [eye.x, eye.y, eye.z];
 })"""
+
+TOGETHER = """([cameras, before]) => {
+  const [first, ...others] = eval(cameras)();
+  const apart = (a, b) => Math.max(...a.map((x, i) => Math.abs(x - b[i])));
+  return apart(first, before) > 1e-3 && others.every(other => apart(first, other) < 1e-3);
+}"""
+"""The first view has turned, and the others with it."""
+DRAWN = """() => [...document.querySelectorAll('.plotly-graph-div')].every(plot => plot._fullLayout) &&
+  [...document.querySelectorAll('#turn .plotly-graph-div')].every(plot => plot._fullLayout.scene._scene)"""
+VISIBLE = "() => document.querySelector('#turn .plotly-graph-div').data.map(trace => trace.visible)"
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +41,7 @@ def opened(browser, tmp_path):
     """Opens a page with the network off; afterwards nothing may have been fetched, blocked or gone wrong."""
     context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
     page = context.new_page()
+    page.set_default_timeout(1000 * PATIENCE)
     wrong: list[str] = []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -40,7 +52,7 @@ def opened(browser, tmp_path):
         (tmp_path / "report.html").write_text(html)
         page.goto((tmp_path / "report.html").as_uri())
         page.wait_for_selector("#turn canvas", state="attached")
-        page.wait_for_timeout(500)
+        page.wait_for_function(DRAWN)
         return page
 
     yield opening
@@ -66,16 +78,11 @@ def test_every_plot_is_drawn_and_shapes_turn_in_all_views(opened, results, shown
     page.mouse.down()
     page.mouse.move(x + 60, y + 10, steps=5)
     page.mouse.up()
-    page.wait_for_timeout(500)
-    after = page.evaluate(CAMERAS)
-    assert after[0] != before[0]
-    for other in after[1:]:
-        assert other == pytest.approx(after[0], abs=1e-3)
+    page.wait_for_function(TOGETHER, arg=[CAMERAS, before[0]])
     page.locator("#turn .updatemenu-header").click()
     page.locator("#turn .updatemenu-dropdown-button").nth(1).click()
-    page.wait_for_timeout(300)
-    visible = page.evaluate("() => document.querySelector('#turn .plotly-graph-div').data.map(trace => trace.visible)")
-    assert visible == [False] * 3 + [True] * 3 + [False] * 6
+    expected = [False] * 3 + [True] * 3 + [False] * 6
+    page.wait_for_function(f"expected => JSON.stringify(({VISIBLE})()) == JSON.stringify(expected)", arg=expected)
 
 
 def test_names_run_nothing(opened, rename):

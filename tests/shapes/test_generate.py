@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ from mvdecor.errors import InputError
 from mvdecor.shapes.generate import CATEGORIES, make_models, split_models, write_partnet, write_people_like
 from mvdecor.shapes.partnet import PartNet
 from mvdecor.shapes.people import RenderPeople
+from tests.calls import call
 
 COUNT = 12
 
@@ -229,18 +227,12 @@ def test_bad_arguments_leave_nothing_behind(arguments: dict, message: str, tmp_p
 
 
 def test_script(tmp_path: Path) -> None:
-    project = Path(__file__).resolve().parents[2]
-    command, env = [sys.executable, str(project / "scripts" / "generate.py")], os.environ | {"PYTHONPATH": str(project)}
-
-    def run(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run([*command, *arguments], cwd=tmp_path, env=env, capture_output=True, text=True)
-
-    good = run("out=made", "count=12", "categories=[Lamp]", "seed=2")
+    good = call("generate", "out=made", "count=12", "categories=[Lamp]", "seed=2", cwd=tmp_path)
     assert good.returncode == 0, good.stderr
     assert digests(tmp_path / "made") == digests(write_partnet(tmp_path / "same", 12, 2, ("Lamp",)))
-    bad = run("out=made", "count=13")
+    bad = call("generate", "out=made", "count=13", cwd=tmp_path)
     assert bad.returncode != 0 and bad.stderr.startswith("error: made exists")
-    unset = run()
+    unset = call("generate", cwd=tmp_path)
     assert unset.returncode != 0 and "out is not set" in unset.stderr
 
 

@@ -284,3 +284,12 @@ def test_the_real_incomplete_shape_is_explained(partnet_root):
         "data.on_error=skip",
     ):
         assert words in str(error.value)
+
+
+def test_labels_come_from_the_trees_alone(kites):
+    """Configurations of earlier runs say so; another kind of labels is refused."""
+    assert torch.equal(
+        PartNet(kites, "Kite", labels="tree").load("4").face_labels, PartNet(kites, "Kite").load("4").face_labels
+    )
+    with pytest.raises(InputError, match=r"data\.labels=points: labels are read from the part trees alone"):
+        PartNet(kites, "Kite", labels="points")

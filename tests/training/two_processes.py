@@ -18,7 +18,7 @@ from mvdecor.systems.mvdecor.finetune import finetune
 from mvdecor.systems.mvdecor.pretrain import pretrain
 from tests.training.test_loops import RENDERING, Recorder, model, scenes
 
-STEPS = 20
+STEPS = 8
 
 
 def moved(net) -> torch.Tensor:
@@ -32,7 +32,7 @@ def pretraining(loss, precision="64-true", **settings):
     log, net = Recorder(), model()
     train, held_out = PairSource(scenes(3), RENDERING, 4, 60), PairSource(scenes(1), RENDERING, 2, 60)
     history = pretrain(
-        open_device("cpu", precision), net, train, held_out, loss, steps=STEPS, schedule="cosine", validate_every=10,
+        open_device("cpu", precision), net, train, held_out, loss, steps=STEPS, schedule="cosine", validate_every=4,
         validation_batches=3, log=log, save_best=lambda *_: None, **settings,
     )  # fmt: skip
     return {"losses": log.figures["pretrain"], "validation": history.steps, "moved": moved(net)}

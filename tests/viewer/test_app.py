@@ -4,11 +4,8 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +13,11 @@ import torch
 import trimesh
 
 from mvdecor.errors import InputError
+from mvdecor.processes import worker_context
 from mvdecor.shapes import Shape
 from mvdecor.viewer.app import Viewer, run_view
 from mvdecor.viewer.scene import ColouredMesh, patches_of
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.calls import PATIENCE, run_script, script, wait
 
 
 @pytest.fixture
@@ -46,21 +43,24 @@ def test_without_viser(folder, make_view, monkeypatch):
         run_view(make_view(*folder, "port=0"))
 
 
+def heed_and_run(number, words, said, cwd):
+    """The script in a process that heeds the signal, which a program in a shell's background may not."""
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    run_script(words, [said, said], cwd)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it(folder, tmp_path, number):
-    command = [sys.executable, str(ROOT / "scripts" / "view.py"), *folder, "port=0", f"out={tmp_path / 'out'}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    heed = partial(signal.signal, number, signal.SIG_DFL)  # tests that a shell runs in its background ignore Ctrl+C
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=heed
-    )
-    for line in process.stdout:
-        if line.startswith("from another machine"):
-            break
-    time.sleep(0.2)
-    process.send_signal(number)
-    printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 0 and printed.startswith("ended; every label is saved\n")
+    words, said = script("view", *folder, "port=0", f"out={tmp_path / 'out'}"), tmp_path / "said"
+    process = worker_context().Process(target=heed_and_run, args=(number, words, said, tmp_path))
+    process.start()
+    end = time.monotonic() + PATIENCE
+    while not (said.exists() and "from another machine" in said.read_text()):
+        assert process.is_alive() and time.monotonic() < end
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    wait(process)
+    assert process.exitcode == 0 and said.read_text().endswith("\nended; every label is saved\n")
 
 
 @pytest.mark.parametrize(

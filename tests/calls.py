@@ -1,0 +1,75 @@
+"""Programs called as a user calls them."""
+
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from mvdecor.processes import worker_context
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 1800
+"""Seconds after which something hangs. It only bounds the wait: a busy machine may take minutes for what else takes seconds."""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, for Python processes that import this copy of the package."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
+
+
+def script(name: str, *overrides: str) -> list[str]:
+    """The words that call a script."""
+    return [str(ROOT / "scripts" / f"{name}.py"), *overrides]
+
+
+def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """Run Python with these words, to its end, in an interpreter of its own."""
+    words = (sys.executable, *command)
+    return subprocess.run(words, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=PATIENCE)
+
+
+def call(name: str, *overrides: str, cwd: Path) -> subprocess.CompletedProcess:
+    """Run a script to its end in a fresh process that has imported the libraries already, which spares seconds each time."""
+    return become(script(name, *overrides), cwd)
+
+
+def call_module(name: str, *overrides: str, cwd: Path) -> subprocess.CompletedProcess:
+    """The same for `python -m NAME`."""
+    return become(["-m", name, *overrides], cwd)
+
+
+def become(words: list[str], cwd: Path) -> subprocess.CompletedProcess:
+    """Run `python WORDS` to its end in a process of the fork server."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / stream for stream in ("stdout", "stderr")]
+        process = worker_context().Process(target=run_script, args=(words, files, cwd))
+        process.start()
+        wait(process)
+        printed, errors = (file.read_text() for file in files)
+    return subprocess.CompletedProcess(words, process.exitcode, printed, errors)
+
+
+def wait(process: BaseProcess) -> None:
+    """Wait for the end of a process; one that hangs is killed, and fails the test."""
+    process.join(PATIENCE)
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"the process hangs: {process}")
+
+
+def run_script(words: list[str], files: list[Path], cwd: Path) -> None:
+    """Become `python WORDS`, with standard output and standard error in these files (which may be one)."""
+    os.chdir(cwd)
+    for number, file in enumerate(files, start=1):
+        with file.open("ab") as stream:
+            os.dup2(stream.fileno(), number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
