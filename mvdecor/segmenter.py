@@ -22,9 +22,9 @@ from mvdecor.shapes.mesh_files import mesh_of
 from mvdecor.shapes.up import check_up, upright
 from mvdecor.systems.mvdecor.check import check_labels_of, check_words_and_counts
 from mvdecor.systems.mvdecor.predict import predict_faces
-from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.systems.mvdecor.setup import make_rendering, place
 from mvdecor.views import make_rasterizer
+from mvdecor.views.shape_views import ShapeViews
 
 TRAINED_IN = ("channels", "depth", "normal_frame", "keep")
 """Settings of the views that follow from the training and cannot be others."""
@@ -133,10 +133,10 @@ class Segmenter:
         shape = self.read(mesh)
         normalized = upright(shape, up).normalized()
         cameras = [place(self.config, normalized, seed)]
-        scenes = Scenes([normalized], cameras, self._rasterizer, self.config.views.layers, self.fabric.device)
+        shape_views = ShapeViews([normalized], cameras, self._rasterizer, self.config.views.layers, self.fabric.device)
         rendering = make_rendering(self.config)
         settings = {**self.config.lifting, "batch_size": batch_size, "temperature": self.calibration.temperature}
-        found = predict_faces(self.fabric, self.model, scenes, 0, rendering, **settings)
+        found = predict_faces(self.fabric, self.model, shape_views, 0, rendering, **settings)
         assert found.share is not None and found.disagreement is not None
         labels, confidence, filled = (x.cpu() for x in (found.labels, found.confidence, found.filled))
         disagreement = found.disagreement.cpu()

@@ -1,6 +1,6 @@
 """What the program costs beside plain versions of the same: python scripts/benchmark.py [json=FILE] [rows=[match,vote]]"""
 
-from mvdecor.benchmark.run import run_benchmark
+from mvdecor.apps.benchmark.run import run_benchmark
 from mvdecor.engine.cli import main
 
 if __name__ == "__main__":

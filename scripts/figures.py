@@ -1,6 +1,6 @@
 """Draw what a model's embeddings see: python scripts/figures.py experiment=people_cpu data.root=DIR checkpoint=MODEL"""
 
-from mvdecor.draw_embeddings import run_figures
+from mvdecor.apps.embeddings import run_figures
 from mvdecor.engine.cli import main
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from mvdecor.engine.cli import main
 from mvdecor.errors import InputError
-from mvdecor.shapes.generate import write_partnet, write_people_like
+from mvdecor.made_up.generate import write_partnet, write_people_like
 
 
 def generate(config: DictConfig) -> None:

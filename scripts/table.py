@@ -2,8 +2,8 @@
 
 from hydra.core.hydra_config import HydraConfig
 
+from mvdecor.apps.tables import run_table
 from mvdecor.engine.cli import main
-from mvdecor.tables import run_table
 
 if __name__ == "__main__":
     main(lambda cfg: run_table(cfg, HydraConfig.get().overrides.task), config="table")

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 
 from mvdecor.engine.cli import CONFIGS
-from mvdecor.shapes.generate import write_partnet, write_people_like
+from mvdecor.made_up.generate import write_partnet, write_people_like
 
 # the same examples in every run, however slow the machine is
 slow = [HealthCheck.too_slow, HealthCheck.data_too_large]

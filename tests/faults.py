@@ -22,12 +22,12 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
+from mvdecor.apps.cache import run_render
+from mvdecor.apps.tables import run_table
 from mvdecor.engine.cli import CONFIGS
+from mvdecor.made_up.generate import write_people_like
 from mvdecor.processes import worker_context
-from mvdecor.render import run_render
-from mvdecor.shapes.generate import write_people_like
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pipeline, run_pretrain
-from mvdecor.tables import run_table
 
 SMALL = (
     *("experiment=people_cpu", "views.count=4", "views.close_ups=0", "views.size=32", "network=unet_small"),

@@ -34,10 +34,10 @@ from PIL import Image
 
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
-from mvdecor.evaluation.gather import read_runs
+from mvdecor.made_up.generate import write_partnet, write_people_like
 from mvdecor.networks import build_model, load_checkpoint, save_checkpoint
+from mvdecor.results.runs import read_runs
 from mvdecor.shapes import MeshFolder, PartNet, RenderPeople, read_mesh
-from mvdecor.shapes.generate import write_partnet, write_people_like
 from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.splits import FewShotRun, FewShotSplit, read_split, write_split
 from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mvdecor import doctor
-from mvdecor.doctor import TRIANGLE, examine_installation, run_doctor
-from mvdecor.doctor_data import examine_data, shared_meshes
+from mvdecor.apps import doctor
+from mvdecor.apps.doctor import TRIANGLE, examine_installation, run_doctor
+from mvdecor.apps.doctor_data import examine_data, shared_meshes
 from mvdecor.errors import InputError
 from mvdecor.shapes import PartNet, Shape
 from mvdecor.shapes.shape import Texture

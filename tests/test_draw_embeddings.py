@@ -10,7 +10,7 @@ import trimesh
 from octants import save_octants
 from PIL import Image
 
-from mvdecor.draw_embeddings import run_figures
+from mvdecor.apps.embeddings import run_figures
 from mvdecor.errors import InputError
 from mvdecor.figures.palette import LIGHT_GREY
 

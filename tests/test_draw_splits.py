@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdecor.draw_splits import run_splits
+from mvdecor.apps.splits import run_splits
 from mvdecor.errors import InputError
 from mvdecor.shapes.partnet import train_lists
 from mvdecor.shapes.splits import read_split

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from mvdecor.embeddings import FaceMeans, at_pixels, nearest, principal_colours
+from mvdecor.lifting.embeddings import FaceMeans, at_pixels, nearest, principal_colours
 from mvdecor.shapes import Shape
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from mvdecor.engine.snapshots import Snapshots
-from mvdecor.shapes.generate import write_people_like
+from mvdecor.made_up.generate import write_people_like
 from tests.faults import run, stages, torture
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdecor.draw_splits import run_splits
+from mvdecor.apps.splits import run_splits
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor import stages
 from mvdecor.systems.mvdecor.fewshot import few_shot_shapes

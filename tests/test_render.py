@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mvdecor import render
+from mvdecor.apps.cache import plan, run_render, shard
 from mvdecor.errors import InputError
-from mvdecor.render import plan, run_render, shard
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 from mvdecor.views import embree
 

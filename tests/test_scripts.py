@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdecor.evaluation.table import spread
 from mvdecor.figures import read_ply_labels
+from mvdecor.results.table import spread
 from tests.calls import call, run, script
 
 SPEED = ("wall_seconds", "cpu_seconds", "peak_memory_gb")

@@ -10,10 +10,10 @@ import trimesh
 from octants import NAMES, octants, save_octants
 from PIL import Image
 
-from mvdecor import segment_files
+from mvdecor.apps import segment as segment_files
+from mvdecor.apps.segment import find_meshes, run_segment
 from mvdecor.errors import InputError
 from mvdecor.figures import label_palette, read_ply_labels
-from mvdecor.segment_files import find_meshes, run_segment
 from mvdecor.shapes import MeshFolder, read_mesh
 from tests.calls import call
 

@@ -16,8 +16,8 @@ from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.systems.mvdecor.stages import run_finetune, run_pretrain
 from tests.calls import PATIENCE, ROOT, call, environment, script
+from tests.engine.test_distributed import torchrun
 from tests.faults import contents
-from tests.training.test_distributed import torchrun
 
 MORE = (
     *("experiment=people_cpu", "views.close_ups=0", "training.pretrain.pairs=2", "training.pretrain.validate_every=3"),

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from mvdecor.apps.tables import read_table, run_table, table_stages
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor import stages
 from mvdecor.systems.mvdecor.check import check_config
-from mvdecor.tables import read_table, run_table, table_stages
 from tests.calls import call
 
 TABLES = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("table*.yaml"))

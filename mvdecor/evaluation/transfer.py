@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mvdecor.correspondences import Matches
-from mvdecor.embeddings import nearest
 from mvdecor.errors import InputError
+from mvdecor.lifting.embeddings import nearest
 from mvdecor.shapes.shape import Shape
 from mvdecor.views import Surface
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvdecor.embeddings import at_pixels, nearest
 from mvdecor.figures.images import SMALL, WRONG_COLOUR
 from mvdecor.figures.layout import enlarge, sheet
 from mvdecor.figures.palette import WHITE
+from mvdecor.lifting.embeddings import at_pixels, nearest
 from mvdecor.shapes.shape import Shape
 
 

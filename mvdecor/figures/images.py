@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from mvdecor.embeddings import PrincipalColours, at_pixels, principal_colours
 from mvdecor.errors import InputError
 from mvdecor.figures.layout import GAP, enlarge, legend, sheet, stack
 from mvdecor.figures.palette import BACKGROUND, LIGHT_GREY, WHITE, colours_of, label_palette
+from mvdecor.lifting.embeddings import PrincipalColours, at_pixels, principal_colours
 from mvdecor.views.channels import CHANNELS
 
 RIGHT_COLOUR, WRONG_COLOUR = (214, 228, 214), (214, 32, 32)

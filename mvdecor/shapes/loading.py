@@ -11,7 +11,7 @@ from typing import Protocol
 from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
 from mvdecor.progress import told
-from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.shape import UNDETERMINED, Shape
 
 
 class ShapeSet(Protocol):
@@ -117,3 +117,30 @@ def _load(shape_set: ShapeSet, id: str) -> Shape | InputError:
 def _load_pickled(shape_set: ShapeSet, id: str) -> bytes:
     """As bytes: tensors by themselves would each take an open file of shared memory."""
     return pickle.dumps(_load(shape_set, id))
+
+
+def load_labelled(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | None, list[tuple[str, str]]]:
+    """Load a shape that must have labels; under "skip", None and the reason if it is bad.
+
+    Raises:
+        InputError: a bad shape, or one without labels, under "raise".
+    """
+    try:
+        shape = shape_set.load(id)
+        if shape.face_labels is None:
+            raise InputError(
+                f"shape {id}: it is in a labelled split and has no face labels: add its labels file, take it out of the "
+                "split, or skip such shapes with data.on_error=skip"
+            )
+        return shape, []
+    except InputError as error:
+        if on_error != "skip":
+            raise
+        announce_skipped(id, str(error))
+        return None, [(id, str(error))]
+
+
+def labels_of(shape: Shape) -> set[int]:
+    """The labels that a labelled shape shows, without undetermined."""
+    assert shape.face_labels is not None
+    return set(shape.face_labels.unique().tolist()) - {UNDETERMINED}

@@ -21,6 +21,12 @@ GREY, AMBIENT, DIFFUSE = 0.8, 0.3, 0.7  # of a surface without texture
 LIGHT_SPREAD = 0.6  # of `random_lights`
 
 
+def channel_slice(channels: Sequence[str], name: str) -> slice:
+    """The places of the channel `name` in a network input of `channels`."""
+    start = sum(CHANNELS[other] for other in channels[: list(channels).index(name)])
+    return slice(start, start + CHANNELS[name])
+
+
 def num_channels(names: Sequence[str]) -> int:
     """How many channels these names make together.
 

@@ -8,12 +8,12 @@ import torch
 import trimesh
 from PIL import Image
 
-from mvdecor.benchmark import rows
-from mvdecor.benchmark.measure import Row, Spread, peak_memory
-from mvdecor.benchmark.references import infonce_plain, match_by_tree, pixel_votes, vote_by_loop
-from mvdecor.benchmark.rows import ROWS
-from mvdecor.benchmark.run import run_benchmark
-from mvdecor.benchmark.shapes import with_faces
+from mvdecor.apps.benchmark import rows
+from mvdecor.apps.benchmark.measure import Row, Spread, peak_memory
+from mvdecor.apps.benchmark.references import infonce_plain, match_by_tree, pixel_votes, vote_by_loop
+from mvdecor.apps.benchmark.rows import ROWS
+from mvdecor.apps.benchmark.run import run_benchmark
+from mvdecor.apps.benchmark.shapes import with_faces
 from mvdecor.errors import InputError
 from mvdecor.losses import InfoNCE
 from mvdecor.shapes import Shape

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mvdecor.errors import InputError
-from mvdecor.evaluation.gather import check_cells, read_runs
+from mvdecor.results.runs import check_cells, read_runs
 
 
 def test_reads_every_result_at_any_depth_once(write_run, tmp_path):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mvdecor.errors import InputError
-from mvdecor.evaluation.gather import read_runs
-from mvdecor.evaluation.grid import Column, as_dict, csv_text, latex, make_grid, markdown
+from mvdecor.results.grid import Column, as_dict, csv_text, latex, make_grid, markdown
+from mvdecor.results.runs import read_runs
 
 COLUMNS = [Column("Mean", ("Bottle", "Bed_1")), Column("Bottle"), Column("Bed_1", paper="Bed")]
 METHODS = {"scratch": "2D scratch", "mvdecor": "MvDeCor"}

@@ -4,14 +4,8 @@ import pytest
 import torch
 
 from mvdecor.errors import InputError
-from mvdecor.evaluation import (
-    PartMetrics,
-    evaluation_summary,
-    format_table,
-    occurrence,
-    summarize,
-    undetermined_shares,
-)
+from mvdecor.evaluation import PartMetrics, undetermined_shares
+from mvdecor.results import evaluation_summary, format_table, occurrence, summarize
 from mvdecor.shapes.shape import Shape
 
 

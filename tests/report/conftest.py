@@ -11,10 +11,11 @@ import torch
 import trimesh
 from omegaconf import OmegaConf
 
+from mvdecor.apps.report.results import Results, read_results
+from mvdecor.apps.report.shapes import Shown, worst_and_best
 from mvdecor.engine.log import Log
-from mvdecor.evaluation import PartMetrics, Reliability, summarize
-from mvdecor.report.results import Results, read_results
-from mvdecor.report.shapes import Shown, worst_and_best
+from mvdecor.evaluation import PartMetrics, Reliability
+from mvdecor.results import summarize
 from mvdecor.shapes import MeshFolder
 
 PARTS = ("foot", "body", "head")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mvdecor.report.page import report_page
+from mvdecor.apps.report.page import report_page
 from tests.calls import PATIENCE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from mvdecor.apps.report.results import finetuning_curve, pretraining_curves, read_results
 from mvdecor.errors import InputError
-from mvdecor.report.results import finetuning_curve, pretraining_curves, read_results
 
 
 def test_a_pipeline(results):

@@ -5,9 +5,9 @@ import pytest
 import torch
 import trimesh
 
+from mvdecor.apps.report.shapes import FACES, thin_out, turning_figure, worst_and_best
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, label_palette
-from mvdecor.report.shapes import FACES, thin_out, turning_figure, worst_and_best
 from mvdecor.shapes import Shape
 
 

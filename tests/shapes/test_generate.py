@@ -11,7 +11,7 @@ import trimesh
 from PIL import Image
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.generate import CATEGORIES, make_models, split_models, write_partnet, write_people_like
+from mvdecor.made_up.generate import CATEGORIES, make_models, split_models, write_partnet, write_people_like
 from mvdecor.shapes.partnet import PartNet
 from mvdecor.shapes.people import RenderPeople
 from tests.calls import call

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
-from mvdecor.viewer.session import Session
+from mvdecor.apps.viewer.session import Session
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import pytest
 import torch
 import trimesh
 
+from mvdecor.apps.viewer.app import Viewer, run_view
+from mvdecor.apps.viewer.scene import ColouredMesh, patches_of
 from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
 from mvdecor.shapes import Shape
-from mvdecor.viewer.app import Viewer, run_view
-from mvdecor.viewer.scene import ColouredMesh, patches_of
 from tests.calls import PATIENCE, run_script, script, wait
 
 

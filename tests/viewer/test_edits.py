@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvdecor.viewer.edits import Edits
+from mvdecor.apps.viewer.edits import Edits
 
 FACES = 6
 STEPS = st.one_of(

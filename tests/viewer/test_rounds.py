@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from mvdecor.apps.viewer.rounds import Round, last_round, run_round
 from mvdecor.engine.record import changed
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
-from mvdecor.viewer.rounds import Round, last_round, run_round
 
 NOT_COMPARED = ("cost", "config", "machine")
 

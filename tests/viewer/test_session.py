@@ -8,10 +8,10 @@ import pytest
 import trimesh
 from octants import NAMES, octants, save_octants
 
+from mvdecor.apps.viewer.colours import SHOWN, corner_colours, legend
+from mvdecor.apps.viewer.predictions import Prediction
 from mvdecor.errors import InputError
 from mvdecor.shapes import MeshFolder, Shape
-from mvdecor.viewer.colours import SHOWN, corner_colours, legend
-from mvdecor.viewer.predictions import Prediction
 
 LABELS = "labels=[low,high]"
 

@@ -9,8 +9,8 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mvdecor.apps.viewer.tools import FaceTools, neighbours
 from mvdecor.shapes import Shape
-from mvdecor.viewer.tools import FaceTools, neighbours
 
 
 def shape_of(mesh: trimesh.Trimesh) -> Shape:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mvdecor.apps.viewer.panel import CAMERA, FOV, LOOK_AT
+from mvdecor.apps.viewer.tools import FaceTools
 from mvdecor.engine.provenance import provenance
 from mvdecor.networks import build_model, save_checkpoint
 from mvdecor.shapes import MeshFolder
-from mvdecor.viewer.panel import CAMERA, FOV, LOOK_AT
-from mvdecor.viewer.tools import FaceTools
 from tests.calls import PATIENCE, environment, script
 
 pytest.importorskip("viser", reason="needs viser (pip install -e '.[view]')")

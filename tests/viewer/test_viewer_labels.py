@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import trimesh
 
+from mvdecor.apps.viewer.labels import LabelFolder
 from mvdecor.errors import InputError
 from mvdecor.shapes import MeshFolder
-from mvdecor.viewer.labels import LabelFolder
 
 NAMES = ["foot", "pole", "shade"]
 

@@ -16,68 +16,7 @@ from torch import Tensor
 from mvdecor.correspondences import Matches, choose_pair, sample_matches
 from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
-from mvdecor.systems.mvdecor.scenes import Scenes
-from mvdecor.views import Surface, Views, face_values_at_pixels, random_lights, render_channels
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """How views become network input (the `views` config's channel part).
-
-    Attributes:
-        channels: names of the channels, see `mvdecor.views.CHANNELS`.
-        depth: "minmax" or "metric".
-        normal_frame: "camera" or "world".
-        random_light: light untextured shapes from a random direction near the camera (training) instead of the camera's.
-        colour_jitter: strength of the random change of brightness, contrast and tint of the rgb channel; 0 for none.
-    """
-
-    channels: tuple[str, ...]
-    depth: str = "minmax"
-    normal_frame: str = "camera"
-    random_light: bool = False
-    colour_jitter: float = 0.0
-
-    def __call__(
-        self, scenes: Scenes, shape: int, views: Views, surface: Surface, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """float32 [N, L, C, H, W], network input of N views of a shape; random parts only with a generator."""
-        lights = None
-        if generator is not None and self.random_light:
-            lights = random_lights(views.cameras, generator)
-        images = render_channels(
-            scenes.shapes[shape], views, surface, self.channels, lights, self.depth, self.normal_frame
-        )
-        if generator is not None and self.colour_jitter > 0 and "rgb" in self.channels:
-            start = rgb_start(self.channels)
-            rgb = images[:, :, start : start + 3]
-            images[:, :, start : start + 3] = jitter_colours(rgb, surface.mask, self.colour_jitter, generator)
-        return images
-
-
-def rgb_start(channels: Sequence[str]) -> int:
-    """Index of the red channel in the network input."""
-    from mvdecor.views import CHANNELS
-
-    names = list(channels)
-    return sum(CHANNELS[name] for name in names[: names.index("rgb")])
-
-
-def jitter_colours(rgb: Tensor, mask: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Random brightness, contrast and tint for each view, the background left as it is.
-
-    Args:
-        rgb: float32 [N, L, 3, H, W] in [0, 1].
-        mask: bool [N, L, H, W], foreground.
-        strength: 0.4 changes brightness and contrast by up to 40 % and each colour by up to 20 %.
-        generator: CPU generator.
-    """
-    n = len(rgb)
-    factors = (1 + strength * (2 * torch.rand(n, 5, generator=generator) - 1)).to(rgb.device)
-    brightness, contrast = factors[:, 0, None, None, None, None], factors[:, 1, None, None, None, None]
-    tint = (1 + (factors[:, 2:] - 1) / 2)[:, None, :, None, None]
-    jittered = (((rgb - 0.5) * contrast + 0.5) * brightness * tint).clamp(0, 1)
-    return torch.where(mask[:, :, None], jittered, rgb)
+from mvdecor.views import Rendering, ShapeViews, Surface, labels_at_pixels
 
 
 @dataclass(frozen=True)
@@ -141,13 +80,13 @@ def generators(what: str, seed: int, step: int, items: Sequence[int]) -> Iterato
 
 @dataclass
 class PairSource:
-    """Draws batches of overlapping pairs of views from scenes (paper section 3.1).
+    """Draws batches of overlapping pairs of views from shape_views (paper section 3.1).
 
     Shapes are drawn uniformly with replacement. Where no pair of views out of `tries` overlaps enough, another shape is
     drawn for that item, and the batch says so.
     """
 
-    scenes: Scenes
+    shape_views: ShapeViews
     rendering: Rendering
     pairs: int = 8
     points: int = 4000
@@ -185,31 +124,31 @@ class PairSource:
             failed: set[int] = set()
             pair = None
             while pair is None:
-                if len(failed) == len(self.scenes):
+                if len(failed) == len(self.shape_views):
                     raise InputError(
                         f"no shape has two {self.what} that overlap in more than {self.min_overlap:.0%} of the smaller "
-                        f"foreground ({self.tries} pairs tried of each of {len(self.scenes)} shapes): raise views.count or "
-                        "lower training.matching.min_overlap"
+                        f"foreground ({self.tries} pairs tried of each of {len(self.shape_views)} shapes): raise views.count "
+                        "or lower training.matching.min_overlap"
                     )
-                shape = int(torch.randint(len(self.scenes), (1,), generator=generator))
+                shape = int(torch.randint(len(self.shape_views), (1,), generator=generator))
                 if shape not in failed:
                     pair = self._pair(shape, generator)
                     failed.add(shape)
-            unmatched += [self.scenes.shapes[other].id for other in sorted(failed - {shape})]
+            unmatched += [self.shape_views.shapes[other].id for other in sorted(failed - {shape})]
             images.append(pair[0])
             matches.append(pair[1])
             views.append(pair[2])
-            ids.append(self.scenes.shapes[shape].id)
+            ids.append(self.shape_views.shapes[shape].id)
         return PairBatch(
             torch.stack(images, dim=1), Matches.cat(matches), tuple(ids), tuple(views), tuple(dict.fromkeys(unmatched))
         )
 
     def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
-        views = range(self.scenes.num_views(shape))
+        views = range(self.shape_views.num_views(shape))
         seen: list[Surface] = []  # of the pairs tried; the last is the one chosen
 
         def surface(index: list[int]) -> Surface:
-            seen.append(self.scenes.surface(shape, index))
+            seen.append(self.shape_views.surface(shape, index))
             return seen[-1]
 
         rejected = self._rejected.setdefault(shape, set())
@@ -227,7 +166,9 @@ class PairSource:
         if found is None:
             return None
         a, b, matches = found
-        images = self.rendering(self.scenes, shape, self.scenes.views(shape, [a, b]), seen[-1], generator)
+        images = self.rendering(
+            self.shape_views.shapes[shape], self.shape_views.views(shape, [a, b]), seen[-1], generator
+        )
         return images, sample_matches(matches, self.points, generator, self.replace), (a, b)
 
 
@@ -235,12 +176,12 @@ class PairSource:
 class LabelledSource:
     """Draws batches of labelled views: a random shape, a random one of its labelled views (facts of the recipe)."""
 
-    scenes: Scenes
+    shape_views: ShapeViews
     rendering: Rendering
     views: Sequence[Sequence[int]]
     batch_size: int = 8
     shapes: Sequence[int] | None = None
-    """Shapes to draw from, as indices of the scenes; one listed twice is drawn twice as often. All once if None."""
+    """Shapes to draw from, as indices of the shape_views; one listed twice is drawn twice as often. All once if None."""
 
     what: ClassVar[str] = "labelled views"
 
@@ -251,21 +192,14 @@ class LabelledSource:
     def draw(self, seed: int, step: int, items: Sequence[int] | None = None) -> LabelledBatch:
         """The batch of a step, drawn with replacement, or only some items of it."""
         images, labels, ids, numbers = [], [], [], []
-        shapes = range(len(self.scenes)) if self.shapes is None else self.shapes
+        shapes = range(len(self.shape_views)) if self.shapes is None else self.shapes
         for generator in generators(self.what, seed, step, range(len(self)) if items is None else items):
             shape = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
             view = self.views[shape][int(torch.randint(len(self.views[shape]), (1,), generator=generator))]
-            views = self.scenes.views(shape, [view])
-            surface = self.scenes.surface(shape, [view])
-            images.append(self.rendering(self.scenes, shape, views, surface, generator))
-            labels.append(labels_at_pixels(self.scenes, shape, views))
-            ids.append(self.scenes.shapes[shape].id)
+            views = self.shape_views.views(shape, [view])
+            surface = self.shape_views.surface(shape, [view])
+            images.append(self.rendering(self.shape_views.shapes[shape], views, surface, generator))
+            labels.append(labels_at_pixels(self.shape_views.shapes[shape], views))
+            ids.append(self.shape_views.shapes[shape].id)
             numbers.append(view)
         return LabelledBatch(torch.cat(images), torch.cat(labels), tuple(ids), tuple(numbers))
-
-
-def labels_at_pixels(scenes: Scenes, shape: int, views: Views) -> Tensor:
-    """int64 [N, L, H, W], true labels of the pixels, -1 where background or undetermined."""
-    labels = scenes.shapes[shape].face_labels
-    assert labels is not None, "labels_at_pixels needs a labelled shape"
-    return face_values_at_pixels(labels, views, background=-1)

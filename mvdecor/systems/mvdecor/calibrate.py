@@ -17,11 +17,11 @@ from mvdecor.networks import Model
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape
 from mvdecor.shapes.shape import UNDETERMINED
-from mvdecor.systems.mvdecor.batches import LabelledSource, labels_at_pixels
+from mvdecor.systems.mvdecor.batches import LabelledSource
 from mvdecor.systems.mvdecor.predict import predict_views
-from mvdecor.systems.mvdecor.scenes import Scenes
 from mvdecor.systems.mvdecor.setup import make_rendering, place
-from mvdecor.views import Cameras, make_rasterizer
+from mvdecor.views import Cameras, labels_at_pixels, make_rasterizer
+from mvdecor.views.shape_views import ShapeViews
 
 VIEWS = 16
 """New views of each shape, at most."""
@@ -44,16 +44,16 @@ def calibrate(cfg: DictConfig, fabric: Fabric, model: Model, labelled: LabelledS
         labelled: what it was trained on.
     """
     model.eval()
-    shapes = [labelled_part(labelled, number) for number in range(len(labelled.scenes))]
+    shapes = [labelled_part(labelled, number) for number in range(len(labelled.shape_views))]
     rasterizer = make_rasterizer(cfg.views.rasterizer, fabric.device)
     cameras = [_some_cameras(cfg, shape) for shape in shapes]
-    scenes = Scenes(shapes, cameras, rasterizer, cfg.views.layers, fabric.device)
+    shape_views = ShapeViews(shapes, cameras, rasterizer, cfg.views.layers, fabric.device)
     rendering, generator = make_rendering(cfg), torch.Generator().manual_seed(seed_of(cfg.seed, cfg.run, "calibration"))
     logits, labels, evidence, foreground = [], [], 0.0, 0
-    for number in range(len(scenes)):
-        for views, scores in predict_views(fabric, model, scenes, number, rendering, cfg.evaluation.batch_size):
+    for number in range(len(shape_views)):
+        for views, scores in predict_views(fabric, model, shape_views, number, rendering, cfg.evaluation.batch_size):
             pixels = scores.permute(0, 1, 3, 4, 2)
-            truth = labels_at_pixels(scenes, number, views)
+            truth = labels_at_pixels(shapes[number], views)
             seen = pixels[views.face_ids >= 0].float()
             evidence, foreground = (
                 evidence + float(seen.logsumexp(dim=-1).sum(dtype=torch.float64)),
@@ -70,7 +70,7 @@ def calibrate(cfg: DictConfig, fabric: Fabric, model: Model, labelled: LabelledS
 
 def labelled_part(labelled: LabelledSource, number: int) -> Shape:
     """Shape `number` of a source, undetermined where none of its labelled views sees it."""
-    shape, views = labelled.scenes.shapes[number], labelled.scenes.views(number, labelled.views[number])
+    shape, views = labelled.shape_views.shapes[number], labelled.shape_views.views(number, labelled.views[number])
     assert shape.face_labels is not None, "a labelled source has labelled shapes"
     seen = seen_faces(shape, views)
     return replace(shape, face_labels=torch.where(seen, shape.face_labels, UNDETERMINED))

@@ -20,10 +20,9 @@ from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES
 from mvdecor.networks import Model, build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
 from mvdecor.progress import told
-from mvdecor.shapes import Shape, ShapeSet
-from mvdecor.shapes.loading import announce_skipped
-from mvdecor.shapes.shape import UNDETERMINED
-from mvdecor.shapes.splits import FewShotRun, read_split
+from mvdecor.shapes import ShapeSet
+from mvdecor.shapes.loading import labels_of, load_labelled
+from mvdecor.systems.mvdecor.fewshot import split_run
 from mvdecor.systems.mvdecor.held_out import check_held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
@@ -212,70 +211,6 @@ def check_channels(model: Model, cfg: DictConfig) -> None:
             f"{cfg.checkpoint}: the model takes {'+'.join(model.channels)}, the configuration renders "
             f"{'+'.join(cfg.views.channels)}: set views.channels=[{','.join(model.channels)}]"
         )
-
-
-def load_labelled(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | None, list[tuple[str, str]]]:
-    """Load a shape that must have labels; under "skip", None and the reason if it is bad.
-
-    Raises:
-        InputError: a bad shape, or one without labels, under "raise".
-    """
-    try:
-        shape = shape_set.load(id)
-        if shape.face_labels is None:
-            raise InputError(
-                f"shape {id}: it is in a labelled split and has no face labels: add its labels file, take it out of the "
-                "split, or skip such shapes with data.on_error=skip"
-            )
-        return shape, []
-    except InputError as error:
-        if on_error != "skip":
-            raise
-        announce_skipped(id, str(error))
-        return None, [(id, str(error))]
-
-
-def labels_of(shape: Shape) -> set[int]:
-    """The labels that a labelled shape shows, without undetermined."""
-    assert shape.face_labels is not None
-    return set(shape.face_labels.unique().tolist()) - {UNDETERMINED}
-
-
-def split_run(cfg: DictConfig, shape_set: ShapeSet, number: int) -> FewShotRun:
-    """One run of the split file `training.finetune.split`.
-
-    Raises:
-        InputError: the file is missing, damaged, or made for another task; it lacks the run; or the run names a shape that
-            is not in the training list.
-    """
-    file, settings = cfg.training.finetune.split, cfg.training.finetune
-    split = read_split(file)
-    pairs = {
-        "data.name": (split.dataset, cfg.data.name),
-        "data.category": (split.category, cfg.data.category),
-        "data.level": (split.level, cfg.data.get("level")),
-        "training.finetune.k": (split.k, settings.k),
-        "training.finetune.v": (split.v, settings.v),
-        "views.count": (split.num_views, None if split.v is None else cfg.views.count),
-    }
-    differ = [
-        f"{key}={theirs}, here {ours}"
-        for key, (theirs, ours) in pairs.items()
-        if (None if theirs is None else str(theirs)) != (None if ours is None else str(ours))
-    ]
-    if differ:
-        raise InputError(f"{file}: this split is for {'; '.join(differ)}: change the settings or choose another file")
-    run = split.find(number)
-    if run is None:
-        have = ", ".join(str(one.run) for one in split.runs)
-        raise InputError(f"{file}: has no run {number}, only {have}: lower run or training.finetune.runs")
-    unknown = sorted(set(run.shapes) - set(shape_set.ids("train")))
-    if unknown:
-        raise InputError(
-            f"{file}: run {number} names shape {unknown[0]}, which is not in the training list of {cfg.data.root} "
-            f"({cfg.data.category}): choose the data.root and data.splits that the split was drawn from ({split.source})"
-        )
-    return run
 
 
 def _check_size(cfg: DictConfig, train: int, test: int) -> None:

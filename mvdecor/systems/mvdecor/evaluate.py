@@ -21,10 +21,10 @@ from mvdecor.lifting import UNFAMILIAR, Calibration
 from mvdecor.networks import Model
 from mvdecor.progress import told
 from mvdecor.shapes import Shape, ShapeSet
-from mvdecor.systems.mvdecor.check import load_labelled
+from mvdecor.shapes.loading import load_labelled
 from mvdecor.systems.mvdecor.held_out import content_of
 from mvdecor.systems.mvdecor.predict import predict_faces
-from mvdecor.systems.mvdecor.setup import make_rendering, make_scenes
+from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,9 @@ def evaluate_shape(
     calibration: Calibration,
 ) -> dict[str, Any]:
     """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
-    scenes = make_scenes(cfg, [shape], fabric.device, test=True)
+    shape_views = make_shape_views(cfg, [shape], fabric.device, test=True)
     settings = {**cfg.lifting, "batch_size": cfg.evaluation.batch_size, "temperature": calibration.temperature}
-    predicted = predict_faces(fabric, model, scenes, 0, make_rendering(cfg), **settings)
+    predicted = predict_faces(fabric, model, shape_views, 0, make_rendering(cfg), **settings)
     assert shape.face_labels is not None and predicted.disagreement is not None and predicted.share is not None
     record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
     record["confusion"] = found.metrics.add(shape, predicted.labels)
@@ -156,7 +156,7 @@ def evaluate_shape(
         record[name] = reliability.add(shape, predicted.labels, confidence, predicted.disagreement)
     record["familiarity"] = calibration.familiarity(predicted.evidence)
     if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
-        best = ceiling_labels(shape, scenes.views(0).to("cpu"), cfg.lifting.fill)
+        best = ceiling_labels(shape, shape_views.views(0).to("cpu"), cfg.lifting.fill)
         record["ceiling"] = found.ceiling.add(shape, best.labels)
     out, labels = Path(cfg.out), predicted.labels.cpu()
     write_array(out / "labels" / f"{shape.id}.npy", labels.numpy().astype(np.int16))

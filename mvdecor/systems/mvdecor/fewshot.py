@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 from mvdecor.errors import InputError
 from mvdecor.progress import told
 from mvdecor.shapes import Shape, ShapeSet
-from mvdecor.shapes.splits import FewShotRun, draw_covering, sha256_of
-from mvdecor.systems.mvdecor.check import labels_of, load_labelled, split_run
+from mvdecor.shapes.loading import labels_of, load_labelled
+from mvdecor.shapes.splits import FewShotRun, draw_covering, read_split, sha256_of
 
 
 def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], FewShotRun, list]:
@@ -63,3 +63,40 @@ def _load_of_split(shape_set: ShapeSet, id: str, cfg: DictConfig) -> Shape:
         raise InputError(f"{cfg.training.finetune.split}, run {cfg.run}, shape {id}: {error}") from error
     assert shape is not None
     return shape
+
+
+def split_run(cfg: DictConfig, shape_set: ShapeSet, number: int) -> FewShotRun:
+    """One run of the split file `training.finetune.split`.
+
+    Raises:
+        InputError: the file is missing, damaged, or made for another task; it lacks the run; or the run names a shape that
+            is not in the training list.
+    """
+    file, settings = cfg.training.finetune.split, cfg.training.finetune
+    split = read_split(file)
+    pairs = {
+        "data.name": (split.dataset, cfg.data.name),
+        "data.category": (split.category, cfg.data.category),
+        "data.level": (split.level, cfg.data.get("level")),
+        "training.finetune.k": (split.k, settings.k),
+        "training.finetune.v": (split.v, settings.v),
+        "views.count": (split.num_views, None if split.v is None else cfg.views.count),
+    }
+    differ = [
+        f"{key}={theirs}, here {ours}"
+        for key, (theirs, ours) in pairs.items()
+        if (None if theirs is None else str(theirs)) != (None if ours is None else str(ours))
+    ]
+    if differ:
+        raise InputError(f"{file}: this split is for {'; '.join(differ)}: change the settings or choose another file")
+    run = split.find(number)
+    if run is None:
+        have = ", ".join(str(one.run) for one in split.runs)
+        raise InputError(f"{file}: has no run {number}, only {have}: lower run or training.finetune.runs")
+    unknown = sorted(set(run.shapes) - set(shape_set.ids("train")))
+    if unknown:
+        raise InputError(
+            f"{file}: run {number} names shape {unknown[0]}, which is not in the training list of {cfg.data.root} "
+            f"({cfg.data.category}): choose the data.root and data.splits that the split was drawn from ({split.source})"
+        )
+    return run

@@ -22,10 +22,10 @@ from mvdecor.figures import (
 )
 from mvdecor.figures.layout import sheet
 from mvdecor.networks import Model
-from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource, rgb_start
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.held_out import held_out_data
-from mvdecor.systems.mvdecor.setup import make_pair_source, make_scenes, make_shape_set, pretraining_shapes
-from mvdecor.views import CHANNELS
+from mvdecor.systems.mvdecor.setup import make_pair_source, make_shape_set, make_shape_views, pretraining_shapes
+from mvdecor.views import CHANNELS, channel_slice
 
 
 def channels_sheet(source: PairSource, views: int = 4) -> np.ndarray:
@@ -53,7 +53,7 @@ def predictions_sheet(fabric: Fabric, model: Model, source: LabelledSource) -> n
     images = batch.images[:, 0]
     with fabric.autocast(), evaluating(model):
         predicted = model(images).argmax(dim=1)
-    names = source.scenes.shapes[0].label_names
+    names = source.shape_views.shapes[0].label_names
     shown = as_rgb(images, source.rendering.channels)
     mask = (images != 0).any(dim=1).cpu()
     return draw_predictions(shown, batch.labels[:, 0].cpu(), predicted.cpu(), names, mask=mask)
@@ -89,7 +89,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def as_rgb(images: torch.Tensor, channels: tuple[str, ...]) -> np.ndarray:
     """Network input float32 [N, C, H, W] as pictures uint8 [N, H, W, 3]: its rgb, else its first channel as grey."""
-    start = rgb_start(channels) if "rgb" in channels else 0
+    start = channel_slice(channels, "rgb").start if "rgb" in channels else 0
     shown = images[:, start : start + (3 if "rgb" in channels else 1)].expand(-1, 3, -1, -1)
     if "rgb" not in channels and CHANNELS[channels[0]] == 3:
         shown = (images[:, :3] + 1) / 2
@@ -106,6 +106,6 @@ def pipeline_figures(cfg: DictConfig, out: Path, shapes: int = 4) -> None:
         columns[method] = [np.load(out / method / "run_0" / "labels" / f"{id}.npy") for id in ids]
     save_png(out / "figures" / "meshes.png", draw_mesh_comparison(meshes, columns, views=2))
     few, _ = pretraining_shapes(OmegaConf.merge(cfg, {"data": {"pretrain_limit": 4}}))  # type: ignore[arg-type]
-    source = make_pair_source(cfg, make_scenes(cfg, few, torch.device("cpu")), 4)
+    source = make_pair_source(cfg, make_shape_views(cfg, few, torch.device("cpu")), 4)
     save_png(out / "figures" / "matches.png", matches_sheet(source))
     save_png(out / "figures" / "channels.png", channels_sheet(source))

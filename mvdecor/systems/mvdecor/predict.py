@@ -11,16 +11,15 @@ from torch.nn.functional import normalize
 
 from mvdecor.lifting import FaceLabels, FaceVoter, fill_unseen
 from mvdecor.networks import Model
-from mvdecor.systems.mvdecor.batches import Rendering
-from mvdecor.systems.mvdecor.scenes import Scenes
-from mvdecor.views import Views, surface_of
+from mvdecor.views import Rendering, Views, surface_of
+from mvdecor.views.shape_views import ShapeViews
 
 
 @torch.no_grad()
 def predict_faces(
     fabric: Fabric,
     model: Model,
-    scenes: Scenes,
+    shape_views: ShapeViews,
     shape: int,
     rendering: Rendering,
     *,
@@ -35,8 +34,8 @@ def predict_faces(
 
     Args:
         fabric: precision.
-        model: with a head, in evaluation mode, on the scenes' device.
-        scenes: the shape's scenes.
+        model: with a head, in evaluation mode, on the shape_views' device.
+        shape_views: the shape's shape_views.
         shape: its index there.
         rendering: how views become the model's input.
         batch_size: images (views x layers) a pass.
@@ -46,29 +45,29 @@ def predict_faces(
     """
     assert model.num_labels is not None, "predict_faces needs a model with a head"
     voter = FaceVoter(
-        scenes.shapes[shape],
+        shape_views.shapes[shape],
         model.num_labels,
         rule,  # type: ignore[arg-type]
         layer_order,  # type: ignore[arg-type]
-        scenes.layers,
+        shape_views.layers,
         power,
         temperature=temperature,
     )
-    for views, logits in predict_views(fabric, model, scenes, shape, rendering, batch_size):
+    for views, logits in predict_views(fabric, model, shape_views, shape, rendering, batch_size):
         voter.add(views.face_ids, logits)
-    return fill_unseen(scenes.shapes[shape], voter.result(), fill)  # type: ignore[arg-type]
+    return fill_unseen(shape_views.shapes[shape], voter.result(), fill)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
 def predict_views(
-    fabric: Fabric, model: Model, scenes: Scenes, shape: int, rendering: Rendering, batch_size: int = 16
+    fabric: Fabric, model: Model, shape_views: ShapeViews, shape: int, rendering: Rendering, batch_size: int = 16
 ) -> Iterator[tuple[Views, Tensor]]:
     """All views of a shape, some at a time, with their logits [n, L, C, H, W]; arguments as of `predict_faces`."""
-    views = scenes.views(shape)
+    views = shape_views.views(shape)
     step = max(1, batch_size // views.layers)
     for start in range(0, len(views), step):
         part = views[slice(start, start + step)]
-        images = rendering(scenes, shape, part, surface_of(scenes.shapes[shape], part))
+        images = rendering(shape_views.shapes[shape], part, surface_of(shape_views.shapes[shape], part))
         with fabric.autocast():
             logits = model(images.flatten(0, 1))
         yield part, logits.unflatten(0, images.shape[:2])
@@ -76,19 +75,19 @@ def predict_views(
 
 @torch.no_grad()
 def embed_views(
-    fabric: Fabric, model: Model, scenes: Scenes, shape: int, index: Sequence[int], rendering: Rendering
+    fabric: Fabric, model: Model, shape_views: ShapeViews, shape: int, index: Sequence[int], rendering: Rendering
 ) -> Tensor:
     """Embeddings of the views of a shape at `index`, in one pass: float32 [n, L, D, H, W], of unit length along D.
 
     Args:
         fabric: precision.
-        model: in evaluation mode, on the scenes' device; a head is not used.
-        scenes: the shape's scenes.
+        model: in evaluation mode, on the shape_views' device; a head is not used.
+        shape_views: the shape's shape_views.
         shape: its index there.
         index: numbers of n views.
         rendering: how views become the model's input.
     """
-    images = rendering(scenes, shape, scenes.views(shape, index), scenes.surface(shape, index))
+    images = rendering(shape_views.shapes[shape], shape_views.views(shape, index), shape_views.surface(shape, index))
     with fabric.autocast():
         embeddings = model.embed(images.flatten(0, 1))
     return normalize(embeddings.float(), dim=1).unflatten(0, images.shape[:2])

@@ -1,4 +1,4 @@
-"""From the configuration to what the loops take: shapes, scenes and sources of batches."""
+"""From the configuration to what the loops take: shapes, shape_views and sources of batches."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.shapes.splits import FewShotRun
-from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource, Rendering
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.crops import CropPairSource
-from mvdecor.systems.mvdecor.scenes import Scenes
-from mvdecor.views import CachedViews, Cameras, make_rasterizer, place_cameras, rasterizer_name
+from mvdecor.views import CachedViews, Cameras, Rendering, make_rasterizer, place_cameras, rasterizer_name
+from mvdecor.views.shape_views import ShapeViews
 
 
 def make_shape_set(node: DictConfig) -> ShapeSet:
@@ -70,14 +70,14 @@ def test_views_seed(cfg: DictConfig, id: str) -> int:
     return seed_of(cfg.seed, "test views", id)
 
 
-def make_scenes(cfg: DictConfig, shapes: Sequence[Shape], device: torch.device, test: bool = False) -> Scenes:
+def make_shape_views(cfg: DictConfig, shapes: Sequence[Shape], device: torch.device, test: bool = False) -> ShapeViews:
     """The shapes with their cameras and views on a device; views come from the folder `views.cache` if there is one."""
     views_seed = test_views_seed if test else training_views_seed
     rasterizer = make_rasterizer(cfg.views.rasterizer, device)
     name = rasterizer_name(cfg.views.rasterizer, device)
     cache = None if cfg.views.cache is None else partial(CachedViews, cfg.views.cache, name)
     cameras = [place(cfg, shape, views_seed(cfg, shape.id)) for shape in shapes]
-    return Scenes(shapes, cameras, rasterizer, cfg.views.layers, device, cfg.views.keep, cache)
+    return ShapeViews(shapes, cameras, rasterizer, cfg.views.layers, device, cfg.views.keep, cache)
 
 
 def make_rendering(cfg: DictConfig, augment: Literal["pretrain", "finetune"] | None = None) -> Rendering:
@@ -95,23 +95,25 @@ def make_labelled_source(
     cfg: DictConfig, shapes: Sequence[Shape], chosen: FewShotRun, device: torch.device
 ) -> LabelledSource:
     """Batches of the labelled views of a few-shot draw; a shape drawn twice is one scene, drawn from twice as often."""
-    scenes = make_scenes(cfg, list({s.id: s for s in shapes}.values()), device)
-    numbers = {s.id: i for i, s in enumerate(scenes.shapes)}
-    views = [chosen.views_of(s.id, scenes.num_views(i)) for i, s in enumerate(scenes.shapes)]
+    shape_views = make_shape_views(cfg, list({s.id: s for s in shapes}.values()), device)
+    numbers = {s.id: i for i, s in enumerate(shape_views.shapes)}
+    views = [chosen.views_of(s.id, shape_views.num_views(i)) for i, s in enumerate(shape_views.shapes)]
     rendering = make_rendering(cfg, augment="finetune")
-    return LabelledSource(scenes, rendering, views, cfg.training.finetune.batch_size, [numbers[s.id] for s in shapes])
+    return LabelledSource(
+        shape_views, rendering, views, cfg.training.finetune.batch_size, [numbers[s.id] for s in shapes]
+    )
 
 
 def make_pair_source(
     cfg: DictConfig,
-    scenes: Scenes,
+    shape_views: ShapeViews,
     pairs: int,
     augment: Literal["pretrain", "finetune"] | None = None,
 ) -> PairSource:
-    """Batches of overlapping pairs of the scenes' views."""
+    """Batches of overlapping pairs of the shape_views' views."""
     matching = cfg.training.matching
     return PairSource(
-        scenes,
+        shape_views,
         make_rendering(cfg, augment),
         pairs=pairs,
         points=cfg.training.pretrain.points,
@@ -125,12 +127,12 @@ def make_pair_source(
 
 
 def make_crop_source(
-    cfg: DictConfig, scenes: Scenes, pairs: int, augment: Literal["pretrain", "finetune"] | None = None
+    cfg: DictConfig, shape_views: ShapeViews, pairs: int, augment: Literal["pretrain", "finetune"] | None = None
 ) -> CropPairSource:
-    """Batches of pairs of crops of the scenes' views (`training.crops`)."""
+    """Batches of pairs of crops of the shape_views' views (`training.crops`)."""
     matching, crops = cfg.training.matching, cfg.training.crops
     return CropPairSource(
-        scenes,
+        shape_views,
         replace(make_rendering(cfg, augment), colour_jitter=crops.colour_jitter if augment else 0.0),
         pairs=pairs,
         points=cfg.training.pretrain.points,

@@ -21,19 +21,12 @@ from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed
 from mvdecor.engine.stage import Job, Stage
 from mvdecor.errors import InputError
-from mvdecor.evaluation import (
-    ShapeRecords,
-    ceiling_table,
-    describe_calibration,
-    evaluation_summary,
-    format_table,
-    occurrence,
-    summarize,
-)
+from mvdecor.evaluation import ShapeRecords, ceiling_table, describe_calibration
 from mvdecor.files import write_json
 from mvdecor.lifting import Calibration
 from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
 from mvdecor.percent import rounded
+from mvdecor.results import evaluation_summary, format_table, occurrence, summarize
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import load_shapes
 from mvdecor.shapes.loading import list_skipped
@@ -50,8 +43,8 @@ from mvdecor.systems.mvdecor.setup import (
     make_crop_source,
     make_labelled_source,
     make_pair_source,
-    make_scenes,
     make_shape_set,
+    make_shape_views,
     place,
     pretraining_shapes,
     test_views_seed,
@@ -73,8 +66,8 @@ def pretrain_stage(job: Job) -> dict:
     print(f"seed {cfg.seed}: pretraining on {len(shapes) - held_out} shapes, validating on {held_out}", flush=True)
     settings = cfg.training.pretrain
     make_source = make_crop_source if settings.source == "crops" else make_pair_source
-    train = make_source(cfg, make_scenes(cfg, shapes[:-held_out], device), settings.pairs, augment="pretrain")
-    validation = make_source(cfg, make_scenes(cfg, shapes[-held_out:], device), settings.pairs)
+    train = make_source(cfg, make_shape_views(cfg, shapes[:-held_out], device), settings.pairs, augment="pretrain")
+    validation = make_source(cfg, make_shape_views(cfg, shapes[-held_out:], device), settings.pairs)
     seed_everything(seed_of(cfg.seed, "pretraining"), verbose=False)
     model = prepared(build_model(cfg.network, cfg.views.channels, None), cfg)
     if snapshots.step == 0 and rank() == 0:
@@ -144,8 +137,8 @@ def finetune_stage(job: Job) -> dict:
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(chosen.shapes)}", flush=True)
     settings = cfg.training.finetune
     labelled = make_labelled_source(cfg, shapes, chosen, drawing_device(cfg, fabric))
-    scenes = labelled.scenes
-    pairs = make_pair_source(cfg, scenes, settings.pairs, augment="pretrain") if settings.lambda_ssl > 0 else None
+    shape_views = labelled.shape_views
+    pairs = make_pair_source(cfg, shape_views, settings.pairs, augment="pretrain") if settings.lambda_ssl > 0 else None
     history = finetune(
         fabric,
         model,
@@ -168,7 +161,7 @@ def finetune_stage(job: Job) -> dict:
     calibration = calibrate(cfg, fabric, model, labelled).record()
     result = {
         "shapes": chosen.shapes,
-        "views": dict(zip((s.id for s in scenes.shapes), labelled.views, strict=True)),
+        "views": dict(zip((s.id for s in shape_views.shapes), labelled.views, strict=True)),
         "labels_not_covered": chosen.labels_not_covered,
         "split": split_file(cfg),
         "skipped": skipped,
@@ -337,7 +330,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
 def _pipeline(cfg: DictConfig) -> dict:
     out, about = Path(cfg.out), provenance(cfg)
     if cfg.data.get("generate"):
-        from mvdecor.shapes.generate import write_partnet
+        from mvdecor.made_up.generate import write_partnet
 
         open_device(cfg.device, cfg.precision)
         if rank() == 0:

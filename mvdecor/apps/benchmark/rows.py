@@ -1,0 +1,264 @@
+"""The rows of the table: each a function of the settings (configs/benchmark.yaml) and the shapes, which checks that both
+sides say the same and measures both."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from mvdecor.apps.benchmark.measure import Row, Spread, device_name, peak_memory, time_both, time_runs
+from mvdecor.apps.benchmark.references import (
+    RELEASED_BYTES_A_PIXEL,
+    infonce_plain,
+    match_by_tree,
+    pixel_votes,
+    vote_by_loop,
+)
+from mvdecor.apps.benchmark.shapes import Shapes, overlapping_pairs, simple_shape, views_of, with_faces
+from mvdecor.apps.benchmark.steps import evaluate_shape_row, finetune_step, pretrain_step
+from mvdecor.correspondences import match_views
+from mvdecor.errors import InputError
+from mvdecor.lifting import vote
+from mvdecor.losses import InfoNCE
+from mvdecor.shapes import Shape
+from mvdecor.views import (
+    CachedViews,
+    Cameras,
+    Rasterizer,
+    Surface,
+    make_rasterizer,
+    render_channels,
+    sphere_cameras,
+    surface_of,
+)
+
+CPU = torch.device("cpu")
+TOLERANCE = 5e-3  # of a match
+POWER = 20.0  # of the vote's weight
+TEMPERATURE = 0.07
+
+
+def match(cfg: DictConfig, shapes: Shapes, device: torch.device, library: str = "sklearn", goal: float = 30.0) -> Row:
+    """Matching a batch of pairs of views, half of people and half of PartNet, against a KD-tree a pair."""
+    if find_spec(library) is None:
+        raise InputError(f"benchmark: {library} is not installed: pip install scikit-learn, or choose other rows=[...]")
+    chosen = [shapes.some("people", 2)[0], *shapes.some("partnet", 8)[:3]]
+    counts = [cfg.pairs - cfg.pairs // 2, *(len(range(i, cfg.pairs // 2, 3)) for i in range(3))]
+    sides = [overlapping_pairs(s, n, cfg.num_views, cfg.size) for s, n in zip(chosen, counts, strict=True) if n > 0]
+    a, b = (_to(Surface.cat([pair[side] for pair in sides]), device) for side in (0, 1))
+    # the released code's rule, so that both answer one question; what is timed is the call that training makes
+    ours = match_views(a, b, TOLERANCE, min_cosine=-1.0, unique=False)
+    theirs = match_by_tree(a, b, TOLERANCE, library)
+    missed = [set(t.tolist()) - set(ours.pixel_a[ours.pair == p].tolist()) for p, t in enumerate(theirs)]
+    found = 1 - sum(map(len, missed)) / max(1, sum(map(len, theirs)))
+    assert found >= 0.95, f"only {found:.1%} of the pixels matched by the KD-tree are found"
+    names = {"sklearn": "scikit-learn's KD-tree", "scipy": "SciPy's bounded KD-tree"}
+    by_tree = partial(match_by_tree, a, b, TOLERANCE, library)
+    return Row(
+        "match" if library == "sklearn" else "match_scipy",
+        *time_both(lambda: match_views(a, b, TOLERANCE), by_tree, cfg.repeats, device, cfg.pairs / 1e3),
+        "ms a pair",
+        f"{cfg.pairs} pairs at once, {cfg.size}x{cfg.size}, {shapes.kind} people and PartNet, "
+        f"{float(a.mask.float().mean()):.0%} foreground, {found:.1%} of the pixels of {names[library]} found",
+        device_name(device),
+        goal,
+    )
+
+
+def vote_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """Voting logits of all views onto the faces, against a loop over faces with a mask over all pixels."""
+    shape = min(shapes.some("people", 2), key=lambda s: abs(s.num_faces - cfg.vote_faces))
+    views = views_of(shape, cfg.num_views, cfg.size)
+    generator = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(cfg.num_views, 1, cfg.classes, cfg.size, cfg.size, generator=generator)
+    logits = logits.half()
+    sample = torch.randperm(shape.num_faces, generator=generator)[: cfg.vote_sample].tolist()
+    groups = shape.twin_groups[sample].tolist()
+    face_ids, on_device = views.face_ids[:, 0].numpy(), (shape.to(device), views.to(device), logits.to(device))
+
+    votes = vote(*on_device, "entropy", power=POWER)
+    labels = torch.where(votes.seen, votes.scores.argmax(dim=1), -1).cpu()[sample].tolist()
+    assert labels == vote_by_loop(face_ids, pixel_votes(logits, POWER), groups), "the loop votes for other labels"
+    ready = time_runs(lambda: pixel_votes(logits, POWER), 1, CPU)
+    loop = partial(vote_by_loop, face_ids, pixel_votes(logits, POWER), groups)
+    scaled = time_runs(loop, cfg.slow_repeats, CPU, len(sample) / shape.num_faces)
+    return Row(
+        "vote",
+        time_runs(lambda: vote(*on_device, "entropy", power=POWER), cfg.repeats, device),
+        Spread(*(x + ready.median for x in (scaled.median, scaled.low, scaled.high))),
+        "s a shape",
+        f"{cfg.num_views} views, {cfg.size}x{cfg.size}, {shape.num_faces} faces, {cfg.classes} classes, float16 logits; the "
+        f"loop timed on {len(sample)} random faces and scaled to all; their labels identical",
+        device_name(device),
+        200,
+    )
+
+
+def view(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """A view (face ids, rgb, depth, normals, points), building of the scene included, against PyTorch3D on the CPU."""
+    shape = with_faces(simple_shape(shapes, cfg.view_faces), cfg.view_faces)
+    cameras = sphere_cameras(cfg.num_views, cfg.size)
+    few = cameras[:: max(1, cfg.num_views // cfg.slow_views)][: cfg.slow_views]
+    slow = partial(_render, make_rasterizer("pytorch3d", CPU), shape, few)
+    here, there = _render(make_rasterizer("embree"), shape, few), slow()
+    both = here.mask & there.mask
+    agree = ((here.depth - there.depth).abs() < 1e-3)[both].float().mean()
+    assert float((here.mask == there.mask).float().mean()) > 0.999 and float(agree) > 0.99, "the rasterizers disagree"
+    return Row(
+        "view",
+        time_runs(_views_run(cfg, shape, device), cfg.repeats, device, cfg.num_views / 1e3),
+        time_runs(slow, cfg.slow_repeats, CPU, len(few) / 1e3),
+        "ms a view",
+        f"{shape.num_faces} faces, {cfg.size}x{cfg.size}, over {cfg.num_views} views ({len(few)} by PyTorch3D), depths agree",
+        device_name(device),
+        60,
+    )
+
+
+def view_scaling(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """A view of the same surface in many faces, against few."""
+    few, many = cfg.scaling_faces
+    shape = simple_shape(shapes, few)
+    of_many, of_few = (_views_run(cfg, with_faces(shape, count), device) for count in (many, few))
+    return Row(
+        "view_scaling",
+        *time_both(of_many, of_few, cfg.repeats, device, cfg.num_views / 1e3),
+        "ms a view",
+        f"one surface in {many} faces, against {few}; {cfg.size}x{cfg.size}, over {cfg.num_views} views",
+        device_name(device),
+        2,
+        more=False,
+    )
+
+
+def cache(cfg: DictConfig, shapes: Shapes, device: torch.device, name: str, goal: float) -> Row:
+    """Bytes of a view in the cache, against the arrays of the released code."""
+    sizes = []
+    with tempfile.TemporaryDirectory() as folder:
+        for shape in shapes.some(name, 2 if name == "people" else 8):
+            views = views_of(shape, cfg.num_views, cfg.size)
+            file = CachedViews(folder, "embree", shape, views.cameras)
+            sizes.append(file.write(views.face_ids) / cfg.num_views)
+            assert torch.equal(file.read(), views.face_ids), "the cache gives back other face ids"
+    mean = sum(sizes) / len(sizes)
+    released = float(RELEASED_BYTES_A_PIXEL * cfg.size**2)
+    return Row(
+        f"cache_{name}",
+        Spread(mean, min(sizes), max(sizes)),
+        Spread(released, released, released),
+        "bytes a view",
+        f"{len(sizes)} shapes ({shapes.kind}), {cfg.num_views} views, {cfg.size}x{cfg.size}, read back bit for bit",
+        "disk",
+        goal,
+    )
+
+
+def infonce_time(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """InfoNCE forward and backward, against whole matrices and autograd; the gradients are equal."""
+    args = (cfg.pairs, cfg.points, cfg.dim)
+    ours, plain = infonce_ours(device, *args), infonce_reference(device, *args)
+    for mine, theirs in zip(ours(), plain(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+    return Row(
+        "infonce_time",
+        *time_both(ours, plain, cfg.slow_repeats, device, 1e-3),
+        "ms",
+        f"{cfg.pairs} pairs of {cfg.points} matches, {cfg.dim} dimensions, forward and backward, gradients equal",
+        device_name(device),
+        1,
+    )
+
+
+def infonce_memory(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """Peak memory of the same above its inputs."""
+    args = (cfg.pairs, cfg.points, cfg.dim)
+    ours, plain = (peak_memory(make, device, *args) for make in (infonce_ours, infonce_reference))
+    return Row(
+        "infonce_memory",
+        Spread(ours, ours, ours),
+        Spread(plain, plain, plain),
+        "MB at the peak",
+        f"{cfg.pairs} pairs of {cfg.points} matches, {cfg.dim} dimensions, forward and backward",
+        device_name(device),
+        2,
+    )
+
+
+ROWS: dict[str, Callable[[DictConfig, Shapes, torch.device], Row]] = {
+    "match": match,
+    "match_scipy": partial(match, library="scipy", goal=8.0),
+    "vote": vote_row,
+    "view": view,
+    "view_scaling": view_scaling,
+    "cache_people": partial(cache, name="people", goal=15.0),
+    "cache_partnet": partial(cache, name="partnet", goal=50.0),
+    "infonce_time": infonce_time,
+    "infonce_memory": infonce_memory,
+    "pretrain_step": pretrain_step,
+    "finetune_step": finetune_step,
+    "evaluate_shape": evaluate_shape_row,
+}
+"""All rows, in the order of the table."""
+
+
+def infonce_ours(device: torch.device, pairs: int, points: int, dim: int) -> Callable[[], tuple[Tensor, ...]]:
+    """A run of our loss on random embeddings: its value and its gradients."""
+    a, b, xyz, pair = _embeddings(device, pairs, points, dim)
+    loss = InfoNCE(TEMPERATURE)
+
+    def run() -> tuple[Tensor, ...]:
+        value, _ = loss(a, b, xyz, pair)
+        return value.detach(), *torch.autograd.grad(value, (a, b))
+
+    return run
+
+
+def infonce_reference(device: torch.device, pairs: int, points: int, dim: int) -> Callable[[], tuple[Tensor, ...]]:
+    """The same of the plain loss."""
+    a, b, _, pair = _embeddings(device, pairs, points, dim)
+
+    def run() -> tuple[Tensor, ...]:
+        value = infonce_plain(a, b, pair, TEMPERATURE)
+        return value.detach(), *torch.autograd.grad(value, (a, b))
+
+    return run
+
+
+def _embeddings(device: torch.device, pairs: int, points: int, dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(pairs * points, dim, generator=generator)
+    b = a + torch.randn(pairs * points, dim, generator=generator)
+    pair = torch.arange(pairs).repeat_interleave(points)
+    xyz = torch.rand(pairs * points, 3, generator=generator)
+    return a.to(device).requires_grad_(), b.to(device).requires_grad_(), xyz.to(device), pair.to(device)
+
+
+def _views_run(cfg: DictConfig, shape: Shape, device: torch.device) -> Callable[[], None]:
+    """Renders all views of a shape, by a rasterizer that has not seen it before."""
+    shape, cameras = shape.to(device), sphere_cameras(cfg.num_views, cfg.size).to(device)
+
+    def run() -> None:
+        rasterizer = make_rasterizer("auto", device)
+        for start in range(0, cfg.num_views, 8):
+            _render(rasterizer, shape, cameras[start : start + 8])
+
+    return run
+
+
+def _render(rasterizer: Rasterizer, shape: Shape, cameras: Cameras) -> Surface:
+    """All that a view can show; the surface is returned."""
+    views = rasterizer([shape], [cameras])[0]
+    surface = surface_of(shape, views)
+    render_channels(shape, views, surface, ("rgb", "depth", "normal", "points"))
+    return surface
+
+
+def _to(surface: Surface, device: torch.device) -> Surface:
+    fields = (surface.mask, surface.depth, surface.points, surface.normals)
+    return Surface(surface.cameras.to(device), *(field.to(device) for field in fields))

@@ -1,0 +1,120 @@
+"""The shapes that are measured on: real ones, or made-up ones where there are none."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mvdecor.correspondences import choose_pair
+from mvdecor.errors import InputError
+from mvdecor.made_up.generate import write_partnet, write_people_like
+from mvdecor.shapes import PartNet, RenderPeople, Shape, ShapeSet
+from mvdecor.views import Surface, Views, make_rasterizer, sphere_cameras, surface_of
+from mvdecor.views.rasterizers import drawable_faces
+
+
+class Shapes:
+    """People and PartNet shapes, read when they are first asked for.
+
+    Attributes:
+        kind: "real" or "made-up".
+    """
+
+    def __init__(self, people: ShapeSet, partnet: ShapeSet, kind: str) -> None:
+        self._sets = {"people": people, "partnet": partnet}
+        self._read: dict[tuple[str, int], list[Shape]] = {}
+        self.kind = kind
+
+    def some(self, name: str, count: int) -> list[Shape]:
+        """`count` shapes of "people" or "partnet", evenly from the whole list."""
+        if (name, count) not in self._read:
+            ids = self._sets[name].ids("all")
+            if len(ids) < count:
+                raise InputError(f"benchmark: {count} shapes of {name} are needed, and {len(ids)} are there")
+            chosen = [ids[i * len(ids) // count] for i in range(count)]
+            self._read[name, count] = [self._sets[name].load(id) for id in chosen]
+        return self._read[name, count]
+
+
+@contextmanager
+def open_shapes(root: str | Path | None) -> Iterator[Shapes]:
+    """Shapes of `root/people` and `root/partnet`; made-up ones, in a folder that is removed afterwards, if there is none.
+
+    Raises:
+        InputError: if one of the two is missing.
+    """
+    if root is not None and Path(root).is_dir():
+        partnet = PartNet(Path(root) / "partnet", "all", splits="splits_local.json")
+        yield Shapes(RenderPeople(Path(root) / "people", texture_size=512), partnet, "real")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        people = write_people_like(Path(folder) / "people", 12)
+        partnet_root = write_partnet(Path(folder) / "partnet", 12)
+        yield Shapes(RenderPeople(people), PartNet(partnet_root, "all"), "made-up")
+
+
+def with_faces(shape: Shape, count: int) -> Shape:
+    """The same surface in at least `count` and at most `count + 2` faces, without twins and without texture.
+
+    The largest faces are cut into four until there are enough.
+
+    Raises:
+        InputError: if the shape has more faces than that already.
+    """
+    faces = drawable_faces(shape)
+    if len(faces) > count:
+        raise InputError(f"benchmark: shape {shape.id} has {len(faces)} faces without twins, {count} are asked for")
+    corners = shape.vertices[shape.faces[faces]]
+    while len(corners) < count:
+        areas = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
+        order = areas.argsort(descending=True)
+        cut = min(len(corners), math.ceil((count - len(corners)) / 3))
+        corners = torch.cat([_quarters(corners[order[:cut]]), corners[order[cut:]]])
+    vertices, index = corners.reshape(-1, 3).unique(dim=0, return_inverse=True)
+    plain = replace(shape, vertices=vertices, faces=index.view(-1, 3), face_labels=None, texture=None)
+    return replace(plain, id=f"{shape.id} in {len(corners)} faces")
+
+
+def _quarters(corners: Tensor) -> Tensor:
+    """[4 F, 3, 3] from [F, 3, 3]: each face cut at the middles of its edges."""
+    a, b, c = corners.unbind(dim=1)
+    ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
+    parts = ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))
+    return torch.cat([torch.stack(part, dim=1) for part in parts])
+
+
+def simple_shape(shapes: Shapes, most_faces: int) -> Shape:
+    """The PartNet shape with the most faces, not counting twins, of those with at most `most_faces`."""
+    few = [s for s in shapes.some("partnet", 8) if len(drawable_faces(s)) <= most_faces]
+    if not few:
+        raise InputError(f"benchmark: none of the PartNet shapes tried has at most {most_faces} faces")
+    return max(few, key=lambda s: len(drawable_faces(s)))
+
+
+def views_of(shape: Shape, count: int, size: int) -> Views:
+    """The shape through the recipe's cameras, on the CPU."""
+    return make_rasterizer("embree")([shape], [sphere_cameras(count, size)])[0]
+
+
+def overlapping_pairs(shape: Shape, count: int, views: int, size: int) -> tuple[Surface, Surface]:
+    """`count` pairs of views as pretraining would draw them, of more than 15 % overlap.
+
+    Raises:
+        InputError: if the shape has no such pairs.
+    """
+    seen, generator = views_of(shape, views, size), torch.Generator().manual_seed(0)
+    sides: tuple[list[Surface], list[Surface]] = ([], [])
+    for _ in range(count):
+        pair = choose_pair(lambda index: surface_of(shape, seen[index]), range(views), 0.15, 200, generator)
+        if pair is None:
+            raise InputError(f"benchmark: no two of {views} views of {shape.id} overlap: more views are needed")
+        for side, view in zip(sides, pair[:2], strict=True):
+            side.append(surface_of(shape, seen[[view]]))
+    return Surface.cat(sides[0]), Surface.cat(sides[1])

@@ -1,0 +1,201 @@
+"""Rows of the loops and of the evaluation: what all that is around the network adds to the bare network."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from lightning_fabric import Fabric, seed_everything
+from omegaconf import DictConfig
+from torch import Tensor
+
+from mvdecor.apps.benchmark.measure import Row, Spread, device_name, seconds_of, synchronize, time_both, time_runs
+from mvdecor.apps.benchmark.shapes import Shapes
+from mvdecor.engine.cli import compose_config
+from mvdecor.engine.device import open_device
+from mvdecor.engine.log import Log
+from mvdecor.evaluation import PartMetrics, Reliability
+from mvdecor.lifting import Calibration
+from mvdecor.networks import Model, build_model
+from mvdecor.systems.mvdecor.batches import LabelledSource
+from mvdecor.systems.mvdecor.evaluate import Evaluated, evaluate_shape
+from mvdecor.systems.mvdecor.finetune import finetune
+from mvdecor.systems.mvdecor.pretrain import pretrain
+from mvdecor.systems.mvdecor.setup import (
+    drawing_device,
+    make_pair_source,
+    make_rendering,
+    make_shape_views,
+)
+from mvdecor.systems.mvdecor.stages import prepared
+from mvdecor.views import surface_of
+
+SKIPPED = 3  # first steps, which also fill caches
+
+
+class Stopwatch(Log):
+    """A log that writes nothing and notes when each step begins."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(None, every=50, bar=False)
+        self._device = device
+        self._begun: list[float] = []
+
+    def progress(self, steps: int, name: str, first: int = 0) -> Iterator[int]:
+        """Count the steps."""
+        for step in range(first, steps):
+            synchronize(self._device)
+            self._begun.append(time.perf_counter())
+            yield step
+
+    def scalars(self, group: str, figures: object, step: int) -> None:
+        """Nothing."""
+
+    def milliseconds(self) -> list[float]:
+        """Of each step; without the last one, which validates."""
+        return [1e3 * (b - a) for a, b in zip(self._begun, self._begun[1:], strict=False)][SKIPPED:]
+
+
+def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """A step of the pretraining loop, its views read from the cache, against the network's part of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = _config(cfg, device, f"views.cache={folder}", "views.keep=false")
+        fabric, people = _fabric(own), shapes.some("people", 2)
+        shape_views = make_shape_views(own, people, drawing_device(own, fabric))
+        settings = own.training.pretrain
+        source = make_pair_source(own, shape_views, settings.pairs, augment="pretrain")
+        images = source.draw(0, 0).to(device).images.flatten(0, 2)
+        for shape in range(len(shape_views)):
+            shape_views.views(shape)  # fills the cache
+        drawn = time_runs(lambda: source.draw(0, 1), cfg.slow_repeats, device, 1e-3)
+
+        def train(steps: int, log: Log) -> None:
+            pretrain(
+                fabric, _model(own, None), source, source, instantiate(own.loss), steps=steps, validate_every=steps,
+                validation_batches=1, workers=own.workers, log=log, save_best=lambda *_: Path(),
+            )  # fmt: skip
+
+        bare = _bare_step(fabric, _model(own, None), images, Model.embed)
+        figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
+    size = (
+        f"{settings.pairs} pairs of views of {own.views.size}x{own.views.size}, {settings.points} matches a pair, "
+        f"{own.network.encoder}, workers={own.workers}, {shapes.kind} people, views from the cache; drawing a batch takes "
+        f"{drawn.median:.0f} ms"
+    )
+    return Row("pretrain_step", *figures, "ms a step", size, device_name(device), 1.15, more=False)
+
+
+def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """A step of the fine-tuning loop against the network's part of it."""
+    own = _config(cfg, device, "training.finetune.lambda_ssl=0")
+    fabric, people = _fabric(own), shapes.some("people", 2)
+    settings = own.training.finetune
+    shape_views = make_shape_views(own, people, drawing_device(own, fabric))
+    rendering, views = make_rendering(own, augment="finetune"), [range(own.views.count)] * len(people)
+    source = LabelledSource(shape_views, rendering, views, settings.batch_size)
+    labels = len(people[0].label_names)
+    images = source.draw(0, 0).to(device).images.flatten(0, 1)
+    for shape in range(len(shape_views)):
+        shape_views.views(shape)  # kept in memory
+
+    def train(steps: int, log: Log) -> None:
+        finetune(
+            fabric, _model(own, labels), source, None, instantiate(own.loss), steps=steps, workers=own.workers, log=log
+        )
+
+    bare = _bare_step(fabric, _model(own, labels), images, Model.forward)
+    figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
+    size = (
+        f"{settings.batch_size} views of {own.views.size}x{own.views.size}, {own.network.encoder}, workers={own.workers}, "
+        f"{shapes.kind} people"
+    )
+    return Row("finetune_step", *figures, "ms a step", size, device_name(device), 1.10, more=False)
+
+
+def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
+    """All that is done with a test shape that was read, against the recipe's network on its views."""
+    shape = shapes.some("people", 2)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        views = (f"views.count={cfg.num_views}", f"views.size={cfg.size}", "views.close_ups=0")
+        own = _config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
+        fabric = _fabric(own)
+        model = _model(own, len(shape.label_names)).to(fabric.device).eval()
+        shape_views = make_shape_views(own, [shape], fabric.device, test=True)
+        seen, rendering, batch = shape_views.views(0), make_rendering(own), own.evaluation.batch_size
+        ready = [
+            rendering(shape, part, surface_of(shape, part)).flatten(0, 1)
+            for part in (seen[slice(start, start + batch)] for start in range(0, len(seen), batch))
+        ]
+
+        def ours() -> None:
+            labels, ceiling = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
+            found = Evaluated(labels, ceiling, Reliability(), Reliability())
+            evaluate_shape(own, fabric, model, shape, 0, found, Calibration())
+
+        @torch.no_grad()
+        def bare() -> None:
+            with fabric.autocast():
+                for images in ready:
+                    model(images)
+
+        figures = time_both(ours, bare, cfg.slow_repeats, device)
+    size = (
+        f"{len(seen)} views of {own.views.size}x{own.views.size}, {shape.num_faces} faces, {own.network.encoder}, "
+        f"{shapes.kind} person; rendered, embedded, voted, filled, measured, its ceiling too, and written"
+    )
+    return Row("evaluate_shape", *figures, "s a shape", size, device_name(device), 1.3, more=False)
+
+
+def _config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
+    overrides = [
+        f"experiment={cfg.step_experiment}",
+        "data.root=none",
+        f"device={device.type}",
+        *(cfg.overrides or ()),
+        *more,
+    ]
+    return compose_config(overrides)
+
+
+def _model(own: DictConfig, labels: int | None) -> Model:
+    torch.manual_seed(0)
+    return prepared(build_model(own.network, own.views.channels, labels, initial_weights=False), own)
+
+
+def _bare_step(
+    fabric: Fabric, model: Model, images: Tensor, forward: Callable[[Model, Tensor], Tensor]
+) -> Callable[[], None]:
+    """Forward pass, backward pass and optimizer on images that are ready."""
+    wrapped, optimizer = fabric.setup(model, torch.optim.Adam(model.parameters(), 1e-4))
+    wrapped.train()
+
+    def run() -> None:
+        with fabric.autocast():
+            value = forward(model, images).float().square().mean()
+        optimizer.zero_grad()
+        fabric.backward(value)
+        optimizer.step()
+
+    return run
+
+
+def _time_steps(
+    train: Callable[[int, Log], None], bare: Callable[[], None], steps: int, rounds: int, device: torch.device
+) -> tuple[Spread, Spread]:
+    """Milliseconds of a step of `train(steps, log)` and of a bare step, some of the steps of each by turns."""
+    of_loop, of_network = [], []
+    for _ in range(rounds):
+        watch = Stopwatch(device)
+        train(SKIPPED + max(1, steps // rounds) + 1, watch)
+        of_loop += watch.milliseconds()
+        of_network += [1e3 * seconds_of(bare, device) for _ in range(SKIPPED + max(1, steps // rounds))][SKIPPED:]
+    return Spread.of(of_loop), Spread.of(of_network)
+
+
+def _fabric(cfg: DictConfig) -> Fabric:
+    seed_everything(cfg.seed, verbose=False)
+    return open_device(cfg.device, cfg.precision)

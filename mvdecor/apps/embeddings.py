@@ -1,0 +1,315 @@
+"""Pictures of what a model's embeddings see, and how far points carried by them land off (scripts/figures.py).
+
+Nothing here trains: views of a few shapes are embedded, compared and drawn; docs/figures.md says what is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from mvdecor.correspondences import Matches, choose_pair, match_views, sample_matches
+from mvdecor.engine.content import Files
+from mvdecor.engine.record import settings_of
+from mvdecor.engine.stage import Job, Stage
+from mvdecor.errors import InputError
+from mvdecor.evaluation import Landings, height_of, land, pixel_centers, summarize_landings
+from mvdecor.figures import (
+    EmbeddedView,
+    draw_carried,
+    draw_matches,
+    embedding_colours,
+    position_colours,
+    save_png,
+    write_glb,
+)
+from mvdecor.figures.curves import draw_transfer_curves
+from mvdecor.figures.layout import enlarge, sheet, stack
+from mvdecor.figures.palette import LIGHT_GREY
+from mvdecor.lifting.embeddings import FaceMeans, PrincipalColours, at_pixels, nearest, principal_colours
+from mvdecor.networks import load_checkpoint
+from mvdecor.percent import rounded
+from mvdecor.shapes import ShapeSet, load_shapes
+from mvdecor.systems.mvdecor import keys
+from mvdecor.systems.mvdecor.check import check_channels, check_config
+from mvdecor.systems.mvdecor.held_out import held_out_data
+from mvdecor.systems.mvdecor.predict import embed_views
+from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_set, make_shape_views
+from mvdecor.views import Surface, render_channels
+from mvdecor.views.shape_views import ShapeViews
+
+PIXELS = 2000  # of each view, in the sample of which the principal colours are found
+ROWS, COLUMNS = 4, 6  # of embeddings.png
+CELL = 160  # pixels; smaller views are enlarged there
+
+Embed = Callable[[int, Sequence[int]], Tensor]
+"""A shape's number and those of n of its views -> embeddings float32 [n, L, D, H, W]."""
+
+
+def figures_stage(job: Job) -> dict:
+    """Draw the pictures of configs/figures.yaml into `cfg.out` and measure the transfer between views (docs/figures.md).
+
+    Cameras are those of the evaluation, which no training has seen.
+
+    Returns:
+        what `out/figures.json` says.
+
+    Raises:
+        InputError: a bad setting, checkpoint or shape, or results of other settings in `out`.
+    """
+    cfg, out, fabric = job.cfg, job.out, job.open_device()
+    model, info = load_checkpoint(cfg.checkpoint, fabric.device)
+    check_channels(model, cfg)
+    shape_set = make_shape_set(held_out_data(cfg))
+    shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
+    shape_views = make_shape_views(cfg, shapes, fabric.device, test=True)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    embed = partial(embed_views, fabric, model, shape_views, rendering=make_rendering(cfg))
+    landings = _transfer(cfg, shape_views, embed)
+    views = _views(cfg, shape_views)
+    _draw_pairs(cfg, shape_views, embed, views, out)
+    colours, coverage = _draw_meshes(cfg, shape_views, embed, out)
+    save_png(out / "embeddings.png", _sheet(shape_views, embed, views, colours))
+    transfer = summarize_landings(Landings.cat(list(landings.values())))
+    save_png(out / "transfer.png", draw_transfer_curves(transfer))
+    print(
+        f"transfer: {rounded(transfer['within']['5'])} % of {transfer['points']} points land within 5 % of the shape's height "
+        f"(random pixels: {rounded(transfer['chance']['5'])} %), median error {transfer['median_error']:.1f} %: {out}",
+        flush=True,
+    )
+    return {
+        "shapes": [shape.id for shape in shapes],
+        "views": list(views),
+        "transfer": transfer,
+        "transfer_within_5": {id: summarize_landings(found)["within"]["5"] for id, found in landings.items()},
+        "without_pairs": [shape.id for shape in shapes if shape.id not in landings],
+        "coverage": coverage,
+        "skipped": skipped,
+        "weights_sha256": info["weights_sha256"],
+    }
+
+
+def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[str, Landings]:
+    """By shape, where points land in random pairs of its views; shapes without overlapping views are left out aloud."""
+    generator = torch.Generator().manual_seed(cfg.seed)
+    landings: dict[str, Landings] = {}
+    for number, shape in enumerate(shape_views.shapes):
+        found: list[Landings] = []
+        rejected: set[frozenset[int]] = set()
+        while len(found) < cfg.figures.pairs:
+            pair = _choose(cfg, shape_views, number, generator, rejected)
+            if pair is None:
+                print(f"warning: shape {shape.id}: no two of its views overlap enough; it is not measured")
+                break
+            a, b, matches = pair
+            surface, embedded = shape_views.surface(number, [a, b]), embed(number, [a, b])
+            matches = sample_matches(matches, cfg.figures.points, generator)
+            height = height_of(shape)
+            found.append(land(surface[[0]], surface[[1]], embedded[0], embedded[1], matches, height, generator))
+        if found:
+            landings[shape.id] = Landings.cat(found)
+    if not landings:
+        raise InputError(
+            f"no shape has two views that overlap in more than {cfg.training.matching.min_overlap:.0%} of the smaller "
+            "foreground: raise views.count or lower training.matching.min_overlap"
+        )
+    return landings
+
+
+def _choose(
+    cfg: DictConfig, shape_views: ShapeViews, shape: int, generator: torch.Generator, rejected: set[frozenset[int]]
+) -> tuple[int, int, Matches] | None:
+    """Two random views of a shape that overlap as the pretraining asks for, and their matches."""
+    own = cfg.training.matching
+    return choose_pair(
+        lambda index: shape_views.surface(shape, index),
+        range(shape_views.num_views(shape)),
+        own.min_overlap,
+        own.tries,
+        generator,
+        own.tolerance,
+        own.min_cosine,
+        rejected,
+        own.unique,
+    )
+
+
+def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
+    """Numbers of the two views to draw."""
+    if cfg.figures.views is not None:
+        a, b = cfg.figures.views
+        return a, b
+    found = _choose(cfg, shape_views, 0, torch.Generator().manual_seed(cfg.seed), set())
+    if found is None:
+        raise InputError(
+            f"no two views of shape {shape_views.shapes[0].id} overlap enough: name two with figures.views=[a,b]"
+        )
+    return found[:2]
+
+
+def _draw_pairs(cfg: DictConfig, shape_views: ShapeViews, embed: Embed, views: tuple[int, int], out: Path) -> None:
+    """Carried colours and lines: of two views of the first shape, and of its view a and view b of the second shape."""
+    a, b = (_embedded_view(shape_views, embed, 0, view) for view in views)
+    other = _embedded_view(shape_views, embed, 1, views[1]) if len(shape_views) > 1 else None
+    save_png(out / "one_shape.png", draw_carried(a, b, cfg.figures.threshold))
+    save_png(out / "one_shape_matches.png", _lines_of_one_shape(cfg, shape_views, a, b, views))
+    if other is not None:
+        save_png(out / "two_shapes.png", draw_carried(a, other, cfg.figures.threshold))
+        save_png(out / "two_shapes_matches.png", _lines_of_two_shapes(cfg, a, other))
+
+
+def _embedded_view(shape_views: ShapeViews, embed: Embed, shape: int, view: int) -> EmbeddedView:
+    mesh, surface = shape_views.shapes[shape], shape_views.surface(shape, [view])
+    mask = surface.mask[0, 0]
+    if not bool(mask.any()):
+        raise InputError(f"figures.views: view {view} of shape {mesh.id} sees no surface: choose another")
+    position = position_colours(mesh, surface.points[0, 0], mask)
+    return EmbeddedView(
+        _textures(shape_views, shape, [view])[0], position, mask.cpu().numpy(), embed(shape, [view])[0, 0]
+    )
+
+
+def _textures(shape_views: ShapeViews, shape: int, index: Sequence[int]) -> np.ndarray:
+    """uint8 [n, H, W, 3]: texture or shading of the outermost surface on white, whatever channels the model takes."""
+    surface = shape_views.surface(shape, index)
+    rgb = render_channels(shape_views.shapes[shape], shape_views.views(shape, index), surface)[:, 0].permute(0, 2, 3, 1)
+    return torch.where(surface.mask[:, 0, ..., None], (255 * rgb).round(), 255.0).byte().cpu().numpy()
+
+
+def _lines_of_one_shape(
+    cfg: DictConfig, shape_views: ShapeViews, a: EmbeddedView, b: EmbeddedView, views: tuple[int, int]
+) -> np.ndarray:
+    """Some surface points in both views: where they truly are (above), and where the embedding takes them (below)."""
+    own, surface = cfg.training.matching, _outermost(shape_views.surface(0, views))
+    matches = match_views(surface[[0]], surface[[1]], own.tolerance, own.min_cosine, own.unique)
+    generator, height = torch.Generator().manual_seed(cfg.seed), height_of(shape_views.shapes[0])
+    landed = land(surface[[0]], surface[[1]], a.embeddings[None], b.embeddings[None], matches, height, generator)
+    start = pixel_centers(matches.pixel_a, *a.mask.shape)
+    ends = (matches.xy_b, pixel_centers(landed.pixel, *b.mask.shape))
+    rows = [[draw_matches(a.texture, b.texture, start, end, seed=cfg.seed)] for end in ends]
+    return sheet(rows, rows=["true points", "by embedding"])
+
+
+def _lines_of_two_shapes(cfg: DictConfig, a: EmbeddedView, b: EmbeddedView) -> np.ndarray:
+    """From some pixels of a to the most similar ones of b, where they are similar enough."""
+    pixel_a, pixel_b = (torch.from_numpy(v.mask).flatten().nonzero()[:, 0] for v in (a, b))
+    rows_a, rows_b = (at_pixels(v.embeddings[None], torch.from_numpy(v.mask)[None]) for v in (a, b))
+    best, similarity = nearest(rows_a, rows_b)
+    sure = (similarity >= cfg.figures.threshold).cpu()
+    start, end = pixel_a[sure], pixel_b[best.cpu()[sure]]
+    return draw_matches(
+        a.texture,
+        b.texture,
+        pixel_centers(start, *a.mask.shape),
+        pixel_centers(end, *b.mask.shape),
+        seed=cfg.seed,
+    )
+
+
+def _outermost(surface: Surface) -> Surface:
+    return Surface(
+        surface.cameras, surface.mask[:, :1], surface.depth[:, :1], surface.points[:, :1], surface.normals[:, :1]
+    )
+
+
+def _draw_meshes(
+    cfg: DictConfig, shape_views: ShapeViews, embed: Embed, out: Path
+) -> tuple[PrincipalColours, dict[str, float]]:
+    """Write each shape in the colours of its faces' mean embeddings; light grey where no view saw a face.
+
+    Returns:
+        the colours, found once over all views of all shapes; by shape, the share of its area that was seen, in percent.
+    """
+    step = max(1, cfg.evaluation.batch_size // cfg.views.layers)
+    sample: list[Tensor] = []
+    means: list[tuple[Tensor, Tensor]] = []
+    for number, shape in enumerate(shape_views.shapes):
+        on_faces = FaceMeans(shape)
+        for index in torch.arange(shape_views.num_views(number)).split(step):
+            embedded = embed(number, index.tolist()).flatten(0, 1)
+            face_ids = shape_views.views(number, index.tolist()).face_ids.flatten(0, 1)
+            on_faces.add(face_ids, embedded)
+            rows = at_pixels(embedded, face_ids >= 0)
+            sample.append(rows[:: 1 + len(rows) // (PIXELS * len(index))].cpu())
+        means.append(on_faces.result())
+    colours = principal_colours(torch.cat(sample))
+    coverage = {}
+    for shape, (mean, seen) in zip(shape_views.shapes, means, strict=True):
+        painted = torch.where(seen.cpu()[:, None], colours(mean), torch.tensor(LIGHT_GREY, dtype=torch.uint8))
+        write_glb(out / "meshes" / f"{shape.id}.glb", shape, painted)
+        coverage[shape.id] = 100 * float(shape.face_areas[seen].sum() / shape.face_areas.sum())
+    return colours, coverage
+
+
+def _sheet(shape_views: ShapeViews, embed: Embed, views: tuple[int, int], colours: PrincipalColours) -> np.ndarray:
+    """Views of the first shapes, each above its embeddings in colours that agree across all of them."""
+    count = shape_views.num_views(0)
+    index = list(dict.fromkeys([*views, *range(0, count, max(1, count // COLUMNS))]))[:COLUMNS]
+    parts = []
+    for number in range(min(ROWS, len(shape_views))):
+        mask = shape_views.surface(number, index).mask[:, 0]
+        embedded = embedding_colours(embed(number, index)[:, 0], mask.cpu(), colours)
+        rows = [list(_textures(shape_views, number, index)), list(embedded)]
+        scale = max(1, round(CELL / mask.shape[1]))
+        parts.append(sheet([[enlarge(picture, scale) for picture in row] for row in rows]))
+    return stack(parts)
+
+
+def _ids(cfg: DictConfig, shape_set: ShapeSet) -> list[str]:
+    """The shapes to draw and measure."""
+    wanted = cfg.figures.shapes
+    if wanted is None:
+        return shape_set.ids(cfg.evaluation.split)[: cfg.figures.limit]
+    wanted = [str(wanted)] if isinstance(wanted, str | int) else [str(id) for id in wanted]
+    known = shape_set.ids("all")
+    for id in wanted:
+        if id not in known:
+            some = ", ".join(known[:3])
+            raise InputError(
+                f"figures.shapes: {cfg.data.root} ({cfg.data.category}) has no shape {id}; it has {len(known)}: {some}, ..."
+            )
+        if wanted.count(id) > 1:
+            raise InputError(f"figures.shapes names {id} twice: name each shape once")
+    return wanted
+
+
+def _check(cfg: DictConfig) -> None:
+    """Refuse settings that would only be noticed later."""
+    check_config(cfg)
+    own = cfg.figures
+    if cfg.checkpoint is None:
+        raise InputError("figures need a trained model: give checkpoint=FOLDER (out/model of scripts/pretrain.py)")
+    for key in ("limit", "pairs", "points"):
+        if type(own[key]) is not int or own[key] < 1:
+            raise InputError(f"figures.{key}={own[key]}: give a whole number of at least 1")
+    if type(own.threshold) not in (int, float) or not -1 <= own.threshold <= 1:
+        raise InputError(f"figures.threshold={own.threshold}: give a cosine between -1 and 1")
+    if own.views is None:
+        return
+    views = list(own.views) if not isinstance(own.views, str | int | float) else []
+    if len(views) != 2 or any(type(view) is not int or not 0 <= view < cfg.views.count for view in views):
+        raise InputError(
+            f"figures.views={own.views}: give the numbers [a,b] of two views, each from 0 to {cfg.views.count - 1} "
+            "(views.count of them)"
+        )
+
+
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    return settings_of(cfg, [*keys.VIEWS, "seed", "precision", "figures", "training.matching", "data.texture_size"])
+
+
+def _files(cfg: DictConfig) -> dict[str, Files]:
+    shape_set = make_shape_set(held_out_data(cfg))
+    return {"the shapes": keys.shape_files(shape_set, _ids(cfg, shape_set), labels=False)} | keys.checkpoint_content(
+        cfg
+    )
+
+
+run_figures = Stage("figures", "figures.json", figures_stage, settings=_settings, reads=_files, check=_check)

@@ -1,0 +1,139 @@
+"""The report's plots of numbers: curves, IoU of each part, confusion."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from mvdecor.apps.report.results import Results, Run, finetuning_curve, pretraining_curves
+
+COLOURS = ("#9aa5b1", "#2672c4", "#f08818", "#2ca050")  # of methods: those before the last one, which is the subject
+CEILING = "#333333"
+DIAGONAL = {"color": "#aaaaaa", "dash": "dot"}
+
+
+def text(name: object) -> str:
+    """A name as plotly shows it: plotly takes tags and entities in any text for markup."""
+    return escape(str(name), quote=False)
+
+
+def colours_of_methods(methods: Sequence[str]) -> dict[str, str]:
+    """One method is blue; of several the first is grey."""
+    return dict(zip(methods, COLOURS[1:] if len(methods) == 1 else COLOURS, strict=False))
+
+
+def curves_figure(results: Results) -> go.Figure | None:
+    """Losses and retrieval accuracy of pretraining, segmentation losses of all runs; None where nothing was trained."""
+    pretraining = pretraining_curves(results)
+    tuned = [(run, finetuning_curve(run)) for run in results.runs]
+    titles = [f"pretraining: {figure.replace('_', ' ')}" for figure in pretraining]
+    titles += ["fine-tuning: segmentation loss"] if any(curve for _, curve in tuned) else []
+    if not titles:
+        return None
+    figure = make_subplots(cols=len(titles), subplot_titles=titles, horizontal_spacing=0.07)
+    for column, curves in enumerate(pretraining.values(), start=1):
+        for (name, curve), dash in zip(curves.items(), ("solid", "dash"), strict=True):
+            line = {"dash": dash, "color": COLOURS[1]}
+            _add_curve(figure, curve, column, name=name, legendgroup=name, showlegend=column == 1, line=line)
+    colours = colours_of_methods(results.methods)
+    for run, curve in tuned:
+        first = run is results.of(run.method)[0]
+        name = text(run.method)
+        thin: dict[str, object] = {"color": colours.get(run.method, CEILING), "width": 1.2}
+        _add_curve(figure, curve, len(titles), name=name, legendgroup=name, showlegend=first, line=thin)
+    figure.update_xaxes(title_text="step")
+    return figure.update_layout(height=320, margin_t=40)
+
+
+def _add_curve(figure: go.Figure, curve: Sequence[tuple[int, float]], column: int, **style) -> None:
+    if curve:
+        steps, values = zip(*curve, strict=True)
+        figure.add_trace(go.Scatter(x=list(steps), y=list(values), mode="lines", **style), row=1, col=column)
+
+
+def parts_figure(results: Results) -> go.Figure:
+    """IoU of each part in percent: a bar a method (mean over its runs, with the deviation), a mark for the ceiling."""
+    figure = go.Figure()
+    names = list(results.runs[0].metrics["parts"])
+    for method, colour in colours_of_methods(results.methods).items():
+        bars = [part_iou(results.of(method), name) for name in names]
+        figure.add_trace(
+            go.Bar(
+                name=text(method),
+                x=[text(name) for name in names],
+                y=[mean for mean, _ in bars],
+                error_y={"type": "data", "array": [deviation for _, deviation in bars], "thickness": 1},
+                marker_color=colour,
+            )
+        )
+    ceiling = results.runs[-1].metrics["ceiling"]["parts"]
+    marks = {"symbol": "line-ew", "size": 18, "line": {"width": 2, "color": CEILING}}
+    values = [ceiling.get(name) for name in names]
+    figure.add_trace(go.Scatter(name="ceiling", x=[text(n) for n in names], y=values, mode="markers", marker=marks))
+    figure.update_yaxes(title_text="IoU in %", range=[0, 102])
+    return figure.update_layout(barmode="group", height=360, margin_t=20)
+
+
+def part_iou(runs: Sequence[Run], part: str) -> tuple[float | None, float | None]:
+    """Mean and sample deviation of a part's IoU over runs, percent; None where no run counted it, or only one did."""
+    values = [run.metrics["parts"][part] for run in runs if run.metrics["parts"][part] is not None]
+    if not values:
+        return None, None
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
+    """Where the points of each true part went, in percent of the part, over all runs of a method; None if not kept."""
+    matrices = [run.metrics.get("confusion") for run in runs]
+    if any(matrix is None for matrix in matrices):
+        return None
+    total = np.sum([np.array(matrix, dtype=np.float64) for matrix in matrices], axis=0)
+    rows = total.sum(axis=1, keepdims=True)
+    share = 100 * np.divide(
+        total, rows, out=np.full_like(total, np.nan), where=rows > 0
+    )  # a part without a point: blank
+    names = [text(name) for name in runs[0].metrics["parts"]]
+    numbers = "%{z:.0f}" if len(names) <= 16 else None  # more would not be legible
+    hover = "truth: %{y}<br>prediction: %{x}<br>%{z:.1f} %<extra></extra>"
+    shown = [[None if np.isnan(x) else float(x) for x in row] for row in share]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shown, x=names, y=names, zmin=0, zmax=100, colorscale="Blues", texttemplate=numbers, hovertemplate=hover
+        )
+    )
+    figure.update_xaxes(title_text="prediction", side="bottom")
+    figure.update_yaxes(title_text="truth", autorange="reversed")
+    return figure.update_layout(title_text=text(runs[0].method), height=200 + 26 * max(len(names), 8))
+
+
+def calibration_figure(results: Results) -> go.Figure | None:
+    """Accuracy against confidence, a line a run, and the diagonal where both are equal; None if no run kept them."""
+    measured = [run for run in results.runs if (run.metrics.get("calibration") or {}).get("bins")]
+    if not measured:
+        return None
+    figure = go.Figure(go.Scatter(x=[0, 100], y=[0, 100], mode="lines", name="calibrated", line=dict(DIAGONAL)))
+    colours = colours_of_methods(results.methods)
+    for run in measured:
+        bins = run.metrics["calibration"]["bins"]
+        figure.add_trace(
+            go.Scatter(
+                x=[row["confidence"] for row in bins],
+                y=[row["accuracy"] for row in bins],
+                customdata=[row["share"] for row in bins],
+                hovertemplate="confidence %{x:.1f}<br>accuracy %{y:.1f}<br>%{customdata:.1f} % of the area",
+                mode="lines+markers",
+                name=text(run.method),
+                legendgroup=text(run.method),
+                showlegend=run is results.of(run.method)[0],
+                line={"color": colours.get(run.method, CEILING), "width": 1.2},
+                marker={"size": [4 + 2 * row["share"] ** 0.5 for row in bins]},
+            )
+        )
+    figure.update_xaxes(title_text="confidence in %", range=[0, 102])
+    figure.update_yaxes(title_text="accuracy in %", range=[0, 102])
+    return figure.update_layout(height=420, width=560, margin_t=20)

@@ -1,0 +1,192 @@
+"""The worst and the best shapes of a run beside the truth: pictures, and meshes to turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import torch
+from omegaconf import OmegaConf
+from plotly.subplots import make_subplots
+
+from mvdecor.apps.report.charts import text
+from mvdecor.apps.report.results import Results
+from mvdecor.errors import InputError
+from mvdecor.figures import colours_of, draw_mesh_comparison, label_palette
+from mvdecor.shapes import Shape
+from mvdecor.systems.mvdecor.held_out import held_out_data
+from mvdecor.systems.mvdecor.setup import make_shape_set
+
+FACES = 150_000
+"""Faces of all the page's meshes together: some 6 MB of it."""
+TRUTH = "truth"
+
+# Run in the page: a 3D view that was turned turns the others.
+TURN_TOGETHER = """
+const plot = document.getElementById('{plot_id}');
+let turning = false;
+plot.on('plotly_relayout', change => {
+  const turned = Object.keys(change).find(key => /^scene\\d*\\.camera$/.test(key));
+  if (!turned || turning) return;
+  const cameras = {};
+  for (const key of Object.keys(plot.layout)) {
+    if (/^scene\\d*$/.test(key)) cameras[key + '.camera'] = change[turned];
+  }
+  turning = true;
+  Plotly.relayout(plot, cameras).then(() => { turning = false; });
+});
+"""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A test shape of the first run of each method.
+
+    Attributes:
+        rank: "worst" or "best", by the last method.
+        shape: the mesh with its true labels.
+        labels: int [F] by column: "truth", then each method.
+        miou: mean IoU of the shape's parts by method, percent.
+    """
+
+    rank: str
+    shape: Shape
+    labels: dict[str, np.ndarray]
+    miou: dict[str, float]
+
+
+def worst_and_best(results: Results, count: int, data_root: str | None = None) -> list[Shown]:
+    """The `count` worst shapes of the last method's first run, worst first, then the `count` best, best first.
+
+    Args:
+        results: what was measured.
+        count: shapes of each kind; fewer where there are not as many, and none twice.
+        data_root: where the data set is; None = where it was when the run was evaluated.
+
+    Raises:
+        InputError: a shape or its predicted labels cannot be read, or do not fit each other.
+    """
+    if count == 0:
+        return []
+    firsts = {method: results.of(method)[0] for method in results.methods}
+    last = firsts[results.methods[-1]]
+    ranked = sorted(last.metrics["shapes"], key=lambda id: last.metrics["shapes"][id]["miou"])
+    worst = ranked[:count]
+    best = [id for id in ranked[::-1][:count] if id not in worst]
+    node = held_out_data(OmegaConf.create(last.metrics["config"]))
+    if data_root is not None:
+        node.root = data_root
+    try:
+        shape_set = make_shape_set(node)
+        shapes = {id: shape_set.load(id) for id in (*worst, *best)}
+    except InputError as error:
+        raise InputError(f"{error}; the report shows test shapes: say where they are with data_root=DIR") from error
+    shown = []
+    for id, shape in shapes.items():
+        assert shape.face_labels is not None, "only labelled shapes are measured"
+        predicted = {method: predicted_labels(run.folder, shape) for method, run in firsts.items()}
+        miou = {method: run.metrics["shapes"][id]["miou"] for method, run in firsts.items()}
+        rank = "worst" if id in worst else "best"
+        shown.append(Shown(rank, shape, {TRUTH: shape.face_labels.numpy(), **predicted}, miou))
+    return shown
+
+
+def predicted_labels(folder: Path, shape: Shape) -> np.ndarray:
+    """int [F], what the evaluation in `folder` gave a shape; InputError if it cannot be read or is of another mesh."""
+    file = folder / "labels" / f"{shape.id}.npy"
+    try:
+        labels = np.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: predicted labels cannot be read ({error}): evaluate again") from error
+    if labels.shape != (shape.num_faces,) or labels.max() >= len(shape.label_names):
+        raise InputError(
+            f"{file}: these labels are of another state of shape {shape.id} ({shape.num_faces} faces, "
+            f"{len(shape.label_names)} parts): give data_root= of the data that was evaluated"
+        )
+    return labels
+
+
+def picture(shown: Shown) -> np.ndarray:
+    """The shape from two sides in the colours of each column, with a legend, uint8 [H, W, 3]."""
+    return draw_mesh_comparison([shown.shape], {name: [x] for name, x in shown.labels.items()}, views=2)
+
+
+def turning_figure(shapes: Sequence[Shown]) -> go.Figure:
+    """A 3D view of each column side by side, and a menu of the shapes. Large meshes are thinned out to `FACES` in all."""
+    columns = list(shapes[0].labels)
+    scenes = [[{"type": "scene"}] * len(columns)]
+    figure = make_subplots(cols=len(columns), specs=scenes, subplot_titles=[text(c) for c in columns])
+    limit = FACES // (len(shapes) * len(columns))
+    for number, shown in enumerate(shapes):
+        vertices, faces, kept = thin_out(shown.shape, limit)
+        palette = label_palette(len(shown.shape.label_names))
+        for column, labels in enumerate(shown.labels.values(), start=1):
+            colours = colours_of(labels[kept], palette)
+            figure.add_trace(_mesh(vertices, faces, colours, visible=number == 0), row=1, col=column)
+    buttons = []
+    for number, shown in enumerate(shapes):
+        visible = [n == number for n in range(len(shapes)) for _ in columns]
+        buttons.append(
+            {"label": text(f"{shown.rank}: {shown.shape.id}"), "method": "restyle", "args": ["visible", visible]}
+        )
+    camera = {"up": {"x": 0, "y": 1, "z": 0}, "eye": {"x": 0.7, "y": 0.4, "z": 1.2}}
+    box = {axis: {"visible": False, "range": [-1, 1]} for axis in ("xaxis", "yaxis", "zaxis")}  # of the unit sphere
+    figure.update_scenes(aspectmode="cube", dragmode="orbit", camera=camera, **box)
+    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.12, "yanchor": "bottom"}
+    return figure.update_layout(updatemenus=[menu], height=520, margin={"l": 0, "r": 0, "t": 100, "b": 0})
+
+
+def _mesh(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, visible: bool) -> go.Mesh3d:
+    (x, y, z), (i, j, k) = vertices.T, faces.T
+    return go.Mesh3d(
+        **{"x": x, "y": y, "z": z, "i": i, "j": j, "k": k},
+        facecolor=[f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()],
+        flatshading=True,
+        # Without the epsilon plotly leaves small faces unlit. The light comes from about where the camera first stands.
+        lighting={"ambient": 0.55, "diffuse": 0.5, "specular": 0.05, "facenormalsepsilon": 0},
+        lightposition={"x": 60_000, "y": 80_000, "z": 100_000},
+        hoverinfo="skip",
+        visible=visible,
+    )
+
+
+def thin_out(shape: Shape, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A mesh of at most `limit` faces, each of which is one of the shape's, so that it keeps its label.
+
+    Of coincident faces the first is kept. Of what is still too many, the corners are drawn together on a grid that grows
+    coarser until enough faces have collapsed.
+
+    Args:
+        shape: the mesh.
+        limit: some hundreds at least, or little of the shape is left.
+
+    Returns:
+        vertices float32 [W, 3] in the unit sphere, faces int32 [G, 3], and int64 [G]: which faces of the shape they are.
+    """
+    vertices = shape.normalized().vertices.double().cpu().numpy()
+    kept = torch.unique(shape.twin_groups).cpu().numpy()
+    used, faces = np.unique(shape.faces.cpu().numpy()[kept], return_inverse=True)
+    vertices, faces = vertices[used], faces.reshape(-1, 3)
+    cells = 256.0
+    while len(faces) > limit:
+        corner, drawn = _draw_together(vertices, faces, cells)
+        low, middle, high = np.sort(drawn, axis=1).astype(np.int64).T
+        _, first = np.unique((low * len(corner) + middle) * len(corner) + high, return_index=True)
+        a, b, c = drawn[first].T
+        first = np.sort(first[(a != b) & (b != c) & (c != a)])
+        if len(first) <= limit:
+            vertices, faces, kept = corner, drawn[first], kept[first]
+        cells *= 0.8
+    return vertices.astype(np.float32), faces.astype(np.int32), kept
+
+
+def _draw_together(vertices: np.ndarray, faces: np.ndarray, cells: float) -> tuple[np.ndarray, np.ndarray]:
+    """One vertex, the mean, for those of each cell of a grid of `cells` cells a side over the unit sphere's box."""
+    side = int(cells) + 2  # one number a cell: np.unique of rows is slow on large meshes
+    place = np.floor((vertices + 1) / 2 * cells).clip(0).astype(np.int64) @ np.array([side * side, side, 1])
+    _, cell, count = np.unique(place, return_inverse=True, return_counts=True)
+    sums = [np.bincount(cell, weights=vertices[:, axis]) for axis in range(3)]
+    return np.stack(sums, axis=1) / count[:, None], cell[faces]

@@ -1,0 +1,142 @@
+"""Writing few-shot splits as files (scripts/splits.py, configs/splits.yaml): here data sets and draws meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mvdecor.errors import InputError
+from mvdecor.progress import told
+from mvdecor.shapes.loading import labels_of, load_labelled
+from mvdecor.shapes.partnet import train_lists
+from mvdecor.shapes.splits import RULES, FewShotSplit, draw_covering, draw_uniform, write_split
+from mvdecor.systems.mvdecor.check import check_labels
+from mvdecor.systems.mvdecor.setup import make_shape_set
+
+
+def run_splits(cfg: DictConfig) -> list[Path]:
+    """Draw and write the split files that configs/splits.yaml describes; the same command writes the same bytes.
+
+    With `data.category=all` (PartNet) every category is tried; those that cannot be drawn are listed with the reason.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: a bad setting; a split that cannot be drawn if one category was asked for, or if it is so for all.
+    """
+    _check(cfg)
+    every = cfg.data.category == "all"
+    splits: list[FewShotSplit] = []
+    skipped: list[str] = []
+    for category, ids in _training_ids(cfg).items():
+        one: Any = OmegaConf.merge(cfg, {"data": {"category": category}})
+        try:
+            names, among = _labels(one, ids) if cfg.rule == "covering" else ((), {id: set() for id in ids})
+        except InputError as error:
+            if not every:
+                raise
+            skipped.append(f"{category}: {error}")
+            continue
+        for k in cfg.k:
+            try:
+                splits += [_draw(one, ids, names, among, k, v) for v in cfg.v]
+            except InputError as error:
+                if not every:
+                    raise
+                skipped.append(f"{category}, k={k}: {error}")
+    if not splits:
+        raise InputError(f"no split could be drawn; the first because: {skipped[0]}")
+    files = [_write(cfg, split) for split in splits]
+    if skipped:
+        print(f"skipped, because they could not be drawn ({len(skipped)}):")
+        for reason in skipped:
+            print(f"  {reason}")
+    return files
+
+
+def _check(cfg: DictConfig) -> None:
+    if cfg.rule not in RULES:
+        raise InputError(f"rule={cfg.rule} is unknown: choose {' or '.join(RULES)}")
+    for key, least in {"num_views": 1, "runs": 1, "seed": 0}.items():
+        if type(cfg[key]) is not int or cfg[key] < least:
+            raise InputError(f"{key}={cfg[key]}: give a whole number of at least {least}")
+    for key, examples in {"k": "k=[10,30]", "v": "v=[null,5]"}.items():
+        values: Any = cfg[key] if OmegaConf.is_list(cfg[key]) else []
+        nothing_allowed = key == "v"
+        if not values or not all((x is None and nothing_allowed) or (type(x) is int and x >= 1) for x in values):
+            raise InputError(f"{key}={cfg[key]}: give a list of whole numbers of at least 1, for example {examples}")
+    if any(v is not None and v > cfg.num_views for v in cfg.v):
+        raise InputError(f"v={cfg.v}, but num_views={cfg.num_views}: lower v or raise num_views")
+
+
+def _training_ids(cfg: DictConfig) -> dict[str, list[str]]:
+    """{category: ids of its training list}. For PartNet from `stats/` alone: no shape has to be there."""
+    if "level" not in cfg.data:
+        return {cfg.data.category: make_shape_set(cfg.data.labelled).ids("train")}
+    lists = train_lists(cfg.data.root, cfg.data.level, cfg.data.splits)
+    if cfg.data.category == "all":
+        return lists
+    if cfg.data.category not in lists:
+        raise InputError(
+            f"data.category={cfg.data.category} has no training list or no labels of level {cfg.data.level} in "
+            f"{cfg.data.root}: choose all or one of {', '.join(lists)}"
+        )
+    return {cfg.data.category: lists[cfg.data.category]}
+
+
+def _labels(cfg: DictConfig, ids: list[str]) -> tuple[tuple[str, ...], dict[str, set[int]]]:
+    """Label names, and the labels that each shape of a list shows; bad shapes are left out under data.on_error=skip."""
+    shape_set = make_shape_set(cfg.data.labelled)
+    check_labels(cfg, shape_set.label_names)
+    among: dict[str, set[int]] = {}
+    for id in told(ids, f"reading {cfg.data.category}", len(ids)):  # one shape in memory at a time
+        shape, _ = load_labelled(shape_set, id, cfg.data.on_error)
+        among |= {} if shape is None else {id: labels_of(shape)}
+    return shape_set.label_names, among
+
+
+def _draw(
+    cfg: DictConfig, ids: list[str], names: tuple[str, ...], among: dict[str, set[int]], k: int, v: int | None
+) -> FewShotSplit:
+    left_out = "" if len(among) == len(ids) else f", of which {len(among)} could be read"
+    source = f"training list, {_lists(cfg)}: {len(ids)} shapes{left_out}"
+    if k > len(among):
+        raise InputError(f"k={k} is more than {cfg.data.category} has ({source}): lower k")
+    how: dict[str, Any] = {"k": k, "v": v, "num_views": cfg.num_views, "seed": cfg.seed}
+    if cfg.rule == "covering":
+        runs = [draw_covering(among, names, run=run, **how) for run in range(cfg.runs)]
+    else:
+        runs = [draw_uniform(among, run=run, **how) for run in range(cfg.runs)]
+    return FewShotSplit(
+        dataset=cfg.data.name,
+        category=cfg.data.category,
+        level=cfg.data.get("level"),
+        k=k,
+        v=v,
+        num_views=None if v is None else cfg.num_views,
+        seed=cfg.seed,
+        rule=cfg.rule,
+        source=source,
+        runs=runs,
+    )
+
+
+def _lists(cfg: DictConfig) -> str:
+    """Where the lists of ids come from: "official", or the name of a file."""
+    return Path(str(cfg.data.get("splits") or "split.json")).name
+
+
+def _write(cfg: DictConfig, split: FewShotSplit) -> Path:
+    """`out/<data set>_<lists>/<category>[_level<level>]_k<k>[_v<v>of<views>]_<rule>.json`"""
+    level = "" if split.level is None else f"_level{split.level}" if split.level != "leaf" else "_leaf"
+    views = "" if split.v is None else f"_v{split.v}of{split.num_views}"
+    folder = Path(cfg.out) / f"{split.dataset}_{Path(_lists(cfg)).stem}"
+    file = folder / f"{split.category}{level}_k{split.k}{views}_{split.rule}.json"
+    written = write_split(file, split)
+    open_labels = sorted({name for run in split.runs for name in run.labels_not_covered or ()})
+    note = f"; some run does not cover {', '.join(open_labels)}" if open_labels else ""
+    print(f"{file}{'' if written else ' (already there, the same)'}{note}")
+    return file

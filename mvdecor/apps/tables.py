@@ -1,0 +1,282 @@
+"""Whole tables: what a configuration asks for, what of it is finished, what the rest would cost; run, gather, write.
+
+A table is an experiment with a `table` of methods (configs/method), columns (overrides) and a number of runs. A cell is a
+method in a column, composed as `experiment + command line + method=NAME + the column's overrides`; it is pretrained (once for
+all cells with the same pretraining settings), then fine-tuned and evaluated for each run by the stages of
+mvdecor/systems/mvdecor/stages.py:
+
+    OUT/pretrain/HASH/        pretrain.json, model
+    OUT/COLUMN/METHOD/run_N/  finetune.json, model, metrics.json
+    OUT/table.{md,tex,csv,json}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mvdecor.engine.cli import CONFIGS, compose_config
+from mvdecor.engine.cost import total_cost
+from mvdecor.engine.distributed import one_voice, rank
+from mvdecor.engine.provenance import provenance
+from mvdecor.engine.record import changed
+from mvdecor.errors import InputError
+from mvdecor.files import write_atomically, write_json
+from mvdecor.results.grid import Column, Grid, as_dict, csv_text, latex, make_grid, markdown
+from mvdecor.results.runs import RunResult, read_runs
+from mvdecor.results.table import format_table
+from mvdecor.systems.mvdecor.check import check_config, check_run
+from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
+
+STAGES = {stage.name: stage for stage in (run_pretrain, run_finetune, run_evaluate)}
+
+OWN_KEYS = ("dry_run", "gather", "columns")
+"""Keys of configs/table.yaml that are none of a cell's."""
+
+
+@dataclass(frozen=True)
+class CellStage:
+    """A stage of a cell with its whole configuration; `kind` is a key of STAGES, `label` says which cells it is for."""
+
+    kind: str
+    label: str
+    cfg: DictConfig
+
+    def result(self) -> dict | None:
+        """What it left when it finished; None if it has not. InputError if one of other settings or inputs is there."""
+        return STAGES[self.kind].result(self.cfg)
+
+    def run(self) -> dict:
+        """Run it."""
+        return STAGES[self.kind](self.cfg)
+
+
+@one_voice()
+def run_table(cfg: DictConfig, overrides: Sequence[str]) -> dict | None:
+    """Run what is missing of a table and write it; or only say what that would cost, or only gather (configs/table.yaml).
+
+    Args:
+        cfg: configs/table.yaml composed with an experiment that describes a table; `gather` does without one.
+        overrides: the command line's, as given; every cell is composed with them.
+
+    Returns:
+        what `out/table.json` holds; None for a dry run.
+
+    Raises:
+        InputError: a table that is not described well, an unknown method or column, results that must not be mixed.
+    """
+    out = Path(cfg.out)
+    _check_own(out / "table.json")
+    if cfg.gather is not None:
+        results = read_runs(cfg.gather)
+        if not results:
+            raise InputError(f"no metrics.json below {', '.join(cfg.gather)}: name folders that hold finished runs")
+        if cfg.table is None:
+            grid = _grid_of_results(results)
+        else:
+            table = read_table(cfg)
+            grid = _grid(table, overrides, results)
+        return _write(cfg, grid, results, {})
+    table = read_table(cfg)
+    plan = table_stages(cfg, table, overrides)
+    print_plan(plan)
+    if cfg.dry_run:
+        return None
+    _check_before(plan)
+    for stage in plan:
+        if stage.result() is None:
+            print(f"== {stage.kind}, {stage.label} -> {stage.cfg.out}", flush=True)
+            stage.run()
+    done = [stage.result() for stage in plan]
+    cost = total_cost([result["cost"] for result in done if result is not None])
+    results = read_runs([out])
+    return _write(cfg, _grid(table, overrides, results), results, {"cost": cost})
+
+
+def read_table(cfg: DictConfig) -> dict:
+    """The table that a configuration describes: {"name", "methods", "columns", "runs", "paper"} as plain values.
+
+    Raises:
+        InputError: none is described, or one without methods or columns, with an unknown method, doubled columns, a mean of
+            unknown columns, or no number of runs; or `columns` names one that it has not.
+    """
+    if cfg.table is None:
+        names = ", ".join(sorted(path.stem for path in Path(CONFIGS, "experiment").glob("table*.yaml")))
+        raise InputError(f"no table is described: give experiment=NAME ({names}), or gather=[FOLDER]")
+    table: Any = OmegaConf.to_container(cfg.table, resolve=True)
+    name, methods, columns = table.get("name"), table.get("methods"), table.get("columns")
+    if not methods or not columns:
+        raise InputError(
+            f"table {name}: it has no {'columns' if methods else 'methods'}: see configs/experiment/table4_cpu.yaml"
+        )
+    known = sorted(path.stem for path in Path(CONFIGS, "method").glob("*.yaml"))
+    if unknown := [m for m in methods if m not in known]:
+        raise InputError(
+            f"table {name}: unknown method {unknown[0]!r}: choose among {', '.join(known)} (configs/method)"
+        )
+    headings = [column["name"] for column in columns]
+    tasks = [column["name"] for column in columns if not column.get("mean_of")]
+    if len({_folder(n) for n in headings}) < len(headings) or len(set(methods)) < len(methods):
+        raise InputError(f"table {name}: a method or a column occurs twice, or two columns' names differ in signs only")
+    if unknown := [n for column in columns for n in column.get("mean_of") or () if n not in tasks]:
+        raise InputError(f"table {name}: a mean of the unknown column {unknown[0]!r}: choose among {', '.join(tasks)}")
+    if unknown := [n for n in cfg.columns or () if n not in tasks]:
+        raise InputError(f"table {name}: unknown column {unknown[0]!r}: choose among {'; '.join(tasks)}")
+    if not isinstance(table.get("runs"), int) or table["runs"] < 1:
+        raise InputError(f"table.runs={table.get('runs')}: give a whole number of at least 1")
+    if cfg.checkpoint is not None:
+        raise InputError("a table pretrains its methods itself and takes no checkpoint=: leave it out")
+    return table
+
+
+def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> list[CellStage]:
+    """All stages of a table in the order to run them: run 0 of every cell comes before run 1 of any.
+
+    A stage's configuration is complete: `out`, `checkpoint`, `run`, and `cell` {"table", "column"}, by which results find
+    their place again.
+    """
+    out = Path(cfg.out)
+    cells: list[tuple[str, DictConfig, Path | None, Path]] = []
+    for column in table["columns"]:
+        if not column.get("mean_of") and (cfg.columns is None or column["name"] in cfg.columns):
+            for method in table["methods"]:
+                cell = cell_config(table, overrides, method, column)
+                start = out / "pretrain" / _pretraining_key(cell) if cell.method.pretrain else None
+                cells.append((f"{method}: {column['name']}", cell, start, out / _folder(column["name"]) / method))
+    plan: list[CellStage] = []
+    pretrained: set[Path] = set()
+    for run in range(table["runs"]):
+        for label, cell, start, folder in cells:
+            if start is not None and start not in pretrained:
+                pretrained.add(start)
+                users = "; ".join(other for other, _, theirs, _ in cells if theirs == start)
+                plan.append(CellStage("pretraining", users, changed(cell, out=start)))
+            own, place = f"{label}, run {run}", folder / f"run_{run}"
+            checkpoint = None if start is None else start / "model"
+            plan.append(CellStage("fine-tuning", own, changed(cell, out=place, run=run, checkpoint=checkpoint)))
+            plan.append(CellStage("evaluation", own, changed(cell, out=place, run=run, checkpoint=place / "model")))
+    return plan
+
+
+def cell_config(table: Mapping, overrides: Sequence[str], method: str, column: Mapping) -> DictConfig:
+    """The configuration of a method in a column, as a stage's script would compose it."""
+    shared = [o for o in overrides if o.split("=")[0].lstrip("+") not in OWN_KEYS]
+    own = [f"method={method}", *(column.get("overrides") or ())]
+    cfg = compose_config([*shared, *own])
+    OmegaConf.set_struct(cfg, False)
+    OmegaConf.resolve(cfg)
+    cfg.pop("table", None)
+    cfg.cell = {"table": table["name"], "column": column["name"]}
+    return cfg
+
+
+def print_plan(plan: Sequence[CellStage]) -> None:
+    """Print which runs of each cell are finished, how many stages of each kind are missing, and how long those would take.
+
+    A kind's time is the mean of its finished stages times the number of missing ones; unknown where none has finished.
+    """
+    results = [(stage, stage.result()) for stage in plan]
+    cells: dict[str, dict[str, list[bool]]] = {}
+    for stage, result in results:
+        if stage.kind == "evaluation":
+            row = cells.setdefault(stage.cfg.method.name, {})
+            row.setdefault(stage.cfg.cell.column, []).append(result is not None)
+    counts = {method: {k: f"{sum(v)}/{len(v)}" for k, v in row.items()} for method, row in cells.items()}
+    print(format_table([{"runs finished": method, **row} for method, row in counts.items()]))
+    for stage, result in results:
+        if stage.kind == "pretraining":
+            print(f"pretraining {'finished' if result else 'missing'} for {stage.label}: {stage.cfg.out}")
+    rows = []
+    for kind in STAGES:
+        seconds = [result["cost"]["wall_seconds"] for stage, result in results if stage.kind == kind and result]
+        missing = sum(stage.kind == kind and result is None for stage, result in results)
+        time = _time(missing * sum(seconds) / len(seconds)) if seconds else "unknown" if missing else _time(0)
+        rows.append({"stage": kind, "finished": len(seconds), "missing": missing, "estimated time": time})
+    print(format_table(rows) + "\n", flush=True)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
+
+
+def _check_before(plan: Sequence[CellStage]) -> None:
+    """What would end a run of hours: the configuration of every missing fine-tuning, and the data of every new column."""
+    columns = set()
+    for stage in plan:
+        if stage.kind != "fine-tuning":
+            continue
+        if stage.result() is None:
+            check_config(stage.cfg)
+            if stage.cfg.cell.column not in columns:
+                check_run(changed(stage.cfg, checkpoint=None), Path(stage.cfg.out))
+        columns.add(stage.cfg.cell.column)
+
+
+def _pretraining_key(cfg: DictConfig) -> str:
+    """A short name of the pretraining settings; where the data lies is none of them, the stage itself looks at that."""
+    settings = run_pretrain.settings(cfg)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _grid(table: Mapping, overrides: Sequence[str], results: Sequence[RunResult]) -> Grid:
+    columns = [Column(c["name"], tuple(c.get("mean_of") or ()), c.get("paper")) for c in table["columns"]]
+    first = next(c for c in table["columns"] if not c.get("mean_of"))
+    titles = {m: cell_config(table, overrides, m, first).method.title for m in table["methods"]}
+    names = {column.name for column in columns}
+    for result in results:
+        if result.method not in titles or result.column not in names:
+            print(f"note: not in table {table['name']}: {result.file} ({result.method}, column {result.column!r})")
+    return make_grid(results, columns, titles, table["runs"], table.get("paper"))
+
+
+def _grid_of_results(results: Sequence[RunResult]) -> Grid:
+    """All methods and columns that there are results of, in the order of their paths."""
+    columns = [Column(name) for name in dict.fromkeys(r.column for r in results)]
+    return make_grid(results, columns, {r.method: r.title for r in results})
+
+
+def _write(cfg: DictConfig, grid: Grid, results: Sequence[RunResult], more: dict) -> dict:
+    out = Path(cfg.out)
+    runs = [
+        {
+            **{
+                key: getattr(r, key)
+                for key in ("method", "column", "seed", "run", "part_miou", "shape_miou", "revision")
+            },
+            "file": str(r.file),
+        }
+        for r in results
+    ]
+    if len(revisions := sorted({r.revision for r in results})) > 1:
+        print(f"note: the results are of {len(revisions)} revisions of the code: {', '.join(revisions)}")
+    table = {"grid": as_dict(grid), "runs": runs, **more, **provenance(cfg), "seed": cfg.seed}
+    if rank() > 0:
+        return table
+    write_json(out / "table.json", table)
+    for name, text in (("table.md", markdown(grid)), ("table.tex", latex(grid)), ("table.csv", csv_text(grid))):
+        write_atomically(out / name, text.encode())
+    print(f"\n{markdown(grid)}\n{out}/table.md, table.tex, table.csv, table.json")
+    return table
+
+
+def _check_own(file: Path) -> None:
+    """A pipeline's table.json is not to be lost."""
+    if not file.exists():
+        return
+    try:
+        own = "grid" in json.loads(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{file}: damaged ({error}): remove it or choose another out=") from error
+    if not own:
+        raise InputError(f"{file} is the table of another script (scripts/pipeline.py): choose another out=")
+
+
+def _folder(name: str) -> str:
+    return re.sub(r"\W+", "_", name).strip("_")

@@ -1,0 +1,126 @@
+"""The viewer as a program (scripts/view.py, configs/view.yaml)."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import socket
+import time
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from mvdecor.apps.viewer.panel import Panel
+from mvdecor.apps.viewer.session import Session
+from mvdecor.errors import InputError
+from mvdecor.systems.mvdecor.check import check_out
+
+if TYPE_CHECKING:
+    import viser
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+ORIGINS = (re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"), None)
+"""Pages that may talk to a viewer on a local host: its own, through whatever port; and programs that are no page."""
+
+
+def run_view(cfg: DictConfig) -> None:
+    """Show a data set, a run or a folder of meshes until interrupted (docs/viewer.md).
+
+    Raises:
+        InputError: a bad setting, no shapes, a port in use, or viser is not installed.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill ends it as Ctrl+C does
+    try:
+        _serve_until_interrupted(cfg)
+    except KeyboardInterrupt:
+        print("ended; every label is saved", flush=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _serve_until_interrupted(cfg: DictConfig) -> None:
+    with Viewer(cfg) as viewer:
+        print(f"viewer: http://{cfg.host}:{viewer.port}  (Ctrl+C ends it)", flush=True)
+        if cfg.host in LOCAL:
+            print(f"from another machine: ssh -L {viewer.port}:localhost:{viewer.port} THIS_MACHINE", flush=True)
+        while True:
+            time.sleep(0.5)
+            viewer.panel.tick()
+
+
+class Viewer:
+    """A running viewer, closed at the end of a `with`.
+
+    Args:
+        cfg: configs/view.yaml.
+
+    Attributes:
+        session: what it shows and does.
+        panel: its page.
+        port: where it listens.
+
+    Raises:
+        InputError: as `run_view`.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        _check(cfg)
+        _free(cfg.host, cfg.port)
+        self.session = Session(cfg)
+        self._server = _serve(cfg.host, cfg.port)
+        self.port = self._server.get_port()
+        self.panel = Panel(self._server, self.session)
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.panel.close()
+        self._server.stop()
+
+
+def _check(cfg: DictConfig) -> None:
+    """Refuse settings that would only be noticed later."""
+    if type(cfg.port) is not int or not 0 <= cfg.port <= 65535:
+        raise InputError(f"port={cfg.port}: give a number from 0 (any that is free) to 65535")
+    if cfg.run is not None and not isinstance(cfg.run, str):
+        raise InputError(f"run={cfg.run}: name the folder of a finished run")
+    if cfg.labels is not None and (isinstance(cfg.labels, str) or not hasattr(cfg.labels, "__iter__")):
+        raise InputError(f"labels={cfg.labels}: give a list of names, for example labels=[foot,pole,shade]")
+    check_out(Path(cfg.out))
+
+
+def _free(host: str, port: int) -> None:
+    """Raise InputError if nothing can listen there: viser would take another port without a word."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise InputError(
+            f"host={host} port={port}: cannot listen there ({error.strerror or error}): choose another port=, for example "
+            f"port={port + 1 if port < 65535 else 8080}"
+        ) from error
+
+
+def _serve(host: str, port: int) -> viser.ViserServer:
+    try:
+        import viser
+        import websockets.asyncio.server as sockets
+    except ImportError as error:
+        raise InputError("the viewer needs viser, which is not installed: pip install -e '.[view]'") from error
+    logging.getLogger("websockets").setLevel(logging.WARNING)  # which would tell of every connection
+    # viser asks no connection where it comes from: any page open in the same browser could reach a local viewer
+    serve = sockets.serve
+    sockets.serve = partial(serve, origins=ORIGINS) if host in LOCAL else serve  # type: ignore[misc,assignment]
+    try:
+        return viser.ViserServer(host, port, label="mvdecor", verbose=False)
+    finally:
+        sockets.serve = serve  # type: ignore[misc]

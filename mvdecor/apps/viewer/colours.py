@@ -1,0 +1,111 @@
+"""What a shape can be coloured by, as a colour for each corner of each face, and the legend."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from numpy.typing import NDArray
+
+from mvdecor.apps.viewer.session import Session
+from mvdecor.errors import InputError
+from mvdecor.figures import colours_of, label_palette
+from mvdecor.figures.meshes import SURE_COLOUR, UNSURE_COLOUR
+from mvdecor.figures.palette import LIGHT_GREY
+from mvdecor.shapes import Shape
+from mvdecor.views.channels import GREY, sample_texture
+
+SHOWN = ("texture", "labels", "prediction", "confidence", "error", "embedding", "similarity")
+RIGHT_COLOUR, WRONG_COLOUR = (190, 220, 190), (214, 32, 32)
+SIMILARITY = "viridis"
+
+Corners = NDArray[np.uint8]
+"""uint8 [F, 3, 3], RGB of each corner of each face."""
+
+
+def corner_colours(session: Session, id: str, shown: str, query: tuple[str, int] | None = None) -> Corners:
+    """The colours of a shape.
+
+    Args:
+        session: where they come from.
+        id: the shape.
+        shown: one of `SHOWN`.
+        query: shape and face that `similarity` is to.
+
+    Raises:
+        InputError: what is asked for is not there.
+    """
+    shape = session.shape(id)
+    if shown == "texture":
+        return texture_colours(shape)
+    if shown == "labels":
+        labels = session.labels_of(id)
+        colours = _of_labels(session, np.full(shape.num_faces, -1) if labels is None else labels)
+    elif shown == "prediction":
+        colours = _of_labels(session, session.predicted_labels(id))
+    elif shown == "confidence":
+        share = session.prediction(id).confidence.clip(0, 1)[:, None]
+        low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
+        colours = (low + share * (high - low)).round().astype(np.uint8)
+    elif shown == "error":
+        labels = session.labels_of(id)
+        if labels is None or not (labels >= 0).any():
+            raise InputError(f"shape {id} has no labels that a prediction could be compared with")
+        wrong = session.predicted_labels(id) != labels
+        colours = np.array([RIGHT_COLOUR, WRONG_COLOUR], dtype=np.uint8)[wrong.astype(np.int64)]
+        colours[labels < 0] = LIGHT_GREY
+    elif shown == "embedding":
+        colours = session.embedder().colours(shape).numpy()
+    elif query is None:
+        return texture_colours(shape)
+    else:
+        values = session.embedder().similarity(session.shape(query[0]), query[1], shape).clamp(0, 1)
+        colours = (255 * colormaps[SIMILARITY](values.numpy())[:, :3]).round().astype(np.uint8)
+    return colours[:, None].repeat(3, axis=1)
+
+
+def texture_colours(shape: Shape) -> Corners:
+    """The texture at each corner, or light grey without one. An image on large faces is only hinted at."""
+    if shape.texture is None:
+        return np.full((shape.num_faces, 3, 3), round(255 * GREY), dtype=np.uint8)
+    images = shape.texture.image_ids[:, None].expand(-1, 3)
+    # not quite at the corner: there a texel of another part of the image may be blended in
+    uv = torch.lerp(shape.texture.uv, shape.texture.uv.mean(dim=1, keepdim=True), 0.1)
+    return (255 * sample_texture(shape.texture, images, uv)).round().byte().numpy()
+
+
+def legend(session: Session, shown: str) -> str:
+    """What the colours mean, as HTML."""
+    if shown in ("labels", "prediction"):
+        palette = label_palette(len(session.label_names))
+        rows = [(tuple(palette[k].tolist()), name) for k, name in enumerate(session.label_names)]
+        return _rows([*rows, (LIGHT_GREY, "no label")])
+    if shown == "confidence":
+        return _rows([(SURE_COLOUR, "sure"), (UNSURE_COLOUR, "unsure")])
+    if shown == "error":
+        return _rows([(RIGHT_COLOUR, "as labelled"), (WRONG_COLOUR, "not as labelled"), (LIGHT_GREY, "no label")])
+    if shown == "similarity":
+        steps = [tuple(round(255 * c) for c in colormaps[SIMILARITY](x)[:3]) for x in (1.0, 0.5, 0.0)]
+        names = ["cosine 1", "0.5", "0 or less"]
+        return _rows([*zip(steps, names, strict=True)])
+    notes = {"embedding": "principal directions of the embeddings as red, green, blue"}
+    return f"<small>{escape(notes[shown])}</small>" if shown in notes else ""
+
+
+def _of_labels(session: Session, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+    if len(labels) and labels.max() >= len(session.label_names):
+        raise InputError(
+            f"label {labels.max()} has no name: the palette is {', '.join(session.label_names) or 'empty'}"
+        )
+    return colours_of(labels, label_palette(len(session.label_names)))
+
+
+def _rows(entries: list) -> str:
+    box = "display:inline-block;width:0.8em;height:0.8em;margin-right:0.4em;border-radius:2px;background:rgb"
+    spans = [
+        f'<span style="margin-right:0.9em;white-space:nowrap"><span style="{box}({r},{g},{b})"></span>{escape(name)}</span>'
+        for (r, g, b), name in entries
+    ]
+    return f'<div style="font-size:0.8em;line-height:1.5;padding:0 0.5em">{" ".join(spans)}</div>'

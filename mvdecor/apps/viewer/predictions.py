@@ -1,0 +1,167 @@
+"""Predicted labels of a shape, with their confidence: from a finished run, from a round, or made when asked for."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from mvdecor.apps.report.results import Run, read_results
+from mvdecor.apps.report.shapes import predicted_labels
+from mvdecor.errors import InputError
+from mvdecor.evaluation import area_mean
+from mvdecor.files import write_atomically
+from mvdecor.recent import Recent
+from mvdecor.segmenter import Segmentation, Segmenter
+from mvdecor.shapes import Shape
+from mvdecor.systems.mvdecor.check import check_labels_of
+from mvdecor.systems.mvdecor.held_out import held_out_data
+from mvdecor.systems.mvdecor.setup import test_views_seed
+
+KEPT = 32
+"""Shapes whose predictions stay in memory."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of the faces of a shape.
+
+    Attributes:
+        labels: int64 [F], in [0, number of labels).
+        confidence: float32 [F], in [0, 1], see `Segmentation`.
+        disagreement: float32 [F], in [0, 1], see `Segmentation`.
+    """
+
+    labels: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+    disagreement: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, found: Segmentation) -> Prediction:
+        """What a segmenter found."""
+        return cls(found.labels.numpy(), found.confidence.numpy(), found.disagreement.numpy())
+
+    def uncertainty(self, shape: Shape) -> float:
+        """Mean disagreement of the views over the shape's area, in [0, 1]: what shapes are ranked by."""
+        return area_mean(shape, torch.from_numpy(self.disagreement))
+
+    def save(self, path: Path) -> None:
+        """Write it as `.npz`, whole or not at all."""
+        content = io.BytesIO()
+        labels = self.labels.astype(np.int16)
+        np.savez_compressed(content, labels=labels, confidence=self.confidence, disagreement=self.disagreement)
+        write_atomically(path, content.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Prediction:
+        """Read what `save` wrote; a file of an older revision, without disagreement, has 1 - confidence in its place.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                labels, confidence = content["labels"].astype(np.int64), content["confidence"]
+                return cls(labels, confidence, content.get("disagreement", 1 - confidence))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{path}: no prediction that can be read ({error}): remove it and predict again"
+            ) from error
+
+
+class Predictor:
+    """Labels shapes with a fine-tuned model when asked to, and remembers what it said.
+
+    Args:
+        checkpoint: the model.
+        label_names: the labels of the data; () takes any.
+        device, precision, batch_size: as in configs/config.yaml.
+
+    Raises:
+        InputError: a checkpoint that labels nothing, or labels other parts than the data.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path | str,
+        label_names: Sequence[str] = (),
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int = 16,
+    ) -> None:
+        self._segmenter = Segmenter(checkpoint, device=device, precision=precision)
+        self.label_names = self._segmenter.label_names
+        if label_names:
+            check_labels_of(self._segmenter.info, checkpoint, label_names)
+        self._batch_size = batch_size
+        self._known: Recent[Prediction] = Recent(KEPT)
+
+    def __call__(self, shape: Shape, seed: int = 0) -> Prediction:
+        """The prediction for a shape; `seed` is that of the cameras."""
+        return self._known.get((shape.id, seed), lambda: self._predict(shape, seed))
+
+    def _predict(self, shape: Shape, seed: int) -> Prediction:
+        found = self._segmenter.segment(shape, seed=seed, batch_size=self._batch_size)
+        return Prediction.of(found)
+
+
+class FinishedRun:
+    """A finished evaluation: its shapes, its model, and its predictions with the cameras they were made with.
+
+    Args:
+        folder: `out` of scripts/evaluate.py, or of scripts/pipeline.py (then the first run of its last method).
+        data_root: where the data set is; None = where it was.
+
+    Attributes:
+        data: the configuration of its data set.
+        split: the list of shapes that it was measured on.
+        checkpoint: its model.
+
+    Raises:
+        InputError: no finished run there, or its model is gone.
+    """
+
+    def __init__(self, folder: Path, data_root: str | None = None) -> None:
+        results = read_results(folder)
+        run: Run = results.of(results.methods[-1])[0]
+        config = OmegaConf.create(run.metrics["config"])
+        assert isinstance(config, DictConfig)
+        self.data: DictConfig = held_out_data(config)
+        if data_root is not None:
+            self.data.root = data_root
+        self.split: str = config.evaluation.split
+        self._config = config
+        self._folder = run.folder
+        own = run.folder / "model"
+        self.checkpoint = str(own if own.is_dir() else config.checkpoint)
+
+    def labels(self, shape: Shape) -> NDArray[np.int64] | None:
+        """int64 [F], what was measured; None for a shape that was not.
+
+        Raises:
+            InputError: they are of another state of the shape, or damaged.
+        """
+        if not (self._folder / "labels" / f"{shape.id}.npy").exists():
+            return None
+        return predicted_labels(self._folder, shape).astype(np.int64)
+
+    def seed_of(self, id: str) -> int:
+        """Seed of the cameras that a shape is evaluated with."""
+        return test_views_seed(self._config, id)
+
+
+def read_ranking(file: Path) -> list[tuple[str, float]]:
+    """(id, uncertainty) of the shapes that a round has labelled so far, the most uncertain first."""
+    if not file.exists():
+        return []
+    try:
+        return [(str(id), float(value)) for id, value in json.loads(file.read_bytes())]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: damaged ({error}): remove it and fine-tune again") from error

@@ -1,0 +1,242 @@
+"""`Session`: everything that the viewer does, without a browser: shapes, predictions, embeddings, labels, rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from omegaconf import DictConfig
+
+from mvdecor.apps.viewer.edits import Edits
+from mvdecor.apps.viewer.labels import LabelFolder
+from mvdecor.apps.viewer.predictions import FinishedRun, Prediction, Predictor
+from mvdecor.apps.viewer.rounds import Round, last_round, prepare_round
+from mvdecor.apps.viewer.similarity import Embedder
+from mvdecor.apps.viewer.tools import FaceTools
+from mvdecor.errors import InputError
+from mvdecor.networks import load_checkpoint
+from mvdecor.recent import Recent
+from mvdecor.shapes import MeshFolder, Shape, ShapeSet
+from mvdecor.systems.mvdecor.setup import make_shape_set
+
+TOOLS = ("component", "brush", "crease")
+KEPT = 8
+"""Shapes whose meshes stay in memory."""
+
+
+class Session:
+    """Shapes of a data set or of a run, and what is known of them. Not for several threads at once.
+
+    Args:
+        cfg: configs/view.yaml.
+
+    Attributes:
+        ids: the shapes, at least one.
+        label_names: the palette; () where nothing has labels.
+        labels: where labels are saved; None where they cannot be.
+        why_not: in that case, why.
+        round: the latest round, if any.
+
+    Raises:
+        InputError: a bad setting, data set, run or checkpoint, or no shapes.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self._cfg = cfg
+        self._finished = None if cfg.run is None else FinishedRun(Path(cfg.run), cfg.data_root)
+        self._node = cfg.data.labelled if self._finished is None else self._finished.data
+        shape_set = make_shape_set(self._node)
+        self.ids = shape_set.ids(cfg.split or (self._finished.split if self._finished else "all"))
+        if not self.ids:
+            raise InputError(
+                f"{self._node.root}: there are no shapes in split {cfg.split!r} to show: choose another split"
+            )
+        own = None if self._finished is None else self._finished.checkpoint
+        self._embeds: str | None = cfg.checkpoint or own
+        self._predicts: str | None = own or cfg.checkpoint
+        names = self._names_of_model()
+        self.labels, self.why_not = self._label_folder(shape_set, names)
+        self.label_names = self.labels.label_names if self.labels else shape_set.label_names or names
+        self.round = last_round(Path(cfg.out)) if self.labels else None
+        self._embedder: Embedder | None = None
+        self._predictor: Predictor | None = None
+        self._shapes: Recent[Shape] = Recent(KEPT)
+        self._tools: Recent[FaceTools] = Recent(KEPT)
+        self._edits: dict[str, Edits] = {}
+
+    def shape(self, id: str) -> Shape:
+        """A shape, normalised; its own `face_labels` are those on disk when it was first read."""
+        return self._shapes.get(id, lambda: make_shape_set(self._node).load(id))
+
+    def tools(self, id: str) -> FaceTools:
+        """The geometry of a shape's labelling tools."""
+        return self._tools.get(id, lambda: FaceTools(self.shape(id)))
+
+    def labels_of(self, id: str) -> NDArray[np.int64] | None:
+        """int64 [F], the labels as they are now, -1 = none; None for a shape without any in a set that is not edited."""
+        if self.labels is not None:
+            return self._editing(id).labels
+        labels = self.shape(id).face_labels
+        return None if labels is None else labels.numpy()
+
+    def paint(
+        self, id: str, face: int, point: ArrayLike, tool: str, label: int, radius: float = 0.1, degrees: float = 30.0
+    ) -> bool:
+        """Give the faces that a click means a label, and save; False if they had it.
+
+        Args:
+            id: the shape.
+            face, point: where it was clicked, see `FaceTools.pick`.
+            tool: one of `TOOLS`.
+            label: -1 erases.
+            radius: of the brush, in units of the unit sphere.
+            degrees: largest bend that `crease` goes over.
+
+        Raises:
+            InputError: labels cannot be saved here, or an unknown tool or label; then nothing has changed.
+        """
+        tools = self.tools(id)
+        if tool == "component":
+            faces = tools.component(face)
+        elif tool == "brush":
+            faces = tools.brush(face, point, radius)
+        elif tool == "crease":
+            faces = tools.crease(face, degrees)
+        else:
+            raise InputError(f"tool {tool!r} is unknown: choose {', '.join(TOOLS)}")
+        return self.label(id, faces, label)
+
+    def label(self, id: str, faces: NDArray[np.bool_], label: int) -> bool:
+        """Give some faces, bool [F], a label (-1: none), and save; False if they had it.
+
+        Raises:
+            InputError: as `paint`.
+        """
+        edits = self._editing(id)
+        if not -1 <= label < len(self.label_names):
+            names = ", ".join(self.label_names)
+            raise InputError(f"label {label} is unknown: there are {len(self.label_names)}: {names}")
+        return self._save(id, lambda: edits.put(faces, label), edits.undo)
+
+    def accept(self, id: str) -> bool:
+        """Take the prediction as the label of every face that has none, and save; False if none was without."""
+        edits = self._editing(id)
+        predicted = self.predicted_labels(id)
+        return self._save(id, lambda: edits.put(edits.labels < 0, predicted), edits.undo)
+
+    def undo(self, id: str) -> bool:
+        """Take the last change of a shape's labels back, and save; False if there is none."""
+        edits = self._editing(id)
+        return self._save(id, edits.undo, edits.redo)
+
+    def redo(self, id: str) -> bool:
+        """Change again what was taken back last, and save; False if there is nothing."""
+        edits = self._editing(id)
+        return self._save(id, edits.redo, edits.undo)
+
+    def predicted_labels(self, id: str) -> NDArray[np.int64]:
+        """int64 [F]: those that the finished run measured, or else of `prediction`."""
+        measured = self._finished.labels(self.shape(id)) if self._finished and self.round is None else None
+        return self.prediction(id).labels if measured is None else measured
+
+    def prediction(self, id: str) -> Prediction:
+        """What the latest round says of a shape, or else the run's or the checkpoint's model.
+
+        Raises:
+            InputError: there is no fine-tuned model, or it labels other parts.
+        """
+        shape = self.shape(id)
+        found = self.round.prediction(id) if self.round else None
+        if found is None:
+            seed = self._finished.seed_of(id) if self._finished and self.round is None else self._cfg.seed
+            found = self._model()(shape, seed)
+        if len(found.labels) != shape.num_faces:
+            raise InputError(f"shape {id}: the prediction is of a mesh of {len(found.labels)} faces: fine-tune again")
+        return found
+
+    def embedder(self) -> Embedder:
+        """The model that embeds: `checkpoint`, or else the run's.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self._embeds is None:
+            raise InputError(
+                "there are no embeddings without a model: start the viewer with checkpoint=FOLDER or run=FOLDER"
+            )
+        if self._embedder is None:
+            cfg = self._cfg
+            batch = cfg.evaluation.batch_size
+            self._embedder = Embedder(self._embeds, cfg.device, cfg.precision, cfg.seed, batch)
+        return self._embedder
+
+    def new_round(self) -> Round:
+        """A round of fine-tuning on what is labelled so far, to be started.
+
+        Raises:
+            InputError: labels cannot be saved here, or nothing is labelled.
+        """
+        return Round(prepare_round(self._cfg, self._saved_in(), self.ids))
+
+    def adopt_round(self, finished: Round) -> None:
+        """From now on predictions are those of this round."""
+        self.round, self._predictor = finished, None
+
+    def _model(self) -> Predictor:
+        if self._predictor is None:
+            model = self.round.checkpoint if self.round else self._predicts
+            if model is None:
+                raise InputError(
+                    "there is no prediction yet: label some shapes and fine-tune, or start the viewer with a fine-tuned "
+                    "checkpoint=FOLDER or run=FOLDER"
+                )
+            cfg = self._cfg
+            batch = cfg.evaluation.batch_size
+            self._predictor = Predictor(model, self.label_names, cfg.device, cfg.precision, batch)
+        return self._predictor
+
+    def _names_of_model(self) -> tuple[str, ...]:
+        """The labels of a fine-tuned checkpoint; () of a pretrained one, or without one."""
+        return () if self._predicts is None else tuple(load_checkpoint(self._predicts)[1].get("label_names", []))
+
+    def _label_folder(self, shape_set: ShapeSet, names: tuple[str, ...]) -> tuple[LabelFolder | None, str]:
+        if self._finished is not None or not isinstance(shape_set, MeshFolder):
+            if self._cfg.labels is not None:
+                raise InputError("labels= is for meshes of one's own: give data=folder data.root=DIR, without run=")
+            return None, "Labels can be changed with data=folder data.root=DIR, a folder of meshes of one's own."
+        if self._cfg.labels is None and not shape_set.label_names and not names:
+            return None, "To label, start the viewer with the names of the parts: labels=[foot,pole,shade]"
+        chosen = self._cfg.labels if self._cfg.labels is not None or shape_set.label_names else names
+        return LabelFolder(shape_set.root, chosen), ""
+
+    def _saved_in(self) -> LabelFolder:
+        if self.labels is None:
+            raise InputError(self.why_not)
+        return self.labels
+
+    def _editing(self, id: str) -> Edits:
+        folder = self._saved_in()
+        if id not in self._edits:
+            shape = self.shape(id)
+            self._edits[id] = Edits(folder.read(id, shape.num_faces, shape.polygons))
+        return self._edits[id]
+
+    def _save(self, id: str, change: Callable[[], bool], back: Callable[[], bool]) -> bool:
+        """Change labels and write them; if they cannot be written, they are as before."""
+        folder, edits = self._saved_in(), self._editing(id)
+        shape = self.shape(id)
+        if not np.array_equal(folder.read(id, shape.num_faces, shape.polygons), edits.labels):
+            del self._edits[id]
+            raise InputError(
+                f"{folder.path(id)}: another program changed it; its labels are read anew, and nothing was done"
+            )
+        if not change():
+            return False
+        try:
+            folder.write(id, edits.labels)
+        except InputError:
+            back()
+            raise
+        return True

@@ -1,0 +1,202 @@
+"""Write made-up chairs, tables and lamps to disk, in PartNet's own format or as a textured, labelled delivery.
+
+Everything follows from the seed: the same arguments give the same files. A data set appears under its name only once
+it is complete; it is written into a folder beside it first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mvdecor.errors import InputError
+from mvdecor.made_up import chair, lamp, table
+from mvdecor.made_up.files import model_id, write_annotation, write_stats, write_textured
+from mvdecor.made_up.model import Draw, Model
+
+VERSION = 1
+"""Raised whenever the same seed gives other files; part of `generated.json`."""
+
+CATEGORIES: dict[str, tuple[Callable[[Draw], Model], tuple[str, ...]]] = {
+    "Chair": (chair.make_chair, chair.LABELS),
+    "Table": (table.make_table, table.LABELS),
+    "Lamp": (lamp.make_lamp, lamp.LABELS),
+}
+"""For each category its maker and its leaf labels (at most three levels below the root)."""
+
+
+def make_models(category: str, count: int, seed: int = 0) -> list[Model]:
+    """The first `count` made-up shapes of a category, each scaled into the unit sphere.
+
+    The first shapes of a longer list are the same shapes.
+
+    Raises:
+        InputError: for an unknown category, a count below 1 or above 9999, or a negative seed.
+    """
+    if category not in CATEGORIES:
+        raise InputError(f"cannot make shapes of category {category!r}; choose from {', '.join(CATEGORIES)}")
+    if not 1 <= count <= 9999:
+        raise InputError(f"count={count} made-up shapes of {category}: it must be 1 to 9999")
+    if seed < 0:
+        raise InputError(f"seed={seed} of made-up shapes: it must not be negative")
+    draw = Draw(seed, list(CATEGORIES).index(category))
+    return [CATEGORIES[category][0](draw).scaled() for _ in range(count)]
+
+
+def write_partnet(
+    root: str | Path,
+    count: int = 24,
+    seed: int = 0,
+    categories: Sequence[str] = ("Chair", "Table", "Lamp"),
+    test_fraction: float = 0.4,
+    val_fraction: float = 0.1,
+) -> Path:
+    """Write made-up shapes in the format of PartNet v0 (`data_v0/`, `stats/`).
+
+    Args:
+        root: folder to make. A folder that already holds this very data set is left as it is.
+        count: number of shapes *of each category*.
+        seed: everything follows from it.
+        categories: some of "Chair", "Table", "Lamp".
+        test_fraction: share of each category in the test split.
+        val_fraction: share of each category in the validation split; the rest is for training.
+
+    Returns:
+        `root`.
+
+    Raises:
+        InputError: if `root` exists and holds anything else, if an argument is out of range, or if `count` is too small
+            for the training split to show every label.
+    """
+    if not categories or len(set(categories)) != len(categories):
+        raise InputError(
+            f"categories={list(categories)} of made-up shapes: name each of {', '.join(CATEGORIES)} at most once"
+        )
+    about = {
+        "format": "partnet",
+        "version": VERSION,
+        "seed": seed,
+        "count": count,
+        "categories": list(categories),
+        "test_fraction": test_fraction,
+        "val_fraction": val_fraction,
+    }
+
+    def write(folder: Path) -> None:
+        """All categories: annotations, splits and the list of all."""
+        rows = []
+        for category in categories:
+            models = make_models(category, count, seed)
+            ids = [str(seed * 100_000 + (list(CATEGORIES).index(category) + 1) * 10_000 + i) for i in range(count)]
+            splits = split_models(models, test_fraction, val_fraction, seed)
+            for anno_id, model in zip(ids, models, strict=True):
+                write_annotation(folder / "data_v0" / anno_id, model, anno_id)
+                rows.append(f"{anno_id} 1 {category} {model_id(anno_id)} generator\n")
+            write_stats(folder / "stats", category, CATEGORIES[category][1], ids, splits)
+        (folder / "stats" / "all_valid_anno_info.txt").write_text("".join(rows))
+
+    return _write_once(Path(root), about, write)
+
+
+def write_people_like(
+    root: str | Path, count: int = 24, seed: int = 0, category: str = "Chair", test_fraction: float = 0.4
+) -> Path:
+    """Write textured made-up shapes in the layout of a RenderPeople-like delivery.
+
+    `NAME/NAME.obj` + `NAME.mtl` + `tex/NAME_dif.jpg` + `NAME_labels.npy` (uint8, one a face, 255 = undetermined), and
+    `split.json` with the label names and the train and test names. One shape in four has a small undetermined patch.
+
+    Args, returns and errors as for `write_partnet`, with one `category` and no validation split.
+    """
+    about = {
+        "format": "people",
+        "version": VERSION,
+        "seed": seed,
+        "count": count,
+        "category": category,
+        "test_fraction": test_fraction,
+    }
+
+    def write(folder: Path) -> None:
+        """All people, and their split."""
+        models = make_models(category, count, seed)
+        names = [f"{category.lower()}_{i:03d}" for i in range(count)]
+        splits = split_models(models, test_fraction, 0.0, seed)
+        for i, (name, model) in enumerate(zip(names, models, strict=True)):
+            write_textured(folder / name, name, model, np.random.default_rng([seed, i, 7]))
+        content = {
+            "labels": [label.rsplit("/", 1)[-1] for label in CATEGORIES[category][1]],
+            "train": [names[i] for i in splits["train"]],
+            "test": [names[i] for i in splits["test"]],
+        }
+        (folder / "split.json").write_text(json.dumps(content, indent=1) + "\n")
+
+    return _write_once(Path(root), about, write)
+
+
+def split_models(models: Sequence[Model], test: float, val: float, seed: int) -> dict[str, list[int]]:
+    """Indices of the train, val and test shapes: random, but with every label in train and, where it can be, in test.
+
+    Raises:
+        InputError: if the fractions leave no training shape, or no split was found whose train part shows every label.
+    """
+    count, category = len(models), models[0].category
+    tests, vals = round(test * count), round(val * count)
+    if not (0 <= test < 1 and 0 <= val < 1 and tests + vals < count):
+        raise InputError(
+            f"test_fraction={test} and val_fraction={val} of {count} made-up shapes leave none to train on"
+        )
+    labels = set(CATEGORIES[category][1])
+    seen = [{part.label for part in model.parts} for model in models]
+    rng = np.random.default_rng([seed, count, 11])
+    best: tuple[int, int] | None = None
+    for _ in range(500):
+        order = rng.permutation(count)
+        ends = {"test": order[:tests], "val": order[tests : tests + vals], "train": order[tests + vals :]}
+        missing = {name: len(labels.difference(*(seen[i] for i in part))) for name, part in ends.items()}
+        score = (missing["train"], missing["test"])
+        if best is None or score < best:
+            best, split = score, {name: sorted(int(i) for i in part) for name, part in ends.items()}
+        if best == (0, 0):
+            break
+    if best is None or best[0] > 0:
+        raise InputError(
+            f"{count} made-up shapes of {category} are too few: no split of them shows all {len(labels)} labels in the "
+            f"training part; raise count (12 or more of each category always do)"
+        )
+    return split
+
+
+def _write_once(root: Path, about: dict, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a folder beside `root`, add `generated.json`, and only then give it its name."""
+    if _holds(root, about):
+        return root
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise InputError(
+            f"{root} exists and is not this set of made-up shapes; name another folder, or remove it to write it anew"
+        )
+    partial = root.absolute().with_name(f".{root.absolute().name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        write(partial)
+        (partial / "generated.json").write_text(json.dumps(about, indent=1) + "\n")
+        partial.replace(root)
+    except OSError as error:
+        # another process may have finished the same set meanwhile
+        if not _holds(root, about):
+            raise InputError(f"cannot write made-up shapes to {root}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return root
+
+
+def _holds(root: Path, about: dict) -> bool:
+    try:
+        return json.loads((root / "generated.json").read_text()) == about
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,230 @@
+"""Tables of methods × columns over runs, with the paper's rows beside ours: made, and written as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from mvdecor.errors import InputError
+from mvdecor.results.runs import RunResult, check_cells
+from mvdecor.results.table import format_table, spread, summarize
+
+MISSING = "–"
+LATEX = {
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{c: "\\" + c for c in "&%$#_{}"},
+    **{"–": "--", "±": r"$\pm$", "λ": r"$\lambda$", "×": r"$\times$", "<": "$<$"},
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: one task, or the mean over others.
+
+    Attributes:
+        name: its heading, and the column that results were run for.
+        mean_of: names of the columns that it averages run by run; empty for a task of its own.
+        paper: the paper's column to show beside it; None = the one of the same name, if there is one.
+    """
+
+    name: str
+    mean_of: tuple[str, ...] = ()
+    paper: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Part mIoU of a method in a column: percent, over `runs` of `expected` runs.
+
+    `std` is the sample deviation (divided by runs - 1); None for fewer than two runs, or where the paper gives none.
+    """
+
+    mean: float | None
+    std: float | None
+    runs: int | None
+    expected: int | None
+
+    def text(self) -> str:
+        """ "54.2 ± 1.6", marked with "(2/3 runs)" where runs are missing; a dash where all are."""
+        if self.mean is None:
+            return MISSING
+        return spread(self.mean, self.std) + (
+            f" ({self.runs}/{self.expected} runs)" if self.runs != self.expected else ""
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's cells by column name; `source` is "ours" or "paper"."""
+
+    method: str
+    source: str
+    cells: dict[str, Cell]
+
+    def runs(self) -> str:
+        """How many runs its cells have: one number, or the least and the most."""
+        counts = [cell.runs for cell in self.cells.values() if cell.runs is not None]
+        if not counts:
+            return MISSING
+        return str(max(counts)) if min(counts) == max(counts) else f"{min(counts)}–{max(counts)}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A whole table.
+
+    Attributes:
+        columns: headings, in order.
+        rows: ours and the paper's.
+        paper: where the paper's figures are from; None without any.
+        parts: by column, how many of how many parts occur in the test shapes (of results that noted it).
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    paper: str | None = None
+    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def make_grid(
+    results: Sequence[RunResult],
+    columns: Sequence[Column],
+    methods: Mapping[str, str],
+    runs: int | None = None,
+    paper: Mapping | None = None,
+) -> Grid:
+    """Results as a table, with a row for each method, also for those without a result.
+
+    Args:
+        results: finished runs; those of other methods or columns are not counted.
+        columns: the table's columns in order.
+        methods: titles by short name, in order.
+        runs: how many a cell should have; None = as many as the fullest has.
+        paper: a file of configs/paper: {"source", "columns", "runs", "rows": {title: [percent or None]}}. A row comes
+            right below ours of the same title, the others at the end.
+
+    Raises:
+        InputError: see `check_cells`; or a column that the paper does not have.
+    """
+    names = {column.name for column in columns}
+    results = [r for r in results if r.method in methods and r.column in names]
+    check_cells(results)
+    measured: dict[tuple[str, str], dict] = {}
+    for r in results:
+        measured.setdefault((r.method, r.column), {})[(r.seed, r.run)] = r.part_miou
+    for column in columns:
+        for method in methods if column.mean_of else ():
+            parts = [measured.get((method, name), {}) for name in column.mean_of]
+            shared = [run for run in parts[0] if all(run in part for part in parts)]
+            measured[method, column.name] = {run: sum(p[run] for p in parts) / len(parts) for run in shared}
+    rows = [
+        {"method": method, "category": column, "run": run, "part_miou": value}
+        for (method, column), values in measured.items()
+        for run, value in values.items()
+    ]
+    means = {(row["method"], row["category"]): row for row in summarize(rows)["rows"]}
+    expected = runs or max((row["runs"] for row in means.values()), default=0)
+    ours = {title: Row(title, "ours", _cells(means, name, columns, expected)) for name, title in methods.items()}
+    theirs = _paper_rows(paper, columns) if paper else {}
+    ordered = [row for title in ours for row in (ours[title], theirs.get(title)) if row is not None]
+    ordered += [row for title, row in theirs.items() if title not in ours]
+    source = paper["source"] if paper and theirs else None
+    return Grid(tuple(c.name for c in columns), tuple(ordered), source, _occurring_parts(results, columns))
+
+
+def markdown(grid: Grid) -> str:
+    """The table in Markdown, which also reads well as plain text, with a line on what its signs mean."""
+    lines = [format_table([dict(zip(_header(grid), _texts(grid, row), strict=True)) for row in grid.rows]), ""]
+    lines.append(
+        f"Part mIoU in percent, mean ± sample deviation over runs; {MISSING} = no result, (2/3 runs) = runs are missing."
+    )
+    lines += [f"{occurrence_note(grid)}."] if grid.parts else []
+    lines += [f"Rows marked paper: {grid.paper}."] if grid.paper else []
+    return "\n".join(lines) + "\n"
+
+
+def occurrence_note(grid: Grid) -> str:
+    """How many parts of each column occur in the test shapes, e.g. "Parts that occur in the test shapes: Bag 3 of 4"."""
+    counts = ", ".join(f"{name} {there} of {parts}" for name, (there, parts) in grid.parts.items())
+    others = "; under protocol mvdecor the others count 0" if any(n < m for n, m in grid.parts.values()) else ""
+    return f"Parts that occur in the test shapes: {counts}{others}"
+
+
+def latex(grid: Grid) -> str:
+    """The table as a LaTeX tabular (package booktabs)."""
+    lines = [r"% \usepackage{booktabs}; part mIoU in percent, mean and sample deviation over runs"]
+    lines += [f"% {occurrence_note(grid)}"] if grid.parts else []
+    lines += [f"% rows marked paper: {grid.paper}"] if grid.paper else []
+    lines += [rf"\begin{{tabular}}{{llr{'r' * len(grid.columns)}}}", r"\toprule"]
+    texts = [_header(grid), *(_texts(grid, row) for row in grid.rows)]
+    body = [" & ".join("".join(LATEX.get(c, c) for c in text) for text in line) + r" \\" for line in texts]
+    return "\n".join([*lines, body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def csv_text(grid: Grid) -> str:
+    """One line per cell, in full precision: method, source, column, mean, deviation, runs, expected runs, and for ours how
+    many of how many parts occur in the test shapes; empty = not there."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    header = ["method", "source", "column", "part_miou_mean", "part_miou_std", "runs", "runs_expected"]
+    writer.writerow([*header, "parts_occurring", "parts"])
+    for row in grid.rows:
+        for name, cell in row.cells.items():
+            parts = grid.parts.get(name, (None, None)) if row.source == "ours" else (None, None)
+            writer.writerow([row.method, row.source, name, cell.mean, cell.std, cell.runs, cell.expected, *parts])
+    return file.getvalue()
+
+
+def as_dict(grid: Grid) -> dict:
+    """The table as plain values, for JSON."""
+    return asdict(grid)
+
+
+def _header(grid: Grid) -> list[str]:
+    return ["method", "source", "runs", *grid.columns]
+
+
+def _texts(grid: Grid, row: Row) -> list[str]:
+    return [row.method, row.source, row.runs(), *(row.cells[name].text() for name in grid.columns)]
+
+
+def _cells(means: Mapping, method: str, columns: Sequence[Column], expected: int) -> dict[str, Cell]:
+    cells = {}
+    for column in columns:
+        row = means.get((method, column.name))
+        if row is None:
+            cells[column.name] = Cell(None, None, 0, expected)
+        else:
+            cells[column.name] = Cell(row["part_miou_mean"], row["part_miou_std"], row["runs"], expected)
+    return cells
+
+
+def _occurring_parts(results: Sequence[RunResult], columns: Sequence[Column]) -> dict[str, tuple[int, int]]:
+    """By column of results that noted it, how many of how many parts occur in the test shapes."""
+    parts: dict[str, tuple[int, int]] = {}
+    for column in columns:
+        noted = [r for r in results if r.column == column.name and r.occurring is not None]
+        if noted:  # of several seeds one may draw a point of a part so small that another draws none
+            there = {name for r in noted for name in r.occurring or ()}
+            parts[column.name] = len(there), len(noted[0].parts)
+    return parts
+
+
+def _paper_rows(paper: Mapping, columns: Sequence[Column]) -> dict[str, Row]:
+    """The paper's rows by title; those without a figure in any of the table's columns are left out."""
+    rows = {}
+    if unknown := [c.paper for c in columns if c.paper and c.paper not in paper["columns"]]:
+        raise InputError(f"the paper's table has no column {unknown[0]!r}: choose one of {', '.join(paper['columns'])}")
+    for title, values in paper["rows"].items():
+        figures = dict(zip(paper["columns"], values, strict=True))
+        found = {column.name: figures.get(column.paper or column.name) for column in columns}
+        runs = paper.get("runs")
+        cells = {
+            name: Cell(v, None, runs if v is not None else None, runs if v is not None else None)
+            for name, v in found.items()
+        }
+        if any(value is not None for value in found.values()):
+            rows[title] = Row(title, "paper", cells)
+    return rows

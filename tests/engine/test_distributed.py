@@ -1,0 +1,38 @@
+"""Several processes do what one does."""
+
+import subprocess
+
+import pytest
+import torch
+
+from tests.calls import ROOT, run
+from tests.engine.two_processes import CASES, STEPS
+
+
+def torchrun(count: int, *command: str) -> subprocess.CompletedProcess:
+    """`torchrun --standalone`, which takes a port that is free and keeps it."""
+    return run("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}", *command)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> list[dict]:
+    """Of one process and of two."""
+    files = [tmp_path_factory.mktemp("processes") / f"{n}.pt" for n in (1, 2)]
+    script = str(ROOT / "tests" / "training" / "two_processes.py")
+    one, two = run(script, str(files[0])), torchrun(2, script, str(files[1]))
+    assert one.returncode == 0 and two.returncode == 0, one.stderr + two.stderr
+    return [torch.load(file, weights_only=True) for file in files]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_with_half_a_batch_each_learn_as_one_with_the_whole(results, case):
+    one, two = (result[case] for result in results)
+    loss, weights = (1e-4, 0.02) if "float32" in case else (2e-6, 1e-5)
+    names = [name for name in one["losses"][0] if name.startswith("loss")]
+    assert len(one["losses"]) == len(two["losses"]) == STEPS and names
+    for ours, theirs in zip(one["losses"], two["losses"], strict=True):
+        assert [ours[n] for n in names] == pytest.approx([theirs[n] for n in names], abs=loss)
+    for ours, theirs in zip(one.get("validation", ()), two.get("validation", ()), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-3)
+    assert float((one["moved"] - two["moved"]).norm() / one["moved"].norm()) < weights
+    assert one["losses"][0]["learning_rate"] == two["losses"][0]["learning_rate"]

@@ -1,0 +1,74 @@
+"""Runs the loops on the processes that there are, and writes what became of them: `torchrun tests/engine/two_processes.py`.
+
+Written to the file named on the command line, by the first process: losses of each step, and by how much the weights moved, by
+case. Mostly in float64 and by short steps of plain gradient descent: so small a network with batch norms is chaotic and blows
+rounding up, the more so as whole backgrounds pass a ReLU together. (Adam would also hide a gradient of the wrong size.)
+Float32 is for short steps only.
+"""
+
+import sys
+
+import torch
+from tests.training.test_loops import RENDERING, Recorder, model, scenes
+
+from mvdecor.engine.device import open_device
+from mvdecor.engine.distributed import rank
+from mvdecor.losses import InfoNCE, Triplet
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
+from mvdecor.systems.mvdecor.finetune import finetune
+from mvdecor.systems.mvdecor.pretrain import pretrain
+
+STEPS = 8
+
+
+def moved(net) -> torch.Tensor:
+    """All parameters less those that `model` gave."""
+    start = model(net.num_labels)
+    return torch.cat([(a - b).detach().flatten() for a, b in zip(net.parameters(), start.parameters(), strict=True)])
+
+
+def pretraining(loss, precision="64-true", **settings):
+    """Losses and weights of a pretraining."""
+    log, net = Recorder(), model()
+    train, held_out = PairSource(scenes(3), RENDERING, 4, 60), PairSource(scenes(1), RENDERING, 2, 60)
+    history = pretrain(
+        open_device("cpu", precision), net, train, held_out, loss, steps=STEPS, schedule="cosine", validate_every=4,
+        validation_batches=3, log=log, save_best=lambda *_: None, **settings,
+    )  # fmt: skip
+    return {"losses": log.figures["pretrain"], "validation": history.steps, "moved": moved(net)}
+
+
+def finetuning(precision="64-true", **settings):
+    """Losses and weights of a fine-tuning, of which some views have no labelled pixel."""
+    log, net, stage = Recorder(), model(3), scenes(2)
+    labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
+    finetune(
+        open_device("cpu", precision, unused_weights=not settings.get("joint", True)), net, labelled,
+        PairSource(stage, RENDERING, 2, 60), InfoNCE(), steps=STEPS, log=log, **settings,
+    )  # fmt: skip
+    return {"losses": log.figures["finetune"], "moved": moved(net)}
+
+
+CASES = {
+    "InfoNCE": lambda: pretraining(InfoNCE()),
+    "triplet, workers": lambda: pretraining(Triplet(), workers=1),
+    "InfoNCE, Adam": lambda: pretraining(InfoNCE(), learning_rate=1e-4),
+    "negatives of all": lambda: pretraining(InfoNCE(negatives="batch"), gather=True),
+    "fine-tuning": lambda: finetuning(lambda_ssl=0.1),
+    "fine-tuning, two steps": lambda: finetuning(lambda_ssl=0.1, joint=False),
+    "fine-tuning, statistics kept": lambda: finetuning(lambda_ssl=0.0, batch_norm="eval"),
+    "InfoNCE, Adam, float32": lambda: pretraining(InfoNCE(), "32-true", learning_rate=1e-4),
+    "negatives of all, Adam, float32": lambda: pretraining(
+        InfoNCE(negatives="batch"), "32-true", gather=True, learning_rate=1e-4
+    ),
+    "fine-tuning, float32": lambda: finetuning("32-true", lambda_ssl=0.1),
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    adam, results = torch.optim.Adam, {}
+    for name, case in CASES.items():
+        torch.optim.Adam = adam if "Adam" in name else lambda weights, lr: torch.optim.SGD(weights, lr / 10)
+        results[name] = case()
+    if rank() == 0:
+        torch.save(results, sys.argv[1])
