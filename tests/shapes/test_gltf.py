@@ -15,7 +15,8 @@ import trimesh
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
-from mvdecor.shapes.gltf import read_gltf, triangles
+from mvdecor.shapes.gltf import read_gltf
+from mvdecor.shapes.gltf_primitives import triangles
 from mvdecor.shapes.mesh_files import mesh_of
 from tests.fuzz_gltf import write_compressed, write_mix
 from tests.gltf_expected import check
