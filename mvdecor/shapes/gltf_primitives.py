@@ -45,8 +45,9 @@ def read_primitive(file: GltfFile, primitive: Item, weights: tuple[float, ...], 
     if draco is not None:
         faces, values = file.draco(draco, what)
         for name, data in values.items():
-            is_normalized = file.item("accessors", attributes[name]).get("normalized")
-            values[name] = normalized(data) if is_normalized else data
+            accessor = file.item("accessors", attributes[name])
+            data = data.astype(file.dtype(accessor, what))  # DracoPy gives positions as floats whatever they were
+            values[name] = normalized(data) if accessor.get("normalized") else data
     for name, number in attributes.items():
         if name not in values and name.startswith(READ):
             values[name] = file.accessor(number)

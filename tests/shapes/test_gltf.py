@@ -265,6 +265,17 @@ def test_filters_of_meshopt(tmp_path):
     assert np.abs(corners(read(writer, tmp_path)).reshape(6, 3) - points).max() < 1e-4
 
 
+def test_draco_of_normalized_integers(tmp_path):
+    """DracoPy gives them as floats, 32767 times too large."""
+    writer = GltfWriter()
+    data = DracoPy.encode((32767 * TRIANGLE).astype(np.int32), np.array([[0, 1, 2]]), preserve_order=True)
+    number = writer.add("accessors", {"componentType": 5122, "count": 3, "type": "VEC3", "normalized": True})
+    extension = {"bufferView": writer.view(data), "attributes": {"POSITION": 0}}
+    primitive = {"attributes": {"POSITION": number}, "extensions": {"KHR_draco_mesh_compression": extension}}
+    writer.json |= {"meshes": [{"primitives": [primitive]}], "nodes": [{"mesh": 0}]}
+    assert corners(read(writer, tmp_path)).tolist() == [TRIANGLE.tolist()]
+
+
 def test_draco_that_is_damaged_or_lacks_an_attribute(tmp_path):
     writer = GltfWriter()
     data = DracoPy.encode(TRIANGLE.astype(np.float32), np.array([[0, 1, 2]]))
