@@ -28,7 +28,7 @@ from mvdecor.training.results import finished, write_result
 
 RESULT = "segmentation.json"
 GLTF_SUFFIXES = (".glb", ".gltf")
-SETTINGS = ("views", "lifting", "seed", "precision", "up", "parts", "low_confidence")
+SETTINGS = ("seed", "precision", "up", "parts", "low_confidence")  # views and lifting as the model takes them, besides
 LOW_COVERAGE = 0.8
 """Share of the area below which so little was seen that it is worth a hint."""
 
@@ -170,6 +170,12 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
         raise Refused(f"{folder} is there already and holds no {RESULT}: choose another out=")
     if done.get("weights_sha256") != segmenter.info["weights_sha256"]:
         raise Refused(f"{folder} holds the parts that another model found: choose another out=")
+    taken = OmegaConf.to_container(segmenter.config)
+    differ = [key for key in ("views", "lifting") if done.get("model_config", {}).get(key) != taken[key]]
+    if differ:
+        raise Refused(
+            f"{folder / RESULT} holds a result made with other settings ({', '.join(differ)}): choose another out="
+        )
     if source is not None and done.get("input", {}).get("sha256") != source["sha256"]:
         raise Refused(
             f"{folder} holds the parts of another mesh, {done.get('input', {}).get('file')}, or of an older state of "
