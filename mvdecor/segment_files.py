@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -170,7 +171,7 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
         raise Refused(f"{folder} is there already and holds no {RESULT}: choose another out=")
     if done.get("weights_sha256") != segmenter.info["weights_sha256"]:
         raise Refused(f"{folder} holds the parts that another model found: choose another out=")
-    taken = OmegaConf.to_container(segmenter.config)
+    taken: Any = OmegaConf.to_container(segmenter.config)
     differ = [key for key in ("views", "lifting") if done.get("model_config", {}).get(key) != taken[key]]
     if differ:
         raise Refused(

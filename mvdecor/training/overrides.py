@@ -16,7 +16,16 @@ from hydra.errors import HydraException
 
 from mvdecor.errors import InputError
 
-PATHS = ("out", "checkpoint", "data.root", "data.test_root", "data.splits", "data.labels", "views.cache", "training.finetune.split")
+PATHS = (
+    "out",
+    "checkpoint",
+    "data.root",
+    "data.test_root",
+    "data.splits",
+    "data.labels",
+    "views.cache",
+    "training.finetune.split",
+)
 """Settings of all scripts that name a file or folder, or a list of them."""
 
 PATHS_OF = {
