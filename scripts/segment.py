@@ -1,4 +1,4 @@
-"""Label meshes with a fine-tuned model: python scripts/segment.py mesh=FILE checkpoint=outputs/demo/model out=DIR"""
+"""Label meshes with a fine-tuned model: python scripts/segment.py FILE checkpoint=outputs/demo/model out=DIR"""
 
 from mvdecor.apps.segment import run_segment
 from mvdecor.engine.cli import main

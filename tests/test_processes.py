@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.test_loops import RENDERING, fabric, scenes
 
 from mvdecor.engine.loader import batches
 from mvdecor.processes import SharedTensors, worker_context
 from mvdecor.shapes.loading import load_shapes
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from tests.shapes.test_loading import Fake
-from tests.training.test_loops import RENDERING, fabric, scenes
 
 LOCK = threading.Lock()
 """In the place of any lock of a library."""

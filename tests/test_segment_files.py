@@ -252,6 +252,8 @@ def test_same_command_keeps_what_is_there_and_others_are_refused(segment, ball, 
     before = contents(tmp_path / "out")
     assert segment(ball) == [first]
     assert "not made again" in capsys.readouterr().out
+    assert segment(ball, "views.count=8", "lifting.fill=nearest") == [first], "what the model takes by itself"
+    assert "not made again" in capsys.readouterr().out
     with pytest.raises(InputError, match=r"other settings \(parts\): choose another out="):
         segment(ball, "parts=true")
     with pytest.raises(InputError, match=r"other settings \(views\)"):

@@ -32,7 +32,7 @@ from mvdecor.systems.mvdecor.check import check_out
 
 RESULT = "segmentation.json"
 GLTF_SUFFIXES = (".glb", ".gltf")
-SETTINGS = ("views", "lifting", "seed", "precision", "up", "parts", "low_confidence")
+SETTINGS = ("seed", "precision", "up", "parts", "low_confidence")
 LOW_COVERAGE = 0.8
 """Share of the area below which so little was seen that it is worth a hint."""
 
@@ -185,7 +185,8 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
 def _key(cfg: DictConfig, segmenter: Segmenter, source: dict | None) -> Key:
     """What the parts of a mesh depend on; None: of a mesh that is not read yet."""
     model = {"model": segmenter.info["weights_sha256"], "mesh": source["sha256"] if source else UNKNOWN}
-    return Key(settings_of(cfg, SETTINGS) | model)
+    used = settings_of(segmenter.config, ("views", "-views.cache", "-views.keep", "lifting"))
+    return Key(used | settings_of(cfg, SETTINGS) | model)
 
 
 def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmenter, path: Path, source: dict) -> dict:

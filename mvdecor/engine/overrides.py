@@ -16,7 +16,16 @@ from hydra.errors import HydraException
 
 from mvdecor.errors import InputError
 
-PATHS = ("out", "checkpoint", "data.root", "data.test_root", "data.splits", "views.cache", "training.finetune.split")
+PATHS = (
+    "out",
+    "checkpoint",
+    "data.root",
+    "data.test_root",
+    "data.splits",
+    "data.labels",
+    "views.cache",
+    "training.finetune.split",
+)
 """Settings of all scripts that name a file or folder, or a list of them."""
 
 PATHS_OF = {
@@ -105,12 +114,12 @@ def override(word: str, config: str = "config", sweep: bool = False) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text as Hydra's quoted string, which stands for this text and nothing else.
+    """Text as Hydra's quoted string, which stands for this text and nothing else; but ${...} is another setting's value.
 
     Raises:
-        InputError: it holds "${", which is an interpolation in quotes as well.
+        InputError: it holds "${" and is the name of an existing file.
     """
-    if "${" in text:
+    if "${" in text and _exists(text):
         raise InputError(f"{text}: a name that holds ${{ cannot be given (it stands for another setting): rename it")
     # backslashes are halved before a quote and at the end, and nowhere else
     return "'" + re.sub(r"(\\*)'", r"\1\1\'", re.sub(r"(\\+)\Z", r"\1\1", text)) + "'"

@@ -8,7 +8,9 @@ import torch
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
-from mvdecor.views import CachedViews, Cameras, Surface, Views, surface_of
+from mvdecor.views.cache import CachedViews
+from mvdecor.views.cameras import Cameras
+from mvdecor.views.views import Surface, Views, surface_of
 
 Rasterizer = Callable[..., list[Views]]
 

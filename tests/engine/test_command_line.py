@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mvdecor.engine.cli import CONFIGS, compose_config
+from mvdecor.engine.cli import CONFIGS, compose_config, main
 from mvdecor.engine.overrides import PATHS_OF, command_line, override, quoted
 from mvdecor.errors import InputError
 
@@ -74,7 +74,7 @@ def test_a_name_that_is_not_there_is_read_or_refused_in_one_line(name):
     try:
         word = override(f"out={name}/x")
     except InputError as error:
-        assert "," in name or "${" in name, "only a sweep and an interpolation can be meant"
+        assert "," in name, "only a sweep can be meant"
         assert "\n" not in str(error)
     else:
         OverridesParser.create().parse_override(word)
@@ -142,6 +142,25 @@ def test_sweeps(tmp_path, monkeypatch):
         InputError, match=r"mesh=a,b: a comma separates .* 'mesh='a,b'', or give a list, 'mesh=\[a,b\]'"
     ):
         command_line(["mesh=a,b"], "segment")
+
+
+def test_interpolations_in_names():
+    cfg = compose_config(["out=/home/jürgen (1)/${data.name}", "data=folder"])
+    assert cfg.out == "/home/jürgen (1)/folder"
+
+
+def test_a_sweep_over_names(tmp_path, monkeypatch, capsys):
+    """Hydra's sweeper writes the overrides of each job again: names come out as they went in."""
+    monkeypatch.chdir(tmp_path)
+    names = ["stühle 木", "it's (1)", "a,b"]
+    for name in names:
+        Path(name).mkdir()
+    words = ["-m", f"data.root={','.join(names)}", "out=ergebnisse ü/${hydra:job.num}", "hydra.sweep.dir=."]
+    monkeypatch.setattr(sys, "argv", ["x.py", *words])
+    main(lambda cfg: print(f"<{cfg.data.root}|{cfg.out}>"))
+    printed = capsys.readouterr().out
+    for number, name in enumerate(names):
+        assert f"<{name}|ergebnisse ü/{number}>" in printed
 
 
 def test_names_without_a_key(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import trimesh
 from mvdecor.apps.viewer.labels import LabelFolder
 from mvdecor.errors import InputError
 from mvdecor.shapes import MeshFolder
+from mvdecor.shapes.label_files import write_labels
 
 NAMES = ["foot", "pole", "shade"]
 
@@ -102,3 +103,17 @@ def test_read_only_folder(folder, monkeypatch):
     with pytest.raises(InputError, match="cannot be written to"):
         labels.write("a", some_labels())
     assert not (folder / "labels.json").exists()
+
+
+@pytest.mark.parametrize("name", ["a_labels.txt", "a.seg", "a_labels.json"])
+def test_labels_in_another_format_stay_in_it(folder, name):
+    write_labels(folder / name, some_labels(1), tuple(NAMES))
+    labels = LabelFolder(folder, NAMES)
+    assert labels.read("a", 80).tolist() == some_labels(1).tolist()
+    assert labels.labelled(["a", "b"]) == ["a"]
+    labels.write("a", some_labels(2))
+    assert [path.name for path in folder.glob("a[._]*") if path.suffix != ".ply"] == [name]
+    assert MeshFolder(folder).load("a").face_labels.tolist() == some_labels(2).tolist()
+    np.save(folder / "a_labels.npy", some_labels(0))
+    with pytest.raises(InputError, match=r"a_labels\.npy and .* both hold labels of a"):
+        LabelFolder(folder).read("a", 80)
