@@ -34,17 +34,28 @@ def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray)
     colours = face_colours.cpu().numpy() if isinstance(face_colours, Tensor) else face_colours
     if colours.shape != (shape.num_faces, 3):
         raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {shape.num_faces} faces; give [F, 3]")
-    corners = shape.vertices.cpu().numpy()[shape.faces.cpu().numpy()]
-    write_atomically(path, glb_bytes(shape.id, corners, colours[:, None].repeat(3, axis=1)))
+    vertices = shape.vertices.cpu().numpy()
+    transform = None
+    if (
+        vertices.dtype == np.float64
+    ):  # glTF's are float32: of a shape that these would blur, place and size are in the node
+        place = vertices.mean(axis=0)
+        size = np.abs(vertices - place).max() or 1.0
+        vertices = ((vertices - place) / size).astype(np.float32)
+        transform = np.diag([size, size, size, 1.0])
+        transform[:3, 3] = place
+    corners = vertices[shape.faces.cpu().numpy()]
+    write_atomically(path, glb_bytes(shape.id, corners, colours[:, None].repeat(3, axis=1), transform))
 
 
-def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray) -> bytes:
+def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray, transform: np.ndarray | None = None) -> bytes:
     """The content of a GLB file of faces that share no vertex, see `write_glb`.
 
     Args:
         name: of the geometry.
         corners: float32 [F, 3, 3], the positions of each face's corners.
         colours: uint8 [F, 3, 3], RGB (sRGB) of each corner, blended over the face.
+        transform: float64 [4, 4], of the node; None: the identity.
     """
     opaque = np.full((3 * len(corners), 1), 255, dtype=np.uint8)
     mesh = trimesh.Trimesh(
@@ -54,7 +65,7 @@ def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray) -> bytes:
         process=False,
     )
     scene = trimesh.Scene()
-    scene.add_geometry(mesh, geom_name=name)
+    scene.add_geometry(mesh, geom_name=name, transform=transform)
     return export_glb(scene, include_normals=False, tree_postprocessor=_add_material)
 
 

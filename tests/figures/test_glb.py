@@ -2,6 +2,8 @@
 
 import json
 import struct
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import trimesh
 from mvdecor.errors import InputError
 from mvdecor.figures import write_glb
 from mvdecor.figures.glb import linear
+from mvdecor.shapes import read_mesh
 from mvdecor.shapes.shape import Shape
 
 
@@ -35,6 +38,20 @@ def test_faces_and_colours_come_back(tmp_path: Path) -> None:
     off = np.abs(shown - colours.numpy().repeat(3, axis=0))
     assert off[colours.numpy().repeat(3, axis=0) > 50].max() < 4 and off.max() < 13, "dark tones have few levels"
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.glb"]
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 5.4e6), (1e60, 0.0), (1e-60, 0.0)])
+def test_a_shape_that_float32_would_blur_is_placed_by_its_node(tmp_path: Path, scale: float, offset: float) -> None:
+    mesh = shape()
+    far = replace(mesh, vertices=mesh.vertices.double() * scale + offset)
+    write_glb(tmp_path / "a.glb", far, np.zeros((40, 3), dtype=np.uint8))
+    opened = trimesh.load_scene(tmp_path / "a.glb", process=False).to_geometry()
+    expected = far.vertices[far.faces].numpy()
+    np.testing.assert_allclose(opened.triangles, expected, rtol=0, atol=1e-6 * scale * 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = read_mesh(tmp_path / "a.glb")
+    np.testing.assert_allclose(again.vertices[again.faces].numpy(), expected, rtol=0, atol=1e-6 * scale * 3)
 
 
 def test_material_is_matt_and_two_sided(tmp_path: Path) -> None:
