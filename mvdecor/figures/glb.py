@@ -46,30 +46,35 @@ def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray)
     sampler = glb.add("samplers", {"magFilter": NEAREST, "minFilter": NEAREST, "wrapS": CLAMP, "wrapT": CLAMP})
     texture = glb.add("textures", {"source": glb.image("colours", png(image)), "sampler": sampler})
     material = glb.add("materials", matt("colours", baseColorTexture={"index": texture}))
-    corners, center = centred(shape)
+    corners, *place = centred(shape)
     attributes = {
         "POSITION": glb.accessor(corners.reshape(-1, 3), VERTICES),
         "TEXCOORD_0": glb.accessor(uv.repeat(3, axis=0), VERTICES),
     }
     mesh = glb.add("meshes", {"name": shape.id, "primitives": [{"attributes": attributes, "material": material}]})
-    add_scene(glb, [glb.add("nodes", {"name": shape.id, "mesh": mesh})], shape.id, center)
+    add_scene(glb, [glb.add("nodes", {"name": shape.id, "mesh": mesh})], shape.id, *place)
     write_atomically(path, glb.content())
 
 
-def add_scene(glb: Glb, nodes: list[int], name: str, center: NDArray[np.float64]) -> None:
-    """Make nodes the file's scene, moved by `center` if that is not 0."""
-    if center.any():
-        nodes = [glb.add("nodes", {"name": f"{name} (origin)", "translation": center.tolist(), "children": nodes})]
+def add_scene(glb: Glb, nodes: list[int], name: str, center: NDArray[np.float64], size: float = 1.0) -> None:
+    """Make nodes the file's scene, enlarged by `size` and moved by `center` if that changes anything."""
+    if center.any() or size != 1:
+        place = {"translation": center.tolist(), "scale": [size] * 3}
+        nodes = [glb.add("nodes", {"name": f"{name} (place)", **place, "children": nodes})]
     glb.tree.update(scene=glb.add("scenes", {"nodes": nodes}))
 
 
-def centred(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Corners float32 [F, 3, 3], and what is to be added to them: 0, but for a shape of float64 vertices its middle."""
-    vertices, center = shape.vertices.cpu().numpy(), np.zeros(3)
+def centred(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
+    """Corners float32 [F, 3, 3], and what places them: their middle and size.
+
+    glTF's positions are float32. Only a shape of float64 vertices, which that would blur, has another place than 0 and 1.
+    """
+    vertices, center, size = shape.vertices.cpu().numpy(), np.zeros(3), 1.0
     if vertices.dtype == np.float64:
         used = vertices[shape.faces.cpu().numpy().reshape(-1)]
         center = used.min(axis=0) / 2 + used.max(axis=0) / 2
-    return (vertices - center).astype(np.float32)[shape.faces.cpu().numpy()], center
+        size = float(np.abs(used - center).max()) or 1.0
+    return ((vertices - center) / size).astype(np.float32)[shape.faces.cpu().numpy()], center, size
 
 
 def palette_image(colours: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

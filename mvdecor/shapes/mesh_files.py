@@ -27,6 +27,7 @@ from mvdecor.shapes.stl import read_stl
 from mvdecor.shapes.texture import PLAIN, check_materials, corner_image, image_tensor, obj_texture, plain_image
 
 SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf")
+COARSE = 1e-3  # steps of coordinates, in radii, that are worth a warning
 Placed = tuple[trimesh.Trimesh, NDArray[np.float64]]  # a mesh and the 4 x 4 transform of its node
 Joined = tuple[NDArray[np.float64], NDArray[np.int64], Texture | None]  # vertices [V, 3], faces [F, 3], texture
 REMEDY = "export it again as OBJ, PLY, OFF, STL or GLB with triangles"
@@ -68,6 +69,7 @@ def read_mesh(path: str | Path, texture_size: int | None = None, textures: bool 
         vertices, faces, texture = gltf.vertices, gltf.faces, gltf.texture
     if len(faces) == 0:
         raise InputError(f"{path}: has no faces (empty, or a point cloud?); {REMEDY}")
+    _warn_of_lost_digits(path, vertices)
     try:
         return Shape(
             id=path.stem,
@@ -78,6 +80,26 @@ def read_mesh(path: str | Path, texture_size: int | None = None, textures: bool 
         )
     except InputError as error:
         raise InputError(f"{path}: {error}; {REMEDY}") from error
+
+
+def _warn_of_lost_digits(path: Path, vertices: NDArray[np.float64]) -> None:
+    """Warn where all of an axis lies on float32's steps and these are coarse for the shape: they were so when written."""
+    largest = np.abs(vertices).max(axis=0)
+    if not np.isfinite(largest).all():
+        return
+    size = float((vertices.max(axis=0) / 2 - vertices.min(axis=0) / 2).max())
+    for axis, step in enumerate(np.spacing(largest.clip(max=3e38).astype(np.float32)).astype(np.float64)):
+        steps = vertices[:, axis] / step
+        far = (
+            1e-6 * largest[axis] > step > COARSE * size > 0
+        )  # the first: no number that is too small or large for float32
+        if far and np.abs(steps - steps.round()).max() < 0.01:  # 0.9062 for 0.90625
+            warnings.warn(
+                f"{path}: its {'xyz'[axis]} coordinates are in steps of {step:g}, {100 * step / size:.2g} % of its size: "
+                "whatever wrote it so far from the origin lost their digits; move it to the origin there, and export it again",
+                stacklevel=3,
+            )
+            return
 
 
 def _read_obj(path: Path, texture_size: int | None, textures: bool) -> Mesh:

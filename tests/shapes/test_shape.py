@@ -1,5 +1,7 @@
 """Corners and twins by position, and vertices that keep what the file says."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -147,6 +149,21 @@ def test_far_from_the_origin_a_shape_is_the_same_once_normalized(tmp_path, suffi
     again = shape.normalized()
     assert again.vertices.dtype == torch.float32
     assert torch.allclose(again.vertices[again.faces], near.vertices[near.faces], atol=1e-6)
+
+
+def test_digits_that_were_lost_before_are_said(tmp_path):
+    ball = trimesh.creation.icosphere(2, 0.5)
+    far = ball.vertices + np.array([500_000, 100, 5_400_000])
+    for name, points, digits in (("kept", far, 6), ("lost", far.astype(np.float32), 4), ("near", ball.vertices, 4)):
+        rows = [f"v {x:.{digits}f} {y:.{digits}f} {z:.{digits}f}" for x, y, z in points]
+        rows += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in ball.faces]
+        (tmp_path / f"{name}.obj").write_text("\n".join(rows))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("kept", "near"):
+            read_mesh(tmp_path / f"{name}.obj")
+    with pytest.warns(UserWarning, match=r"lost\.obj: its x coordinates are in steps of 0\.03125, 6\.2 % of its size"):
+        read_mesh(tmp_path / "lost.obj")
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-38, 1e-30, 1e-12, 1.0, 1e12, 1e20, 1e30, 1e38, 1e300])
