@@ -99,7 +99,7 @@ def check(command: str) -> None:
 def check_module(module: str, *overrides: str) -> None:
     assert importlib.util.find_spec(module) is not None, f"there is no module {module}"
     if module.startswith("mvdecor."):
-        composed("config", *overrides)
+        composed("doctor" if module == "mvdecor.doctor" else "config", *overrides)
 
 
 def check_make(*words: str) -> None:

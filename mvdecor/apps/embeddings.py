@@ -117,7 +117,7 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
             landings[shape.id] = Landings.cat(found)
     if not landings:
         raise InputError(
-            f"no shape has two views that overlap in more than {cfg.training.matching.min_overlap:.0%} of the smaller "
+            f"no shape has two views that overlap in more than {100 * cfg.training.matching.min_overlap:g} % of the smaller "
             "foreground: raise views.count or lower training.matching.min_overlap"
         )
     return landings

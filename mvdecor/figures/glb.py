@@ -46,13 +46,13 @@ def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray)
     sampler = glb.add("samplers", {"magFilter": NEAREST, "minFilter": NEAREST, "wrapS": CLAMP, "wrapT": CLAMP})
     texture = glb.add("textures", {"source": glb.image("colours", png(image)), "sampler": sampler})
     material = glb.add("materials", matt("colours", baseColorTexture={"index": texture}))
-    corners, *place = centred(shape)
+    corners, center, size = centred(shape)
     attributes = {
         "POSITION": glb.accessor(corners.reshape(-1, 3), VERTICES),
         "TEXCOORD_0": glb.accessor(uv.repeat(3, axis=0), VERTICES),
     }
     mesh = glb.add("meshes", {"name": shape.id, "primitives": [{"attributes": attributes, "material": material}]})
-    add_scene(glb, [glb.add("nodes", {"name": shape.id, "mesh": mesh})], shape.id, *place)
+    add_scene(glb, [glb.add("nodes", {"name": shape.id, "mesh": mesh})], shape.id, center, size)
     write_atomically(path, glb.content())
 
 

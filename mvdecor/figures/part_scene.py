@@ -81,7 +81,7 @@ def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> Non
     """
     glb = Glb()
     parts = Parts(glb, shape.label_names)
-    corners, *place = centred(shape)
+    corners, center, size = centred(shape)
     texture = shape.texture
     images = np.zeros(len(labels), dtype=np.int64) if texture is None else texture.image_ids.cpu().numpy()
     materials = _image_materials(glb, shape)
@@ -106,7 +106,7 @@ def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> Non
                 primitive["material"] = materials[image]
             primitives.append(parts.painted(primitive, label))
         nodes.append(glb.add("nodes", parts.node(label, primitives)))
-    add_scene(glb, nodes, shape.id, *place)
+    add_scene(glb, nodes, shape.id, center, size)
     write_atomically(path, glb.content())
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mvdecor.percent import rounded
+
 HEADER = """---
 library_name: mvdecor
 tags: [mesh-segmentation, part-segmentation, multi-view]
@@ -38,6 +40,9 @@ python scripts/finetune.py checkpoint=FOLDER data.root=DIR out=DIR2
 """
 
 
+PERCENTAGES = ("part_miou", "shape_miou", "accuracy", "coverage", "ceiling")
+
+
 def model_card(record: Mapping[str, Any]) -> str:
     """The text of a checkpoint's README.md (Markdown).
 
@@ -57,7 +62,7 @@ def model_card(record: Mapping[str, Any]) -> str:
     lines += ["## How it was made", "", *_origin(record), ""]
     if metrics := record.get("metrics"):
         lines += ["## Measured", "", "| | |", "| --- | --- |"]
-        lines += [f"| {_cell(name)} | {_figure(value)} |" for name, value in metrics.items()] + [""]
+        lines += [f"| {_cell(name)} | {_figure(name, value)} |" for name, value in metrics.items()] + [""]
     return HEADER + "\n" + "\n".join(lines)
 
 
@@ -101,8 +106,10 @@ def _origin(record: Mapping[str, Any]) -> list[str]:
     return [*lines, "- Every setting: `config` in checkpoint.json"]
 
 
-def _figure(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else _cell(value)
+def _figure(name: str, value: Any) -> str:
+    if not isinstance(value, float):
+        return _cell(value)
+    return rounded(value) if name in PERCENTAGES else f"{value:.3g}"
 
 
 def _cell(text: Any) -> str:

@@ -5,6 +5,7 @@ All readers are our own: they keep the order of the faces and tell what they lea
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np

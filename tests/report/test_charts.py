@@ -49,6 +49,14 @@ def test_confusion_of_an_absent_part_is_blank_and_of_old_results_none(results):
     assert confusion_figure([replace(run, metrics=old)]) is None
 
 
+def test_cells_of_the_confusion_claim_neither_all_nor_nothing(results):
+    matrix = [[9996.0, 4.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    (heat,) = confusion_figure(
+        [replace(results.runs[0], metrics={**results.runs[0].metrics, "confusion": matrix})]
+    ).data
+    assert list(heat.text[0]) == ["99", "&lt;1", "0"] and list(heat.customdata[0]) == ["99.9", "&lt;0.1", "0.0"]
+
+
 def test_curves(results):
     figure = curves_figure(results)
     titles = [annotation.text for annotation in figure.layout.annotations]

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mvdecor.apps.report.results import Results, Run, finetuning_curve, pretraining_curves
+from mvdecor.percent import rounded
 
 COLOURS = ("#9aa5b1", "#2672c4", "#f08818", "#2ca050")  # of methods: those before the last one, which is the subject
 CEILING = "#333333"
@@ -98,12 +99,22 @@ def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
         total, rows, out=np.full_like(total, np.nan), where=rows > 0
     )  # a part without a point: blank
     names = [text(name) for name in runs[0].metrics["parts"]]
-    numbers = "%{z:.0f}" if len(names) <= 16 else None  # more would not be legible
-    hover = "truth: %{y}<br>prediction: %{x}<br>%{z:.1f} %<extra></extra>"
+    numbers = "%{text}" if len(names) <= 16 else None  # more would not be legible
+    hover = "truth: %{y}<br>prediction: %{x}<br>%{customdata} %<extra></extra>"
     shown = [[None if np.isnan(x) else float(x) for x in row] for row in share]
+    whole, exact = ([[text("" if x is None else rounded(x, n)) for x in row] for row in shown] for n in (0, 1))
     figure = go.Figure(
         go.Heatmap(
-            z=shown, x=names, y=names, zmin=0, zmax=100, colorscale="Blues", texttemplate=numbers, hovertemplate=hover
+            z=shown,
+            x=names,
+            y=names,
+            zmin=0,
+            zmax=100,
+            colorscale="Blues",
+            text=whole,
+            customdata=exact,
+            texttemplate=numbers,
+            hovertemplate=hover,
         )
     )
     figure.update_xaxes(title_text="prediction", side="bottom")
