@@ -8,6 +8,8 @@ import tempfile
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from torch.distributed import TCPStore
+
 from mvdecor.processes import worker_context
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,13 +45,39 @@ def call_module(name: str, *overrides: str, cwd: Path) -> subprocess.CompletedPr
 
 def become(words: list[str], cwd: Path) -> subprocess.CompletedProcess:
     """Run `python WORDS` to its end in a process of the fork server."""
+    (done,) = become_all([words], [{}], cwd)
+    return done
+
+
+def become_ranks(programs: list[list[str]], cwd: Path) -> list[subprocess.CompletedProcess]:
+    """Run one program a rank, with the environment that torchrun gives; but no rank is ended because another one failed."""
+    # the store listens before the ranks start, on a port of its own: none has to be found free and taken later
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    count, environments = str(len(programs)), []
+    for rank in map(str, range(len(programs))):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": "0", "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+        place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        environments.append({**place, "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0"})
+    return become_all(programs, environments, cwd)
+
+
+def become_all(
+    programs: list[list[str]], environments: list[dict[str, str]], cwd: Path
+) -> list[subprocess.CompletedProcess]:
+    """Run programs at the same time, and wait for all of them."""
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / stream for stream in ("stdout", "stderr")]
-        process = worker_context().Process(target=run_script, args=(words, files, cwd))
-        process.start()
-        wait(process)
-        printed, errors = (file.read_text() for file in files)
-    return subprocess.CompletedProcess(words, process.exitcode, printed, errors)
+        outputs = [[Path(folder) / f"{i}.{stream}" for stream in ("out", "err")] for i in range(len(programs))]
+        started = []
+        for words, files, more in zip(programs, outputs, environments, strict=True):
+            started.append(worker_context().Process(target=run_script, args=(words, files, cwd, more)))
+            started[-1].start()
+        for process in started:
+            wait(process)
+        texts = [[file.read_text() for file in files] for files in outputs]
+    return [
+        subprocess.CompletedProcess(words, process.exitcode, *text)
+        for words, process, text in zip(programs, started, texts, strict=True)
+    ]
 
 
 def wait(process: BaseProcess) -> None:
@@ -60,9 +88,10 @@ def wait(process: BaseProcess) -> None:
         raise AssertionError(f"the process hangs: {process}")
 
 
-def run_script(words: list[str], files: list[Path], cwd: Path) -> None:
+def run_script(words: list[str], files: list[Path], cwd: Path, more: dict[str, str] | None = None) -> None:
     """Become `python WORDS`, with standard output and standard error in these files (which may be one)."""
     os.chdir(cwd)
+    os.environ.update(more or {})
     for number, file in enumerate(files, start=1):
         with file.open("ab") as stream:
             os.dup2(stream.fileno(), number)

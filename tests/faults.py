@@ -143,13 +143,18 @@ def _log(out: Path) -> Path:
     return out.with_name(f"{out.name}.log")
 
 
+def varies(file: Path) -> bool:
+    """Whether a file differs between runs: TensorBoard's tell the time, and code.diff what is edited meanwhile."""
+    return "tfevents" in file.name or file.name == "code.diff"
+
+
 def contents(out: Path) -> dict[str, str]:
     """What a finished run must have in common with another: its files, by hash or, of results, by what does not vary.
 
-    TensorBoard's files tell the time. Anything left over (hidden files, states) is in no undisturbed run.
+    Anything left over (hidden files, states) is in no undisturbed run.
     """
     found = {}
-    for file in sorted(p for p in out.rglob("*") if p.is_file() and "tfevents" not in p.name):
+    for file in sorted(p for p in out.rglob("*") if p.is_file() and not varies(p)):
         data = file.read_bytes()
         if file.suffix == ".json":
             data = json.dumps(_lasting(json.loads(data)), sort_keys=True).encode()

@@ -4,20 +4,18 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from torch.distributed import TCPStore
 
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.systems.mvdecor.stages import run_finetune, run_pretrain
-from tests.calls import PATIENCE, ROOT, call, environment, script
-from tests.engine.test_distributed import torchrun
-from tests.faults import contents
+from tests.calls import ROOT, become_ranks, call, run, script
+from tests.faults import contents, varies
+
+DIES = ROOT / "tests" / "dies.py"
 
 MORE = (
     *("experiment=people_cpu", "views.close_ups=0", "training.pretrain.pairs=2", "training.pretrain.validate_every=3"),
@@ -81,17 +79,19 @@ def one(tiny, made_up_people, tmp_path_factory) -> Path:
 
 def test_a_pipeline_of_two_processes_leaves_what_one_does(one, settings, tmp_path):
     out = tmp_path / "run"
-    done = torchrun(2, *script("pipeline", *settings, f"out={out}", "training.pretrain.steps=6"))
+    words = script("pipeline", *settings, f"out={out}", "training.pretrain.steps=6")
+    done = run("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("== pretraining ->") == 1 and done.stdout.count("part mIoU ") == 2  # one voice
-    names = [{str(p.relative_to(run)) for p in run.rglob("*") if "tfevents" not in p.name} for run in (one, out)]
+    names = [{str(p.relative_to(run)) for p in run.rglob("*") if not varies(p)} for run in (one, out)]
     assert names[0] == names[1]
     ours, theirs = (read(run / "pretrain" / "pretrain.json")["history"] for run in (out, one))
     for a, b in zip(ours, theirs, strict=True):
         assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
     assert read(out / "table.json")["machine"]["processes"] == 2
-    again = torchrun(2, *script("pipeline", *settings, f"out={out}", "training.pretrain.steps=6"))
-    assert again.returncode == 0 and again.stdout.count("not run again") == 5, again.stderr
+    again = become_ranks([words] * 2, tmp_path)
+    assert [rank.returncode for rank in again] == [0, 0], again[0].stderr + again[1].stderr
+    assert [rank.stdout.count("not run again") for rank in again] == [5, 0]
 
 
 def test_an_evaluation_of_two_processes_measures_the_same(one, settings, tmp_path):
@@ -99,43 +99,35 @@ def test_an_evaluation_of_two_processes_measures_the_same(one, settings, tmp_pat
     for count in (1, 2):
         out = tmp_path / str(count)
         model = one / "pretrained" / "run_0" / "model"
-        done = torchrun(count, *script("evaluate", *settings, f"checkpoint={model}", f"out={out}"))
-        assert done.returncode == 0, done.stderr
+        done = become_ranks([script("evaluate", *settings, f"checkpoint={model}", f"out={out}")] * count, tmp_path)
+        assert not any(rank.returncode for rank in done), done[0].stderr
         found.append(contents(out))
     assert found[0] == found[1] and "metrics.json" in found[0]
     assert len(read(tmp_path / "2" / "metrics.json")["shapes"]) == 3
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(settings, tmp_path):
-    done = torchrun(2, *script("pretrain", *settings, "training.pretrain.pairs=3", f"out={tmp_path / 'run'}"))
-    assert done.returncode != 0
-    assert "error: training.pretrain.pairs=3 cannot be shared by 2 processes: give a multiple of that" in done.stderr
+    words = script("pretrain", *settings, "training.pretrain.pairs=3", f"out={tmp_path / 'run'}")
+    for rank in become_ranks([words] * 2, tmp_path):
+        assert rank.returncode == 2
+        assert (
+            "error: training.pretrain.pairs=3 cannot be shared by 2 processes: give a multiple of that" in rank.stderr
+        )
 
 
 def test_a_process_that_is_killed_ends_the_others_and_one_alone_goes_on(settings, tmp_path):
     out = tmp_path / "run"
     overrides = [*settings, "training.pretrain.steps=20", "training.pretrain.validate_every=20"]
-    # as torchrun does, which would itself end the other process
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    processes = []
-    for rank, program in (("0", "pretrain.py"), ("1", "dies.py")):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-        env = environment(**place, **address, TORCHELASTIC_RUN_ID="test", TORCHELASTIC_RESTART_COUNT="0")
-        file = ROOT / ("scripts" if rank == "0" else "tests") / program
-        command = [sys.executable, str(file), *overrides, f"out={out}"]
-        processes.append(
-            subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        )
-    (_, message), (_, killed) = (process.communicate(timeout=PATIENCE) for process in processes)
-    assert processes[1].returncode == -signal.SIGKILL, killed
-    assert processes[0].returncode == 2 and "process 0 lost another process of the run" in message, message
+    programs = [script("pretrain", *overrides, f"out={out}"), [str(DIES), *overrides, f"out={out}"]]
+    left, killed = become_ranks(programs, tmp_path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert left.returncode == 2 and "process 0 lost another process of the run" in left.stderr, left.stderr
     assert max(p.name for p in (out / "state").iterdir()) == "step_000000006.pt"
     assert not (out / "pretrain.json").exists() and not (out / ".lock").exists()
-    for run in (out, tmp_path / "whole"):
-        done = call("pretrain", *overrides, f"out={run}", cwd=tmp_path)
+    for folder in (out, tmp_path / "whole"):
+        done = call("pretrain", *overrides, f"out={folder}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert ("going on after 6 steps" in done.stdout) == (run == out)
+        assert ("going on after 6 steps" in done.stdout) == (folder == out)
     ours, theirs = (read(run / "pretrain.json")["history"] for run in (out, tmp_path / "whole"))
     assert ours[0]["step"] == theirs[0]["step"] == 20
     assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], abs=1e-3)

@@ -1,26 +1,21 @@
 """Several processes do what one does."""
 
-import subprocess
-
 import pytest
 import torch
 
-from tests.calls import ROOT, run
+from tests.calls import ROOT, become, become_ranks
 from tests.engine.two_processes import CASES, STEPS
-
-
-def torchrun(count: int, *command: str) -> subprocess.CompletedProcess:
-    """`torchrun --standalone`, which takes a port that is free and keeps it."""
-    return run("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}", *command)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> list[dict]:
     """Of one process and of two."""
-    files = [tmp_path_factory.mktemp("processes") / f"{n}.pt" for n in (1, 2)]
+    folder = tmp_path_factory.mktemp("processes")
+    files = [folder / f"{n}.pt" for n in (1, 2)]
     script = str(ROOT / "tests" / "training" / "two_processes.py")
-    one, two = run(script, str(files[0])), torchrun(2, script, str(files[1]))
-    assert one.returncode == 0 and two.returncode == 0, one.stderr + two.stderr
+    done = [become([script, str(files[0])], files[0].parent)]
+    done += become_ranks([[script, str(files[1])]] * 2, files[1].parent)
+    assert not any(one.returncode for one in done), "".join(one.stderr for one in done)
     return [torch.load(file, weights_only=True) for file in files]
 
 
