@@ -6,6 +6,7 @@ below and the table in docs/reliability.md say which.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,8 +204,8 @@ def _texture(file: GltfFile, parts: list[Part], texture_size: int | None) -> Tex
 def _primitives(file: GltfFile, placements: list[Placement]) -> list[tuple[int, Placement]]:
     """Each placed primitive of triangles, by mesh, primitive, node and instance; warns of points and lines."""
     result = []
-    for mesh in sorted({placement.mesh for placement in placements}):
-        content = file.item("meshes", mesh)
+    for mesh, placed in itertools.groupby(placements, key=lambda placement: placement.mesh):  # they come by mesh
+        content, of_mesh = file.item("meshes", mesh), list(placed)
         for number, primitive in enumerate(content["primitives"]):
             mode = primitive.get("mode", TRIANGLES)
             if mode not in range(len(MODES)):
@@ -212,7 +213,7 @@ def _primitives(file: GltfFile, placements: list[Placement]) -> list[tuple[int, 
             if mode < TRIANGLES:
                 warnings.warn(f"{file.path}: {_name(content, mesh, number)} is {MODES[mode]}: left out", stacklevel=5)
             else:
-                result += [(number, placement) for placement in placements if placement.mesh == mesh]
+                result += [(number, placement) for placement in of_mesh]
     return result
 
 
