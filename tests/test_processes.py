@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.training.test_loops import RENDERING, fabric, scenes
 
 from mvdecor.engine.loader import batches
 from mvdecor.processes import SharedTensors, worker_context
 from mvdecor.shapes.loading import load_shapes
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from tests.shapes.test_loading import Fake
+from tests.systems.test_loops import RENDERING, fabric, shape_views
 
 LOCK = threading.Lock()
 """In the place of any lock of a library."""
@@ -58,7 +58,7 @@ def test_workers_start_while_a_thread_holds_a_lock(lock_is_held):
 
 @pytest.mark.parametrize("kind", ["pairs", "labelled"])
 def test_workers_draw_the_same_batches(kind):
-    stage = scenes(2)
+    stage = shape_views(2)
     source = (
         PairSource(stage, RENDERING, 2, 60) if kind == "pairs" else LabelledSource(stage, RENDERING, [range(8)] * 2, 4)
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mvdecor import render
+from mvdecor.apps import cache as render
 from mvdecor.apps.cache import plan, run_render, shard
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain

@@ -12,7 +12,7 @@ def results(tmp_path_factory) -> list[dict]:
     """Of one process and of two."""
     folder = tmp_path_factory.mktemp("processes")
     files = [folder / f"{n}.pt" for n in (1, 2)]
-    script = str(ROOT / "tests" / "training" / "two_processes.py")
+    script = str(ROOT / "tests" / "engine" / "two_processes.py")
     done = [become([script, str(files[0])], files[0].parent)]
     done += become_ranks([[script, str(files[1])]] * 2, files[1].parent)
     assert not any(one.returncode for one in done), "".join(one.stderr for one in done)

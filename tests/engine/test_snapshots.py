@@ -5,7 +5,6 @@ import pickle
 
 import pytest
 import torch
-from tests.training.test_loops import RENDERING, Recorder, fabric, model, run_finetune, same, scenes, weights
 
 from mvdecor.engine.log import Log
 from mvdecor.engine.snapshots import DIGEST, Snapshots
@@ -13,6 +12,7 @@ from mvdecor.errors import InputError
 from mvdecor.losses import InfoNCE
 from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.systems.mvdecor.pretrain import pretrain
+from tests.systems.test_loops import RENDERING, Recorder, fabric, model, run_finetune, same, shape_views, weights
 
 
 class CutOff(Exception):
@@ -36,7 +36,7 @@ class Killer(Recorder):
 def run_pretrain(log: Recorder, folder, schedule: str, **settings):
     torch.manual_seed(0)
     net, saved = model(), []
-    train, held_out = PairSource(scenes(2), RENDERING, 2, 60), PairSource(scenes(1), RENDERING, 2, 60)
+    train, held_out = PairSource(shape_views(2), RENDERING, 2, 60), PairSource(shape_views(1), RENDERING, 2, 60)
     history = pretrain(
         fabric(), net, train, held_out, InfoNCE(), steps=11, schedule=schedule, validate_every=2, validation_batches=1,
         log=log, save_best=lambda m, figures: saved.append((weights(m), figures)),
@@ -68,10 +68,10 @@ def test_finetuning_cut_off_ends_like_one_that_was_not(tmp_path, monkeypatch, jo
     settings = {"steps": 9, "lambda_ssl": 0.01, "with_pairs": True, "joint": joint}
     whole, _, history = run_finetune(**settings)
     for at in (2, 7, 6):
-        monkeypatch.setattr("tests.training.test_loops.Recorder", lambda at=at: Killer(at))
+        monkeypatch.setattr("tests.systems.test_loops.Recorder", lambda at=at: Killer(at))
         with pytest.raises(CutOff):
             run_finetune(**settings, snapshots=Snapshots(tmp_path, 3))
-    monkeypatch.setattr("tests.training.test_loops.Recorder", Recorder)
+    monkeypatch.setattr("tests.systems.test_loops.Recorder", Recorder)
     net, log, resumed = run_finetune(**settings, snapshots=Snapshots(tmp_path, 3))
     assert len(log.figures["finetune"]) == 3
     assert same(weights(net), weights(whole)) and resumed.steps == history.steps

@@ -9,7 +9,6 @@ Float32 is for short steps only.
 import sys
 
 import torch
-from tests.training.test_loops import RENDERING, Recorder, model, scenes
 
 from mvdecor.engine.device import open_device
 from mvdecor.engine.distributed import rank
@@ -17,6 +16,7 @@ from mvdecor.losses import InfoNCE, Triplet
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.finetune import finetune
 from mvdecor.systems.mvdecor.pretrain import pretrain
+from tests.systems.test_loops import RENDERING, Recorder, model, shape_views
 
 STEPS = 8
 
@@ -30,7 +30,7 @@ def moved(net) -> torch.Tensor:
 def pretraining(loss, precision="64-true", **settings):
     """Losses and weights of a pretraining."""
     log, net = Recorder(), model()
-    train, held_out = PairSource(scenes(3), RENDERING, 4, 60), PairSource(scenes(1), RENDERING, 2, 60)
+    train, held_out = PairSource(shape_views(3), RENDERING, 4, 60), PairSource(shape_views(1), RENDERING, 2, 60)
     history = pretrain(
         open_device("cpu", precision), net, train, held_out, loss, steps=STEPS, schedule="cosine", validate_every=4,
         validation_batches=3, log=log, save_best=lambda *_: None, **settings,
@@ -40,7 +40,7 @@ def pretraining(loss, precision="64-true", **settings):
 
 def finetuning(precision="64-true", **settings):
     """Losses and weights of a fine-tuning, of which some views have no labelled pixel."""
-    log, net, stage = Recorder(), model(3), scenes(2)
+    log, net, stage = Recorder(), model(3), shape_views(2)
     labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
     finetune(
         open_device("cpu", precision, unused_weights=not settings.get("joint", True)), net, labelled,

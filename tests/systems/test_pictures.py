@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tests.training.test_loops import RENDERING, fabric, model, run_finetune, run_pretrain, same, scenes, weights
 from torch import nn
 
 from mvdecor.engine.log import Log
 from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.systems.mvdecor.pictures import embeddings_sheet, evaluating
+from tests.systems.test_loops import RENDERING, fabric, model, run_finetune, run_pretrain, same, shape_views, weights
 
 
 def pictures(folder) -> dict[str, list[int]]:
@@ -39,7 +39,7 @@ def test_pretraining_ends_the_same_with_pictures(tmp_path):
 
 
 def test_embeddings_sheet_shows_inputs_above_colours_that_agree_on_the_background():
-    sheet = embeddings_sheet(fabric(), model(), PairSource(scenes(2), RENDERING, 2, 60))
+    sheet = embeddings_sheet(fabric(), model(), PairSource(shape_views(2), RENDERING, 2, 60))
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
     assert (sheet[-1, -1] == 255).all(), "background is white"
     assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 20
@@ -49,7 +49,7 @@ def test_embeddings_that_are_lost_do_not_stop_the_picture():
     net = model()
     with torch.no_grad():
         next(net.network.parameters()).fill_(float("nan"))
-    assert embeddings_sheet(fabric(), net, PairSource(scenes(2), RENDERING, 2, 60)).size
+    assert embeddings_sheet(fabric(), net, PairSource(shape_views(2), RENDERING, 2, 60)).size
 
 
 def test_each_module_returns_to_its_own_mode():
