@@ -9,18 +9,17 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.gltf_file import MESHOPT, GltfFile, Item, normalized
+from mvdecor.shapes.gltf_file import MESHOPT, GltfFile, Item
 from mvdecor.shapes.gltf_materials import BASISU, IMAGE_EXTENSIONS, SPECULAR_GLOSSINESS, Colours
 from mvdecor.shapes.gltf_nodes import INSTANCING, Placement, read_placements
+from mvdecor.shapes.gltf_primitives import DRACO, TRIANGLES, Primitive, read_primitive, skin_transforms
 from mvdecor.shapes.shape import Texture
 
-DRACO = "KHR_draco_mesh_compression"
 APPLIED = {
     *MESHOPT,
     DRACO,
@@ -54,7 +53,6 @@ LOOKS = (  # neither the surface nor its base colour: left out without a word, u
     "VRM",
 )
 MODES = ("points", "lines", "a line loop", "a line strip", "triangles", "a triangle strip", "a triangle fan")
-TRIANGLES, STRIP, FAN = 4, 5, 6
 
 
 @dataclass(frozen=True)
@@ -87,11 +85,20 @@ class GltfMesh:
 
 
 @dataclass(frozen=True)
-class Primitive:
-    """Triangles [F, 3] of a primitive and its attributes [V, components], with morph targets added."""
+class Part:
+    """A primitive that a node places: `number` of the mesh's primitives, `item` of the JSON; `what` names it in messages."""
 
-    faces: NDArray[np.int64]
-    values: dict[str, NDArray[Any]]
+    placement: Placement
+    number: int
+    item: Item
+    source: Primitive
+    what: str
+
+    @property
+    def order(self) -> list[int]:
+        """The order of each face's corners: the last two are swapped where the node mirrors the mesh."""
+        mirrored = self.placement.joints is None and np.linalg.det(self.placement.transform[:3, :3]) < 0
+        return [0, 2, 1] if mirrored else [0, 1, 2]
 
 
 def read_gltf(path: str | Path, texture_size: int | None = None, textures: bool = True) -> GltfMesh:
@@ -138,50 +145,59 @@ def _check_extensions(file: GltfFile) -> None:
 
 
 def _read(file: GltfFile, texture_size: int | None, textures: bool) -> GltfMesh:
-    placements = read_placements(file)
+    parts = _parts(file)
+    if not parts:
+        raise InputError(f"{file.path}: its scene shows no triangles; export it with a mesh in its scene")
+    texture = None
+    try:
+        texture = _texture(file, parts, texture_size)
+    except InputError as error:
+        if textures:
+            raise
+        warnings.warn(f"{error} (its colours are not needed)", stacklevel=4)
+    vertices, faces, origins, offset = [], [], [], 0
+    for part in parts:
+        positions, count = _placed(file, part), len(part.source.faces)
+        vertices.append(positions)
+        faces.append(part.source.faces[:, part.order] + offset)
+        origin = (part.placement.node, part.placement.instance, part.placement.mesh, part.number)
+        origins.append(np.column_stack([np.tile(origin, (count, 1)), np.arange(count)]))
+        offset += len(positions)
+    return GltfMesh(
+        np.concatenate(vertices),
+        np.concatenate(faces),
+        texture if textures else None,
+        *np.ascontiguousarray(np.concatenate(origins).T),
+    )
+
+
+def _parts(file: GltfFile) -> list[Part]:
+    """Every placed primitive that has triangles, in the order of its faces."""
     sources: dict[tuple[int, int, tuple[float, ...]], Primitive] = {}
-    surfaces: dict[tuple[int, int, tuple[float, ...]], tuple[NDArray[np.float64], int]] = {}
-    colours: Colours | None = Colours(file, texture_size)
-    vertices, faces, uvs, image_ids = [np.empty((0, 3))], [np.empty((0, 3), np.int64)], [], []
-    origins = [np.empty((0, 5), np.int64)]
-    offset = 0
-    for number, placement in _primitives(file, placements):
+    parts = []
+    for number, placement in _primitives(file, read_placements(file)):
         mesh = file.item("meshes", placement.mesh)
         what = _name(mesh, placement.mesh, number)
         key = (placement.mesh, number, _weights(mesh, placement))
         if key not in sources:
-            sources[key] = _read_primitive(file, mesh["primitives"][number], key[2], what)
-        source = sources[key]
-        count = len(source.faces)
-        if count == 0:
-            continue
-        placed, mirrored = _placed(file, source, placement, what)
-        order = [0, 2, 1] if mirrored else [0, 1, 2]
-        if colours is not None and key not in surfaces:
-            try:
-                surfaces[key] = colours.surface(mesh["primitives"][number], source.values.get, source.faces, what)
-            except InputError as error:
-                if textures:
-                    raise
-                warnings.warn(f"{error} (its colours are not needed)", stacklevel=4)
-                colours = None
-        if colours is not None:
-            uv, image = surfaces[key]
-            uvs.append(uv[:, order])
-            image_ids.append(np.full(count, image, dtype=np.int64))
-        vertices.append(placed)
-        faces.append(source.faces[:, order] + offset)
-        origin = (placement.node, placement.instance, placement.mesh, number)
-        origins.append(np.column_stack([np.tile(origin, (count, 1)), np.arange(count)]))
-        offset += len(placed)
-    if offset == 0:
-        raise InputError(f"{file.path}: its scene shows no triangles; export it with a mesh in its scene")
-    return GltfMesh(
-        np.concatenate(vertices),
-        np.concatenate(faces),
-        colours.texture(uvs, image_ids) if colours is not None and textures else None,
-        *np.ascontiguousarray(np.concatenate(origins).T),
-    )
+            sources[key] = read_primitive(file, mesh["primitives"][number], key[2], what)
+        if len(sources[key].faces):
+            parts.append(Part(placement, number, mesh["primitives"][number], sources[key], what))
+    return parts
+
+
+def _texture(file: GltfFile, parts: list[Part], texture_size: int | None) -> Texture | None:
+    colours = Colours(file, texture_size)
+    surfaces: dict[int, tuple[NDArray[np.float64], int]] = {}  # by the identity of what several nodes place
+    uvs, image_ids = [], []
+    for part in parts:
+        source = part.source
+        if id(source) not in surfaces:
+            surfaces[id(source)] = colours.surface(part.item, source.values.get, source.faces, part.what)
+        uv, image = surfaces[id(source)]
+        uvs.append(uv[:, part.order])
+        image_ids.append(np.full(len(uv), image, dtype=np.int64))
+    return colours.texture(uvs, image_ids)
 
 
 def _primitives(file: GltfFile, placements: list[Placement]) -> list[tuple[int, Placement]]:
@@ -212,122 +228,11 @@ def _weights(mesh: Item, placement: Placement) -> tuple[float, ...]:
     return weights if any(weights) else ()
 
 
-def _read_primitive(file: GltfFile, primitive: Item, weights: tuple[float, ...], what: str) -> Primitive:
-    attributes = dict(primitive["attributes"])
-    if "POSITION" not in attributes:
-        raise InputError(f"{file.path}: {what} has no POSITION; export it again")
-    draco = primitive.get("extensions", {}).get(DRACO)
-    values: dict[str, NDArray[Any]] = {}
-    faces = None
-    if draco is not None:
-        faces, values = file.draco(draco, what)
-        for name, data in values.items():
-            is_normalized = file.item("accessors", attributes[name]).get("normalized")
-            values[name] = normalized(data) if is_normalized else data
-    for name, number in attributes.items():
-        if name not in values and name.startswith(("POSITION", "TEXCOORD_", "COLOR_0", "JOINTS_", "WEIGHTS_")):
-            values[name] = file.accessor(number)
-    for name in ("POSITION", "COLOR_0"):
-        if name in values and values[name].shape[1] < 3:
-            raise InputError(f"{file.path}: {what}: its {name} has {values[name].shape[1]} numbers instead of 3")
-    count = len(values["POSITION"])
-    for name, data in values.items():
-        if len(data) != count:
-            raise InputError(f"{file.path}: {what} has {count} positions and {len(data)} {name}; export it again")
-    if faces is None:
-        faces = triangles(_indices(file, primitive, count, what), primitive.get("mode", TRIANGLES))
-    if len(faces) and int(faces.max()) >= count:
-        raise InputError(f"{file.path}: {what} refers to vertex {int(faces.max())} of {count}; export it again")
-    if weights:
-        _add_targets(file, primitive, weights, values, what)
-    return _compact(Primitive(faces, values))
-
-
-def _indices(file: GltfFile, primitive: Item, count: int, what: str) -> NDArray[np.int64]:
-    """int64 [N], the vertices in the order in which a primitive joins them."""
-    if "indices" in primitive:
-        values = file.accessor(primitive["indices"])
-        if values.dtype.kind != "u" or values.shape[1] != 1:
-            raise InputError(f"{file.path}: {what} has indices that are no unsigned integers; export it again")
-        indices = values[:, 0].astype(np.int64)
-    else:
-        indices = np.arange(count)
-    if primitive.get("mode", TRIANGLES) == TRIANGLES and len(indices) % 3:
-        raise InputError(f"{file.path}: {what} ends in the middle of a triangle; export it again")
-    return indices
-
-
-def triangles(indices: NDArray[np.int64], mode: int) -> NDArray[np.int64]:
-    """int64 [F, 3], the triangles of a list, strip or fan, wound as glTF 2.0 says; degenerate ones are kept."""
-    if mode == TRIANGLES:
-        return indices.reshape(-1, 3)
-    start = np.arange(max(0, len(indices) - 2))
-    if mode == STRIP:
-        odd = start % 2
-        return np.stack([indices[start], indices[start + 1 + odd], indices[start + 2 - odd]], axis=1)
-    return np.stack([indices[start + 1], indices[start + 2], indices[np.zeros_like(start)]], axis=1)
-
-
-def _add_targets(
-    file: GltfFile, primitive: Item, weights: tuple[float, ...], values: dict[str, NDArray[Any]], what: str
-) -> None:
-    """Add each morph target times its weight to the attributes that are read."""
-    targets = primitive.get("targets", [])
-    if len(targets) != len(weights):
-        raise InputError(f"{file.path}: {what} has {len(targets)} morph targets and {len(weights)} weights")
-    for weight, target in zip(weights, targets, strict=True):
-        for name in values:
-            if weight == 0 or name not in target:
-                continue
-            change = file.accessor(target[name])
-            base = normalized(values[name]) if name == "COLOR_0" else values[name].astype(np.float64)
-            if len(change) != len(base):
-                raise InputError(f"{file.path}: {what} has a morph target of {len(change)} {name} for {len(base)}")
-            values[name] = base
-            values[name][:, : change.shape[1]] += weight * change[:, : base.shape[1]]
-
-
-def _compact(primitive: Primitive) -> Primitive:
-    """Without the vertices that it does not use, where most are unused: primitives may share the vertices of a mesh."""
-    count = len(primitive.values["POSITION"])
-    if 3 * len(primitive.faces) >= count:
-        return primitive
-    used, faces = np.unique(primitive.faces, return_inverse=True)
-    return Primitive(
-        faces.reshape(-1, 3).astype(np.int64), {name: data[used] for name, data in primitive.values.items()}
-    )
-
-
-def _placed(file: GltfFile, primitive: Primitive, placement: Placement, what: str) -> tuple[NDArray[np.float64], bool]:
-    """World positions [V, 3] of a primitive's vertices, and whether it is mirrored."""
-    positions = primitive.values["POSITION"][:, :3].astype(np.float64)
+def _placed(file: GltfFile, part: Part) -> NDArray[np.float64]:
+    """World positions [V, 3] of a part's vertices."""
+    positions, transform = part.source.values["POSITION"][:, :3].astype(np.float64), part.placement.transform
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and inf are refused with a message of their own
-        if placement.joints is None:
-            transform = placement.transform
-            return positions @ transform[:3, :3].T + transform[:3, 3], bool(np.linalg.det(transform[:3, :3]) < 0)
-        transforms = _skin_transforms(file, primitive, placement.joints, what)
-        return np.einsum("vij,vj->vi", transforms[:, :3, :3], positions) + transforms[:, :3, 3], False
-
-
-def _skin_transforms(
-    file: GltfFile, primitive: Primitive, joints: NDArray[np.float64], what: str
-) -> NDArray[np.float64]:
-    """float64 [V, 4, 4], the mean of the joints' transforms at each vertex, by its weights."""
-    values, count = primitive.values, len(primitive.values["POSITION"])
-    total, result = np.zeros(count), np.zeros((count, 4, 4))
-    sets = [name.removeprefix("JOINTS_") for name in values if name.startswith("JOINTS_")]
-    if not sets or any(f"WEIGHTS_{number}" not in values for number in sets):
-        raise InputError(
-            f"{file.path}: {what} has a skin, but no JOINTS_0 and WEIGHTS_0 of its vertices; export it again"
-        )
-    for number in sets:
-        for joint, weight in zip(values[f"JOINTS_{number}"].T, values[f"WEIGHTS_{number}"].T, strict=True):
-            weight = weight.astype(np.float64)
-            at = np.where(weight != 0, joint, 0).astype(np.int64)
-            if len(at) and (at.min() < 0 or at.max() >= len(joints)):
-                raise InputError(f"{file.path}: {what} refers to joint {at.max()} of {len(joints)}; export it again")
-            result += weight[:, None, None] * joints[at]
-            total += weight
-    if not (total > 0).all():
-        raise InputError(f"{file.path}: {what}: {int((~(total > 0)).sum())} vertices have no weights; export it again")
-    return result / total[:, None, None]
+        if part.placement.joints is None:
+            return positions @ transform[:3, :3].T + transform[:3, 3]
+        transforms = skin_transforms(file, part.source, part.placement.joints, part.what)
+        return np.einsum("vij,vj->vi", transforms[:, :3, :3], positions) + transforms[:, :3, 3]

@@ -195,7 +195,7 @@ class GltfFile:
         if number not in self._accessors:
             item = self.item("accessors", number)
             what = f"accessors[{number}]"
-            count, dtype, width = _whole(item["count"]), self._dtype(item, what), self._width(item, what)
+            count, dtype, width = _whole(item["count"]), self.dtype(item, what), self._width(item, what)
             if "bufferView" in item:
                 values = self._elements(item, count, dtype, width, what)
             elif count <= MOST_ZEROS:
@@ -210,14 +210,19 @@ class GltfFile:
     def _with_sparse(self, values: NDArray[Any], item: Item, what: str) -> NDArray[Any]:
         what = f"the sparse part of {what}"
         count, places = _whole(item["count"]), item["indices"]
-        at = self._elements(places, count, self._dtype(places, what), 1, what)[:, 0].astype(np.int64)
+        at = self._elements(places, count, self.dtype(places, what), 1, what)[:, 0].astype(np.int64)
         if len(at) and (at.min() < 0 or at.max() >= len(values)):
             raise InputError(f"{self.path}: {what} refers to element {at.max()} of {len(values)}; export it again")
         values = values.copy()
         values[at] = self._elements(item["values"], count, values.dtype, values.shape[1], what)
         return values
 
-    def _dtype(self, item: Item, what: str) -> np.dtype:
+    def dtype(self, item: Item, what: str) -> np.dtype:
+        """The type of an accessor's numbers as they are stored.
+
+        Raises:
+            InputError: a type that is unknown.
+        """
         if item["componentType"] not in DTYPES:
             raise InputError(f"{self.path}: {what} has the unknown component type {item['componentType']!r}")
         return np.dtype(DTYPES[item["componentType"]])

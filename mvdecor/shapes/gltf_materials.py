@@ -36,7 +36,7 @@ Values = Callable[[str], NDArray[Any] | None]  # values [V, components] of an at
 
 def srgb(linear: NDArray[np.float64]) -> NDArray[np.uint8]:
     """uint8 sRGB (IEC 61966-2-1) of linear components; what is outside of [0, 1] is cut off."""
-    value = np.nan_to_num(linear).clip(0, 1)
+    value = linear.clip(0, 1)
     curve = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)
     return (255 * curve).round().astype(np.uint8)
 
@@ -95,6 +95,7 @@ class Colours:
         tints = values("COLOR_0")
         if tints is not None:
             self._any = True
+            self._check_finite(tints, f"{what}: its COLOR_0")
             tints = normalized(tints)[:, :3].clip(0, 1)[faces] * factor
             if (tints == tints[:1, :1]).all():
                 factor, tints = tuple(tints[0, 0].tolist()), None
@@ -116,10 +117,10 @@ class Colours:
         names = ("baseColorFactor", "baseColorTexture") if other is None else ("diffuseFactor", "diffuseTexture")
         self._any |= any(name in base for name in names)
         factor = tuple(float(value) for value in base.get(names[0], WHITE)[:3])
+        what = f"materials[{primitive['material']}]: its colour"
         if len(factor) != 3:
-            raise InputError(
-                f"{self._file.path}: materials[{primitive['material']}]: its colour has {len(factor)} numbers"
-            )
+            raise InputError(f"{self._file.path}: {what} has {len(factor)} numbers; export it again")
+        self._check_finite(np.array(factor), what)
         return factor, base.get(names[1])
 
     def _coordinates(
@@ -135,11 +136,23 @@ class Colours:
                 stacklevel=2,
             )
             return None
-        cos, sin = math.cos(transform.get("rotation", 0)), math.sin(transform.get("rotation", 0))
-        u, v = (uv.astype(np.float64) * transform.get("scale", (1, 1))).T
-        moved = np.stack([cos * u + sin * v, cos * v - sin * u], axis=1) + transform.get("offset", (0, 0))
+        rotation, scale, offset = (
+            transform.get("rotation", 0),
+            transform.get("scale", (1, 1)),
+            transform.get("offset", (0, 0)),
+        )
+        self._check_finite(uv[faces], f"{what}: its {name}")
+        self._check_finite(np.array([rotation, *scale, *offset]), f"{what}: its KHR_texture_transform")
+        cos, sin = math.cos(rotation), math.sin(rotation)
+        with np.errstate(invalid="ignore"):  # of vertices that no face uses
+            u, v = (uv.astype(np.float64) * scale).T
+            moved = np.stack([cos * u + sin * v, cos * v - sin * u], axis=1) + offset
         moved[:, 1] = 1 - moved[:, 1]
         return moved[faces]
+
+    def _check_finite(self, values: NDArray[Any], what: str) -> None:
+        if not np.isfinite(values).all():
+            raise InputError(f"{self._file.path}: {what} has numbers that are NaN or infinite; export it again")
 
     def _image_of(self, info: Item) -> tuple[int, Sampler]:
         """Number of a texture's image, and how it is sampled."""
@@ -246,7 +259,7 @@ def tinted_faces(
         uint8 [S, S, 3], and texture coordinates [F, 3, 2] in it.
     """
     count, size = len(uv), np.array([image.shape[1], image.shape[0]])
-    side = _patch_side(float(np.nan_to_num((np.ptp(uv, axis=1) * size).max(), posinf=LONGEST_PATCH)), tints)
+    side = _patch_side(float((np.ptp(uv, axis=1) * size).max()), tints)
     columns = math.ceil(math.sqrt(count))
     x, y = np.meshgrid(np.arange(side), np.arange(side))
     weights = np.stack([side - 1 - x - y, x, y], axis=-1).reshape(-1, 3) / (side - 1)

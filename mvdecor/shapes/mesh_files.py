@@ -97,7 +97,8 @@ def mesh_of(mesh: trimesh.Trimesh | trimesh.Scene, id: str = "mesh", texture_siz
     Load files with `process=False, maintain_order=True` if their own order matters, or give `read_mesh` the file.
 
     Args:
-        mesh: the mesh; geometries of a scene are joined as those of a file are.
+        mesh: the mesh; geometries of a scene come in their order, one that is placed several times once per node, in the
+            order in which the nodes were added (trimesh adds those of a glTF file in an order of its own).
         id: the shape's name.
         texture_size: images with a longer side are reduced to it; None: as they are.
 

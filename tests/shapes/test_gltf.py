@@ -15,7 +15,8 @@ import trimesh
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
-from mvdecor.shapes.gltf import read_gltf, triangles
+from mvdecor.shapes.gltf import read_gltf
+from mvdecor.shapes.gltf_primitives import triangles
 from mvdecor.shapes.mesh_files import mesh_of
 from tests.fuzz_gltf import write_compressed, write_mix
 from tests.gltf_expected import check
@@ -262,6 +263,17 @@ def test_filters_of_meshopt(tmp_path):
     number = writer.meshopt_accessor(place, points.astype("<f4"), "f4", False, fields)
     writer.json |= {"meshes": [{"primitives": [{"attributes": {"POSITION": number}}]}], "nodes": [{"mesh": 0}]}
     assert np.abs(corners(read(writer, tmp_path)).reshape(6, 3) - points).max() < 1e-4
+
+
+def test_draco_of_normalized_integers(tmp_path):
+    """DracoPy gives them as floats, 32767 times too large."""
+    writer = GltfWriter()
+    data = DracoPy.encode((32767 * TRIANGLE).astype(np.int32), np.array([[0, 1, 2]]), preserve_order=True)
+    number = writer.add("accessors", {"componentType": 5122, "count": 3, "type": "VEC3", "normalized": True})
+    extension = {"bufferView": writer.view(data), "attributes": {"POSITION": 0}}
+    primitive = {"attributes": {"POSITION": number}, "extensions": {"KHR_draco_mesh_compression": extension}}
+    writer.json |= {"meshes": [{"primitives": [primitive]}], "nodes": [{"mesh": 0}]}
+    assert corners(read(writer, tmp_path)).tolist() == [TRIANGLE.tolist()]
 
 
 def test_draco_that_is_damaged_or_lacks_an_attribute(tmp_path):

@@ -306,3 +306,16 @@ def test_images_are_shared_and_reduced(tmp_path):
     shape = read_mesh(writer.write(tmp_path / "a.glb"), texture_size=16)
     assert [tuple(image.shape) for image in shape.texture.images] == [(16, 16, 3)]
     assert shape.texture.image_ids.tolist() == [0] * 6 and shape.texture.samplers is None
+
+
+@pytest.mark.parametrize("where", ["COLOR_0", "TEXCOORD_0", "its colour"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_colours_that_are_no_numbers_are_refused(tmp_path, where, value):
+    writer = GltfWriter()
+    bad = [[0.1, 0.1, 0.1], [0.2, value, 0.1], [0.3, 0.4, 0.5]]
+    material = textured(writer, factor=bad[1] if where == "its colour" else None)
+    face = primitive(writer, [0, 0], material=material)
+    if where != "its colour":
+        face["attributes"][where] = writer.accessor(np.array(bad)[:, : 3 if where == "COLOR_0" else 2])
+    with pytest.raises(InputError, match=rf"a\.glb: .*{where} has numbers that are NaN or infinite"):
+        read(writer, tmp_path, face)
