@@ -75,7 +75,10 @@ def command_line(words: Sequence[str], config: str) -> list[str]:
             ready.append(override(word, config, sweep))
         previous = word
     if names:
-        ready.append(f"{POSITIONAL[config]}=[{','.join(map(quoted, names))}]")
+        key = f"{POSITIONAL[config]}="
+        if any(word.startswith(key) for word in ready):
+            raise InputError(f"{names[0]}: is given beside {key}: give all names in one of the two ways")
+        ready.append(f"{key}[{','.join(map(quoted, names))}]")
     return ready
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.figures.glb_file import VERTICES, Glb, matt
+from mvdecor.figures.glb_file import VERTICES, Glb, Item, matt
 from mvdecor.files import write_atomically
 from mvdecor.shapes.gltf_materials import linear
 from mvdecor.shapes.shape import Shape
@@ -46,35 +46,36 @@ def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray)
     sampler = glb.add("samplers", {"magFilter": NEAREST, "minFilter": NEAREST, "wrapS": CLAMP, "wrapT": CLAMP})
     texture = glb.add("textures", {"source": glb.image("colours", png(image)), "sampler": sampler})
     material = glb.add("materials", matt("colours", baseColorTexture={"index": texture}))
-    corners, center, size = centred(shape)
+    corners, place = placed_corners(shape)
     attributes = {
         "POSITION": glb.accessor(corners.reshape(-1, 3), VERTICES),
         "TEXCOORD_0": glb.accessor(uv.repeat(3, axis=0), VERTICES),
     }
     mesh = glb.add("meshes", {"name": shape.id, "primitives": [{"attributes": attributes, "material": material}]})
-    add_scene(glb, [glb.add("nodes", {"name": shape.id, "mesh": mesh})], shape.id, center, size)
+    add_scene(glb, [glb.add("nodes", {"name": shape.id, "mesh": mesh})], shape.id, place)
     write_atomically(path, glb.content())
 
 
-def add_scene(glb: Glb, nodes: list[int], name: str, center: NDArray[np.float64], size: float = 1.0) -> None:
-    """Make nodes the file's scene, enlarged by `size` and moved by `center` if that changes anything."""
-    if center.any() or size != 1:
-        place = {"translation": center.tolist(), "scale": [size] * 3}
+def add_scene(glb: Glb, nodes: list[int], name: str, place: Item) -> None:
+    """Make nodes the file's scene, below one that has the fields `place` if there are any."""
+    if place:
         nodes = [glb.add("nodes", {"name": f"{name} (place)", **place, "children": nodes})]
     glb.tree.update(scene=glb.add("scenes", {"nodes": nodes}))
 
 
-def centred(shape: Shape) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
-    """Corners float32 [F, 3, 3], and what places them: their middle and size.
+def placed_corners(shape: Shape) -> tuple[NDArray[np.float32], Item]:
+    """Corners float32 [F, 3, 3], and the translation and scale of the node that puts them where they are.
 
-    glTF's positions are float32. Only a shape of float64 vertices, which that would blur, has another place than 0 and 1.
+    glTF's positions are float32: of a shape with float64 vertices, which these would blur, the node has place and size.
     """
-    vertices, center, size = shape.vertices.cpu().numpy(), np.zeros(3), 1.0
-    if vertices.dtype == np.float64:
-        used = vertices[shape.faces.cpu().numpy().reshape(-1)]
-        center = used.min(axis=0) / 2 + used.max(axis=0) / 2
-        size = float(np.abs(used - center).max()) or 1.0
-    return ((vertices - center) / size).astype(np.float32)[shape.faces.cpu().numpy()], center, size
+    vertices, faces = shape.vertices.cpu().numpy(), shape.faces.cpu().numpy()
+    if vertices.dtype != np.float64:
+        return vertices[faces], {}
+    low, high = vertices[faces].min(axis=(0, 1)), vertices[faces].max(axis=(0, 1))
+    center = low / 2 + high / 2
+    size = 2.0 ** math.frexp(float((high / 2 - low / 2).max()))[1]  # a power of two rounds nothing
+    place = {"translation": center.tolist(), "scale": [size, size, size]}
+    return ((vertices - center) / size).astype(np.float32)[faces], place
 
 
 def palette_image(colours: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -115,5 +116,5 @@ def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray) -> bytes:
     }
     material = glb.add("materials", matt("colours", baseColorFactor=[1.0, 1.0, 1.0, 1.0]))
     mesh = glb.add("meshes", {"name": name, "primitives": [{"attributes": attributes, "material": material}]})
-    add_scene(glb, [glb.add("nodes", {"name": name, "mesh": mesh})], name, np.zeros(3))
+    add_scene(glb, [glb.add("nodes", {"name": name, "mesh": mesh})], name, {})
     return glb.content()

@@ -14,10 +14,10 @@ from mvdecor.errors import InputError
 from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, Item
 from mvdecor.figures.part_scene import Parts
 from mvdecor.files import write_atomically
-from mvdecor.shapes.gltf import DRACO, TRIANGLES, GltfMesh
+from mvdecor.shapes.gltf import GltfMesh
 from mvdecor.shapes.gltf_file import DTYPES, MESHOPT, GltfFile
 from mvdecor.shapes.gltf_nodes import INSTANCING
-from mvdecor.shapes.gltf_primitives import triangles
+from mvdecor.shapes.gltf_primitives import DRACO, TRIANGLES, triangles
 
 
 def write_labelled_gltf(

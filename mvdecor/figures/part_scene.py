@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdecor.figures.glb import add_scene, centred, png
+from mvdecor.figures.glb import add_scene, placed_corners, png
 from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, Item, matt
 from mvdecor.figures.palette import label_palette
 from mvdecor.files import write_atomically
@@ -81,7 +81,7 @@ def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> Non
     """
     glb = Glb()
     parts = Parts(glb, shape.label_names)
-    corners, center, size = centred(shape)
+    corners, place = placed_corners(shape)
     texture = shape.texture
     images = np.zeros(len(labels), dtype=np.int64) if texture is None else texture.image_ids.cpu().numpy()
     materials = _image_materials(glb, shape)
@@ -106,7 +106,7 @@ def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> Non
                 primitive["material"] = materials[image]
             primitives.append(parts.painted(primitive, label))
         nodes.append(glb.add("nodes", parts.node(label, primitives)))
-    add_scene(glb, nodes, shape.id, center, size)
+    add_scene(glb, nodes, shape.id, place)
     write_atomically(path, glb.content())
 
 

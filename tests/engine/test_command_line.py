@@ -171,6 +171,8 @@ def test_names_without_a_key(tmp_path, monkeypatch):
     ready = command_line(words, "segment")
     assert ready[:3] == ["--cfg", "job", "parts=true"]
     assert value(ready[3]) == ["a=b.obj", "c, d.obj", "absent (1).obj"]
+    with pytest.raises(InputError, match=r"a\.obj: is given beside mesh="):
+        command_line(["mesh=b.obj", "a.obj"], "segment")
     for word in ("chair.obj", "größe=3", "=", ""):
         with pytest.raises(InputError, match=r"cannot be read as KEY=VALUE"):
             command_line([word], "config")
