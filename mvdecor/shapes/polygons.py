@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +9,6 @@ from mvdecor.shapes.shape import Texture
 
 Mesh = tuple[NDArray[np.float64], NDArray[np.int64], Texture | None, NDArray[np.int64] | None]
 """Vertices [V, 3], faces [F, 3], texture, and the polygon of each face if some had more than three corners."""
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 TURNED = 1e-6  # share of a polygon's area: triangles turned by less are rounding, and no reason to leave the fan
 
 
@@ -52,12 +48,16 @@ def cut_polygons(
     points = _scaled(vertices)
     with np.errstate(invalid="ignore"):  # vertices that are no numbers are refused later
         chosen, normals = _wrong_fans(points, corners, sizes, triangles, first_triangle)
+    if len(chosen) == 0:
+        return triangles, polygon
+    from mvdecor.shapes.ears import clip_ears  # Numba is loaded only where it is needed
+
     for number, normal in zip(chosen, normals, strict=True):
         start, size = int(first_corner[number]), int(sizes[number])
         ring = points[corners[start : start + size]]
         ring = np.ascontiguousarray(ring - ring.min(axis=0))
         place = int(first_triangle[number])
-        cut, complete = _clip_ears(ring, *_plane_axes(normal))
+        cut, complete = clip_ears(ring, *_plane_axes(normal))
         if complete:
             triangles[place : place + size - 2] = start + cut
     return triangles, polygon
@@ -110,73 +110,3 @@ def _plane_axes(normal: NDArray[np.float64]) -> tuple[int, int]:
     left_out = int(np.argmax(np.abs(normal)))
     x, y = (left_out + 1) % 3, (left_out + 2) % 3
     return (x, y) if normal[left_out] > 0 else (y, x)
-
-
-@compiled
-def _clip_ears(ring: NDArray[np.float64], x: int, y: int) -> tuple[NDArray[np.int64], bool]:
-    """int64 [N - 2, 3] positions in `ring` (float64 [N, 3]), which runs counterclockwise in its coordinates x and y.
-
-    False as well if there were not enough ears.
-    """
-    result = np.empty((len(ring) - 2, 3), np.int64)
-    left = np.arange(len(ring))
-    for number in range(len(ring) - 3):
-        best, shortest = -1, np.inf
-        for flat in (False, True):  # corners in line last, when nothing else is left
-            for k in range(len(left)):
-                length = ((ring[left[k - 1]] - ring[left[(k + 1) % len(left)]]) ** 2).sum()
-                nearer = length < shortest or (length == shortest and _is_lower(ring[left[k]], ring[left[best]]))
-                if nearer and _is_ear(ring, left, k, x, y, flat):
-                    best, shortest = k, length
-            if best >= 0:
-                break
-        if best < 0:
-            return result, False
-        result[number] = left[best - 1], left[best], left[(best + 1) % len(left)]
-        left = np.concatenate((left[:best], left[best + 1 :]))
-    result[-1] = left
-    return result, _turn(ring[left[0]], ring[left[1]], ring[left[2]], x, y) >= 0
-
-
-@compiled
-def _is_ear(ring: NDArray[np.float64], left: NDArray[np.int64], k: int, x: int, y: int, flat: bool) -> bool:
-    """Whether the triangle at corner k of those left lies within the polygon; `flat`: whether it has no area."""
-    a, b, c = ring[left[k - 1]], ring[left[k]], ring[left[(k + 1) % len(left)]]
-    area = _turn(a, b, c, x, y)
-    if flat:
-        return area == 0
-    if not area > 0:
-        return False
-    for j in range(len(left)):
-        p, q = ring[left[j - 1]], ring[left[j]]
-        # a corner within the triangle or on the new edge; one that coincides with a corner of the triangle may stay
-        if not (_same(q, a, x, y) or _same(q, b, x, y) or _same(q, c, x, y)) and (
-            _turn(a, b, q, x, y) >= 0 and _turn(b, c, q, x, y) >= 0 and _turn(c, a, q, x, y) >= 0
-        ):
-            return False
-        # an edge across the new one, as from a corner that coincides with the tip
-        if (_turn(a, c, p, x, y) > 0) != (_turn(a, c, q, x, y) > 0) and (
-            _turn(p, q, a, x, y) * _turn(p, q, c, x, y) < 0 and _turn(a, c, p, x, y) * _turn(a, c, q, x, y) < 0
-        ):
-            return False
-    return True
-
-
-@compiled
-def _turn(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], x: int, y: int) -> float:
-    """Twice the area of a triangle, negative if it runs clockwise."""
-    return (b[x] - a[x]) * (c[y] - a[y]) - (b[y] - a[y]) * (c[x] - a[x])
-
-
-@compiled
-def _is_lower(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Whether a comes before b by its first coordinate, or by the next where that is the same."""
-    for axis in range(3):
-        if a[axis] != b[axis]:
-            return a[axis] < b[axis]
-    return False
-
-
-@compiled
-def _same(a: NDArray[np.float64], b: NDArray[np.float64], x: int, y: int) -> bool:
-    return a[x] == b[x] and a[y] == b[y]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from mvdecor.errors import InputError
@@ -151,7 +151,7 @@ def read_image(path: Path, max_size: int | None = None) -> Tensor:
             return image_tensor(image, max_size)
     except FileNotFoundError as error:
         raise InputError(f"{path}: texture image is missing; put it there, or remove the material's map_Kd") from error
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's for damaged PNG files
         raise InputError(f"{path}: texture image cannot be read ({error}); export or download it again") from error
 
 
@@ -165,9 +165,10 @@ def read_mtl(path: Path) -> dict[str, Material]:
     """
     try:
         text = text_of(path.read_bytes())
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter for what cannot be a name
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{path}: material file cannot be read ({error.strerror}); put it there, or remove the OBJ's mtllib line"
+            f"{path}: material file cannot be read ({reason}); put it there, or remove the OBJ's mtllib line"
         ) from error
     materials: dict[str, Material] = {}
     current = Material()

@@ -205,3 +205,14 @@ def test_images_beside_the_folder_as_collections_have_them(tmp_path, name):
     (folder / "a.obj").write_text("mtllib a.mtl\n" + HEAD + "usemtl a\nf 1/1 2/2 3/3\n")
     shape = read_mesh(folder / "a.obj")
     assert shape.texture.images[0][0, 0].tolist() == [255, 255, 0]
+
+
+def test_a_damaged_picture_and_a_name_that_is_none_are_refused(folder):
+    picture = folder / "tex" / "a picture.png"
+    content = picture.read_bytes()
+    picture.write_bytes(content[:33] + b"\x00\x00\x00\x04\xac\xac\xac\xac" + content[41:])
+    with pytest.raises(InputError, match=r"a picture\.png: texture image cannot be read"):
+        read(folder, "newmtl a\nmap_Kd tex/a picture.png\n", "usemtl a\nf 1/1 2/2 3/3\n")
+    (folder / "m.obj").write_text("mtllib m\0.mtl\nusemtl a\n" + HEAD + "f 1/1 2/2 3/3\n")
+    with pytest.raises(InputError, match="material file cannot be read"):
+        obj_texture(read_obj(folder / "m.obj"), folder / "m.obj")
