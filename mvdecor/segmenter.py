@@ -138,14 +138,14 @@ class Segmenter:
             InputError: the file or mesh is bad, or has no texture where the model needs one.
         """
         size = self.info["config"].get("data", {}).get("texture_size")
+        textured = self.info.get("textured") if "rgb" in self.model.channels else None
         if isinstance(mesh, Shape):
             shape, name = mesh.to("cpu"), f"shape {mesh.id}"
         elif isinstance(mesh, str | Path):
-            shape, name = read_mesh(mesh, size), str(mesh)
+            shape, name = self._read_file(mesh, size, textured), str(mesh)
         else:
             shape = mesh_of(mesh, texture_size=size)
             name = f"shape {shape.id}"
-        textured = self.info.get("textured") if "rgb" in self.model.channels else None
         if textured and shape.texture is None:
             raise InputError(
                 f"{name}: has no texture, and this model was trained on the colours of textured shapes: give a mesh with "
@@ -153,6 +153,15 @@ class Segmenter:
             )
         texture = None if textured is False else shape.texture  # trained on shading, it never saw an image
         return replace(shape, label_names=self.label_names, face_labels=None, texture=texture)
+
+    def _read_file(self, path: Path | str, texture_size: int | None, textured: bool | None) -> Shape:
+        """The mesh with its colours, or without if these are bad and the model does not look at them."""
+        try:
+            return read_mesh(path, texture_size)
+        except InputError:
+            if "rgb" in self.model.channels and textured is not False:
+                raise
+            return read_mesh(path, textures=False)
 
 
 def _check_segments(model: Model, info: Mapping[str, Any], checkpoint: Path | str) -> None:
