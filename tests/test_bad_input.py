@@ -369,9 +369,9 @@ def test_damaged_checkpoint(people, finished, tmp_path, no_training):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("views.size=48", ["pretrain.json", "other settings (views)"]),
-        ("training.finetune.k=2", ["finetune.json", "other settings (training)"]),
-        ("evaluation.points=600", ["metrics.json", "other settings (evaluation)"]),
+        ("views.size=48", ["pretrain.json", "(views.size=32 there, 48 here)"]),
+        ("training.finetune.k=2", ["finetune.json", "(training.finetune.k=1 there, 2 here)"]),
+        ("evaluation.points=600", ["metrics.json", "(evaluation.points=500 there, 600 here)"]),
         ("lifting.rule=foo", ["lifting.rule=foo"]),
         ("data.root=/no/such/folder", ["/no/such/folder"]),
     ],

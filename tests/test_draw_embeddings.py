@@ -66,7 +66,7 @@ def test_everything_that_is_written(figures, tmp_path, capsys):
         assert min(Image.open(out / name).size) > 200
     assert figures("figures.views=[2,3]") == result
     assert "finished before" in capsys.readouterr().out
-    with pytest.raises(InputError, match=r"other settings \(figures\)"):
+    with pytest.raises(InputError, match=r"other settings or inputs \(figures\."):
         figures("figures.views=[3,2]")
 
 
@@ -127,7 +127,7 @@ def test_other_weights_in_the_same_place(figures, model, tmp_path):
     shutil.rmtree(copy)
     save_octants(copy)  # with a head
     assert first["weights_sha256"]
-    with pytest.raises(InputError, match="is of other weights"):
+    with pytest.raises(InputError, match="the content of checkpoint"):
         figures(f"checkpoint={copy}")
 
 

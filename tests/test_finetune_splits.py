@@ -70,7 +70,9 @@ def test_a_file_that_changed_is_not_the_same_result(people, split_file, tmp_path
     content = json.loads(file.read_text())
     content["runs"][0], content["runs"][1] = content["runs"][1] | {"run": 0}, content["runs"][0] | {"run": 1}
     file.write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"split\.json changed since .*finetune\.json: choose another out="):
+    with pytest.raises(
+        InputError, match=r"finetune\.json .*\(the content of training\.finetune\.split\): choose another out="
+    ):
         run_finetune(people(use(file), f"out={out}"))
 
 

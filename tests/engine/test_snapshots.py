@@ -130,7 +130,9 @@ def test_code_in_a_state_file_is_not_run(tmp_path):
 def test_a_state_of_other_settings_is_refused_and_kept(tmp_path):
     save_some(tmp_path, 3, seed=0, loss={"temperature": 0.07})
     assert Snapshots(tmp_path, 2, {"seed": 0, "loss": {"temperature": 0.07}}).step == 2
-    with pytest.raises(InputError, match=r"other settings \(loss\): go on with those settings, remove that folder, or"):
+    with pytest.raises(
+        InputError, match=r"other settings or inputs \(loss\): resume it with those, remove that folder, or"
+    ):
         Snapshots(tmp_path, 2, {"seed": 0, "loss": {"temperature": 0.1}})
     assert Snapshots(tmp_path).step == 2
 

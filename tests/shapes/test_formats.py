@@ -11,6 +11,7 @@ from octants import save_octants
 from PIL import Image
 
 import mvdecor
+from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
 from mvdecor.views.channels import sample_texture
 
@@ -238,3 +239,15 @@ def test_labels_of_a_model_are_the_same_in_every_dialect(tmp_path):
     found = segmenter.segment(tmp_path / "0" / "inside" / "far.obj")
     labels.add(tuple(found.of_file(found.labels).tolist()))
     assert len(labels) == 1
+
+
+def test_only_a_model_that_looks_at_colours_needs_the_materials(tmp_path):
+    path = obj(tmp_path, "Kd {1}")
+    expected = mvdecor.load(save_octants(tmp_path / "model")).segment(path).labels
+    (tmp_path / "my materials.mtl").unlink()
+    with pytest.warns(UserWarning, match=r"a\.obj: its colours are not looked at, .*my materials\.mtl"):
+        found = mvdecor.load(tmp_path / "model").segment(path)
+    assert torch.equal(found.labels, expected)
+    colours = mvdecor.load(save_octants(tmp_path / "colours", channels=("points", "rgb"), textured=True))
+    with pytest.raises(InputError, match="material file cannot be read"):
+        colours.segment(path)

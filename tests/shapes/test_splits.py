@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mvdecor.errors import InputError
+from mvdecor.seeds import seed_of
 from mvdecor.shapes.splits import (
     FewShotSplit,
     draw_covering,
@@ -73,14 +74,13 @@ def test_draws_are_without_replacement_seeded_and_differ_from_run_to_run(rule):
     assert split(rule=rule, runs=30) == one
 
 
-def test_run_r_draws_with_seed_plus_r():
-    how = {"k": 4, "v": 3, "num_views": 20}
-    later, first = draw_uniform(IDS, seed=3, run=4, **how), draw_uniform(IDS, seed=7, run=0, **how)
-    assert (later.shapes, later.views) == (first.shapes, first.views)
-    # as the module's docstring words it
-    assert later.shapes == sorted(np.random.default_rng(7).choice(IDS, 4, replace=False))
-    for i, views in enumerate(later.views.values()):
-        assert views == sorted(np.random.default_rng([7, 1 + i]).choice(20, 3, replace=False))
+def test_the_rule_of_a_draw_is_that_of_the_docstring():
+    run = draw_uniform(IDS, seed=3, run=4, k=4, v=3, num_views=20)
+    generator = np.random.default_rng(seed_of(3, 4, "labelled shapes"))
+    assert run.shapes == sorted(generator.choice(IDS, 4, replace=False))
+    for id, views in run.views.items():
+        generator = np.random.default_rng(seed_of(3, 4, "labelled views", id))
+        assert views == sorted(generator.choice(20, 3, replace=False))
 
 
 def test_runs_do_not_share_the_view_sets_of_their_neighbours():

@@ -183,10 +183,10 @@ def test_without_a_generator_rendering_has_no_random_part():
     views, surface = stage.views(0, [0, 1]), stage.surface(0, [0, 1])
     random = Rendering(("depth", "rgb"), random_light=True, colour_jitter=0.4)
     plain = Rendering(("depth", "rgb"))
-    assert torch.equal(random(stage, 0, views, surface), plain(stage, 0, views, surface, rng()))
-    changed = random(stage, 0, views, surface, rng())
-    assert torch.equal(changed[:, :, 0], plain(stage, 0, views, surface)[:, :, 0])  # depth
-    assert not torch.equal(changed[:, :, 1:], plain(stage, 0, views, surface)[:, :, 1:])
+    assert torch.equal(random(stage.shapes[0], views, surface), plain(stage.shapes[0], views, surface, rng()))
+    changed = random(stage.shapes[0], views, surface, rng())
+    assert torch.equal(changed[:, :, 0], plain(stage.shapes[0], views, surface)[:, :, 0])  # depth
+    assert not torch.equal(changed[:, :, 1:], plain(stage.shapes[0], views, surface)[:, :, 1:])
 
 
 def test_jitter_leaves_the_background_and_changes_each_view_by_itself():

@@ -30,7 +30,7 @@ def ball(wrong: float = 0.0) -> Shape:
 
 
 def source(shape: Shape, views: range) -> LabelledSource:
-    shape_views = make_shape_views(CONFIG, [shape], 0, torch.device("cpu"))
+    shape_views = make_shape_views(CONFIG, [shape], torch.device("cpu"))
     return LabelledSource(shape_views, make_rendering(CONFIG), [list(views)])
 
 
@@ -64,7 +64,7 @@ def test_it_repeats_itself_and_its_evidence_is_that_of_other_meshes(model):
     labelled = source(ball(), range(8))
     once, again = (calibrate(CONFIG, FABRIC, model, labelled) for _ in range(2))
     assert once == again
-    shape_views = make_shape_views(CONFIG, [ball()], 5, torch.device("cpu"))
+    shape_views = make_shape_views(CONFIG, [ball()], torch.device("cpu"), test=True)
     evidence = predict_faces(FABRIC, model, shape_views, 0, make_rendering(CONFIG)).evidence
     assert once.familiarity(evidence) == pytest.approx(1, abs=0.05)
 

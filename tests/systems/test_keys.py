@@ -83,7 +83,7 @@ def test_what_a_fine_tuning_does_not_depend_on_is_not_in_its_key(config, change)
         "views.size=20",
         "network.embedding_dim=8",
         "training.finetune.lambda_ssl=0.1",
-        "precision=32-true",
+        "precision=bf16-mixed",
     ],
 )
 def test_what_a_fine_tuning_depends_on_is_in_its_key(config, change):
@@ -132,7 +132,7 @@ def test_results_follow_the_content_of_labels_meshes_and_models(config, people, 
     run_finetune(config("seed=1", out="other"))
     shutil.rmtree(tmp_path / "tuned" / "model")
     shutil.copytree(tmp_path / "other" / "model", tmp_path / "tuned" / "model")
-    with pytest.raises(InputError, match=r"metrics\.json .*\(the content of checkpoint\): choose another out="):
+    with pytest.raises(InputError, match=r"metrics\.json .*the content of checkpoint\): choose another out="):
         run_evaluate(cfg)
     other = run_evaluate(config(f"checkpoint={tmp_path / 'tuned' / 'model'}", out="metrics_of_the_other"))
     assert other["weights_sha256"] != metrics["weights_sha256"]

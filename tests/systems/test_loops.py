@@ -321,7 +321,7 @@ def vote_one_by_one(net: Model, stage: ShapeViews, rule: str, power: float) -> n
     for v in range(stage.num_views(0)):
         views = stage.views(0, [v])
         for layer in range(stage.layers):
-            images = RENDERING(stage, 0, views, stage.surface(0, [v]))[:, layer]
+            images = RENDERING(stage.shapes[0], views, stage.surface(0, [v]))[:, layer]
             with torch.no_grad():
                 probabilities = net(images)[0].double().softmax(0).permute(1, 2, 0).numpy()
             ids = views.face_ids[0, layer].numpy()

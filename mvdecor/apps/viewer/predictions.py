@@ -23,7 +23,7 @@ from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.check import check_labels_of
 from mvdecor.systems.mvdecor.held_out import held_out_data
-from mvdecor.systems.mvdecor.setup import test_views_seed
+from mvdecor.systems.mvdecor.setup import seed_of_test_views
 
 KEPT = 32
 """Shapes whose predictions stay in memory."""
@@ -154,7 +154,7 @@ class FinishedRun:
 
     def seed_of(self, id: str) -> int:
         """Seed of the cameras that a shape is evaluated with."""
-        return test_views_seed(self._config, id)
+        return seed_of_test_views(self._config, id)
 
 
 def read_ranking(file: Path) -> list[tuple[str, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +18,8 @@ from mvdecor.shapes import Shape
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.systems.mvdecor.batches import LabelledSource
 from mvdecor.systems.mvdecor.predict import predict_views
-from mvdecor.systems.mvdecor.setup import make_rendering, place
-from mvdecor.views import Cameras, labels_at_pixels, make_rasterizer
-from mvdecor.views.shape_views import ShapeViews
+from mvdecor.systems.mvdecor.setup import make_rendering
+from mvdecor.views import labels_at_pixels
 
 VIEWS = 16
 """New views of each shape, at most."""
@@ -45,13 +43,14 @@ def calibrate(cfg: DictConfig, fabric: Fabric, model: Model, labelled: LabelledS
     """
     model.eval()
     shapes = [labelled_part(labelled, number) for number in range(len(labelled.shape_views))]
-    rasterizer = make_rasterizer(cfg.views.rasterizer, fabric.device)
-    cameras = [_some_cameras(cfg, shape) for shape in shapes]
-    shape_views = ShapeViews(shapes, cameras, rasterizer, cfg.views.layers, fabric.device)
+    shape_views = make_shape_views(cfg, shapes, fabric.device, test=True, keep=False)
     rendering, generator = make_rendering(cfg), torch.Generator().manual_seed(seed_of(cfg.seed, cfg.run, "calibration"))
     logits, labels, evidence, foreground = [], [], 0.0, 0
     for number in range(len(shape_views)):
-        for views, scores in predict_views(fabric, model, shape_views, number, rendering, cfg.evaluation.batch_size):
+        index = some_views(shape_views.num_views(number))
+        for views, scores in predict_views(
+            fabric, model, shape_views, number, rendering, cfg.evaluation.batch_size, index
+        ):
             pixels = scores.permute(0, 1, 3, 4, 2)
             truth = labels_at_pixels(shapes[number], views)
             seen = pixels[views.face_ids >= 0].float()
@@ -68,6 +67,11 @@ def calibrate(cfg: DictConfig, fabric: Fabric, model: Model, labelled: LabelledS
     return Calibration(temperature, mean)
 
 
+def some_views(count: int) -> list[int]:
+    """Up to `VIEWS` of `count` views, evenly out of all, so that close-ups have their share."""
+    return np.linspace(0, count - 1, min(VIEWS, count)).round().astype(int).tolist()
+
+
 def labelled_part(labelled: LabelledSource, number: int) -> Shape:
     """Shape `number` of a source, undetermined where none of its labelled views sees it."""
     shape, views = labelled.shape_views.shapes[number], labelled.shape_views.views(number, labelled.views[number])
@@ -82,10 +86,3 @@ def _draw(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
     if len(places) > PIXELS:
         places = places[torch.randperm(len(places), generator=generator)[:PIXELS].to(places.device)]
     return places.unbind(dim=1)
-
-
-def _some_cameras(cfg: DictConfig, shape: Shape) -> Cameras:
-    """Up to `VIEWS` of the cameras of the `views` group, evenly out of all, so that close-ups have their share."""
-    cameras = place(cfg, shape, seed_of(cfg.seed, "calibration views", shape.id))
-    index: Sequence[int] = np.linspace(0, len(cameras) - 1, min(VIEWS, len(cameras))).round().astype(int).tolist()
-    return cameras[list(index)]

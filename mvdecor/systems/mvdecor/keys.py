@@ -14,6 +14,7 @@ from mvdecor.engine.record import settings_of
 from mvdecor.errors import InputError
 from mvdecor.networks.checkpoint import checkpoint_info, weights_file
 from mvdecor.shapes import ShapeSet
+from mvdecor.systems.mvdecor.check import check_labels
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
@@ -39,7 +40,9 @@ def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
         keys += [*PAIRS, "training.pretrain.colour_jitter"]
     else:
         keys += [f"-{settings}.lambda_ssl", f"-{settings}.pairs", f"-{settings}.joint"]
-    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(cfg.data.labelled).label_names)}
+    label_names = make_shape_set(cfg.data.labelled).label_names
+    check_labels(cfg, label_names)
+    return _settings(cfg, "labelled", keys) | {"label_names": list(label_names)}
 
 
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
@@ -77,10 +80,10 @@ def finetune_files(cfg: DictConfig) -> dict[str, Files]:
 
 def evaluate_files(cfg: DictConfig) -> dict[str, Files]:
     """The test shapes and the model."""
-    return test_shapes(cfg) | checkpoint_content(cfg)
+    return evaluated_shapes(cfg) | checkpoint_content(cfg)
 
 
-def test_shapes(cfg: DictConfig) -> dict[str, Files]:
+def evaluated_shapes(cfg: DictConfig) -> dict[str, Files]:
     """The shapes of `evaluation.split`."""
     shape_set = make_shape_set(held_out_data(cfg))
     return {"the test shapes": shape_files(shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit])}

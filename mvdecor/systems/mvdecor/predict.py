@@ -60,10 +60,17 @@ def predict_faces(
 
 @torch.no_grad()
 def predict_views(
-    fabric: Fabric, model: Model, shape_views: ShapeViews, shape: int, rendering: Rendering, batch_size: int = 16
+    fabric: Fabric,
+    model: Model,
+    shape_views: ShapeViews,
+    shape: int,
+    rendering: Rendering,
+    batch_size: int = 16,
+    index: Sequence[int] | None = None,
 ) -> Iterator[tuple[Views, Tensor]]:
-    """All views of a shape, some at a time, with their logits [n, L, C, H, W]; arguments as of `predict_faces`."""
-    views = shape_views.views(shape)
+    """The views of a shape at `index` (all if None), some at a time, with their logits [n, L, C, H, W]; the other arguments
+    are those of `predict_faces`."""
+    views = shape_views.views(shape, index)
     step = max(1, batch_size // views.layers)
     for start in range(0, len(views), step):
         part = views[slice(start, start + step)]

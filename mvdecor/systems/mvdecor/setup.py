@@ -60,24 +60,36 @@ def place(cfg: DictConfig, shape: Shape, seed: int) -> Cameras:
     )
 
 
-def training_views_seed(cfg: DictConfig, id: str) -> int:
+def seed_of_training_views(cfg: DictConfig, id: str) -> int:
     """Seed of the cameras that a shape is trained through, with and without labels."""
     return seed_of(cfg.seed, "training views", id)
 
 
-def test_views_seed(cfg: DictConfig, id: str) -> int:
+def seed_of_test_views(cfg: DictConfig, id: str) -> int:
     """Seed of the cameras that a shape is tested through; no training sees these views."""
     return seed_of(cfg.seed, "test views", id)
 
 
-def make_shape_views(cfg: DictConfig, shapes: Sequence[Shape], device: torch.device, test: bool = False) -> ShapeViews:
-    """The shapes with their cameras and views on a device; views come from the folder `views.cache` if there is one."""
-    views_seed = test_views_seed if test else training_views_seed
+def make_shape_views(
+    cfg: DictConfig, shapes: Sequence[Shape], device: torch.device, test: bool = False, keep: bool | None = None
+) -> ShapeViews:
+    """The shapes with their cameras and views on a device; views come from the folder `views.cache` if there is one.
+
+    Args:
+        cfg: the configuration.
+        shapes: the shapes.
+        device: where views are rasterized.
+        test: the cameras of tests, not those of trainings.
+        keep: keep face ids in memory; None: as `views.keep` says.
+    """
+    views_seed = seed_of_test_views if test else seed_of_training_views
     rasterizer = make_rasterizer(cfg.views.rasterizer, device)
     name = rasterizer_name(cfg.views.rasterizer, device)
     cache = None if cfg.views.cache is None else partial(CachedViews, cfg.views.cache, name)
     cameras = [place(cfg, shape, views_seed(cfg, shape.id)) for shape in shapes]
-    return ShapeViews(shapes, cameras, rasterizer, cfg.views.layers, device, cfg.views.keep, cache)
+    return ShapeViews(
+        shapes, cameras, rasterizer, cfg.views.layers, device, cfg.views.keep if keep is None else keep, cache
+    )
 
 
 def make_rendering(cfg: DictConfig, augment: Literal["pretrain", "finetune"] | None = None) -> Rendering:

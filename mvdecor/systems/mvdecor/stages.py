@@ -47,7 +47,7 @@ from mvdecor.systems.mvdecor.setup import (
     make_shape_views,
     place,
     pretraining_shapes,
-    test_views_seed,
+    seed_of_test_views,
 )
 from mvdecor.views import make_rasterizer
 
@@ -251,7 +251,7 @@ def ceiling_stage(job: Job) -> dict:
     )
     rows = ceiling_table(
         shapes,
-        lambda shape: place(cfg, shape, test_views_seed(cfg, shape.id)),
+        lambda shape: place(cfg, shape, seed_of_test_views(cfg, shape.id)),
         make_rasterizer(cfg.views.rasterizer, job.open_device().device),
         fill=cfg.lifting.fill,
         seed=cfg.seed,
@@ -301,7 +301,7 @@ run_ceiling = Stage(
     "ceiling.json",
     ceiling_stage,
     settings=keys.ceiling_settings,
-    reads=keys.test_shapes,
+    reads=keys.evaluated_shapes,
     check=check_config,
 )
 
