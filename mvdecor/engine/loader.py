@@ -16,6 +16,8 @@ from mvdecor.processes import SharedTensors, worker_context
 class Source(Protocol):
     """What `batches` draws from: `PairSource`, `LabelledSource`."""
 
+    def __len__(self) -> int: ...
+
     def draw(self, seed: int, step: int, items: range | None = None) -> Any: ...
 
 

@@ -24,6 +24,7 @@ from mvdecor.engine.device import open_device
 from mvdecor.engine.distributed import barrier, rank
 from mvdecor.engine.guard import guard
 from mvdecor.engine.log import Log
+from mvdecor.engine.loop import Loop
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import Key, read_result, write_result
 from mvdecor.engine.snapshots import Snapshots
@@ -92,6 +93,10 @@ class Job:
     def open_device(self, unused_weights: bool = False) -> Fabric:
         """Device, precision and processes of the configuration, see `open_device`."""
         return open_device(self.cfg.device, self.cfg.precision, unused_weights)
+
+    def loop(self, fabric: Fabric) -> Loop:
+        """What a training loop of this stage has: device, log, snapshots, workers."""
+        return Loop(fabric, self.log, self.snapshots, self.cfg.workers)
 
     @cached_property
     def identity(self) -> dict[str, Any]:

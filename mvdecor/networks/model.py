@@ -40,7 +40,7 @@ class SegmentationHead(nn.Sequential):
 class Model(nn.Module):
     """Images as they are rendered in, embeddings or logits out.
 
-    Under distributed training call through the wrapper and mark `embed` and `embed_and_segment` as forward methods.
+    Under distributed training the methods of `forward_methods` are called through the wrapper.
 
     Attributes:
         network: [B, C, H, W] normalised images to [B, D, H, W] embeddings.
@@ -53,6 +53,7 @@ class Model(nn.Module):
         InputError: a channel that is unknown or named twice, or no channel at all.
     """
 
+    forward_methods = ("embed", "embed_and_segment")
     mean: Tensor
     std: Tensor
 

@@ -88,11 +88,12 @@ def test_a_loss_that_is_lost_names_its_batch(capsys):
     for step, loss in enumerate([2.0, 3.0]):
         history.add(torch.tensor(loss), batch_of(step, ("plate", "rod")[: step + 1]))
     assert history.unmatched == ["plate", "rod"] and capsys.readouterr().out.count("warning: shape plate") == 1
-    assert history.flush(1) == 2.5
+    history.check(1)
+    assert history.note(2) == 2.5 and history.steps == [{"step": 2, "loss": 2.5}]
     for step, loss in enumerate([1.0, float("nan"), float("inf")], start=2):
         history.add(torch.tensor(loss), batch_of(step))
     with pytest.raises(Diverged, match=r"the loss is nan at step 4 \(it was 2 at first\)") as error:
-        history.flush(4)
+        history.check(4)
     assert error.value.record == {
         "step": 4,
         "loss": "nan",
@@ -102,12 +103,12 @@ def test_a_loss_that_is_lost_names_its_batch(capsys):
     }
     exploded = History(Fabric(accelerator="cpu", devices=1))
     exploded.add(torch.tensor(0.01), batch_of(0))
-    exploded.flush(0)
+    exploded.check(0)
     exploded.add(torch.tensor(999.0), batch_of(1))
-    exploded.flush(1)
+    exploded.check(1)
     exploded.add(torch.tensor(1001.0), batch_of(2))
     with pytest.raises(Diverged, match="1001 at step 3"):
-        exploded.flush(2)
+        exploded.check(2)
 
 
 @pytest.mark.parametrize(("stage", "rate"), [(run_pretrain, "pretrain"), (run_finetune, "finetune")])

@@ -9,10 +9,8 @@ import torch
 from mvdecor.engine.log import Log
 from mvdecor.engine.snapshots import DIGEST, Snapshots
 from mvdecor.errors import InputError
-from mvdecor.losses import InfoNCE
-from mvdecor.systems.mvdecor.batches import PairSource
-from mvdecor.systems.mvdecor.pretrain import pretrain
-from tests.systems.test_loops import RENDERING, Recorder, fabric, model, run_finetune, same, shape_views, weights
+from tests.systems import test_loops as loops
+from tests.systems.test_loops import Recorder, run_finetune, same, weights
 
 
 class CutOff(Exception):
@@ -35,13 +33,9 @@ class Killer(Recorder):
 
 def run_pretrain(log: Recorder, folder, schedule: str, **settings):
     torch.manual_seed(0)
-    net, saved = model(), []
-    train, held_out = PairSource(shape_views(2), RENDERING, 2, 60), PairSource(shape_views(1), RENDERING, 2, 60)
-    history = pretrain(
-        fabric(), net, train, held_out, InfoNCE(), steps=11, schedule=schedule, validate_every=2, validation_batches=1,
-        log=log, save_best=lambda m, figures: saved.append((weights(m), figures)),
-        snapshots=Snapshots(folder, 3, settings),
-    )  # fmt: skip
+    net, _, saved, history = loops.run_pretrain(
+        11, log=log, snapshots=Snapshots(folder, 3, settings), schedule=schedule, validate_every=2, validation_batches=1
+    )
     return net, saved, history
 
 
@@ -57,7 +51,7 @@ def test_pretraining_cut_off_again_and_again_ends_like_one_that_was_not(tmp_path
     net, saved, resumed = run_pretrain(log, tmp_path, schedule)
     assert len(log.figures["pretrain"]) == 2
     assert same(weights(net), weights(whole))
-    assert resumed.steps == history.steps
+    assert resumed.validations == history.validations
     assert log.figures["pretrain"] == whole_log.figures["pretrain"][-2:]
     if saved:  # the best may have been saved before the cut
         assert saved[-1][1] == best[-1][1] and same(saved[-1][0], best[-1][0])

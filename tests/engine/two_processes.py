@@ -7,16 +7,16 @@ Float32 is for short steps only.
 """
 
 import sys
+from functools import partial
 
 import torch
 
 from mvdecor.engine.device import open_device
 from mvdecor.engine.distributed import rank
+from mvdecor.engine.loop import Loop
 from mvdecor.losses import InfoNCE, Triplet
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
-from mvdecor.systems.mvdecor.finetune import finetune
-from mvdecor.systems.mvdecor.pretrain import pretrain
-from tests.systems.test_loops import RENDERING, Recorder, model, shape_views
+from tests.systems.test_loops import RENDERING, Adam, Recorder, finetune, model, pretrain, shape_views
 
 STEPS = 8
 
@@ -27,48 +27,49 @@ def moved(net) -> torch.Tensor:
     return torch.cat([(a - b).detach().flatten() for a, b in zip(net.parameters(), start.parameters(), strict=True)])
 
 
-def pretraining(loss, precision="64-true", **settings):
+def sgd(rate: float):
+    """Short steps of plain gradient descent."""
+    return partial(torch.optim.SGD, lr=rate / 10)
+
+
+def pretraining(loss, precision="64-true", optimizer=None, workers=0, **settings):
     """Losses and weights of a pretraining."""
     log, net = Recorder(), model()
     train, held_out = PairSource(shape_views(3), RENDERING, 4, 60), PairSource(shape_views(1), RENDERING, 2, 60)
     history = pretrain(
-        open_device("cpu", precision), net, train, held_out, loss, steps=STEPS, schedule="cosine", validate_every=4,
-        validation_batches=3, log=log, save_best=lambda *_: None, **settings,
+        Loop(open_device("cpu", precision), log, workers=workers), net, train, held_out, loss, steps=STEPS,
+        validate_every=4, validation_batches=3, optimizer=optimizer or sgd(1e-3), **settings,
     )  # fmt: skip
-    return {"losses": log.figures["pretrain"], "validation": history.steps, "moved": moved(net)}
+    return {"losses": log.figures["pretrain"], "validation": history.validations, "moved": moved(net)}
 
 
 def finetuning(precision="64-true", **settings):
     """Losses and weights of a fine-tuning, of which some views have no labelled pixel."""
     log, net, stage = Recorder(), model(3), shape_views(2)
     labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
-    finetune(
-        open_device("cpu", precision, unused_weights=not settings.get("joint", True)), net, labelled,
-        PairSource(stage, RENDERING, 2, 60), InfoNCE(), steps=STEPS, log=log, **settings,
-    )  # fmt: skip
+    device = open_device("cpu", precision, unused_weights=not settings.get("joint", True))
+    pairs = PairSource(stage, RENDERING, 2, 60)
+    finetune(Loop(device, log), net, labelled, pairs, InfoNCE(), steps=STEPS, optimizer=sgd(1e-3), **settings)
     return {"losses": log.figures["finetune"], "moved": moved(net)}
 
 
 CASES = {
     "InfoNCE": lambda: pretraining(InfoNCE()),
     "triplet, workers": lambda: pretraining(Triplet(), workers=1),
-    "InfoNCE, Adam": lambda: pretraining(InfoNCE(), learning_rate=1e-4),
+    "InfoNCE, Adam": lambda: pretraining(InfoNCE(), optimizer=Adam(1e-4)),
     "negatives of all": lambda: pretraining(InfoNCE(negatives="batch"), gather=True),
     "fine-tuning": lambda: finetuning(lambda_ssl=0.1),
     "fine-tuning, two steps": lambda: finetuning(lambda_ssl=0.1, joint=False),
     "fine-tuning, statistics kept": lambda: finetuning(lambda_ssl=0.0, batch_norm="eval"),
-    "InfoNCE, Adam, float32": lambda: pretraining(InfoNCE(), "32-true", learning_rate=1e-4),
+    "InfoNCE, Adam, float32": lambda: pretraining(InfoNCE(), "32-true", optimizer=Adam(1e-4)),
     "negatives of all, Adam, float32": lambda: pretraining(
-        InfoNCE(negatives="batch"), "32-true", gather=True, learning_rate=1e-4
+        InfoNCE(negatives="batch"), "32-true", gather=True, optimizer=Adam(1e-4)
     ),
     "fine-tuning, float32": lambda: finetuning("32-true", lambda_ssl=0.1),
 }
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    adam, results = torch.optim.Adam, {}
-    for name, case in CASES.items():
-        torch.optim.Adam = adam if "Adam" in name else lambda weights, lr: torch.optim.SGD(weights, lr / 10)
-        results[name] = case()
+    results = {name: case() for name, case in CASES.items()}
     if rank() == 0:
         torch.save(results, sys.argv[1])

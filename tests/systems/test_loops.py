@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -13,14 +14,20 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from mvdecor.engine.log import Log
+from mvdecor.engine.loop import Loop, Recipe, Validation, train
+from mvdecor.engine.schedules import make_schedule
+from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.losses import InfoNCE
 from mvdecor.networks import Model, build_model
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
-from mvdecor.systems.mvdecor.finetune import finetune, segmentation_loss
+from mvdecor.systems.mvdecor.finetune import keep_statistics, segmentation_loss
+from mvdecor.systems.mvdecor.finetune import step as finetune_step
+from mvdecor.systems.mvdecor.pictures import embeddings_sheet, predictions_sheet
 from mvdecor.systems.mvdecor.predict import predict_faces
-from mvdecor.systems.mvdecor.pretrain import make_schedule, pretrain, validate
+from mvdecor.systems.mvdecor.pretrain import step as pretrain_step
+from mvdecor.systems.mvdecor.pretrain import validate
 from mvdecor.views import Rendering, make_rasterizer, sphere_cameras
 from mvdecor.views.shape_views import ShapeViews
 
@@ -32,6 +39,10 @@ NETWORK = {
     "decoder_channels": [16, 16],
     "embedding_dim": 16,
 }
+
+
+def Adam(rate: float):
+    return partial(torch.optim.Adam, lr=rate)
 
 
 class Recorder(Log):
@@ -78,12 +89,56 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
-def run_pretrain(steps: int = 6, seed: int = 0, schedule: str = "cosine", log: Log | None = None, **settings):
+def pretrain(
+    on: Loop, net: Model, pairs, held_out, loss, save_best=lambda figures: None, *, steps: int, seed: int = 0,
+    schedule="cosine", optimizer=None, validate_every: int = 2000, validation_batches: int = 20, gather: bool = False,
+    picture=None,
+):  # fmt: skip
+    """The pretraining loop without a configuration around it."""
+    recipe = Recipe("pretrain", steps, optimizer or Adam(1e-3), make_schedule(schedule), seed)
+    measure = partial(validate, fabric=on.fabric, source=held_out, loss=loss, count=validation_batches)
+    step = partial(pretrain_step, fabric=on.fabric, loss=loss, gather=gather)
+    return train(
+        on,
+        recipe,
+        net,
+        {"pairs": (pairs, "pairs")},
+        step,
+        Validation(measure, validate_every, save_best),
+        picture=picture,
+    )
+
+
+def finetune(
+    on: Loop, net: Model, labelled, pairs, loss, *, steps: int, seed: int = 0, optimizer=None, lambda_ssl: float = 0.001,
+    joint: bool = True, batch_norm: str = "train", gather: bool = False, picture=None,
+):  # fmt: skip
+    """The fine-tuning loop without a configuration around it."""
+    schedule = make_schedule("decay", factor=0.99, every=40)
+    recipe = Recipe("finetune", steps, optimizer or Adam(1e-3), schedule, seed)
+    sources = {"labelled": (labelled, "batch_size")} | ({"pairs": (pairs, "pairs")} if pairs and lambda_ssl > 0 else {})
+    mode = keep_statistics if batch_norm == "eval" else torch.nn.Module.train
+    step = partial(finetune_step, fabric=on.fabric, loss=loss, lambda_ssl=lambda_ssl, joint=joint, gather=gather)
+    return train(
+        on,
+        recipe,
+        net,
+        sources,
+        step,
+        mode=mode,
+        picture=picture,
+    )
+
+
+def run_pretrain(
+    steps: int = 6, learning_rate: float = 1e-3, log: Log | None = None, snapshots: Snapshots | None = None, **settings
+):
     net, log, saved = model(), log or Recorder(), []
-    train, held_out = PairSource(shape_views(2), RENDERING, 2, 60), PairSource(shape_views(1), RENDERING, 2, 60)
+    pairs, held_out = PairSource(shape_views(2), RENDERING, 2, 60), PairSource(shape_views(1), RENDERING, 2, 60)
     history = pretrain(
-        fabric(), net, train, held_out, InfoNCE(), steps=steps, schedule=schedule, seed=seed, log=log,
-        save_best=lambda m, figures: saved.append((weights(m), figures)), **settings,
+        Loop(fabric(), log, snapshots or Snapshots()), net, pairs, held_out, InfoNCE(),
+        lambda figures: saved.append((weights(net), figures)), steps=steps, optimizer=Adam(learning_rate),
+        picture=lambda step: log.picture("pretrain/embeddings", embeddings_sheet(fabric(), net, held_out), step), **settings,
     )  # fmt: skip
     return net, log, saved, history
 
@@ -95,8 +150,8 @@ def test_pretraining_learns_and_saves_the_best_validation():
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
     accuracy = [f["retrieval_accuracy"] for f in log.figures["pretrain"]]
     assert np.mean(accuracy[-5:]) > np.mean(accuracy[:5]) + 0.05  # chance is 0.017
-    assert [h["step"] for h in history.steps] == [10, 20, 30, 40]
-    validation, best = [h["loss"] for h in history.steps], []
+    assert [h["step"] for h in history.validations] == [10, 20, 30, 40]
+    validation, best = [h["loss"] for h in history.validations], []
     for loss in validation:
         if loss < min(best, default=math.inf):
             best.append(loss)
@@ -116,16 +171,16 @@ def test_validation_is_the_same_at_every_call_and_changes_no_weight():
     net, source = model(), PairSource(shape_views(2), RENDERING, 2, 60)
     net.train()
     before = weights(net)
-    first = validate(fabric(), net, source, InfoNCE(), 3)
+    first = validate(net, fabric(), source, InfoNCE(), 3)
     torch.rand(7)  # what happens to the global random state in between does not count
-    assert validate(fabric(), net, source, InfoNCE(), 3) == first
+    assert validate(net, fabric(), source, InfoNCE(), 3) == first
     assert same(before, weights(net)) and net.training
 
 
 @pytest.mark.parametrize("name", ["cosine", "constant"])
 def test_step_schedules(name):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
-    schedule, rates = make_schedule(optimizer, name, 200), []
+    schedule, rates = make_schedule(name)(optimizer, 200), []
     for _ in range(200):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
@@ -142,7 +197,7 @@ def test_step_schedules(name):
 
 def test_plateau_halves_after_validations_without_progress_and_stops_at_1e_5():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-3)
-    schedule, rates = make_schedule(optimizer, "plateau", 100), []
+    schedule, rates = make_schedule("plateau")(optimizer, 100), []
     for _ in range(60):
         schedule.step(1.0)
         rates.append(optimizer.param_groups[0]["lr"])
@@ -163,14 +218,15 @@ def test_the_schedule_reaches_the_loop_and_unknown_names_are_refused():
 
 def run_finetune(
     steps: int = 5, lambda_ssl: float = 0.0, with_pairs: bool = False, seed: int = 0, layers: int = 1,
-    log: Log | None = None, **settings,
+    log: Log | None = None, snapshots: Snapshots | None = None, **settings,
 ):  # fmt: skip
     net, log, stage = model(3), log or Recorder(), shape_views(2, layers)
     labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
     pairs = PairSource(stage, RENDERING, 1, 60) if with_pairs else None
     history = finetune(
-        fabric(), net, labelled, pairs, InfoNCE(), steps=steps, learning_rate=3e-3, lambda_ssl=lambda_ssl, seed=seed,
-        log=log, **settings,
+        Loop(fabric(), log, snapshots or Snapshots()), net, labelled, pairs, InfoNCE(), steps=steps, optimizer=Adam(3e-3),
+        lambda_ssl=lambda_ssl, seed=seed,
+        picture=lambda step: log.picture("finetune/predictions", predictions_sheet(fabric(), net, labelled), step), **settings,
     )  # fmt: skip
     return net, log, history
 
@@ -271,22 +327,11 @@ def test_the_network_computes_in_the_precision_asked_for_and_the_losses_in_float
     loss, pairs = InfoNCE(), PairSource(shape_views(1), RENDERING, 2, 60)
     loss.register_forward_hook(lambda module, inputs, output: given.update((inputs[0].dtype, output[0].dtype)))
     if loop == "pretrain":
-        pretrain(
-            fabric(precision), net, pairs, pairs, loss, steps=1, validation_batches=1, log=Recorder(), save_best=print
-        )
+        pretrain(Loop(fabric(precision), Recorder()), net, pairs, pairs, loss, steps=1, validation_batches=1)
     else:
         labelled = LabelledSource(shape_views(1), RENDERING, [range(8)], batch_size=2)
-        finetune(
-            fabric(precision),
-            net,
-            labelled,
-            pairs,
-            loss,
-            steps=1,
-            lambda_ssl=0.1,
-            joint=loop == "joint",
-            log=Recorder(),
-        )
+        on = Loop(fabric(precision), Recorder())
+        finetune(on, net, labelled, pairs, loss, steps=1, lambda_ssl=0.1, joint=loop == "joint")
     assert seen == {dtype} and given == {torch.float32}
 
 
@@ -311,7 +356,7 @@ def test_a_batch_without_any_label_moves_no_weight_to_nan():
     stage = ShapeViews([unknown], [sphere_cameras(4, 32, 0)], make_rasterizer("embree"))
     net = model(3)
     labelled = LabelledSource(stage, RENDERING, [range(4)], batch_size=2)
-    finetune(fabric(), net, labelled, None, InfoNCE(), steps=2, log=Recorder())
+    finetune(Loop(fabric(), Recorder()), net, labelled, None, InfoNCE(), steps=2)
     assert all(bool(torch.isfinite(w).all()) for w in weights(net))
 
 
@@ -352,7 +397,7 @@ def test_predicted_faces_are_those_of_a_loop_over_all_pixels(rule, layers, batch
     assert np.array_equal(got.filled.numpy(), ~seen)
     assert seen.all() == (layers == 2)  # one layer leaves faces to fill
     scores = sums[seen] / sums[seen].sum(1, keepdims=True)
-    np.testing.assert_allclose(got.confidence.numpy()[seen], scores.max(1), atol=1e-3)
+    np.testing.assert_allclose(got.share.numpy()[seen], scores.max(1), atol=1e-3)
     clear = np.diff(np.sort(scores, axis=1)[:, -2:], axis=1)[:, 0] > 1e-3
     assert np.array_equal(got.labels.numpy()[seen][clear], scores.argmax(1)[clear])
     centers = stage.shapes[0].face_centers.numpy()

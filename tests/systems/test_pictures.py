@@ -34,7 +34,7 @@ def test_pretraining_ends_the_same_with_pictures(tmp_path):
     drawn = run_pretrain(8, validate_every=3, log=log)
     log.close()
     assert same(weights(plain[0]), weights(drawn[0]))
-    assert plain[3].steps == drawn[3].steps
+    assert plain[3].validations == drawn[3].validations
     assert pictures(tmp_path) == {"pretrain/embeddings": [1, 2, 4, 8]}
 
 

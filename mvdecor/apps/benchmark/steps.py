@@ -5,7 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 import torch
 from hydra.utils import instantiate
@@ -18,22 +20,25 @@ from mvdecor.apps.benchmark.shapes import Shapes
 from mvdecor.engine.cli import compose_config
 from mvdecor.engine.device import open_device
 from mvdecor.engine.log import Log
+from mvdecor.engine.loop import Loop, Recipe, Validation
+from mvdecor.engine.loop import train as train_loop
 from mvdecor.evaluation import PartMetrics, Reliability
 from mvdecor.lifting import Calibration
 from mvdecor.networks import Model, build_model
+from mvdecor.systems.mvdecor import finetune, pretrain
 from mvdecor.systems.mvdecor.batches import LabelledSource
 from mvdecor.systems.mvdecor.evaluate import Evaluated, evaluate_shape
-from mvdecor.systems.mvdecor.finetune import finetune
-from mvdecor.systems.mvdecor.pretrain import pretrain
 from mvdecor.systems.mvdecor.setup import (
     drawing_device,
     make_pair_source,
+    make_recipe,
     make_rendering,
     make_shape_views,
+    prepared,
 )
-from mvdecor.systems.mvdecor.stages import prepared
 from mvdecor.views import surface_of
 
+Stage = Literal["pretrain", "finetune"]
 SKIPPED = 3  # first steps, which also fill caches
 
 
@@ -68,15 +73,18 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         shape_views = make_shape_views(own, people, drawing_device(own, fabric))
         settings = own.training.pretrain
         source = make_pair_source(own, shape_views, settings.pairs, augment="pretrain")
+        loss = instantiate(own.loss)
         images = source.draw(0, 0).to(device).images.flatten(0, 2)
         for shape in range(len(shape_views)):
             shape_views.views(shape)  # fills the cache
         drawn = time_runs(lambda: source.draw(0, 1), cfg.slow_repeats, device, 1e-3)
 
         def train(steps: int, log: Log) -> None:
-            pretrain(
-                fabric, _model(own, None), source, source, instantiate(own.loss), steps=steps, validate_every=steps,
-                validation_batches=1, workers=own.workers, log=log, save_best=lambda *_: Path(),
+            validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
+            train_loop(
+                Loop(fabric, log, workers=own.workers), _recipe(own, "pretrain", steps), _model(own, None),
+                {"pairs": (source, "pairs")}, partial(pretrain.step, fabric=fabric, loss=loss),
+                Validation(validation, steps, lambda figures: None),
             )  # fmt: skip
 
         bare = _bare_step(fabric, _model(own, None), images, Model.embed)
@@ -103,9 +111,9 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         shape_views.views(shape)  # kept in memory
 
     def train(steps: int, log: Log) -> None:
-        finetune(
-            fabric, _model(own, labels), source, None, instantiate(own.loss), steps=steps, workers=own.workers, log=log
-        )
+        loop = Loop(fabric, log, workers=own.workers)
+        recipe, labelled = _recipe(own, "finetune", steps), {"labelled": (source, "batch_size")}
+        train_loop(loop, recipe, _model(own, labels), labelled, partial(finetune.step, fabric=fabric))
 
     bare = _bare_step(fabric, _model(own, labels), images, Model.forward)
     figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
@@ -194,6 +202,10 @@ def _time_steps(
         of_loop += watch.milliseconds()
         of_network += [1e3 * seconds_of(bare, device) for _ in range(SKIPPED + max(1, steps // rounds))][SKIPPED:]
     return Spread.of(of_loop), Spread.of(of_network)
+
+
+def _recipe(cfg: DictConfig, stage: Stage, steps: int) -> Recipe:
+    return replace(make_recipe(cfg, stage, 0), steps=steps)
 
 
 def _fabric(cfg: DictConfig) -> Fabric:

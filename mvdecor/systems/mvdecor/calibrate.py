@@ -18,7 +18,7 @@ from mvdecor.shapes import Shape
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.systems.mvdecor.batches import LabelledSource
 from mvdecor.systems.mvdecor.predict import predict_views
-from mvdecor.systems.mvdecor.setup import make_rendering
+from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views
 from mvdecor.views import labels_at_pixels
 
 VIEWS = 16

@@ -1,139 +1,89 @@
-"""The fine-tuning loop: cross-entropy on k labelled shapes plus lambda times the contrastive loss (paper section 3.2)."""
+"""Fine-tuning: cross-entropy on k labelled shapes plus lambda times the contrastive loss (paper section 3.2)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
-from torch import nn
+from hydra.utils import instantiate
+from lightning_fabric import Fabric, seed_everything
+from torch import Tensor, nn
 
-from mvdecor.engine.distributed import mean_over_processes, share_of_batch, synchronize_batch_norm, weight_of_mean
-from mvdecor.engine.history import History
-from mvdecor.engine.loader import batches
-from mvdecor.engine.log import Log
-from mvdecor.engine.snapshots import Snapshots
-from mvdecor.networks import Model
-from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
-from mvdecor.systems.mvdecor.pictures import predictions_sheet
+from mvdecor.engine.distributed import rank, weight_of_mean
+from mvdecor.engine.loop import train
+from mvdecor.engine.stage import Job
+from mvdecor.networks import Model, build_model, load_pretrained, save_checkpoint
+from mvdecor.seeds import seed_of
+from mvdecor.shapes.loading import list_skipped
+from mvdecor.systems.mvdecor import pictures
+from mvdecor.systems.mvdecor.calibrate import calibrate
+from mvdecor.systems.mvdecor.check import check_labels
+from mvdecor.systems.mvdecor.fewshot import few_shot_shapes, split_file
+from mvdecor.systems.mvdecor.held_out import contents_of
 from mvdecor.systems.mvdecor.pretrain import contrast, contrast_embeddings
+from mvdecor.systems.mvdecor.setup import (
+    drawing_device,
+    make_labelled_source,
+    make_pair_source,
+    make_recipe,
+    make_shape_set,
+    prepared,
+)
 
 
-def finetune(
-    fabric: Fabric,
+def step(
     model: Model,
-    labelled: LabelledSource,
-    pairs: PairSource | None,
-    loss: nn.Module,
-    *,
-    steps: int,
-    learning_rate: float = 1e-3,
-    decay: float = 0.99,
-    decay_every: int = 40,
-    lambda_ssl: float = 0.001,
+    batches: Mapping[str, Any],
+    fabric: Fabric,
+    loss: nn.Module | None = None,
+    lambda_ssl: float = 0.0,
     joint: bool = True,
-    batch_norm: str = "train",
-    seed: int = 0,
-    workers: int = 0,
     gather: bool = False,
-    log: Log,
-    snapshots: Snapshots | None = None,
-) -> History:
-    """Train the weights of `model` (but frozen ones) in place on `L_seg + lambda_ssl * L_ssl`.
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """The losses of a batch of labelled views, and of a batch of pairs if there is one.
 
     Args:
-        fabric: device and precision.
         model: network with a head.
-        labelled: batches of labelled views.
-        pairs: batches of pairs for the contrastive term; None leaves it out.
+        batches: "labelled", and "pairs" for the contrastive term.
+        fabric: precision and processes.
         loss: the contrastive loss.
-        steps: optimizer steps.
-        learning_rate: of Adam.
-        decay: factor of the learning rate ...
-        decay_every: ... after so many steps (0.99 every 40 in the recipe).
-        lambda_ssl: weight of the contrastive term; 0 leaves it out.
-        joint: one loss, one pass and one step, as the paper writes it. False is what the released code does: a step on
-            L_seg, then a pass and a step of the same optimizer on lambda_ssl * L_ssl. Adam divides the second gradient
-            by its own size, which takes much of a small lambda back.
-        batch_norm: "train", or "eval" to let the network's batch norms (not the head's) use and keep the statistics they
-            came with, while their scales and shifts train like all weights (the released code, if pretrained).
-        seed: of the draws.
-        workers: see `batches`.
+        lambda_ssl: weight of the contrastive term.
+        joint: one loss and one pass, L_seg + lambda L_ssl, as the paper writes it. False is what the released code does: an
+            update by L_seg, then a pass and an update by lambda L_ssl with the same optimizer. Adam divides the second
+            gradient by its own size, which takes much of a small lambda back.
         gather: with several processes, take the contrastive loss over the matches of all of them.
-        log: where scalars and progress go.
-        snapshots: the saved state of a run that was cut off, to go on with, and where to save this one's; None: neither.
-
-    Raises:
-        Diverged: a loss was not finite, or exploded.
     """
-    synchronize_batch_norm(model, fabric)
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=learning_rate)
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    wrapped.mark_forward_method("embed")
-    wrapped.mark_forward_method("embed_and_segment")
-    rate = torch.optim.lr_scheduler.StepLR(optimizer, decay_every, decay)
-    history = History(fabric)
-    state = {"model": model, "optimizer": optimizer, "schedule": rate, "history": history}
-    snapshots = snapshots or Snapshots()
-    first = snapshots.restore(state)
-    wrapped.train()
-    if batch_norm == "eval":
-        _keep_statistics(model.network)
-    items = share_of_batch(fabric, len(labelled), "training.finetune.batch_size")
-    labelled_batches = batches(fabric, labelled, seed, range(first, steps), items, workers)
-    pairs = pairs if lambda_ssl > 0 else None
-    if pairs is not None:
-        items = share_of_batch(fabric, len(pairs), "training.finetune.pairs")
-        pair_batches = batches(fabric, pairs, seed, range(first, steps), items, workers)
-    for step in log.progress(steps, "finetune", first):
-        drawn = next(labelled_batches)
-        inputs = drawn.images.flatten(0, 1)
-        split = len(inputs)
-        batch = next(pair_batches) if pairs is not None else None
-        if batch is not None and joint:
-            inputs = torch.cat([inputs, batch.images.flatten(0, 2)])
-        with fabric.autocast():  # of a marked method Fabric's own wrapper does so under DDP only
-            embeddings, logits = wrapped.embed_and_segment(inputs)
-        segmentation = segmentation_loss(logits[:split], drawn.labels.flatten(0, 1))
-        segmentation = segmentation * weight_of_mean(fabric, (drawn.labels >= 0).sum())
-        total, figures = segmentation, {"loss_segmentation": segmentation.detach()}
-        if batch is not None and joint:
-            contrastive, accuracy = contrast_embeddings(
-                fabric, embeddings[split:].unflatten(0, batch.images.shape[:3]), batch, loss, gather
-            )
-            total = segmentation + lambda_ssl * contrastive
-        _update(fabric, optimizer, total)
-        if batch is not None and not joint:
-            contrastive, accuracy = contrast(fabric, wrapped, batch, loss, gather)
-            _update(fabric, optimizer, lambda_ssl * contrastive)
-        if batch is not None:
-            figures |= {"loss_contrastive": contrastive.detach(), "retrieval_accuracy": accuracy}
-        rate.step()
-        history.add(segmentation, drawn)
-        if log.due(step) or step + 1 == steps:
-            history.steps.append({"step": step + 1, "loss": history.flush(step)})
-            values = mean_over_processes(fabric, torch.stack(list(figures.values()))).tolist()
-            shown = dict(zip(figures, values, strict=True))
-            log.scalars("finetune", shown | {"learning_rate": float(rate.get_last_lr()[0])}, step)
-        if log.picture_due(step):
-            log.picture("finetune/predictions", predictions_sheet(fabric, model, labelled), step)
-        snapshots.save(step + 1, state)
-    return history
+    labelled, pairs = batches["labelled"], batches.get("pairs")
+    images = labelled.images.flatten(0, 1)
+    count = len(images)
+    if pairs is not None and joint:
+        images = torch.cat([images, pairs.images.flatten(0, 2)])
+    with fabric.autocast():  # of a marked method Fabric's own wrapper does so under DDP only
+        embeddings, logits = model.embed_and_segment(images)
+    segmentation = segmentation_loss(logits[:count], labelled.labels.flatten(0, 1))
+    segmentation = segmentation * weight_of_mean(fabric, (labelled.labels >= 0).sum())
+    figures = {"loss_segmentation": segmentation}
+    if pairs is None:
+        yield segmentation, figures
+        return
+    assert loss is not None, "a contrastive term needs a loss"
+    if joint:
+        of_pairs = embeddings[count:].unflatten(0, pairs.images.shape[:3])
+        contrastive, accuracy = contrast_embeddings(fabric, of_pairs, pairs, loss, gather)
+        yield (
+            segmentation + lambda_ssl * contrastive,
+            figures | {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy},
+        )
+        return
+    yield segmentation, figures
+    contrastive, accuracy = contrast(fabric, model, pairs, loss, gather)
+    yield lambda_ssl * contrastive, {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy}
 
 
-def _update(fabric: Fabric, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    optimizer.zero_grad()
-    fabric.backward(loss)
-    optimizer.step()
-
-
-def _keep_statistics(network: nn.Module) -> None:
-    """Put the batch norms of a network in evaluation mode; everything else stays as it is."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-
-
-def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the labelled pixels; 0 if there are none (PyTorch's own mean would be NaN).
 
     Args:
@@ -142,3 +92,76 @@ def segmentation_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
     """
     total = F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum")
     return total / (labels >= 0).sum().clamp_min(1)
+
+
+def keep_statistics(model: nn.Module) -> None:
+    """Training mode, but for the batch norms of the network (not the head's): these use and keep the statistics that they
+    came with, while their scales and shifts train like all weights (the released code, if pretrained)."""
+    model.train()
+    for module in model.network.modules():  # type: ignore[union-attr]
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def finetune(job: Job) -> dict:
+    """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model` and `out/log`."""
+    cfg, settings = job.cfg, job.cfg.training.finetune
+    fabric = job.open_device(unused_weights=not settings.joint)
+    seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
+    seed_everything(seed, verbose=False)
+    shape_set = make_shape_set(cfg.data.labelled)
+    check_labels(cfg, shape_set.label_names)
+    model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
+    start = load_pretrained(model, cfg.checkpoint) if cfg.checkpoint is not None else {}
+    model = prepared(model, cfg)
+    shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
+    print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(chosen.shapes)}", flush=True)
+    labelled = make_labelled_source(cfg, shapes, chosen, drawing_device(cfg, fabric))
+    sources: dict[str, Any] = {"labelled": (labelled, "training.finetune.batch_size")}
+    if settings.lambda_ssl > 0:
+        pairs = make_pair_source(cfg, labelled.shape_views, settings.pairs, augment="pretrain")
+        sources["pairs"] = (pairs, "training.finetune.pairs")
+    keeps = settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None
+    history = train(
+        job.loop(fabric),
+        make_recipe(cfg, "finetune", seed),
+        model,
+        sources,
+        partial(
+            step,
+            fabric=fabric,
+            loss=instantiate(cfg.loss),
+            lambda_ssl=settings.lambda_ssl,
+            joint=settings.joint,
+            gather=cfg.training.gather,
+        ),
+        mode=keep_statistics if keeps else nn.Module.train,
+        picture=lambda index: job.log.picture(
+            "finetune/predictions", pictures.predictions_sheet(fabric, model, labelled), index
+        ),
+    )
+    calibration = calibrate(cfg, fabric, model, labelled).record()
+    textured = {shape.texture is not None for shape in shapes}  # where it is not, the channel rgb is shading
+    info = {
+        "kind": "finetuned",
+        "label_names": list(shape_set.label_names),
+        "category": cfg.data.category,
+        "shapes": chosen.shapes,
+        "trained_on": {**start.get("trained_on", {}), "finetune": contents_of(shapes)},
+        "textured": textured.pop() if len(textured) == 1 else None,
+        "calibration": calibration,
+        **job.provenance,
+    }
+    if rank() == 0:
+        save_checkpoint(job.out / "model", model, info)
+    list_skipped(skipped)
+    print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {job.out}/model", flush=True)
+    return {
+        "shapes": chosen.shapes,
+        "views": dict(zip((shape.id for shape in labelled.shape_views.shapes), labelled.views, strict=True)),
+        "labels_not_covered": chosen.labels_not_covered,
+        "split": split_file(cfg),
+        "skipped": skipped,
+        "history": history.steps,
+        "calibration": calibration,
+    }

@@ -13,7 +13,10 @@ from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig
 
+from mvdecor.engine.loop import Recipe
+from mvdecor.engine.schedules import make_schedule
 from mvdecor.errors import InputError
+from mvdecor.networks import Model
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.shapes.splits import FewShotRun
@@ -154,3 +157,18 @@ def make_crop_source(
         ratio=tuple(crops.ratio),
         flip=crops.flip,
     )
+
+
+def make_recipe(cfg: DictConfig, stage: Literal["pretrain", "finetune"], seed: int) -> Recipe:
+    """Steps, optimizer and schedule of `training.STAGE`."""
+    settings = cfg.training[stage]
+    optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
+    decay = {"factor": settings.decay, "every": settings.decay_every} if stage == "finetune" else {}
+    return Recipe(stage, settings.steps, optimizer, make_schedule(settings.schedule, **decay), seed)
+
+
+def prepared(model: Model, cfg: DictConfig) -> Model:
+    """A model as it is trained fastest; names and values of its weights stay."""
+    if cfg.training.compile:
+        model.network.compile()
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

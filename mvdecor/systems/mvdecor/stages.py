@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
-from lightning_fabric import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.engine.cli import CONFIGS
@@ -24,166 +22,23 @@ from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords, ceiling_table, describe_calibration
 from mvdecor.files import write_json
 from mvdecor.lifting import Calibration
-from mvdecor.networks import Model, build_model, load_checkpoint, load_pretrained, save_checkpoint
+from mvdecor.networks import load_checkpoint, save_checkpoint
 from mvdecor.percent import rounded
 from mvdecor.results import evaluation_summary, format_table, occurrence, summarize
-from mvdecor.seeds import seed_of
 from mvdecor.shapes import load_shapes
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import keys, pictures
-from mvdecor.systems.mvdecor.calibrate import calibrate
-from mvdecor.systems.mvdecor.check import check_channels, check_config, check_labels, check_labels_of, check_run
+from mvdecor.systems.mvdecor.check import check_channels, check_config, check_labels_of, check_run
 from mvdecor.systems.mvdecor.evaluate import evaluate
-from mvdecor.systems.mvdecor.fewshot import few_shot_shapes, split_file
 from mvdecor.systems.mvdecor.finetune import finetune
-from mvdecor.systems.mvdecor.held_out import contents_of, held_out_data, trained_test_shapes, warn_of_trained
+from mvdecor.systems.mvdecor.held_out import held_out_data, trained_test_shapes, warn_of_trained
 from mvdecor.systems.mvdecor.pretrain import pretrain
 from mvdecor.systems.mvdecor.setup import (
-    drawing_device,
-    make_crop_source,
-    make_labelled_source,
-    make_pair_source,
     make_shape_set,
-    make_shape_views,
     place,
-    pretraining_shapes,
     seed_of_test_views,
 )
 from mvdecor.views import make_rasterizer
-
-
-def pretrain_stage(job: Job) -> dict:
-    """Pretrain on unlabelled shapes; writes `out/model` (best validation loss) and `out/log`."""
-    cfg, snapshots = job.cfg, job.snapshots
-    fabric = job.open_device()
-    device = drawing_device(cfg, fabric)
-    shapes, skipped = pretraining_shapes(cfg)
-    held_out = max(1, round(len(shapes) * cfg.training.pretrain.validation_share))
-    if len(shapes) - held_out < 1:
-        raise InputError(
-            f"pretraining needs at least 2 shapes (one to validate on), the split has {len(shapes)}: see data.pretrain_split"
-        )
-    print(f"seed {cfg.seed}: pretraining on {len(shapes) - held_out} shapes, validating on {held_out}", flush=True)
-    settings = cfg.training.pretrain
-    make_source = make_crop_source if settings.source == "crops" else make_pair_source
-    train = make_source(cfg, make_shape_views(cfg, shapes[:-held_out], device), settings.pairs, augment="pretrain")
-    validation = make_source(cfg, make_shape_views(cfg, shapes[-held_out:], device), settings.pairs)
-    seed_everything(seed_of(cfg.seed, "pretraining"), verbose=False)
-    model = prepared(build_model(cfg.network, cfg.views.channels, None), cfg)
-    if snapshots.step == 0 and rank() == 0:
-        job.log.picture("pretrain/channels", pictures.channels_sheet(train))
-        job.log.picture("pretrain/matches", pictures.matches_sheet(train))
-
-    trained_on = {"pretrain": contents_of(shapes)}
-
-    def save_best(model: Model, metrics: dict[str, float]) -> Path:
-        info = {
-            "kind": "pretrained",
-            "label_names": [],
-            "metrics": metrics,
-            "trained_on": trained_on,
-            **job.provenance,
-        }
-        if rank() == 0:
-            save_checkpoint(job.out / "model", model, info)
-        return job.out / "model"
-
-    history = pretrain(
-        fabric,
-        model,
-        train,
-        validation,
-        instantiate(cfg.loss),
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        schedule=settings.schedule,
-        validate_every=settings.validate_every,
-        validation_batches=settings.validation_batches,
-        seed=seed_of(cfg.seed, "pretraining"),
-        workers=cfg.workers,
-        gather=cfg.training.gather,
-        log=job.log,
-        save_best=save_best,
-        snapshots=snapshots,
-    )
-    list_skipped(skipped)
-    best = min(history.steps, key=lambda figures: figures["loss"])
-    print(
-        f"best validation loss {best['loss']:.3f}, retrieval accuracy {best['retrieval_accuracy']:.3f} "
-        f"(chance {1 / settings.points:.4f}): {job.out}/model",
-        flush=True,
-    )
-    return {
-        "shapes": [s.id for s in shapes],
-        "validation_shapes": [s.id for s in shapes[-held_out:]],
-        "skipped": skipped,
-        "unmatched": history.unmatched,
-        "history": history.steps,
-    }
-
-
-def finetune_stage(job: Job) -> dict:
-    """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model` and `out/log`."""
-    cfg, snapshots = job.cfg, job.snapshots
-    fabric = job.open_device(unused_weights=not cfg.training.finetune.joint)
-    seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
-    seed_everything(seed, verbose=False)
-    shape_set = make_shape_set(cfg.data.labelled)
-    check_labels(cfg, shape_set.label_names)
-    model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
-    start_record = load_pretrained(model, cfg.checkpoint) if cfg.checkpoint is not None else {}
-    model = prepared(model, cfg)
-    shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
-    print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(chosen.shapes)}", flush=True)
-    settings = cfg.training.finetune
-    labelled = make_labelled_source(cfg, shapes, chosen, drawing_device(cfg, fabric))
-    shape_views = labelled.shape_views
-    pairs = make_pair_source(cfg, shape_views, settings.pairs, augment="pretrain") if settings.lambda_ssl > 0 else None
-    history = finetune(
-        fabric,
-        model,
-        labelled,
-        pairs,
-        instantiate(cfg.loss),
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        decay=settings.decay,
-        decay_every=settings.decay_every,
-        lambda_ssl=settings.lambda_ssl,
-        joint=settings.joint,
-        batch_norm="eval" if settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None else "train",
-        seed=seed,
-        workers=cfg.workers,
-        gather=cfg.training.gather,
-        log=job.log,
-        snapshots=snapshots,
-    )
-    calibration = calibrate(cfg, fabric, model, labelled).record()
-    result = {
-        "shapes": chosen.shapes,
-        "views": dict(zip((s.id for s in shape_views.shapes), labelled.views, strict=True)),
-        "labels_not_covered": chosen.labels_not_covered,
-        "split": split_file(cfg),
-        "skipped": skipped,
-        "history": history.steps,
-        "calibration": calibration,
-    }
-    textured = {s.texture is not None for s in shapes}  # where it is not, the channel rgb is shading
-    info = {
-        "kind": "finetuned",
-        "label_names": list(shape_set.label_names),
-        "category": cfg.data.category,
-        "shapes": result["shapes"],
-        "trained_on": {**start_record.get("trained_on", {}), "finetune": contents_of(shapes)},
-        "textured": textured.pop() if len(textured) == 1 else None,
-        "calibration": calibration,
-        **job.provenance,
-    }
-    if rank() == 0:
-        save_checkpoint(job.out / "model", model, info)
-    list_skipped(skipped)
-    print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {job.out}/model", flush=True)
-    return result
 
 
 def evaluate_stage(job: Job) -> dict:
@@ -272,7 +127,7 @@ def _check_evaluate(cfg: DictConfig) -> None:
 run_pretrain = Stage(
     "pretraining",
     "pretrain.json",
-    pretrain_stage,
+    pretrain,
     settings=keys.pretrain_settings,
     reads=keys.pretrain_files,
     check=check_config,
@@ -281,7 +136,7 @@ run_pretrain = Stage(
 run_finetune = Stage(
     "fine-tuning",
     "finetune.json",
-    finetune_stage,
+    finetune,
     settings=keys.finetune_settings,
     reads=keys.finetune_files,
     check=check_config,
@@ -382,13 +237,6 @@ def _export(cfg: DictConfig, measured: dict) -> None:
     derived = ("format", "network", "channels", "num_labels", "weights_sha256")
     save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in derived} | {"metrics": measured})
     pictures.pipeline_figures(cfg, out)
-
-
-def prepared(model: Model, cfg: DictConfig) -> Model:
-    """A model as it is trained fastest; names and values of its weights stay."""
-    if cfg.training.compile:
-        model.network.compile()
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _stage(name: str, folder: Path) -> None:

@@ -1,0 +1,166 @@
+"""The training loop, written once for all systems.
+
+It resumes a run that was cut off, takes this process's share of each batch, draws batches ahead, updates the weights, logs,
+checks that losses are finite, validates, and saves its state. What is minimised is the system's: `step`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from mvdecor.engine.distributed import mean_over_processes, share_of_batch, synchronize_batch_norm
+from mvdecor.engine.history import History
+from mvdecor.engine.loader import Source, batches
+from mvdecor.engine.log import Log
+from mvdecor.engine.schedules import Schedule
+from mvdecor.engine.snapshots import Snapshots
+from mvdecor.errors import InputError
+
+Step = Callable[[nn.Module, Mapping[str, Any]], Iterable[tuple[Tensor, Mapping[str, Tensor]]]]
+"""Called with the model and the batch of each source; yields a loss and the figures to log, once per update of the weights.
+
+The first figure of the first loss is the one that is watched: a run stops when it is lost.
+"""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What a loop has of the engine.
+
+    Attributes:
+        fabric: device, precision and processes.
+        log: where scalars, pictures and progress go.
+        snapshots: the saved state of a run that was cut off, and where this one's is saved; by default neither.
+        workers: processes that draw batches ahead; 0 draws them in this one. The batches are the same.
+    """
+
+    fabric: Fabric
+    log: Log
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        name: of the loop, in the log.
+        steps: number of batches.
+        optimizer: called with the weights.
+        schedule: of the learning rate.
+        seed: of the batches.
+    """
+
+    name: str
+    steps: int
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    schedule: Schedule
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a loop measures now and then on data that it does not train on.
+
+    Attributes:
+        measure: gives figures, "loss" among them, with the model that it is called with.
+        every: steps between two; the last step always validates.
+        save_best: called with the figures, and "step", whenever the loss is the best so far.
+    """
+
+    measure: Callable[[nn.Module], dict[str, float]]
+    every: int
+    save_best: Callable[[dict[str, float]], None]
+
+
+def train(
+    loop: Loop,
+    recipe: Recipe,
+    model: nn.Module,
+    sources: Mapping[str, tuple[Source, str]],
+    step: Step,
+    validation: Validation | None = None,
+    mode: Callable[[nn.Module], object] = nn.Module.train,
+    picture: Callable[[int], None] | None = None,
+) -> History:
+    """Train the weights of `model` (but frozen ones) in place.
+
+    Args:
+        loop: device, log, snapshots.
+        recipe: steps, optimizer, schedule, seed.
+        model: methods named in its `forward_methods` go through Fabric as `forward` does.
+        sources: what batches are drawn from, by the name that `step` knows them by, each with the setting that gives the size
+            of its batch.
+        step: the losses of a batch, see `Step`.
+        validation: None for none.
+        mode: puts the model into training mode.
+        picture: called with the number of a step at which a picture is worth drawing.
+
+    Raises:
+        InputError: no validation loss was finite; a batch that the processes cannot share.
+        Diverged: a loss was not finite, or exploded.
+    """
+    fabric, log, steps = loop.fabric, loop.log, recipe.steps
+    synchronize_batch_norm(model, fabric)
+    optimizer = recipe.optimizer([weight for weight in model.parameters() if weight.requires_grad])
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    for method in getattr(model, "forward_methods", ()):
+        wrapped.mark_forward_method(method)
+    schedule = recipe.schedule(optimizer, steps)
+    history = History(fabric)
+    state = {"model": model, "optimizer": optimizer, "schedule": schedule, "history": history}
+    first = loop.snapshots.restore(state)
+    drawn = {
+        name: batches(
+            fabric,
+            source,
+            recipe.seed,
+            range(first, steps),
+            share_of_batch(fabric, len(source), setting),
+            loop.workers,
+        )
+        for name, (source, setting) in sources.items()
+    }
+    mode(wrapped)
+    for index in log.progress(steps, recipe.name, first):
+        batch = {name: next(items) for name, items in drawn.items()}
+        figures: dict[str, Tensor] = {}
+        for loss, shown in step(wrapped, batch):
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            optimizer.step()
+            figures |= {name: value.detach() for name, value in shown.items()}
+        if not isinstance(schedule, ReduceLROnPlateau):
+            schedule.step()
+        history.add(next(iter(figures.values())), next(iter(batch.values())))
+        last = index + 1 == steps
+        if log.due(index) or loop.snapshots.due(index + 1) or last:
+            history.check(index)
+        if log.due(index) or last:
+            history.note(index + 1)
+            means = mean_over_processes(fabric, torch.stack(list(figures.values()))).tolist()
+            rate = float(optimizer.param_groups[0]["lr"])
+            log.scalars(recipe.name, dict(zip(figures, means, strict=True)) | {"learning_rate": rate}, index)
+        if validation is not None and ((index + 1) % validation.every == 0 or last):
+            measured = validation.measure(wrapped)
+            log.scalars(f"{recipe.name}/validation", measured, index)
+            if isinstance(schedule, ReduceLROnPlateau):
+                schedule.step(measured["loss"])
+            if history.validate(index + 1, measured):
+                validation.save_best({"step": index + 1, **measured})
+        if picture is not None and log.picture_due(index):
+            picture(index)
+        loop.snapshots.save(index + 1, state)
+    if validation is not None and math.isinf(history.best):
+        raise InputError(f"the validation loss was never finite in {steps} steps: lower the learning rate")
+    return history
