@@ -41,7 +41,7 @@ class RunResult:
         method: short name, as in configs/method.
         title: the method's name in tables.
         column: the table's column that it was run for, else the category.
-        seed, run: which draw of labelled shapes (seed + run) with which cameras and evaluation points (seed).
+        seed, run: which cameras and evaluation points (seed), and which labelled shapes and initial weights (both).
         part_miou, shape_miou: percent.
         test_ids: shapes that it was measured on, sorted.
         parts: names of the parts.
