@@ -259,10 +259,10 @@ def test_same_command_keeps_what_is_there_and_others_are_refused(segment, ball, 
     with pytest.raises(InputError, match=r"other settings or inputs \(views\."):
         segment(ball, "views.count=3")
     other = save_octants(tmp_path / "other", ("points", "depth"))
-    with pytest.raises(InputError, match="another model found"):
+    with pytest.raises(InputError, match=r"other settings or inputs \(.*model="):
         segment(ball, f"checkpoint={other}")
     trimesh.creation.box().export(ball)
-    with pytest.raises(InputError, match=r"parts of another mesh, .*ball\.off, or of an older state"):
+    with pytest.raises(InputError, match=r"other settings or inputs \(mesh="):
         segment(ball, "on_error=skip")
     assert contents(tmp_path / "out") == before
     (tmp_path / "out" / "ball" / "segmentation.json").unlink()

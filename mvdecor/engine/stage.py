@@ -29,6 +29,9 @@ from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import Key, read_result, write_result
 from mvdecor.engine.snapshots import Snapshots
 
+STATE = "state"
+"""The folder in `out` of a training under way; a stage that trains has it among its `temporary` ones."""
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -76,13 +79,15 @@ class Job:
         key: what the result depends on, as plain values.
         provenance: code and machine when the stage began.
         cost: what was spent so far.
+        snapshots: the saved state of a loop that was cut off, and where this one's is saved.
     """
 
     cfg: DictConfig
     stage: Stage
     key: dict[str, Any]
     provenance: dict[str, Any]
-    cost: Cost = field(default_factory=Cost)
+    cost: Cost
+    snapshots: Snapshots
     _exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
@@ -97,17 +102,6 @@ class Job:
     def loop(self, fabric: Fabric) -> Loop:
         """What a training loop of this stage has: device, log, snapshots, workers."""
         return Loop(fabric, self.log, self.snapshots, self.cfg.workers)
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Settings and hashes of the inputs in one dict: what a saved state must agree with to be resumed."""
-        content = {f"the content of {name}": files["sha256"] for name, files in self.key["content"].items()}
-        return {**self.key["settings"], **content}
-
-    @cached_property
-    def snapshots(self) -> Snapshots:
-        """The saved state of a loop that was cut off, and where this one's is saved."""
-        return Snapshots(self.out / "state", self.cfg.save_every, self.identity, {"cost": self.cost})
 
     @cached_property
     def log(self) -> Log:
@@ -130,7 +124,7 @@ def run(stage: Stage, cfg: DictConfig) -> dict:
         key = stage.key(cfg)
         result = read_result(out / stage.file, key)
         if result is None:
-            job = Job(cfg, stage, key.record(), provenance(cfg))
+            job = _begin(stage, cfg, key.record())
             with job._exit:
                 result = stage.work(job)
             result = write_result(out / stage.file, {**result, "cost": job.cost.gather()}, job.provenance, job.key)
@@ -140,3 +134,12 @@ def run(stage: Stage, cfg: DictConfig) -> dict:
                 shutil.rmtree(out / name, ignore_errors=True)
         barrier()
         return result
+
+
+def _begin(stage: Stage, cfg: DictConfig, key: dict[str, Any]) -> Job:
+    """The job of a stage. A saved state of other settings or inputs is refused here, before any work."""
+    cost, snapshots = Cost(), Snapshots()
+    if STATE in stage.temporary:
+        content = {f"the content of {name}": files["sha256"] for name, files in key["content"].items()}
+        snapshots = Snapshots(Path(cfg.out) / STATE, cfg.save_every, {**key["settings"], **content}, {"cost": cost})
+    return Job(cfg, stage, key, provenance(cfg), cost, snapshots)

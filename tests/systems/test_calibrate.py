@@ -15,7 +15,9 @@ from mvdecor.systems.mvdecor.calibrate import calibrate, labelled_part
 from mvdecor.systems.mvdecor.predict import predict_faces
 from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views
 
-CONFIG = OmegaConf.create({"views": {**VIEWS, "size": 32, "cache": None}, "seed": 0, "evaluation": {"batch_size": 8}})
+CONFIG = OmegaConf.create(
+    {"views": {**VIEWS, "size": 32, "cache": None}, "seed": 0, "run": 0, "evaluation": {"batch_size": 8}}
+)
 FABRIC = Fabric(accelerator="cpu", devices=1, precision="32-true")
 
 

@@ -78,7 +78,8 @@ def validate(model: Model, fabric: Fabric, source: PairSource, loss: nn.Module, 
 
 def pretrain(job: Job) -> dict:
     """Pretrain on unlabelled shapes; writes `out/model` (best validation loss) and `out/log`."""
-    cfg, fabric, settings = job.cfg, job.open_device(), job.cfg.training.pretrain
+    cfg, settings, snapshots = job.cfg, job.cfg.training.pretrain, job.snapshots
+    fabric = job.open_device()
     shapes, skipped = pretraining_shapes(cfg)
     held_out = max(1, round(len(shapes) * settings.validation_share))
     if len(shapes) - held_out < 1:
@@ -93,7 +94,7 @@ def pretrain(job: Job) -> dict:
     seed = seed_of(cfg.seed, "pretraining")
     seed_everything(seed, verbose=False)
     model, loss = prepared(build_model(cfg.network, cfg.views.channels, None), cfg), instantiate(cfg.loss)
-    if job.snapshots.step == 0 and rank() == 0:
+    if snapshots.step == 0 and rank() == 0:
         job.log.picture("pretrain/channels", pictures.channels_sheet(pairs))
         job.log.picture("pretrain/matches", pictures.matches_sheet(pairs))
     info = {"kind": "pretrained", "label_names": [], "trained_on": {"pretrain": contents_of(shapes)}}
