@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mvdecor.apps.tables import read_table, run_table, table_stages
-from mvdecor.engine import stage
+from mvdecor.engine import stage as engine_stage
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.check import check_config
@@ -101,8 +101,8 @@ def calls(monkeypatch) -> list[str]:
         made.append(Path(of.file).stem)
         return begin(of, *rest)
 
-    begin = stage._begin
-    monkeypatch.setattr(stage, "_begin", counted)
+    begin = engine_stage._begin
+    monkeypatch.setattr(engine_stage, "_begin", counted)
     return made
 
 
