@@ -67,9 +67,12 @@ def command_line(words: Sequence[str], config: str) -> list[str]:
     ready, names = [], []
     previous = ""
     for word in words:
-        if word.startswith("-") or previous in VALUE_OPTIONS:
+        named = config in POSITIONAL and previous not in VALUE_OPTIONS
+        if named and word.startswith("-") and os.path.isfile(word) and word not in SWEEP_OPTIONS + VALUE_OPTIONS:
+            names.append(word)
+        elif word.startswith("-") or previous in VALUE_OPTIONS:
             ready.append(word)
-        elif config in POSITIONAL and _is_name(word):
+        elif named and _is_name(word):
             names.append(word)
         else:
             ready.append(override(word, config, sweep))
