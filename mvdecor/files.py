@@ -81,6 +81,11 @@ def text_of(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def unquoted(name: str) -> str:
+    """The name of a file without the double quotes that some programs put around it."""
+    return name[1:-1] if len(name) > 2 and name[0] == name[-1] == '"' else name
+
+
 def named_file(name: str, source: Path, folders: Sequence[str] = (".",)) -> Path:
     """The file that `source` (a mesh, a material file) names: as it says, or by its last part in `folders` beside it.
 

@@ -301,6 +301,18 @@ def test_bad_meshes_stop_or_are_skipped(segment, ball, tmp_path, capsys):
         segment(ball.parent, "on_error=skip")
 
 
+def test_other_files_beside_the_meshes_are_refused_first_or_skipped(segment, ball, tmp_path, capsys):
+    """`segment.py meshes/*` names materials and labels too."""
+    ball.with_name("ball.mtl").write_text("newmtl a\n")
+    ball.with_name("labels.json").write_text("{}")
+    everything = sorted(ball.parent.iterdir())
+    with pytest.raises(InputError, match=r"ball\.mtl \(and 1 more\) is no mesh format .* on_error=skip"):
+        segment(everything)
+    assert not (tmp_path / "out").exists()
+    assert len(segment(everything, "on_error=skip")) == 1
+    assert "skipped 2 of 3 meshes:" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -333,6 +345,8 @@ def test_which_files(tmp_path):
     }
     assert find_meshes([f"{tmp_path}/*/model.obj"]) == {"a/model": a / "model.obj", "b/model": b / "model.obj"}
     assert find_meshes([str(a), f"{a}/*.obj", str(a / ".." / "a" / "model.obj")]).keys() == {"model", "x[1]"}
+    everything = [str(path) for path in sorted(a.glob("*"))]  # as the shell gives it for a/*
+    assert list(find_meshes(everything)) == [".hidden", "model.mtl", "model", "x[1]"]
     (b / "model.glb").write_text("")
     with pytest.raises(InputError, match=r"model\.glb and .*model\.obj would share the name model"):
         find_meshes([str(b)])

@@ -51,6 +51,8 @@ def run_segment(cfg: DictConfig) -> list[dict]:
     """
     _check(cfg)
     files = find_meshes([cfg.mesh] if isinstance(cfg.mesh, str) else cfg.mesh)
+    if cfg.on_error == "raise":
+        _refuse_others(files.values())
     changes = {group: {k: v for k, v in cfg[group].items() if v is not None} for group in ("views", "lifting")}
     segmenter = Segmenter(cfg.checkpoint, device=cfg.device, precision=cfg.precision, **changes)
     out = Path(cfg.out)
@@ -103,10 +105,10 @@ def find_meshes(given: Iterable[str]) -> dict[str, Path]:
         for path in _expand(one):
             files.setdefault(path.resolve(), path)
     paths = list(files.values())
-    names = [path.stem for path in paths]
+    names = [_name(path) for path in paths]
     if len(set(names)) < len(names):
         common = os.path.commonpath([path.parent for path in files])
-        names = [os.path.relpath(path.with_suffix(""), common) for path in files]
+        names = [os.path.relpath(path.parent / _name(path), common) for path in files]
     for name in names:
         if names.count(name) > 1:
             twins = [str(path) for path, own in zip(paths, names, strict=True) if own == name]
@@ -114,6 +116,22 @@ def find_meshes(given: Iterable[str]) -> dict[str, Path]:
                 f"mesh: the results of {' and '.join(twins)} would share the name {name}: label them one by one"
             )
     return dict(zip(names, paths, strict=True))
+
+
+def _name(path: Path) -> str:
+    """A mesh's name; of another file all of it, since it may lie beside a mesh, as chair.mtl does."""
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
+def _refuse_others(paths: Iterable[Path]) -> None:
+    """Refuse files that are no meshes by their ending, before any is labelled."""
+    others = [str(path) for path in paths if path.suffix.lower() not in SUFFIXES]
+    if others:
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        raise InputError(
+            f"mesh: {others[0]}{more} is no mesh format that can be read ({', '.join(SUFFIXES)}): leave it out, give the "
+            "folder, of which only meshes are taken, or go on past it with on_error=skip"
+        )
 
 
 def _expand(one: str) -> list[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from glob import iglob
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -67,9 +68,12 @@ def command_line(words: Sequence[str], config: str) -> list[str]:
     ready, names = [], []
     previous = ""
     for word in words:
-        if word.startswith("-") or previous in VALUE_OPTIONS:
+        named = config in POSITIONAL and previous not in VALUE_OPTIONS
+        if named and word.startswith("-") and os.path.isfile(word) and word not in SWEEP_OPTIONS + VALUE_OPTIONS:
+            names.append(word)
+        elif word.startswith("-") or previous in VALUE_OPTIONS:
             ready.append(word)
-        elif config in POSITIONAL and _is_name(word):
+        elif named and _is_name(word):
             names.append(word)
         else:
             ready.append(override(word, config, sweep))
@@ -185,15 +189,18 @@ def _means(parsed: Override, text: str) -> bool:
 
 
 def _exists(text: str) -> bool:
-    return "\0" not in text and len(text) > 0 and os.path.exists(text)
+    """Whether text is the name of a file or folder, or a pattern that fits one."""
+    if "\0" in text or not text:
+        return False
+    return os.path.exists(text) or (any(mark in text for mark in "*?[") and next(iglob(text, recursive=True), "") != "")
 
 
 def _is_name(word: str) -> bool:
-    """Whether a word is the name of a file and no override: it has no key, or only as a whole it is a file."""
+    """Whether a word names files and is no override: it has no key, or only as a whole it is a name or a pattern."""
     start = KEY.match(word)
     if start is None:
         return _exists(word) or ("=" not in word and not word.startswith(("~", "+")))
-    return os.path.isfile(word) and not _exists(word[start.end() :])
+    return _exists(word) and not _exists(word[start.end() :])
 
 
 def _as_it_is(word: str) -> str:

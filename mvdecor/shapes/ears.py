@@ -15,6 +15,9 @@ compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 UNKNOWN, EAR = -2, -1
+FLAT = 1e-6
+"""Largest area of a triangle, as a share of the polygon's extent squared, that is none but for rounding; and the largest
+tangent of an angle of that kind."""
 
 
 @compiled
@@ -28,6 +31,8 @@ def clip_ears(ring: NDArray[np.float64], x: int, y: int) -> tuple[NDArray[np.int
     there = np.ones(len(ring), np.bool_)
     # of each corner: UNKNOWN, EAR, or another one that keeps it from being an ear as long as it is there
     known = np.full(len(ring), UNKNOWN)
+    size = max(ring[:, x].max() - ring[:, x].min(), ring[:, y].max() - ring[:, y].min())
+    rounding = FLAT * size**2
     for number in range(len(ring) - 3):
         best, shortest = -1, np.inf
         for flat in (False, True):  # corners in line last, when nothing else is left
@@ -37,8 +42,11 @@ def clip_ears(ring: NDArray[np.float64], x: int, y: int) -> tuple[NDArray[np.int
                 if length > shortest or (length == shortest and not _is_lower(ring, tip, left[best])):
                     continue
                 if flat:
-                    if _turn(ring, before, tip, after, x, y) == 0:
+                    if abs(_turn(ring, before, tip, after, x, y)) <= rounding:
                         best, shortest = k, length
+                    continue
+                if _is_spike(ring, before, tip, after, x, y):
+                    best, shortest = k, length
                     continue
                 if known[tip] == UNKNOWN or (known[tip] >= 0 and not there[known[tip]]):
                     known[tip] = _obstacle(ring, left, k, x, y)
@@ -54,7 +62,7 @@ def clip_ears(ring: NDArray[np.float64], x: int, y: int) -> tuple[NDArray[np.int
         known[before] = known[after] = UNKNOWN
         left = np.concatenate((left[:best], left[best + 1 :]))
     result[-1] = left
-    return result, _turn(ring, left[0], left[1], left[2], x, y) >= 0
+    return result, _turn(ring, left[0], left[1], left[2], x, y) >= -rounding
 
 
 @compiled
@@ -91,6 +99,15 @@ def _square(ring: NDArray[np.float64], a: int, b: int) -> float:
 def _turn(ring: NDArray[np.float64], a: int, b: int, c: int, x: int, y: int) -> float:
     """Twice the area of a triangle, negative if it runs clockwise."""
     return (ring[b, x] - ring[a, x]) * (ring[c, y] - ring[a, y]) - (ring[b, y] - ring[a, y]) * (ring[c, x] - ring[a, x])
+
+
+@compiled
+def _is_spike(ring: NDArray[np.float64], a: int, b: int, c: int, x: int, y: int) -> bool:
+    """Whether the ring goes from a to b and straight back: cutting b off takes no area away, whatever lies around it."""
+    ux, uy = ring[a, x] - ring[b, x], ring[a, y] - ring[b, y]
+    vx, vy = ring[c, x] - ring[b, x], ring[c, y] - ring[b, y]
+    along = ux * vx + uy * vy
+    return along > 0 and abs(ux * vy - uy * vx) <= FLAT * along
 
 
 @compiled

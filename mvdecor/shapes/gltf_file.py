@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.errors import InputError
-from mvdecor.files import named_file
+from mvdecor.files import named_file, text_of
 
 DTYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5124: "<i4", 5125: "<u4", 5126: "<f4", 5130: "<f8"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -55,7 +55,7 @@ class GltfFile:
         if content[:4] == b"glTF":
             text, self._binary = self._chunks(content)
         try:
-            self.json = json.loads(text.decode("utf-8-sig"))
+            self.json = json.loads(text_of(text))
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: its JSON is damaged ({error}); export it again") from error
         if not isinstance(self.json, dict):
@@ -115,10 +115,10 @@ class GltfFile:
         Raises:
             InputError: a missing file, or one outside of this file's folder.
         """
-        if uri.startswith("data:"):
+        if uri[:5].lower() == "data:":
             header, _, data = uri.partition(",")
             plain = unquote_to_bytes(data)
-            return base64.b64decode(plain + b"===") if header.endswith(";base64") else plain
+            return base64.b64decode(plain + b"===") if header.lower().endswith(";base64") else plain
         if "://" in uri:
             raise InputError(
                 f"{self.path}: its {what} is {uri!r}, not a file beside it; download it and name that file"

@@ -179,8 +179,9 @@ def transforms(
 def _instances(file: GltfFile, extension: Item, what: str) -> NDArray[np.float64]:
     """float64 [N, 4, 4], from each instance's frame to the node's."""
     attributes = extension["attributes"]
-    numbers = [attributes[name] for name in ("TRANSLATION", "ROTATION", "SCALE") if name in attributes]
-    counts = {len(file.accessor(number)) for number in numbers}
+    counts = {
+        len(file.accessor(number)) for number in attributes.values()
+    }  # of custom ones alone: all where the node is
     if len(counts) != 1:
         raise InputError(f"{file.path}: {what}: its attributes have {sorted(counts)} instances; export it again")
 

@@ -93,8 +93,8 @@ def _warn_of_lost_digits(path: Path, vertices: NDArray[np.float64]) -> None:
         steps = vertices[:, axis] / step
         # the first condition: no number that is too small or too large for float32
         far = 1e-6 * largest[axis] > step > COARSE * size > 0
-        on_steps = np.abs(steps - steps.round()).max() < 0.01  # 0.9062 for 0.90625
-        if far and on_steps and (steps.round() % 2).any():  # round numbers are on every second step, and fourth
+        coarser = np.abs(steps / 4 - (steps / 4).round()).max() < 0.01  # whole metres, say, which nothing rounded
+        if far and not coarser and np.abs(steps - steps.round()).max() < 0.01:  # 0.9062 for 0.90625
             warnings.warn(
                 f"{path}: its {'xyz'[axis]} coordinates are in steps of {step:g}, {100 * step / size:.2g} % of its size: "
                 "whatever wrote it so far from the origin lost their digits; move it to the origin there, and export it again",

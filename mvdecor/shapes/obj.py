@@ -93,7 +93,7 @@ def _sort_lines(text: str) -> _Lines:
     text = re.sub(
         r"^[ \t]*#.*", "", text, flags=re.MULTILINE
     )  # whole lines first: a path in a comment may end in a backslash
-    for line in text.replace("\\\n", " ").split("\n"):
+    for line in re.sub(r"\\[ \t]*\n", " ", text).split("\n"):
         fields = line.split()
         if not fields:
             continue

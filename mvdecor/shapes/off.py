@@ -31,7 +31,7 @@ def read_off(path: Path, textures: bool) -> Mesh:
     kind, lines = _lines(content)
     (num_vertices, num_faces), lines = _counts(kind, lines)
     if len(lines) < num_vertices + num_faces:
-        raise ValueError(f"it ends before its {num_vertices} vertices and {num_faces} faces")
+        raise ValueError(f"it ends before its {num_vertices} vertices and {num_faces} faces, one per line")
     if len(lines) > num_vertices + num_faces:
         left_out = len(lines) - num_vertices - num_faces
         warnings.warn(f"{path}: {left_out} lines after its faces are left out", stacklevel=2)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.files import named_file
+from mvdecor.files import named_file, unquoted
 from mvdecor.shapes.polygons import Mesh, checked_corners, cut_polygons
 from mvdecor.shapes.shape import Texture
 from mvdecor.shapes.texture import byte_colours, complete_texture, read_image
@@ -35,11 +35,19 @@ OTHER_SURFACES = ("tristrips", "range_grid")
 
 @dataclass(frozen=True)
 class Property:
-    """A property of an element: `type` and `count` are numpy's names; `count` is None unless it is a list."""
+    """A property of an element.
+
+    Attributes:
+        name: as in the header.
+        type: numpy's name of how a value is stored, which for text is float64.
+        count: the same of a list's number of values; None for what is no list.
+        stated: numpy's name of the type that the header states.
+    """
 
     name: str
     type: str
     count: str | None
+    stated: str
 
 
 @dataclass
@@ -66,7 +74,7 @@ def read_ply(path: Path, texture_size: int | None, textures: bool) -> Mesh:
         content = np.array([float(word) for word in content[start:].split()], dtype=np.float64).tobytes()
         start, order = 0, "<"
         for element in elements:
-            element.properties = [Property(p.name, "f8", p.count and "f8") for p in element.properties]
+            element.properties = [Property(p.name, "f8", p.count and "f8", p.stated) for p in element.properties]
     else:
         order = "<" if form == "binary_little_endian" else ">"
     for element in elements:
@@ -118,7 +126,7 @@ def _read_header(content: bytes) -> tuple[list[Element], list[str], int, str, by
         elif words[:1] == ["property"]:
             elements[-1].properties.append(_property(words[1:]))
         elif image := re.fullmatch(r"comment\s+texturefile\s+(.+)", line, re.IGNORECASE):
-            images.append(image[1].strip())
+            images.append(unquoted(image[1].strip()))
     if form not in ("ascii", "binary_little_endian", "binary_big_endian"):
         raise ValueError(f"its format {form!r} is unknown")
     return elements, images, start, form, content
@@ -131,7 +139,7 @@ def _property(words: list[str]) -> Property:
     for word in (words[0], count):
         if word is not None and word not in TYPES:
             raise ValueError(f"it has a property of the unknown type {word!r}")
-    return Property(words[1], TYPES[words[0]], count and TYPES[count])
+    return Property(words[1], TYPES[words[0]], count and TYPES[count], TYPES[words[0]])
 
 
 def _read_rows(element: Element, content: bytes, start: int, order: str) -> int:
@@ -340,9 +348,9 @@ def _corner_colours(
 def _colours(path: Path, element: Element) -> NDArray[np.uint8] | None:
     for names in COLOURS:
         if all(name in element.scalars for name in names):
-            types = {p.type for p in element.properties if p.name in names}
+            types = {p.stated for p in element.properties if p.name in names}
             values = np.stack([element.scalars[name] for name in names], axis=1)
-            if types == {"u1"}:
+            if types == {"u1"} and ((values >= 0) & (values <= 255)).all():  # text may hold others
                 return values.astype(np.uint8)
             return byte_colours(values.astype(np.float64), path)
     return None

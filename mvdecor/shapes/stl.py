@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from pathlib import Path
@@ -13,6 +14,11 @@ from numpy.typing import NDArray
 HEAD = 84  # bytes before the first triangle of a binary file: 80 of any text, and the number of triangles
 TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 IGNORED = ("outer", "endloop")
+KEYWORDS = re.compile(
+    rb"(?<=\S)[ \t]+(facet(?=\s+normal\s)|outer(?=\s+loop\s)|vertex(?=\s+[-+.\d])|endloop|endfacet|endsolid|solid)(?=\s)",
+    re.IGNORECASE,
+)
+"""Words of the format that do not begin their line, and the space before."""
 
 
 def read_stl(path: Path) -> NDArray[np.float64]:
@@ -56,7 +62,8 @@ def _read_binary(path: Path, content: bytes) -> NDArray[np.float64]:
 def _read_text(path: Path, content: bytes) -> NDArray[np.float64]:
     corners: list[list[bytes]] = []
     complete, in_facet, left_out = 0, False, 0
-    text = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    text = content.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n")
+    text = KEYWORDS.sub(rb"\n\1", text)  # line ends mean nothing: a file may have none
     for line in io.BytesIO(text):
         words = line.split()
         key = words[0].lower().decode("latin-1") if words else ""

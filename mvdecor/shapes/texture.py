@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.files import named_file, text_of
+from mvdecor.files import named_file, text_of, unquoted
 from mvdecor.shapes.obj import ObjMesh
 from mvdecor.shapes.shape import Texture
 
@@ -31,6 +31,10 @@ OPTIONS = {
 """Options of `map_Kd` and how many values each has at most."""
 HARMLESS = {"-bm", "-boost", "-texres", "-blendu", "-blendv", "-cc"}
 """Options that change how sharp or how bumpy a picture is, not its colours."""
+
+
+COMMENT = re.compile(r"\s+#(\s.*)?$")
+"""A comment after a value. In a name it counts only where nothing has the name with it: "Material #25" is one."""
 
 
 @dataclass
@@ -178,7 +182,7 @@ def read_mtl(path: Path) -> dict[str, Material]:
         if key == "newmtl":
             current = materials.setdefault(" ".join(value.split()), Material())
         elif key.lower() == "kd":
-            current.color = _color(value, path)
+            current.color = _color(COMMENT.sub("", value), path)
         elif key.lower() == "map_kd":
             _read_map(current, value, path)
     return materials
@@ -188,6 +192,8 @@ def _color(value: str, path: Path) -> tuple[float, ...]:
     words = value.split()
     if len(words) not in (1, 3) or not all(_is_number(word) for word in words):
         raise InputError(f"{path}: 'Kd {value}' is no colour; write three numbers from 0 to 1")
+    if not all(-0.001 <= float(word) <= 1.001 for word in words):
+        warnings.warn(f"{path}: 'Kd {value}' is cut off: colours are numbers from 0 to 1", stacklevel=4)
     red, green, blue = words if len(words) == 3 else words * 3  # "Kd r" alone is grey, by the format
     return float(red), float(green), float(blue)
 
@@ -205,12 +211,20 @@ def _read_map(material: Material, value: str, path: Path) -> None:
         _apply_option(material, option, arguments, f"{path}: 'map_Kd {value}'")
     if re.match(r"-[a-z]+\s", rest):
         raise InputError(f"{path}: 'map_Kd {value}': the option {rest.split()[0]} is unknown; remove it")
-    if len(rest) > 2 and rest[0] == rest[-1] == '"':
-        rest = rest[1:-1]
+    if not _is_there(rest, path):
+        rest = COMMENT.sub("", rest)
+    rest = unquoted(rest)
     if not rest:
         warnings.warn(f"{path}: 'map_Kd {value}' names no image: it is left out", stacklevel=5)
         return
     material.image = named_file(rest, path, (".", "tex"))
+
+
+def _is_there(name: str, path: Path) -> bool:
+    try:
+        return os.path.isfile(named_file(name, path, (".", "tex")))
+    except InputError:  # it leads elsewhere
+        return False
 
 
 def _is_argument(option: str, word: str) -> bool:
@@ -309,14 +323,17 @@ def _materials(mesh: ObjMesh, path: Path, used: list[int]) -> list[tuple[int, Ma
                 if os.path.isfile(file):
                     raise
                 missing_files.append(str(error))
-    missing = [mesh.materials[i] for i in used if i >= 0 and mesh.materials[i] not in known]
+    for name in list(known):
+        known.setdefault(COMMENT.sub("", name), known[name])
+    names = [name if name in known else COMMENT.sub("", name) for name in mesh.materials]
+    missing = [mesh.materials[i] for i in used if i >= 0 and names[i] not in known]
     if missing and missing_files:
         raise InputError(missing_files[0])
     if missing:
         raise InputError(f"{path}: material {missing[0]!r} is in none of {', '.join(mesh.libraries)}; add it there")
     for message in missing_files:
         warnings.warn(f"{path}: {message} (none of its materials is used)", stacklevel=3)
-    return [(number, known[mesh.materials[number]] if number >= 0 else Material()) for number in used]
+    return [(number, known[names[number]] if number >= 0 else Material()) for number in used]
 
 
 def _library_names(library: str, path: Path) -> list[str]:

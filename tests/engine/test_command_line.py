@@ -171,6 +171,19 @@ def test_names_without_a_key(tmp_path, monkeypatch):
     ready = command_line(words, "segment")
     assert ready[:3] == ["--cfg", "job", "parts=true"]
     assert value(ready[3]) == ["a=b.obj", "c, d.obj", "absent (1).obj"]
+    for name in ("-x.obj", "--cfg.obj", "~a.obj", "+b.obj", "007", "out=x.obj"):
+        Path(name).touch()
+        ready = command_line([name, "-m"], "segment")
+        assert ready[0] == "-m" and value(ready[1]) == [name]
+    for folder in ("a=b", "c, d (1), e=f"):
+        Path(folder).mkdir()
+        Path(folder, "x.stl").touch()
+        for word in (folder, f"{folder}/x.stl", f"{folder}/*.stl", f"{folder}/**/*"):
+            assert value(command_line([word], "segment")[0]) == [word]
+            assert value(command_line([f"mesh={word}"], "segment")[0]) == word
+            assert value(command_line([f"mesh=[{word},b.obj]"], "segment")[0]) == [word, "b.obj"]
+    Path("-m").touch()
+    assert command_line(["-m"], "segment") == ["-m"]
     with pytest.raises(InputError, match=r"a\.obj: is given beside mesh="):
         command_line(["mesh=b.obj", "a.obj"], "segment")
     for word in ("chair.obj", "größe=3", "=", ""):

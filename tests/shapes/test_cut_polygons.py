@@ -72,6 +72,28 @@ def test_corners_in_line_and_repeated_corners_keep_the_number_of_triangles():
             assert sum(abs(area_of(turned[t])) for t in triangles) == pytest.approx(3)
 
 
+@pytest.mark.parametrize("seed", [None, 0, 1, 2])
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        [[0, 0], [4, 0], [4, 4], [2, 4], [2, 6], [2, 4], [0, 4]],  # out and back
+        [[0, 0], [4, 0], [6, 0], [4, 0], [4, 4], [0, 4], [0, -2]],  # two of them, one back beyond where it began
+        [[0, 0], [4, 0], [4, 4], [2, 4], [2, 6], [2, 5], [2, 3], [2, 4], [0, 4]],  # on into the inside
+    ],
+)
+def test_edges_that_go_out_and_straight_back_take_no_area(polygon, seed):
+    """In the plane as written, and turned, where rounding moves the way back beside the way out."""
+    for direction in (1, -1):
+        for first in range(len(polygon)):
+            points = np.roll(np.array(polygon, dtype=float)[::direction], first, axis=0) @ np.eye(2, 3)
+            if seed is not None:
+                points = points @ np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
+            triangles, _ = cut_polygons(points, np.arange(len(points)), np.array([len(points)]))
+            a, b, c = points[triangles].swapaxes(0, 1)
+            areas = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
+            assert len(triangles) == len(polygon) - 2 and areas.sum() == pytest.approx(16)
+
+
 def test_a_hole_reached_by_a_bridge_stays_open():
     ring = np.array([[0, 0], [4, 0], [4, 4], [0, 4], [0, 0], [1, 1], [1, 3], [3, 3], [3, 1], [1, 1]], dtype=float)
     for first in range(len(ring)):

@@ -214,3 +214,44 @@ def test_what_stl_files_have_and_is_left_out_is_said(tmp_path, content, faces, m
     (tmp_path / "a.stl").write_bytes(content)
     with pytest.warns(UserWarning, match=message):
         assert read_mesh(tmp_path / "a.stl").num_faces == faces
+
+
+@pytest.mark.parametrize("form", ["ascii", "binary_little_endian", "binary_big_endian"])
+def test_dark_colours_of_bytes_are_dark_in_text_too(tmp_path, form):
+    """The header says whether 1 is of 255 or full; the numbers of a dark mesh do not."""
+    order = ">" if form.endswith("big_endian") else "<"
+    for kind, code, colour in (("uchar", "B", [1, 0, 1]), ("float", "f", [255, 0, 255])):
+        head = "".join(f"property {kind} {name}\n" for name in RGB)
+        header = PLY.format(head="", vertex=head, face="", after="").replace("ascii", form).encode()
+        rows = [[*map(float, row.split()), 1, 0, 1] for row in SQUARE]
+        faces = [[int(word) for word in row.split()] for row in TRIANGLES]
+        if form == "ascii":
+            body = "".join(f"{' '.join(f'{x:g}' for x in row)}\n" for row in [*rows, *faces]).encode()
+        else:
+            body = b"".join(struct.pack(f"{order}3f3{code}", *row[:3], *(1, 0, 1)) for row in rows)
+            body += b"".join(struct.pack(f"{order}B3i", *face) for face in faces)
+        (tmp_path / "a.ply").write_bytes(header + body)
+        assert colours_at_centres(read_mesh(tmp_path / "a.ply")) == [colour, colour]
+
+
+def test_the_name_of_an_image_in_quotes(tmp_path):
+    Image.new("RGB", (2, 2), (255, 255, 0)).save(tmp_path / "my a.png")
+    write_square(tmp_path, 'comment TextureFile "my a.png"\n', ST, rows=ST_ROWS)
+    assert colours_at_centres(read_mesh(tmp_path / "a.ply")) == [[255, 255, 0]] * 2
+
+
+@pytest.mark.parametrize("name", ["", "a", "Facet 1", "my solid vertex", "endloop"])
+def test_line_ends_of_text_stl_mean_nothing(tmp_path, name):
+    """In lines, in one line, and with a line per corner or per facet."""
+    body = FACET.replace("1 0 0", "1.5 0 0") + FACET
+    expected = None
+    for text in (body, body.replace("\n", " "), body.replace("loop\n", "loop "), body.replace("\nvertex", " vertex")):
+        for ends in ("\n", "\r\n", "\r"):
+            content = f"solid {name}\n{text}\nendsolid {name}\n".replace("\n", ends)
+            (tmp_path / "a.stl").write_bytes(content.encode())
+            shape = read_mesh(tmp_path / "a.stl")
+            expected = shape.vertices[shape.faces] if expected is None else expected
+            assert shape.num_faces == 2 and bool((shape.vertices[shape.faces] == expected).all())
+    one_line = f"solid {body}endsolid solid b {body}endsolid b".replace("\n", " ")
+    (tmp_path / "a.stl").write_text(one_line)
+    assert read_mesh(tmp_path / "a.stl").num_faces == 4

@@ -1,6 +1,8 @@
 """Triangles of glTF files: where they lie, in which order, and what is refused. Expected values are written out by hand."""
 
+import base64
 import copy
+import json
 import os
 import random
 import sys
@@ -195,6 +197,9 @@ def test_instances_come_in_their_order(tmp_path):
     mesh = read(writer, tmp_path)
     assert corners(mesh)[:, 0].tolist() == [[1, 0, 1], [2, 0, 1], [3, 0, 1]]
     assert (mesh.face_nodes.tolist(), mesh.face_instances.tolist()) == ([1, 1, 1], [0, 1, 2])
+    own = {"attributes": {"_ID": writer.accessor(np.arange(2.0)[:, None])}}  # which move nothing
+    writer.json["nodes"][1]["extensions"] = {"EXT_mesh_gpu_instancing": own}
+    assert corners(read(writer, tmp_path))[:, 0].tolist() == [[0, 0, 1], [0, 0, 1]]
 
 
 def test_the_default_scene_counts_and_what_is_elsewhere_is_said(tmp_path):
@@ -311,6 +316,18 @@ def test_names_of_files_percent_encoded_or_not(tmp_path, uri, name):
     with pytest.raises(InputError, match=r"a\.gltf: .*its buffers\[0\], is missing; put it there"):
         read_gltf(tmp_path / "a.gltf")
     (tmp_path / name).write_bytes(writer.data)
+    assert np.allclose(corners(read_gltf(tmp_path / "a.gltf")), [TRIANGLE])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("head", ["data:application/octet-stream;base64,", "DATA:;BASE64,", "data:;charset=x;base64,"])
+def test_text_and_data_as_programs_write_them(tmp_path, encoding, head):
+    writer = file_of(lambda w: [plain(w)])
+    text = base64.b64encode(writer.data).decode()
+    writer.write(tmp_path / "a.gltf", head + "\n".join(text[k : k + 20] for k in range(0, len(text), 20)).rstrip("="))
+    content = json.loads((tmp_path / "a.gltf").read_text())
+    content["meshes"][0]["name"] = "Stühle"
+    (tmp_path / "a.gltf").write_bytes(json.dumps(content, ensure_ascii=False).encode(encoding))
     assert np.allclose(corners(read_gltf(tmp_path / "a.gltf")), [TRIANGLE])
 
 

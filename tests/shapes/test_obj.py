@@ -67,7 +67,7 @@ def test_materials_interleaved_with_faces_leave_their_order_alone(tmp_path):
 
 
 def test_comments_colours_continuations_and_windows_line_ends(tmp_path):
-    text = "# v 9 9 9\r\nv 0 0 0 1 0 0\r\nv 1 0 0 # here\r\nv 0 1 0\r\ns off\r\no thing\r\nl 1 2\r\nf 1 \\\r\n 2 3\r\n"
+    text = "# v 9 9 9\r\nv 0 0 0 1 0 0\r\nv 1 0 0 # here\r\nv 0 1 0\r\ns off\r\no thing\r\nl 1 2\r\nf 1 \\\r\n 2 \\ \t\r\n3\r\n"
     mesh = read_obj(write(tmp_path, text))
     assert mesh.vertices.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
     assert mesh.faces.tolist() == [[0, 1, 2]]

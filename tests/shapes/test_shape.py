@@ -164,6 +164,11 @@ def test_digits_that_were_lost_before_are_said(tmp_path):
             read_mesh(tmp_path / f"{name}.obj")
     with pytest.warns(UserWarning, match=r"lost\.obj: its x coordinates are in steps of 0\.03125, 6\.2 % of its size"):
         read_mesh(tmp_path / "lost.obj")
+    whole = [f"v {x + 500_000} {y} 0\n" for x, y in ((0, 0), (3, 0), (3, 4), (0, 4))]  # metres, which lost nothing
+    (tmp_path / "whole.obj").write_text("".join([*whole, "f 1 2 3\n", "f 1 3 4\n"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_mesh(tmp_path / "whole.obj")
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-38, 1e-30, 1e-12, 1.0, 1e12, 1e20, 1e30, 1e38, 1e300])

@@ -87,6 +87,24 @@ def test_bad_materials_are_named(folder, mtl, message):
     assert message in str(error.value)
 
 
+def test_comments_after_values(folder):
+    """They are left out; but a name that has a # in it is that name."""
+    mtl = "newmtl a # wood\nKd 1 0 0 # red\nnewmtl b\nmap_Kd tex/a picture.png # of the wood\n"
+    faces = "usemtl a\nf 1/1 2/2 3/3\nusemtl b # here\nf 1/1 2/2 3/3\n"
+    texture = read(folder, mtl, faces)
+    assert [tuple(image.shape) for image in texture.images] == [(1, 1, 3), (2, 4, 3)]
+    assert texture.images[0].reshape(-1).tolist() == [255, 0, 0]
+    mtl = "newmtl Material #25\nKd 0 0 1\nnewmtl Material # 26\nKd 0 1 0\n"
+    texture = read(folder, mtl, "usemtl Material #25\nf 1/1 2/2 3/3\nusemtl Material # 26\nf 1/1 2/2 3/3\n")
+    assert [image.reshape(-1).tolist() for image in texture.images] == [[0, 0, 255], [0, 255, 0]]
+
+
+def test_a_colour_beyond_one_is_cut_off_and_said(folder):
+    with pytest.warns(UserWarning, match=r"'Kd 128 128 0' is cut off"):
+        texture = read(folder, "newmtl a\nKd 128 128 0\n", "usemtl a\nf 1/1 2/2 3/3\n")
+    assert texture.images[0].reshape(-1).tolist() == [255, 255, 0]
+
+
 def test_a_missing_material_file_is_named(folder):
     path = folder / "m.obj"
     path.write_text("mtllib gone.mtl\nusemtl a\n" + HEAD + "f 1/1 2/2 3/3\n")
