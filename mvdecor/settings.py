@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
@@ -80,7 +81,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     group, _, last = name.rpartition(".")
 
     def closest(among: Iterable[str], cutoff: float) -> str | None:
-        by_last = {other.rpartition(".")[2]: other for other in among}
+        by_last = {other.rpartition(".")[2]: other for other in sorted(among, key=len, reverse=True)}
         close = difflib.get_close_matches(last, by_last, n=1, cutoff=cutoff)
         return by_last[close[0]] if close else None
 
@@ -119,38 +120,50 @@ def shown(value: Any) -> str:
 
 def _line(cls: type[Settings], values: Any, error: Any, group: str) -> str:
     """One line about one of pydantic's errors."""
-    names, field, owner = _find(cls, error["loc"])
-    key = ".".join([group, *names] if group else names)
-    if error["type"] == "extra_forbidden":
+    place = _find(cls, error["loc"])
+    key = ".".join([group, *place.names] if group else place.names)
+    exact = place.depth == len(error["loc"])  # no error within the value of a setting
+    if error["type"] == "extra_forbidden" and exact:
         above = key.rpartition(".")[0]
-        return unknown_setting(key, (f"{above}.{name}" if above else name for name in _fields(owner)))
-    if field is None:  # a rule between settings
-        text = str(error["ctx"]["error"]) if error["type"] == "value_error" else _settings_of(owner)
-        return f"{key}.{text}" if key and error["type"] == "value_error" else text
-    nested = _nested(field.annotation)
-    if error["type"] == "value_error" and nested is not None:
-        return f"{key}.{error['ctx']['error']}"
-    if error["type"] == "missing":
-        return f"{key} is missing: {_advice(field, error)}"
+        return unknown_setting(key, (f"{above}.{name}" if above else name for name in _fields(place.owner)))
+    if error["type"] == "missing" and exact and place.field is not None:
+        return f"{key} is missing: {_advice(place.field, error)}"
+    if error["type"] == "value_error" and (place.field is None or _nested(place.field.annotation)):
+        rule = str(error["ctx"]["error"])
+        return f"{key}.{rule}" if key else rule
     value = values
-    for name in names:
-        value = value[name]
-    is_word = get_origin(_without_null(field.annotation)) is Literal
-    return f"{key}={shown(value)}{' is unknown' if is_word else ''}: {_advice(field, error)}"
+    for part in error["loc"][: place.depth]:
+        value = value[part]
+    if place.field is None:
+        return f"{key or 'the configuration'}={shown(value)}: {_settings_of(place.owner)}"
+    is_word = get_origin(_without_null(place.field.annotation)) is Literal
+    return f"{key}={shown(value)}{' is unknown' if is_word else ''}: {_advice(place.field, error)}"
 
 
-def _find(cls: type[Settings], place: tuple[int | str, ...]) -> tuple[list[str], FieldInfo | None, type[Settings]]:
-    """Names along the way to the setting that an error is about, the setting (None: a rule), and the class it is of."""
-    names: list[str] = []
-    owner, field = cls, None
-    for part in place:
-        nested = cls if field is None else _nested(field.annotation)
-        if nested is None:
+@dataclass
+class _Place:
+    """The setting that an error is about: names along the way, how many of pydantic's steps these are, the setting itself
+    (None if the error is about a class as a whole, or the name is unknown), and the class that it is of."""
+
+    names: list[str]
+    depth: int
+    field: FieldInfo | None
+    owner: type[Settings]
+
+
+def _find(cls: type[Settings], steps: tuple[int | str, ...]) -> _Place:
+    place = _Place([], 0, None, cls)
+    nested: type[Settings] | None = cls
+    for step in steps:
+        if nested is not None and isinstance(step, str):
+            place = _Place([*place.names, step], place.depth + 1, _fields(nested).get(step), nested)
+            nested = None if place.field is None else _nested(place.field.annotation)
+        elif isinstance(step, int) and place.field is not None and (of := _listed(place.field.annotation)) is not None:
+            place = _Place([*place.names[:-1], f"{place.names[-1]}[{step}]"], place.depth + 1, None, of)
+            nested = of
+        else:
             break
-        owner = nested
-        names.append(str(part))
-        field = _fields(owner).get(str(part))
-    return names, field, owner
+    return place
 
 
 def _advice(field: FieldInfo, error: Any) -> str:
@@ -187,6 +200,12 @@ def _fields(cls: type[Settings]) -> dict[str, FieldInfo]:
 def _nested(annotation: Any) -> type[Settings] | None:
     kind = _without_null(annotation)
     return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+
+
+def _listed(annotation: Any) -> type[Settings] | None:
+    """The class of the settings of which the setting is a list."""
+    kind = _without_null(annotation)
+    return _nested(get_args(kind)[0]) if get_origin(kind) is list else None
 
 
 def _without_null(annotation: Any) -> Any:

@@ -163,7 +163,10 @@ def run_doctor(cfg: DictConfig, overrides: Sequence[str]) -> None:
         print("\nno data set was looked at: add data=NAME data.root=DIR and what else its configuration needs")
     if settings.json_file is not None:
         whole = {root: {k: v for k, v in asdict(r).items() if k != "contents"} for root, r in reports.items()}
-        write_json(Path(settings.json_file), {"installation": [asdict(f) for f in findings], "data": whole, "in_order": not broken})
+        write_json(
+            Path(settings.json_file),
+            {"installation": [asdict(f) for f in findings], "data": whole, "in_order": not broken},
+        )
         print(f"\nall of this: {settings.json_file}")
     print("\n" + (f"not in order: {', '.join(broken)}" if broken else "all in order"))
     if broken:

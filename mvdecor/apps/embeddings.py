@@ -62,7 +62,9 @@ class FiguresSettings(Settings):
     shapes: Annotated[str | int | list[str | int], Field(description="give a list of ids of shapes")] | None
     limit: Count
     views: (
-        Annotated[tuple[WholeNumber, WholeNumber], Field(strict=False, description="give the numbers [a,b] of two views")]
+        Annotated[
+            tuple[WholeNumber, WholeNumber], Field(strict=False, description="give the numbers [a,b] of two views")
+        ]
         | None
     )
     threshold: Annotated[float, Field(ge=-1, le=1, description="give a cosine between -1 and 1")]

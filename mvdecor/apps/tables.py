@@ -60,7 +60,10 @@ class TableSettings(Settings):
     methods: Annotated[list[str], Field(min_length=1, description="give a list of methods (configs/method)")]
     columns: Annotated[
         list[ColumnSettings],
-        Field(min_length=1, description="give a list of columns, {name: ..., overrides: [...]} or {name: ..., mean_of: [...]}"),
+        Field(
+            min_length=1,
+            description="give a list of columns, {name: ..., overrides: [...]} or {name: ..., mean_of: [...]}",
+        ),
     ]
     runs: Count
     paper: dict[str, Any] | None = None

@@ -33,7 +33,9 @@ def explain(error: Exception, words: Sequence[str], configs: Path, compose: Call
         except Exception:  # a choice is wrong too
             cfg = compose([])
         return unknown_setting(match[1] or match[2], _names(cfg))
-    if str(error).startswith("Config group override must be"):  # a number or null where a name is due; Hydra does not say where
+    if str(error).startswith(
+        "Config group override must be"
+    ):  # a number or null where a name is due; Hydra does not say where
         for word in choices:
             options = sorted(path.stem for path in (configs / word.partition("=")[0]).glob("*.yaml"))
             if word.partition("=")[2] not in options:
@@ -51,7 +53,7 @@ def unknown_option(choice: str, options: Sequence[str]) -> str:
 
 def _names(cfg: DictConfig, group: str = "") -> Iterator[str]:
     """Dotted names of all settings and groups."""
-    for name in cfg:
+    for name in map(str, cfg):
         node = cfg._get_node(name)
         yield f"{group}{name}"
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():

@@ -48,7 +48,9 @@ class GenerateSettings(Settings):
     @model_validator(mode="after")
     def _people_are_of_one_category(self) -> Self:
         if self.format == "people" and len(self.categories) != 1:
-            raise ValueError(f"categories={shown(self.categories)}: format=people takes exactly one, as in categories=[Chair]")
+            raise ValueError(
+                f"categories={shown(self.categories)}: format=people takes exactly one, as in categories=[Chair]"
+            )
         return self
 
 

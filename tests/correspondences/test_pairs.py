@@ -112,5 +112,7 @@ def test_the_threshold_is_what_the_overlap_must_exceed():
     surface = plate([[0, 0, 1.5], [0.3, 0.2, 1.4]])
     overlap = float(match_views(surface.surface[[0]], surface.surface[[1]]).overlap[0])
     back = float(match_views(surface.surface[[1]], surface.surface[[0]]).overlap[0])
-    assert choose_pair(surface, [0, 1], Matching(min_overlap=min(overlap, back) - 1e-3, tries=5), generator()) is not None
+    assert (
+        choose_pair(surface, [0, 1], Matching(min_overlap=min(overlap, back) - 1e-3, tries=5), generator()) is not None
+    )
     assert choose_pair(surface, [0, 1], Matching(min_overlap=max(overlap, back), tries=5), generator()) is None

@@ -138,9 +138,9 @@ def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
 
 
 def test_more_close_ups_than_views_is_an_error() -> None:
-    with pytest.raises(InputError, match="views.close_ups=5: .* count=4"):
+    with pytest.raises(InputError, match=r"views.close_ups=5: .* count=4"):
         place_cameras(ball(), 4, 16, close_ups=5)
-    with pytest.raises(InputError, match="views.count=0: .* at least 1"):
+    with pytest.raises(InputError, match=r"views.count=0: .* at least 1"):
         place_cameras(ball(), 0, 16)
 
 

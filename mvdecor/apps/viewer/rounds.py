@@ -76,7 +76,9 @@ def prepare_round(cfg: DictConfig, labels: LabelFolder, ids: Sequence[str]) -> P
 
 def _config(cfg: DictConfig, folder: Path, k: int) -> DictConfig:
     whole: Any = OmegaConf.to_container(cfg, resolve=True)
-    whole = {name: value for name, value in whole.items() if name in MvDeCorSettings.model_fields}  # not the viewer's own
+    whole = {
+        name: value for name, value in whole.items() if name in MvDeCorSettings.model_fields
+    }  # not the viewer's own
     whole |= {"out": str(folder), "run": 0, "progress": False}
     whole["data"]["labelled"]["splits"] = str(folder / SPLIT)
     whole["training"]["finetune"] |= {"k": k, "split": None, "replace": False}

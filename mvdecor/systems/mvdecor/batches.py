@@ -82,8 +82,8 @@ def generators(what: str, seed: int, step: int, items: Sequence[int]) -> Iterato
 class PairSource:
     """Draws batches of overlapping pairs of views from shape_views (paper section 3.1).
 
-    Shapes are drawn uniformly with replacement. Where no pair of views out of `matching.tries` overlaps enough, another shape is
-    drawn for that item, and the batch says so.
+    Shapes are drawn uniformly with replacement. Where no pair of views out of `matching.tries` overlaps enough, another
+    shape is drawn for that item, and the batch says so.
     """
 
     shape_views: ShapeViews
@@ -121,9 +121,9 @@ class PairSource:
             while pair is None:
                 if len(failed) == len(self.shape_views):
                     raise InputError(
-                        f"no shape has two {self.what} that overlap in more than {self.matching.min_overlap:.0%} of the smaller "
-                        f"foreground ({self.matching.tries} pairs tried of each of {len(self.shape_views)} shapes): raise views.count "
-                        "or lower training.matching.min_overlap"
+                        f"no shape has two {self.what} that overlap in more than {self.matching.min_overlap:.0%} of the "
+                        f"smaller foreground ({self.matching.tries} pairs tried of each of {len(self.shape_views)} shapes): "
+                        "raise views.count or lower training.matching.min_overlap"
                     )
                 shape = int(torch.randint(len(self.shape_views), (1,), generator=generator))
                 if shape not in failed:
