@@ -98,7 +98,7 @@ def unknown_setting(name: str, known: Iterable[str]) -> str:
     if suggestion := nearest(name, names):
         return f"{name} is unknown: did you mean {suggestion}?"
     group = name.rpartition(".")[0]
-    siblings = [other for other in names if other.rpartition(".")[0] == group]
+    siblings = [other for other in dict.fromkeys(names) if other.rpartition(".")[0] == group]
     return f"{name} is unknown: choose {_either(siblings or [other for other in names if '.' not in other])}"
 
 
@@ -124,8 +124,8 @@ def _line(cls: type[Settings], values: Any, error: Any, group: str) -> str:
     key = ".".join([group, *place.names] if group else place.names)
     exact = place.depth == len(error["loc"])  # no error within the value of a setting
     if error["type"] == "extra_forbidden" and exact:
-        above = key.rpartition(".")[0]
-        return unknown_setting(key, (f"{above}.{name}" if above else name for name in _fields(place.owner)))
+        above = f"{key.rpartition('.')[0]}." if "." in key else ""
+        return unknown_setting(key, [*(above + name for name in _fields(place.owner)), *_names(cls, group)])
     if error["type"] == "missing" and exact and place.field is not None:
         return f"{key} is missing: {_advice(place.field, error)}"
     if error["type"] == "value_error" and (place.field is None or _nested(place.field.annotation)):
@@ -195,6 +195,15 @@ def _settings_of(cls: type[Settings]) -> str:
 def _fields(cls: type[Settings]) -> dict[str, FieldInfo]:
     """By the name in the configuration, which is another than in the class where Python's own name is taken ("json")."""
     return {field.alias or name: field for name, field in cls.model_fields.items()}
+
+
+def _names(cls: type[Settings], group: str) -> Iterable[str]:
+    """Dotted names of all settings."""
+    for name, field in _fields(cls).items():
+        key = f"{group}.{name}" if group else name
+        yield key
+        if (nested := _nested(field.annotation)) is not None:
+            yield from _names(nested, key)
 
 
 def _nested(annotation: Any) -> type[Settings] | None:

@@ -81,7 +81,7 @@ def test_all_matches_are_taken_where_there_are_fewer_than_asked_for():
     smaller = (batch.images.abs().sum(3) > 0).flatten(2).sum(2).amin(0)
     counted = torch.bincount(batch.matches.pair, minlength=3) / smaller
     torch.testing.assert_close(batch.matches.overlap, counted)
-    assert bool((batch.matches.overlap > source.min_overlap).all())
+    assert bool((batch.matches.overlap > source.matching.min_overlap).all())
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
