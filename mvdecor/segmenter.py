@@ -15,16 +15,19 @@ from torch import Tensor
 
 from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
-from mvdecor.lifting import Calibration, agree_in_polygons, mean_in_polygons
+from mvdecor.lifting import Calibration, LiftingSettings, agree_in_polygons, mean_in_polygons
 from mvdecor.networks import Model, load_checkpoint
+from mvdecor.settings import Settings, shown
 from mvdecor.shapes import Shape, read_mesh
 from mvdecor.shapes.mesh_files import mesh_of
 from mvdecor.shapes.up import check_up, upright
-from mvdecor.systems.mvdecor.check import check_labels_of, check_words_and_counts
+from mvdecor.systems.mvdecor.check import check_labels_of
 from mvdecor.systems.mvdecor.predict import predict_faces
 from mvdecor.systems.mvdecor.setup import make_rendering, place
-from mvdecor.views import make_rasterizer
+from mvdecor.views import ViewSettings, make_rasterizer
 from mvdecor.views.shape_views import ShapeViews
+
+GROUPS: dict[str, type[Settings]] = {"views": ViewSettings, "lifting": LiftingSettings}
 
 TRAINED_IN = ("channels", "depth", "normal_frame", "keep")
 """Settings of the views that follow from the training and cannot be others."""
@@ -198,18 +201,16 @@ def _check_segments(model: Model, info: Mapping[str, Any], checkpoint: Path | st
 
 
 def _config(info: Mapping[str, Any], checkpoint: Path | str, changes: Mapping[str, Mapping[str, Any]]) -> DictConfig:
-    """`views` and `lifting` of the checkpoint with the changes of the user."""
+    """`views` and `lifting` of the checkpoint with the changes of the user; what an older checkpoint lacks, by default."""
     merged = {}
-    for group, own in changes.items():
-        trained = info["config"][group]
-        for key, value in own.items():
-            if key not in trained:
-                raise InputError(f"{group}.{key}: there is no such setting; choose from {', '.join(trained)}")
-            if key in TRAINED_IN and value != trained[key]:
+    for group, kind in GROUPS.items():
+        recorded = {key: value for key, value in info["config"][group].items() if key in kind.model_fields}
+        trained, used = kind.of(recorded, group), kind.of({**recorded, **changes[group]}, group)
+        for key in changes[group]:
+            if key in TRAINED_IN and getattr(used, key) != getattr(trained, key):
                 raise InputError(
-                    f"{group}.{key}={value}: {checkpoint} was trained with {trained[key]}, which cannot be changed after"
+                    f"{group}.{key}={shown(getattr(used, key))}: {checkpoint} was trained with "
+                    f"{shown(getattr(trained, key))}, which cannot be changed after"
                 )
-        merged[group] = {**trained, **own}
-    config = OmegaConf.create(merged)
-    check_words_and_counts(config, [f"{group}.{key}" for group, own in changes.items() for key in own])
-    return config
+        merged[group] = {**kind().model_dump(mode="json"), **recorded, **changes[group]}
+    return OmegaConf.create(merged)

@@ -106,12 +106,13 @@ def test_one_shape_and_a_random_pair(figures, tmp_path):
         ("figures.shapes=[]", "list of ids is empty"),
         ("figures.shapes=null", "no list 'test'"),
         ("figures.views=[0,24]", r"two views, each from 0 to 23"),
-        ("figures.views=[-1,2]", r"figures.views=\[-1, 2\]"),
+        ("figures.views=[-1,2]", r"figures.views=\[-1,2\]"),
         ("figures.views=[1,2,3]", "two views"),
         ("figures.views=3", "two views"),
         ("figures.pairs=0", "figures.pairs=0: give a whole number"),
         ("figures.threshold=2", "cosine between -1 and 1"),
-        ("training.matching.min_overlap=1.1", "no shape has two views that overlap"),
+        ("training.matching.min_overlap=1.1", "give a share from 0 to 1"),
+        ("training.matching.min_overlap=1", "no shape has two views that overlap"),
     ],
 )
 def test_bad_settings_leave_nothing(figures, tmp_path, override, message):

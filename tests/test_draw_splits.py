@@ -71,7 +71,7 @@ def test_order_of_the_lists_does_not_matter(draw, stats, tmp_path):
     [
         (["k=[10]"], ["k=10 is more than Few has", "4 shapes", "lower k"]),
         (["k=10"], ["k=10", "k=[10,30]"]),
-        (["k=[null]"], ["k=[None]", "k=[10,30]"]),
+        (["k=[null]"], ["k=[null]", "k=[10,30]"]),
         (["k=[2]", "v=[0]"], ["v=[0]"]),
         (["k=[2]", "v=[87]"], ["num_views=86"]),
         (["k=[2]", "runs=0"], ["runs=0"]),

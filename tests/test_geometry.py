@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from octants import NAMES, octants, save_octants
 from PIL import Image
 
+from mvdecor.correspondences import Matching
 from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics
@@ -51,7 +52,7 @@ def whole_path(octant_model, tmp_path):
         shape_views = ShapeViews([shape], [place_cameras(shape, 8, 64, 0, close_ups)], make_rasterizer("embree"))
         rendering, fabric = Rendering(("points",)), Fabric(accelerator="cpu", devices=1, precision="32-true")
         if matches:
-            source = PairSource(shape_views, rendering, 2, 50, min_overlap=0.05)
+            source = PairSource(shape_views, rendering, 2, 50, Matching(min_overlap=0.05))
             loss, accuracy = contrast(open_device("cpu", "32-true"), octant_model, source.draw(0, 0), InfoNCE())
             assert bool(torch.isfinite(loss)) and 0 <= float(accuracy) <= 1
         found = predict_faces(fabric, octant_model, shape_views, 0, rendering)

@@ -135,9 +135,9 @@ def test_too_little_room_is_said_before_the_work(make_config, overrides, monkeyp
     [
         ("views.cache=null", "views.cache is not set"),
         ("workers=0", "workers=0: give a whole number"),
-        ("stages=[train]", "name one or more of pretrain, finetune, evaluate"),
+        ("stages=[train]", "name one or more of pretrain, finetune and evaluate"),
         ("shard=4/4", "give i/n"),
-        ("views.cache=true", "views.cache=True: name a folder"),
+        ("views.cache=true", "views.cache=true: name a file or folder"),
     ],
 )
 def test_bad_settings(make_config, overrides, override, message):

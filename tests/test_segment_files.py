@@ -316,11 +316,11 @@ def test_other_files_beside_the_meshes_are_refused_first_or_skipped(segment, bal
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["mesh=null"], "mesh is not set"),
-        (["up=up"], "up=up is unknown: choose the axis that points up, one of y, -y, z, -z, x, -x"),
-        (["checkpoint=null"], "checkpoint is not set"),
+        (["mesh=null"], "mesh=null: name a file, a folder"),
+        (["up=up"], "up=up is unknown: choose y, z"),
+        (["checkpoint=null"], "checkpoint=null: give a fine-tuned model"),
         (["on_error=ignore"], "on_error=ignore is unknown: choose raise or skip"),
-        (["parts=2"], "parts=2 is unknown: choose true or false"),
+        (["parts=2"], "parts=2: choose true or false"),
         (["batch_size=0"], "batch_size=0: give a whole number"),
         (["low_confidence=50"], "low_confidence=50: give a number between 0 and 1"),
         (["views.layers=0"], "views.layers=0: give a whole number"),

@@ -210,7 +210,7 @@ def test_a_model_of_shading_sees_no_texture(tmp_path):
     ("change", "message"),
     [
         ({"views": {"count": 0}}, "views.count=0: give a whole number of at least 1"),
-        ({"views": {"cuont": 3}}, "views.cuont: there is no such setting; choose from count"),
+        ({"views": {"cuont": 3}}, r"views.cuont is unknown: did you mean views.count\?"),
         ({"views": {"channels": ["rgb"]}}, "cannot be changed after"),
         ({"lifting": {"rule": "loudest"}}, "lifting.rule=loudest is unknown"),
         ({"device": "tpu"}, "device='tpu' is unknown"),

@@ -13,26 +13,45 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 
 from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
+from mvdecor.settings import Count
 from mvdecor.shapes import ShapeSet
 from mvdecor.shapes.loading import labels_of, load_labelled
 from mvdecor.systems.mvdecor.check import check_config
 from mvdecor.systems.mvdecor.fewshot import draw_run, split_run
 from mvdecor.systems.mvdecor.held_out import held_out_data
+from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set, place, seed_of_test_views, seed_of_training_views
 from mvdecor.views import CachedViews, make_rasterizer, rasterizer_name
 
-STAGES = ("pretrain", "finetune", "evaluate")
 TRIALS = 3  # shapes rendered first, to tell how large the cache will be
 
 
 HELD_OUT = "held out"
+
+
+class RenderSettings(MvDeCorSettings):
+    """configs/render.yaml.
+
+    Attributes:
+        stages: whose views.
+        workers: processes on this machine.
+        shard: see `shard`.
+    """
+
+    stages: Annotated[
+        list[Literal["pretrain", "finetune", "evaluate"]],
+        Field(min_length=1, description="name one or more of pretrain, finetune and evaluate, as in stages=[finetune]"),
+    ]
+    workers: Count
+    shard: Any
 
 
 @dataclass(frozen=True)
@@ -67,8 +86,9 @@ def run_render(cfg: DictConfig) -> list[Done]:
         InputError: a bad setting, a bad shape under `data.on_error=raise`, too little room on the disk, or a worker that
             died. The files that were finished stay, and the same call goes on after them.
     """
-    check_config(cfg)
-    _check(cfg)
+    check_config(cfg, RenderSettings)
+    if cfg.views.cache is None:
+        raise InputError("views.cache is not set: name the folder to render into, views.cache=FOLDER")
     index, count = shard(cfg.shard)
     jobs = plan(cfg)[index::count]
     views = f"{cfg.views.count} views of {cfg.views.size}x{cfg.views.size}, {cfg.views.layers} layer(s)"
@@ -124,16 +144,6 @@ def shard(setting: str | None) -> tuple[int, int]:
         place_in_array = int(env["SLURM_ARRAY_TASK_ID"]) - int(env.get("SLURM_ARRAY_TASK_MIN", 0))
         return place_in_array // int(env.get("SLURM_ARRAY_TASK_STEP", 1)), int(env["SLURM_ARRAY_TASK_COUNT"])
     return 0, 1
-
-
-def _check(cfg: DictConfig) -> None:
-    if cfg.views.cache is None:
-        raise InputError("views.cache is not set: name the folder to render into, views.cache=FOLDER")
-    if not isinstance(cfg.workers, int) or isinstance(cfg.workers, bool) or cfg.workers < 1:
-        raise InputError(f"workers={cfg.workers}: give a whole number of at least 1")
-    unknown = [stage for stage in cfg.stages if stage not in STAGES]
-    if unknown or not cfg.stages:
-        raise InputError(f"stages={list(cfg.stages)}: name one or more of {', '.join(STAGES)}")
 
 
 def _few_shot_ids(cfg: DictConfig, shapes: ShapeSet) -> Iterator[list[str]]:

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from pydantic import Field
 
 from mvdecor.apps.doctor_data import DataReport, examine_data, shared_meshes
 from mvdecor.correspondences import match_views
@@ -33,19 +34,26 @@ from mvdecor.lifting import seen_faces
 from mvdecor.lifting.fill import covered_area
 from mvdecor.networks import build_model
 from mvdecor.results.table import format_table
+from mvdecor.settings import Count, PathName, Settings
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set, place, seed_of_test_views
 from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
 
-ROWS = 40
-"""Shapes in the printed table."""
 EXTRAS = {"hydra_plugins.hydra_submitit_launcher": "sweeps on a cluster: pip install -e '.[slurm]'"}
 """Modules that only some features need, and which."""
 
 TRIANGLE = Shape(
     "triangle", torch.tensor([[-1.0, -0.6, 0.0], [1.0, -0.6, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([[0, 1, 2]])
 )
+
+
+class DoctorSettings(Settings):
+    """The group `doctor`; configs/doctor.yaml says what each setting is."""
+
+    rows: Count = 40
+    coverage: bool = False
+    json_file: PathName | None = Field(default=None, alias="json")
 
 
 @dataclass
@@ -140,30 +148,34 @@ def _run_network() -> str:
 
 def run_doctor(cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Print what was found, and write it to `doctor.json`; exits with 1 if something is wrong."""
+    settings = DoctorSettings.of(cfg.get("doctor", {}), "doctor")
     findings = examine_installation()
     marks = {True: "ok", False: "BROKEN", None: "–"}
     print(format_table([{"part": f.what, "": marks[f.ok], "found": f.says} for f in findings]), flush=True)
     broken = [f.what for f in findings if f.ok is False]
     reports: dict[str, DataReport] = {}
     if any(o.lstrip("+").startswith(("data", "experiment")) for o in overrides):
-        reports = _examine(cfg)
+        reports = _examine(cfg, settings.coverage)
         for root, report in reports.items():
-            print_data(report, f"{root} ({cfg.data.category})", OmegaConf.select(cfg, "doctor.rows") or ROWS)
+            print_data(report, f"{root} ({cfg.data.category})", settings.rows)
             broken += [f"{len(report.problems)} problems in {root}"] if report.problems else []
     else:
         print("\nno data set was looked at: add data=NAME data.root=DIR and what else its configuration needs")
-    if (file := OmegaConf.select(cfg, "doctor.json")) is not None:
+    if settings.json_file is not None:
         whole = {root: {k: v for k, v in asdict(r).items() if k != "contents"} for root, r in reports.items()}
-        write_json(Path(file), {"installation": [asdict(f) for f in findings], "data": whole, "in_order": not broken})
-        print(f"\nall of this: {file}")
+        write_json(
+            Path(settings.json_file),
+            {"installation": [asdict(f) for f in findings], "data": whole, "in_order": not broken},
+        )
+        print(f"\nall of this: {settings.json_file}")
     print("\n" + (f"not in order: {', '.join(broken)}" if broken else "all in order"))
     if broken:
         sys.exit(1)
 
 
-def _examine(cfg: DictConfig) -> dict[str, DataReport]:
+def _examine(cfg: DictConfig, with_coverage: bool) -> dict[str, DataReport]:
     """The report of data.root, and of data.test_root if there is one, by root."""
-    coverage = _coverage(cfg) if OmegaConf.select(cfg, "doctor.coverage") else None
+    coverage = _coverage(cfg) if with_coverage else None
     reports = {str(cfg.data.root): examine_data(make_shape_set(cfg.data.labelled), coverage)}
     if cfg.data.get("test_root") is not None:
         tested = examine_data(make_shape_set(held_out_data(cfg)), coverage)
@@ -183,7 +195,7 @@ def _coverage(cfg: DictConfig) -> Callable[[Shape], float]:
     return share
 
 
-def print_data(report: DataReport, name: str, rows: int = ROWS) -> None:
+def print_data(report: DataReport, name: str, rows: int = DoctorSettings().rows) -> None:
     """Print the report of a data set: lists, shapes, labels, paths, problems and notes.
 
     Args:

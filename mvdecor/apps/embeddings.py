@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from mvdecor.correspondences import Matches, choose_pair, match_views, sample_matches
+from mvdecor.correspondences import Matches, Matching, choose_pair, match_views, sample_matches
 from mvdecor.engine.content import Files
 from mvdecor.engine.record import settings_of
 from mvdecor.engine.stage import Job, Stage
@@ -36,11 +37,13 @@ from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.lifting.embeddings import FaceMeans, PrincipalColours, at_pixels, nearest, principal_colours
 from mvdecor.networks import load_checkpoint
 from mvdecor.percent import rounded
+from mvdecor.settings import Count, Settings, WholeNumber, shown
 from mvdecor.shapes import ShapeSet, load_shapes
 from mvdecor.systems.mvdecor import keys
 from mvdecor.systems.mvdecor.check import check_channels, check_config
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.predict import embed_views
+from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_set, make_shape_views
 from mvdecor.views import Surface, render_channels
 from mvdecor.views.shape_views import ShapeViews
@@ -51,6 +54,38 @@ CELL = 160  # pixels; smaller views are enlarged there
 
 Embed = Callable[[int, Sequence[int]], Tensor]
 """A shape's number and those of n of its views -> embeddings float32 [n, L, D, H, W]."""
+
+
+class FiguresSettings(Settings):
+    """The group `figures`; configs/figures.yaml says what each setting is."""
+
+    shapes: Annotated[str | int | list[str | int], Field(description="give a list of ids of shapes")] | None
+    limit: Count
+    views: (
+        Annotated[
+            tuple[WholeNumber, WholeNumber], Field(strict=False, description="give the numbers [a,b] of two views")
+        ]
+        | None
+    )
+    threshold: Annotated[float, Field(ge=-1, le=1, description="give a cosine between -1 and 1")]
+    pairs: Count
+    points: Count
+
+
+class FiguresConfig(MvDeCorSettings):
+    """configs/figures.yaml."""
+
+    figures: FiguresSettings
+
+    @model_validator(mode="after")
+    def _views_exist(self) -> Self:
+        count = self.views.count
+        if self.figures.views is not None and max(self.figures.views) >= count:
+            raise ValueError(
+                f"figures.views={shown(self.figures.views)}: give the numbers [a,b] of two views, each from 0 to {count - 1} "
+                "(views.count of them)"
+            )
+        return self
 
 
 def figures_stage(job: Job) -> dict:
@@ -127,18 +162,9 @@ def _choose(
     cfg: DictConfig, shape_views: ShapeViews, shape: int, generator: torch.Generator, rejected: set[frozenset[int]]
 ) -> tuple[int, int, Matches] | None:
     """Two random views of a shape that overlap as the pretraining asks for, and their matches."""
-    own = cfg.training.matching
-    return choose_pair(
-        lambda index: shape_views.surface(shape, index),
-        range(shape_views.num_views(shape)),
-        own.min_overlap,
-        own.tries,
-        generator,
-        own.tolerance,
-        own.min_cosine,
-        rejected,
-        own.unique,
-    )
+    views = range(shape_views.num_views(shape))
+    matching = Matching.of(cfg.training.matching, "training.matching")
+    return choose_pair(lambda index: shape_views.surface(shape, index), views, matching, generator, rejected)
 
 
 def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
@@ -281,24 +307,9 @@ def _ids(cfg: DictConfig, shape_set: ShapeSet) -> list[str]:
 
 
 def _check(cfg: DictConfig) -> None:
-    """Refuse settings that would only be noticed later."""
-    check_config(cfg)
-    own = cfg.figures
+    check_config(cfg, FiguresConfig)
     if cfg.checkpoint is None:
         raise InputError("figures need a trained model: give checkpoint=FOLDER (out/model of scripts/pretrain.py)")
-    for key in ("limit", "pairs", "points"):
-        if type(own[key]) is not int or own[key] < 1:
-            raise InputError(f"figures.{key}={own[key]}: give a whole number of at least 1")
-    if type(own.threshold) not in (int, float) or not -1 <= own.threshold <= 1:
-        raise InputError(f"figures.threshold={own.threshold}: give a cosine between -1 and 1")
-    if own.views is None:
-        return
-    views = list(own.views) if not isinstance(own.views, str | int | float) else []
-    if len(views) != 2 or any(type(view) is not int or not 0 <= view < cfg.views.count for view in views):
-        raise InputError(
-            f"figures.views={own.views}: give the numbers [a,b] of two views, each from 0 to {cfg.views.count - 1} "
-            "(views.count of them)"
-        )
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:

@@ -8,13 +8,16 @@ import shutil
 from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 
 from mvdecor.engine.guard import alone_in
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_result
+from mvdecor.engine.settings import Device, Precision, check_out
 from mvdecor.errors import InputError
 from mvdecor.evaluation import area_mean
 from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
@@ -23,18 +26,39 @@ from mvdecor.figures.part_scene import write_part_scene
 from mvdecor.lifting import UNFAMILIAR
 from mvdecor.percent import percent
 from mvdecor.segmenter import Segmentation, Segmenter
+from mvdecor.settings import Count, PathName, Settings, WholeNumber
 from mvdecor.shapes import Shape
 from mvdecor.shapes.gltf import read_gltf
 from mvdecor.shapes.label_files import write_labels
 from mvdecor.shapes.mesh_files import SUFFIXES
-from mvdecor.shapes.up import check_up
-from mvdecor.systems.mvdecor.check import check_out
+from mvdecor.shapes.up import Up
 
 RESULT = "segmentation.json"
 GLTF_SUFFIXES = (".glb", ".gltf")
 SETTINGS = ("seed", "precision", "up", "parts", "low_confidence")
 LOW_COVERAGE = 0.8
 """Share of the area below which so little was seen that it is worth a hint."""
+
+
+class SegmentSettings(Settings):
+    """configs/segment.yaml; `Segmenter` checks `views` and `lifting` beside those of the checkpoint."""
+
+    mesh: Annotated[
+        str | Annotated[list[str], Field(min_length=1)],
+        Field(description="name a file, a folder or a pattern, for example mesh=chair.obj"),
+    ]
+    checkpoint: Annotated[str, Field(description="give a fine-tuned model (out/model of scripts/finetune.py)")]
+    out: PathName
+    up: Up
+    parts: bool
+    on_error: Literal["raise", "skip"]
+    low_confidence: Annotated[float, Field(ge=0, le=1, description="give a number between 0 and 1")]
+    seed: WholeNumber
+    device: Device
+    precision: Precision
+    batch_size: Count
+    views: dict[str, Any]
+    lifting: dict[str, Any]
 
 
 def run_segment(cfg: DictConfig) -> list[dict]:
@@ -49,9 +73,10 @@ def run_segment(cfg: DictConfig) -> list[dict]:
         InputError: a bad setting, model or mesh (under on_error=skip: only if all are bad), or a folder in `out` that holds
             something else.
     """
-    _check(cfg)
-    files = find_meshes([cfg.mesh] if isinstance(cfg.mesh, str) else cfg.mesh)
-    if cfg.on_error == "raise":
+    settings = SegmentSettings.of(cfg)
+    check_out(Path(settings.out))
+    files = find_meshes([settings.mesh] if isinstance(settings.mesh, str) else settings.mesh)
+    if settings.on_error == "raise":
         _refuse_others(files.values())
     changes = {group: {k: v for k, v in cfg[group].items() if v is not None} for group in ("views", "lifting")}
     segmenter = Segmenter(cfg.checkpoint, device=cfg.device, precision=cfg.precision, **changes)
@@ -310,21 +335,3 @@ def coverage_hint(found: Segmentation, views: DictConfig) -> str:
         f"only {100 * found.coverage:.0f} % of the area was seen, the labels of the rest are copies of the nearest seen "
         f"face's: {'; '.join(remedies)}"
     )
-
-
-def _check(cfg: DictConfig) -> None:
-    """Refuse settings that would only be noticed later."""
-    if not cfg.mesh:
-        raise InputError("mesh is not set: name a file, a folder or a pattern, for example mesh=chair.obj")
-    if cfg.checkpoint is None:
-        raise InputError("checkpoint is not set: give a fine-tuned model (out/model of scripts/finetune.py)")
-    for key, words in {"on_error": ("raise", "skip"), "parts": (True, False)}.items():
-        if cfg[key] not in words:
-            raise InputError(f"{key}={cfg[key]} is unknown: choose {words[0]} or {words[1]}".lower())
-    for key, least in {"seed": 0, "batch_size": 1}.items():
-        if type(cfg[key]) is not int or cfg[key] < least:
-            raise InputError(f"{key}={cfg[key]}: give a whole number of at least {least}")
-    if type(cfg.low_confidence) not in (int, float) or not 0 <= cfg.low_confidence <= 1:
-        raise InputError(f"low_confidence={cfg.low_confidence}: give a number between 0 and 1")
-    check_up(cfg.up)
-    check_out(Path(cfg.out))

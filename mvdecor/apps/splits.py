@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field, model_validator
 
 from mvdecor.errors import InputError
 from mvdecor.progress import told
+from mvdecor.settings import Count, PathName, Settings, WholeNumber, shown
 from mvdecor.shapes.loading import labels_of, load_labelled
 from mvdecor.shapes.partnet import train_lists
-from mvdecor.shapes.splits import RULES, FewShotSplit, draw_covering, draw_uniform, write_split
+from mvdecor.shapes.splits import FewShotSplit, draw_covering, draw_uniform, write_split
 from mvdecor.systems.mvdecor.check import check_labels
+from mvdecor.systems.mvdecor.settings import DataSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set
+
+
+class SplitsSettings(Settings):
+    """configs/splits.yaml."""
+
+    data: DataSettings
+    out: PathName
+    rule: Literal["covering", "uniform"]
+    k: Annotated[
+        list[Count],
+        Field(min_length=1, description="give a list of whole numbers of at least 1, for example k=[10,30]"),
+    ]
+    v: Annotated[
+        list[Count | None],
+        Field(min_length=1, description="give a list of whole numbers of at least 1, or null, for example v=[null,5]"),
+    ]
+    num_views: Count
+    runs: Count
+    seed: WholeNumber
+
+    @model_validator(mode="after")
+    def _enough_views(self) -> Self:
+        most = max((v for v in self.v if v is not None), default=0)
+        if most > self.num_views:
+            raise ValueError(f"v={shown(self.v)}, but num_views={self.num_views}: lower v or raise num_views")
+        return self
 
 
 def run_splits(cfg: DictConfig) -> list[Path]:
@@ -27,7 +56,7 @@ def run_splits(cfg: DictConfig) -> list[Path]:
     Raises:
         InputError: a bad setting; a split that cannot be drawn if one category was asked for, or if it is so for all.
     """
-    _check(cfg)
+    SplitsSettings.of(cfg)
     every = cfg.data.category == "all"
     splits: list[FewShotSplit] = []
     skipped: list[str] = []
@@ -55,21 +84,6 @@ def run_splits(cfg: DictConfig) -> list[Path]:
         for reason in skipped:
             print(f"  {reason}")
     return files
-
-
-def _check(cfg: DictConfig) -> None:
-    if cfg.rule not in RULES:
-        raise InputError(f"rule={cfg.rule} is unknown: choose {' or '.join(RULES)}")
-    for key, least in {"num_views": 1, "runs": 1, "seed": 0}.items():
-        if type(cfg[key]) is not int or cfg[key] < least:
-            raise InputError(f"{key}={cfg[key]}: give a whole number of at least {least}")
-    for key, examples in {"k": "k=[10,30]", "v": "v=[null,5]"}.items():
-        values: Any = cfg[key] if OmegaConf.is_list(cfg[key]) else []
-        nothing_allowed = key == "v"
-        if not values or not all((x is None and nothing_allowed) or (type(x) is int and x >= 1) for x in values):
-            raise InputError(f"{key}={cfg[key]}: give a list of whole numbers of at least 1, for example {examples}")
-    if any(v is not None and v > cfg.num_views for v in cfg.v):
-        raise InputError(f"v={cfg.v}, but num_views={cfg.num_views}: lower v or raise num_views")
 
 
 def _training_ids(cfg: DictConfig) -> dict[str, list[str]]:

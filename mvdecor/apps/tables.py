@@ -18,9 +18,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 
 from mvdecor.engine.cli import CONFIGS, compose_config
 from mvdecor.engine.cost import total_cost
@@ -32,13 +33,48 @@ from mvdecor.files import write_atomically, write_json
 from mvdecor.results.grid import Column, Grid, as_dict, csv_text, latex, make_grid, markdown
 from mvdecor.results.runs import RunResult, read_runs
 from mvdecor.results.table import format_table
+from mvdecor.settings import Count, Settings, Text
 from mvdecor.systems.mvdecor.check import check_config, check_run
+from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 
 STAGES = {stage.name: stage for stage in (run_pretrain, run_finetune, run_evaluate)}
 
 OWN_KEYS = ("dry_run", "gather", "columns")
 """Keys of configs/table.yaml that are none of a cell's."""
+
+
+class ColumnSettings(Settings):
+    """A column of a table: a task, or the mean of tasks; `paper` names the column of configs/paper to show beside it."""
+
+    name: Text
+    overrides: list[str] | None = None
+    mean_of: list[str] | None = None
+    paper: Text | None = None
+
+
+class TableSettings(Settings):
+    """The group `table` of an experiment, for example of configs/experiment/table4_cpu.yaml."""
+
+    name: Text
+    methods: Annotated[list[str], Field(min_length=1, description="give a list of methods (configs/method)")]
+    columns: Annotated[
+        list[ColumnSettings],
+        Field(
+            min_length=1,
+            description="give a list of columns, {name: ..., overrides: [...]} or {name: ..., mean_of: [...]}",
+        ),
+    ]
+    runs: Count
+    paper: dict[str, Any] | None = None
+
+
+class TablesConfig(MvDeCorSettings):
+    """configs/table.yaml, which says what each setting is."""
+
+    dry_run: bool
+    columns: Annotated[list[str], Field(description="give a list of names of the table's columns")] | None
+    gather: Annotated[list[str], Field(description="give a list of folders, as in gather=[outputs/table1]")] | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +108,7 @@ def run_table(cfg: DictConfig, overrides: Sequence[str]) -> dict | None:
     Raises:
         InputError: a table that is not described well, an unknown method or column, results that must not be mixed.
     """
-    out = Path(cfg.out)
+    out = Path(TablesConfig.of(cfg, complete=True).out)
     _check_own(out / "table.json")
     if cfg.gather is not None:
         results = read_runs(cfg.gather)
@@ -110,12 +146,9 @@ def read_table(cfg: DictConfig) -> dict:
     if cfg.table is None:
         names = ", ".join(sorted(path.stem for path in Path(CONFIGS, "experiment").glob("table*.yaml")))
         raise InputError(f"no table is described: give experiment=NAME ({names}), or gather=[FOLDER]")
+    TableSettings.of(cfg.table, "table")
     table: Any = OmegaConf.to_container(cfg.table, resolve=True)
-    name, methods, columns = table.get("name"), table.get("methods"), table.get("columns")
-    if not methods or not columns:
-        raise InputError(
-            f"table {name}: it has no {'columns' if methods else 'methods'}: see configs/experiment/table4_cpu.yaml"
-        )
+    name, methods, columns = table["name"], table["methods"], table["columns"]
     known = sorted(path.stem for path in Path(CONFIGS, "method").glob("*.yaml"))
     if unknown := [m for m in methods if m not in known]:
         raise InputError(
@@ -129,8 +162,6 @@ def read_table(cfg: DictConfig) -> dict:
         raise InputError(f"table {name}: a mean of the unknown column {unknown[0]!r}: choose among {', '.join(tasks)}")
     if unknown := [n for n in cfg.columns or () if n not in tasks]:
         raise InputError(f"table {name}: unknown column {unknown[0]!r}: choose among {'; '.join(tasks)}")
-    if not isinstance(table.get("runs"), int) or table["runs"] < 1:
-        raise InputError(f"table.runs={table.get('runs')}: give a whole number of at least 1")
     if cfg.checkpoint is not None:
         raise InputError("a table pretrains its methods itself and takes no checkpoint=: leave it out")
     return table

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError
 
+from mvdecor.engine.misspelt import explain
 from mvdecor.engine.overrides import command_line, override
 from mvdecor.errors import InputError
 
 CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
+FULL_ERROR = "HYDRA_FULL_ERROR"
+"""Variable of the environment by which Hydra raises its errors."""
 
 
 def main(stage: Callable[[DictConfig], object], config: str = "config") -> None:
-    """Run a stage as a Hydra application on configs/<config>.yaml; an `InputError` ends it with its message alone.
+    """Run a stage as a Hydra application on configs/<config>.yaml; an `InputError` ends it with its message alone, and so does
+    an error in the overrides.
 
     File names on the command line may hold any character (mvdecor.engine.overrides.py). A terminal that cannot show one
     shows its number.
@@ -29,13 +35,47 @@ def main(stage: Callable[[DictConfig], object], config: str = "config") -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
+    raised: list[Exception] = []
+
     def run(cfg: DictConfig) -> None:
-        with one_line():
-            stage(cfg)
+        try:
+            with one_line():
+                stage(cfg)
+        except Exception as error:
+            raised.append(error)
+            raise
 
     with one_line():
         sys.argv[1:] = command_line(sys.argv[1:], config)
-    hydra.main(version_base="1.3", config_path=CONFIGS, config_name=config)(run)()
+        try:
+            with _errors_of_hydra():
+                hydra.main(version_base="1.3", config_path=CONFIGS, config_name=config)(run)()
+        except InterpolationResolutionError:
+            raise
+        except Exception as error:
+            if error in raised or os.environ.get(FULL_ERROR) == "1":  # no fault of the command line; or asked for
+                raise
+            GlobalHydra.instance().clear()
+            words = [word for word in sys.argv[1:] if not word.startswith("-")]
+            raise InputError(_explain(error, words, config)) from error
+
+
+@contextlib.contextmanager
+def _errors_of_hydra() -> Iterator[None]:
+    """Let Hydra raise its errors instead of printing them."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FULL_ERROR]
+        else:
+            os.environ[FULL_ERROR] = before
+
+
+def _explain(error: Exception, words: Sequence[str], config: str) -> str:
+    return explain(error, words, Path(CONFIGS), lambda choices: compose_config(choices, config))
 
 
 @contextlib.contextmanager
@@ -53,7 +93,17 @@ def one_line() -> Iterator[None]:
 
 
 def compose_config(overrides: Sequence[str], name: str = "config") -> DictConfig:
-    """configs/<name>.yaml with overrides, as a script's command line would give it; also within a script."""
+    """configs/<name>.yaml with overrides, as a script's command line would give it; also within a script.
+
+    Raises:
+        InputError: an override of a setting or option that does not exist, or that cannot be read.
+    """
     inside = GlobalHydra.instance().is_initialized()
     with contextlib.nullcontext() if inside else hydra.initialize_config_dir(CONFIGS, version_base="1.3"):
-        return hydra.compose(name, overrides=[override(word, name) for word in overrides])
+        words = [override(word, name) for word in overrides]
+        try:
+            return hydra.compose(name, overrides=words)
+        except (HydraException, ValueError) as error:
+            if not words:
+                raise
+            raise InputError(_explain(error, words, name)) from error

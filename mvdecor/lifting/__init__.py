@@ -2,9 +2,10 @@
 
 from mvdecor.lifting.agreement import ViewAgreement
 from mvdecor.lifting.calibration import UNFAMILIAR, Calibration
-from mvdecor.lifting.fill import FILL_RULES, FaceLabels, fill_unseen
+from mvdecor.lifting.fill import FaceLabels, fill_unseen
 from mvdecor.lifting.polygons import agree_in_polygons, mean_in_polygons
-from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES, FaceVoter, FaceVotes, seen_faces, vote
+from mvdecor.lifting.settings import FILL_RULES, LAYER_ORDERS, VOTE_RULES, LiftingSettings
+from mvdecor.lifting.vote import FaceVoter, FaceVotes, seen_faces, vote
 
 __all__ = [
     "FILL_RULES",
@@ -15,6 +16,7 @@ __all__ = [
     "FaceLabels",
     "FaceVoter",
     "FaceVotes",
+    "LiftingSettings",
     "ViewAgreement",
     "agree_in_polygons",
     "fill_unseen",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,11 +12,9 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.lifting.settings import FillRule, LiftingSettings
 from mvdecor.lifting.vote import FaceVotes
 from mvdecor.shapes.shape import Shape
-
-FillRule = Literal["nearest", "component"]
-FILL_RULES: tuple[str, ...] = get_args(FillRule)
 
 
 @dataclass(frozen=True)
@@ -67,8 +64,7 @@ def fill_unseen(shape: Shape, votes: FaceVotes, rule: FillRule = "nearest") -> F
     Raises:
         InputError: for an unknown rule, votes for another face count, or if no face was seen at all.
     """
-    if rule not in FILL_RULES:
-        raise InputError(f"unknown fill rule {rule!r}; choose one of: {', '.join(FILL_RULES)}")
+    LiftingSettings.of({"fill": rule}, "lifting")
     if len(votes.seen) != shape.num_faces:
         raise InputError(f"shape {shape.id}: votes on {len(votes.seen)} faces for a shape of {shape.num_faces}")
     if not bool(votes.seen.any()):

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
 from mvdecor.lifting.agreement import ViewAgreement
+from mvdecor.lifting.settings import LayerOrder, LiftingSettings, VoteRule
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.views import Views
-
-VoteRule = Literal["entropy", "mean", "majority", "logits", "official"]
-LayerOrder = Literal["all", "outer_first", "outer_only"]
-VOTE_RULES: tuple[str, ...] = get_args(VoteRule)
-LAYER_ORDERS: tuple[str, ...] = get_args(LayerOrder)
 
 _LOGIT_RULES = ("logits", "official")
 _LEAST_WEIGHT = 1e-12
@@ -106,14 +101,7 @@ class FaceVoter:
             InputError: for an unknown rule or layer order, a negative power, or one that is not even where `official`
                 needs it.
         """
-        _check_choice("vote rule", rule, VOTE_RULES)
-        _check_choice("layer order", layer_order, LAYER_ORDERS)
-        if not power >= 0:
-            raise InputError(f"the power of the entropy weight is {power}; it must be 0 or more")
-        if rule == "official" and power % 2 != 0:
-            raise InputError(
-                f"the power of the vote rule official is {power}; it must be an even number, as its base may be negative"
-            )
+        LiftingSettings.of({"rule": rule, "layer_order": layer_order, "power": power}, "lifting")
         assert num_labels >= 1 and layers >= 1, f"num_labels {num_labels} and layers {layers} must be at least 1"
         self.rule, self.layer_order, self.layers, self.power = rule, layer_order, layers, power
         self.shape_id, self.num_labels = shape.id, num_labels
@@ -274,8 +262,3 @@ def _image_weights(logits: Tensor, mask: Tensor, power: float) -> Tensor:
     sums = torch.zeros(mask.shape[0] * mask.shape[1], dtype=torch.float64, device=mask.device)
     mean = sums.index_add(0, image, entropy) / mask.sum(dim=(2, 3)).flatten().clamp_min(1)
     return (1 - mean).pow(power).clamp_min(_LEAST_VIEW_WEIGHT)[image, None]
-
-
-def _check_choice(what: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise InputError(f"unknown {what} {value!r}; choose one of: {', '.join(valid)}")

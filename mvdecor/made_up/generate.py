@@ -11,13 +11,16 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from mvdecor.errors import InputError
 from mvdecor.made_up import chair, lamp, table
 from mvdecor.made_up.files import model_id, write_annotation, write_stats, write_textured
 from mvdecor.made_up.model import Draw, Model
+from mvdecor.settings import Count, Settings, Share, WholeNumber, shown
 
 VERSION = 1
 """Raised whenever the same seed gives other files; part of `generated.json`."""
@@ -28,6 +31,27 @@ CATEGORIES: dict[str, tuple[Callable[[Draw], Model], tuple[str, ...]]] = {
     "Lamp": (lamp.make_lamp, lamp.LABELS),
 }
 """For each category its maker and its leaf labels (at most three levels below the root)."""
+
+
+class GenerateSettings(Settings):
+    """configs/generate.yaml."""
+
+    out: Annotated[str, Field(description="name the folder to make, for example out=data/made_up")]
+    format: Literal["partnet", "people"]
+    count: Count
+    seed: WholeNumber
+    categories: Annotated[
+        list[Literal["Chair", "Table", "Lamp"]], Field(min_length=1, description="name some of Chair, Table and Lamp")
+    ]
+    test_fraction: Share
+
+    @model_validator(mode="after")
+    def _people_are_of_one_category(self) -> Self:
+        if self.format == "people" and len(self.categories) != 1:
+            raise ValueError(
+                f"categories={shown(self.categories)}: format=people takes exactly one, as in categories=[Chair]"
+            )
+        return self
 
 
 def make_models(category: str, count: int, seed: int = 0) -> list[Model]:

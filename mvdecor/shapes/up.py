@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
 from mvdecor.errors import InputError
 from mvdecor.shapes.shape import Shape
+
+Up = Literal["y", "z", "x", "-y", "-z", "-x"]
 
 TURNS = {
     "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),

@@ -6,6 +6,7 @@ from mvdecor.views.channels import CHANNELS, channel_slice, num_channels, random
 from mvdecor.views.placement import close_up_cameras, look_at, place_cameras, sphere_cameras
 from mvdecor.views.rasterizers import Rasterizer, make_rasterizer, rasterizer_name
 from mvdecor.views.rendering import Rendering, jitter_colours, labels_at_pixels
+from mvdecor.views.settings import ViewSettings
 from mvdecor.views.shape_views import ShapeViews
 from mvdecor.views.views import Surface, Views, barycentric, face_values_at_pixels, surface_of
 
@@ -17,6 +18,7 @@ __all__ = [
     "Rendering",
     "ShapeViews",
     "Surface",
+    "ViewSettings",
     "Views",
     "barycentric",
     "channel_slice",

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from mvdecor.errors import InputError
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
+from mvdecor.views.settings import ViewSettings
 
 NEARLY_PARALLEL = 1e-3  # sine of the angle to `up` below which another `up` is taken
 CLOSE_UP_TILT = 0.3  # standard deviation of the noise added to a close-up's unit normal, each coordinate
@@ -162,15 +163,12 @@ def place_cameras(
     Raises:
         InputError: if an argument is out of its range.
     """
-    if not 0 <= close_ups <= count:
-        raise InputError(f"views: {close_ups} close-ups of {count} views; set close_ups between 0 and count")
+    ViewSettings.of({"count": count, "size": size, "close_ups": close_ups}, "views")
     parts = []
     if close_ups < count:
         parts.append(sphere_cameras(count - close_ups, size, seed, fov, distance, jitter))
     if close_ups:
         parts.append(close_up_cameras(shape, close_ups, size, seed, fov))
-    if not parts:
-        raise InputError(f"views: count is {count}; at least one view is needed")
     return Cameras.cat(parts)
 
 
@@ -225,9 +223,4 @@ def _turned(outward: Tensor, turn: Tensor) -> Tensor:
 
 
 def _check(count: int, size: int, fov: float, distance: tuple[float, float]) -> None:
-    if count < 1 or size < 1:
-        raise InputError(f"views: {count} views of {size} pixels; both must be at least 1")
-    if not 0 < fov < 180:
-        raise InputError(f"views: a field of view of {fov} degrees; it must lie between 0 and 180")
-    if not 0 < distance[0] <= distance[1]:
-        raise InputError(f"views: distance {tuple(distance)}; give (least, greatest) with 0 < least <= greatest")
+    ViewSettings.of({"count": count, "size": size, "fov": fov, "distance": distance}, "views")

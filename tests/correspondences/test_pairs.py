@@ -2,7 +2,7 @@
 
 import torch
 
-from mvdecor.correspondences import choose_pair, match_views
+from mvdecor.correspondences import Matching, choose_pair, match_views
 from mvdecor.shapes import Shape
 from mvdecor.views import Cameras, Surface, look_at, make_rasterizer, surface_of
 
@@ -51,9 +51,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def test_opposite_views_of_a_plate_are_given_up():
     surface, rejected = plate([[0, 0, 1.5], [0, 0, -1.5]]), set()
-    assert choose_pair(surface, [0, 1], 0.15, 50, generator(), rejected=rejected) is None
+    assert choose_pair(surface, [0, 1], Matching(), generator(), rejected=rejected) is None
     assert surface.asked == [frozenset({0, 1})] and rejected == {frozenset({0, 1})}  # there is but one pair
-    assert choose_pair(surface, [0, 1], 0.15, 50, generator(), rejected=rejected) is None
+    assert choose_pair(surface, [0, 1], Matching(), generator(), rejected=rejected) is None
     assert len(surface.asked) == 1
 
 
@@ -61,7 +61,7 @@ def test_a_pair_that_overlaps_comes_with_its_matches():
     surface = plate([[0, 0, 1.5], [0, 0, -1.5], [0.3, 0.2, 1.4], [0.1, 0.1, -1.6]])
     seen = set()
     for seed in range(20):
-        found = choose_pair(surface, [0, 1, 2, 3], 0.15, 50, generator(seed))
+        found = choose_pair(surface, [0, 1, 2, 3], Matching(), generator(seed))
         assert found is not None
         a, b, matches = found
         assert {a, b} in ({0, 2}, {1, 3})  # the same side of the plate
@@ -73,10 +73,10 @@ def test_a_pair_that_overlaps_comes_with_its_matches():
 
 
 def test_no_more_pairs_are_matched_than_tries():
-    for tries in (0, 1, 7):
+    for tries in (1, 7):
         surface = apart(10, same=(0, 0))
         rejected: set[frozenset[int]] = set()
-        assert choose_pair(surface, range(10), 0.15, tries, generator(), rejected=rejected) is None
+        assert choose_pair(surface, range(10), Matching(tries=tries), generator(), rejected=rejected) is None
         assert len(surface.asked) == tries
         assert rejected == set(surface.asked) and len(rejected) == tries  # all different
 
@@ -85,8 +85,8 @@ def test_known_bad_pairs_are_not_matched_again_and_change_no_choice():
     surface, rejected = apart(12, same=(3, 7)), set()
     for seed in range(30):  # one pair of 66 is good
         for tries in (20, 66):
-            known = choose_pair(surface, range(12), 0.15, tries, generator(seed), rejected=rejected)
-            afresh = choose_pair(apart(12, same=(3, 7)), range(12), 0.15, tries, generator(seed))
+            known = choose_pair(surface, range(12), Matching(tries=tries), generator(seed), rejected=rejected)
+            afresh = choose_pair(apart(12, same=(3, 7)), range(12), Matching(tries=tries), generator(seed))
             assert (known is None) == (afresh is None) and (known is None or known[:2] == afresh[:2])
         assert known is not None and {known[0], known[1]} == {3, 7}
     bad = [pair for pair in surface.asked if pair != {3, 7}]
@@ -96,15 +96,15 @@ def test_known_bad_pairs_are_not_matched_again_and_change_no_choice():
 def test_the_same_seed_gives_the_same_pair_and_only_the_given_views_are_drawn():
     surface = plate([[0.1 * i, 0.05 * i, 1.5] for i in range(8)])
     for seed in range(10):
-        first, second = (choose_pair(surface, [1, 4, 6], 0.15, 50, generator(seed)) for _ in range(2))
+        first, second = (choose_pair(surface, [1, 4, 6], Matching(), generator(seed)) for _ in range(2))
         assert first is not None and second is not None
         assert first[:2] == second[:2] and set(first[:2]) <= {1, 4, 6} and first[0] != first[1]
 
 
 def test_less_than_two_views_make_no_pair():
     surface = plate([[0, 0, 1.5]])
-    assert choose_pair(surface, [0], 0.15, 50, generator()) is None
-    assert choose_pair(surface, [], 0.15, 50, generator()) is None
+    assert choose_pair(surface, [0], Matching(), generator()) is None
+    assert choose_pair(surface, [], Matching(), generator()) is None
     assert surface.asked == []
 
 
@@ -112,5 +112,7 @@ def test_the_threshold_is_what_the_overlap_must_exceed():
     surface = plate([[0, 0, 1.5], [0.3, 0.2, 1.4]])
     overlap = float(match_views(surface.surface[[0]], surface.surface[[1]]).overlap[0])
     back = float(match_views(surface.surface[[1]], surface.surface[[0]]).overlap[0])
-    assert choose_pair(surface, [0, 1], min(overlap, back) - 1e-3, 5, generator()) is not None
-    assert choose_pair(surface, [0, 1], max(overlap, back), 5, generator()) is None
+    assert (
+        choose_pair(surface, [0, 1], Matching(min_overlap=min(overlap, back) - 1e-3, tries=5), generator()) is not None
+    )
+    assert choose_pair(surface, [0, 1], Matching(min_overlap=max(overlap, back), tries=5), generator()) is None

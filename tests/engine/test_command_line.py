@@ -219,6 +219,46 @@ def test_errors_are_one_line_on_any_terminal(script, word, message, tmp_path):
     assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("views.sise=3", "views.sise is unknown: did you mean views.size?"),
+        ("traning.finetune.k=3", "traning.finetune.k is unknown: did you mean training.finetune.k?"),
+        ("k=3", "k is unknown: did you mean training.finetune.k?"),
+        ("level=2", "level is unknown: did you mean data.level?"),
+        ("~views.siz", "views.siz is unknown: did you mean views.size?"),
+        ("loss=infonc", "loss=infonc is unknown: did you mean loss=infonce? Choose one of circle, "),
+        ("hydra/launcher=bsic", "hydra/launcher=bsic is unknown: did you mean hydra/launcher=basic? Choose one of "),
+        ("experiment=people", "experiment=people is unknown: did you mean experiment=people_cpu? Choose one of demo, "),
+        ("zzzz=3", "zzzz is unknown: choose data, views, "),
+        ("+views.size=3", "+views.size=3: Could not append to config. An item is already at 'views.size'."),
+        ("views.channels.foo=1", "views.channels.foo=1: "),
+    ],
+)
+def test_misspelt_overrides(word, meant, monkeypatch, capsys):
+    """One line and exit code 2 of a script; the same InputError where a program composes a configuration itself."""
+    with pytest.raises(InputError) as info:
+        compose_config([word])
+    assert str(info.value).startswith(meant)
+    monkeypatch.setattr(sys, "argv", ["x.py", "data=partnet", word])
+    with pytest.raises(SystemExit) as left:
+        main(lambda cfg: None)
+    printed = capsys.readouterr().err
+    assert (left.value.code == 2 and printed.startswith(f"error: {meant.removesuffix(word)}")) or word in printed
+    assert printed.count("\n") == 1 and "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_errors_of_a_stage_itself_are_shown_as_they_are(monkeypatch):
+    """A fault of the program is none of the command line."""
+
+    def broken(cfg):
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(sys, "argv", ["x.py", "seed=1"])
+    with pytest.raises(ValueError, match=r"^a fault$"):
+        main(broken)
+
+
 def test_configurations_have_the_settings():
     for config, keys in PATHS_OF.items():
         assert Path(CONFIGS, f"{config}.yaml").is_file()

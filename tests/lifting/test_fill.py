@@ -123,7 +123,7 @@ def test_a_shape_that_no_view_saw_is_an_error():
 
 def test_unknown_rule_and_foreign_votes_are_refused():
     shape = triangles(row_of_unit_triangles([0, 1]))
-    with pytest.raises(InputError, match=r"'guess'.*nearest, component"):
+    with pytest.raises(InputError, match=r"lifting.fill=guess is unknown: choose nearest or component"):
         fill_unseen(shape, votes_of([0, 1]), "guess")
     with pytest.raises(InputError, match=r"soup.*3 faces.*2"):
         fill_unseen(shape, votes_of([0, 1, 1]))

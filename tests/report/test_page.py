@@ -211,7 +211,7 @@ def test_a_report_is_made_anew_but_nothing_else_is_written_over(run_folder, tmp_
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], r"run is not set"),
+        ([], r"run=null: name the folder of a run"),
         (["run=nowhere"], r"run=nowhere: no such folder"),
         (["run={empty}"], r"neither table.json nor metrics.json"),
         (["run={run}", "shapes=-1"], r"shapes=-1: give a whole number from 0"),

@@ -233,7 +233,7 @@ def test_script(tmp_path: Path) -> None:
     bad = call("generate", "out=made", "count=13", cwd=tmp_path)
     assert bad.returncode != 0 and bad.stderr.startswith("error: made exists")
     unset = call("generate", cwd=tmp_path)
-    assert unset.returncode != 0 and "out is not set" in unset.stderr
+    assert unset.returncode != 0 and "out is missing: name the folder" in unset.stderr
 
 
 @pytest.mark.parametrize("category", CATEGORIES)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import trimesh
 
-from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
+from mvdecor.correspondences import Matching, embeddings_at_a, embeddings_at_b
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
@@ -81,7 +81,7 @@ def test_all_matches_are_taken_where_there_are_fewer_than_asked_for():
     smaller = (batch.images.abs().sum(3) > 0).flatten(2).sum(2).amin(0)
     counted = torch.bincount(batch.matches.pair, minlength=3) / smaller
     torch.testing.assert_close(batch.matches.overlap, counted)
-    assert bool((batch.matches.overlap > source.min_overlap).all())
+    assert bool((batch.matches.overlap > source.matching.min_overlap).all())
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
@@ -119,11 +119,11 @@ def test_a_batch_is_that_of_its_step_whoever_draws_which_part_of_it_and_in_whate
 
 
 def test_a_shape_without_overlap_is_named_and_others_are_drawn_in_its_place():
-    source = PairSource(shape_views(plate(), ball()), Rendering(("depth",)), pairs=4, points=20, tries=50)
+    source = PairSource(shape_views(plate(), ball()), Rendering(("depth",)), pairs=4, points=20)
     batches = [source.draw(0, step) for step in range(5)]
     assert {id for batch in batches for id in batch.shape_ids} == {"ball"}
     assert {batch.unmatched for batch in batches} <= {("plate",), ()} and ("plate",) in {b.unmatched for b in batches}
-    again = PairSource(source.shape_views, source.rendering, pairs=4, points=20, tries=50).draw(0, 4)
+    again = PairSource(source.shape_views, source.rendering, pairs=4, points=20).draw(0, 4)
     assert torch.equal(again.images, batches[4].images) and again.unmatched == batches[4].unmatched
 
 
@@ -163,7 +163,7 @@ def test_a_shape_listed_twice_is_drawn_twice_as_often():
 
 def test_pairs_can_be_drawn_and_matched_as_the_released_code_does():
     stage = shape_views(ball(), box())
-    batch = PairSource(stage, Rendering(("points",)), 3, 4000, unique=False, replace=True).draw(0, 0)
+    batch = PairSource(stage, Rendering(("points",)), 3, 4000, matching=Matching(unique=False), replace=True).draw(0, 0)
     assert torch.bincount(batch.matches.pair, minlength=3).tolist() == [4000] * 3  # more than there are
     assert torch.equal(embeddings_at_a(batch.images[0], batch.matches), batch.matches.points)
 

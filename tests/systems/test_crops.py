@@ -6,7 +6,7 @@ import pytest
 import torch
 import trimesh
 
-from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
+from mvdecor.correspondences import Matching, embeddings_at_a, embeddings_at_b
 from mvdecor.correspondences.crops import Crop, crop_images, draw_crop, match_crops
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
@@ -180,6 +180,6 @@ def test_draws_are_seeded_and_colours_change_for_each_crop():
 
 
 def test_shapes_whose_crops_never_overlap_end_in_one_error():
-    source = CropPairSource(shape_views(), Rendering(("depth",)), 1, min_overlap=1.5, tries=3)
+    source = CropPairSource(shape_views(), Rendering(("depth",)), 1, matching=Matching(min_overlap=1, tries=3))
     with pytest.raises(InputError, match=r"no shape has two crops of one view that overlap.*min_overlap"):
         source.draw(0, 0)

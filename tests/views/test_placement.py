@@ -127,9 +127,9 @@ def test_close_ups_ignore_the_winding() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"count": 0}, "at least 1"),
-        ({"count": 4, "fov": 180.0}, "field of view"),
-        ({"count": 4, "distance": (2.0, 1.0)}, "distance"),
+        ({"count": 0}, "views.count=0: .* at least 1"),
+        ({"count": 4, "fov": 180.0}, "views.fov=180.0: .* below 180"),
+        ({"count": 4, "distance": (2.0, 1.0)}, r"views.distance=\[2.0,1.0\]"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
@@ -138,9 +138,9 @@ def test_bad_arguments_are_named(arguments: dict, message: str) -> None:
 
 
 def test_more_close_ups_than_views_is_an_error() -> None:
-    with pytest.raises(InputError, match="close_ups between 0 and count"):
+    with pytest.raises(InputError, match=r"views.close_ups=5: .* count=4"):
         place_cameras(ball(), 4, 16, close_ups=5)
-    with pytest.raises(InputError, match="at least one view"):
+    with pytest.raises(InputError, match=r"views.count=0: .* at least 1"):
         place_cameras(ball(), 0, 16)
 
 

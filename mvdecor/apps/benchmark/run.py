@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from omegaconf import DictConfig
+from pydantic import Field, field_validator
 from rich.console import Console
 from rich.table import Table
 
@@ -13,8 +15,51 @@ from mvdecor.apps.benchmark.measure import Row
 from mvdecor.apps.benchmark.rows import ROWS
 from mvdecor.apps.benchmark.scaling import plot_scaling
 from mvdecor.apps.benchmark.shapes import open_shapes
+from mvdecor.engine.settings import Device
 from mvdecor.errors import InputError
 from mvdecor.files import write_json
+from mvdecor.settings import Count, PathName, Settings, Text
+
+Counts = Annotated[list[Count], Field(min_length=1, description="give a list of whole numbers of at least 1")]
+
+
+class BenchmarkSettings(Settings):
+    """configs/benchmark.yaml, which says what each setting is."""
+
+    json_file: PathName | None = Field(alias="json")
+    rows: Annotated[list[str], Field(description=f"give a list of some of {', '.join(ROWS)}")] | None
+    plot: PathName | None
+    shapes: PathName
+    device: Device
+    repeats: Count
+    slow_repeats: Count
+    size: Count
+    num_views: Count
+    slow_views: Count
+    pairs: Count
+    points: Count
+    dim: Count
+    classes: Count
+    vote_faces: Count
+    vote_sample: Count
+    view_faces: Count
+    scaling_faces: Annotated[
+        tuple[Count, Count], Field(strict=False, description="give two whole numbers of at least 1, [few,many]")
+    ]
+    step_experiment: Text
+    overrides: Annotated[list[str], Field(description="give a list of overrides")]
+    steps: Count
+    evaluate_network: Text
+    plot_views: Counts
+    plot_faces: Counts
+    plot_shapes: Counts
+
+    @field_validator("rows")
+    @classmethod
+    def _known(cls, rows: list[str] | None) -> list[str] | None:
+        if any(name not in ROWS for name in rows or ()):
+            raise ValueError(f"give a list of some of {', '.join(ROWS)}, or null")
+        return rows
 
 
 def run_benchmark(cfg: DictConfig) -> list[Row]:
@@ -23,10 +68,8 @@ def run_benchmark(cfg: DictConfig) -> list[Row]:
     Raises:
         InputError: an unknown row or device, or a row asked for by name that cannot be measured.
     """
+    BenchmarkSettings.of(cfg)
     names = list(ROWS) if cfg.rows is None else list(cfg.rows)
-    unknown = [name for name in names if name not in ROWS]
-    if unknown:
-        raise InputError(f"rows: {unknown[0]} is unknown: choose of {', '.join(ROWS)}")
     device = _device(cfg.device)
     rows: list[Row] = []
     with open_shapes(cfg.shapes) as shapes:
@@ -61,8 +104,6 @@ def print_table(rows: list[Row]) -> None:
 
 
 def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device={name} is unknown: choose auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device=cuda, but PyTorch sees no CUDA device here: use device=cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mvdecor.correspondences import choose_pair
+from mvdecor.correspondences import Matching, choose_pair
 from mvdecor.errors import InputError
 from mvdecor.made_up.generate import write_partnet, write_people_like
 from mvdecor.shapes import PartNet, RenderPeople, Shape, ShapeSet
@@ -112,7 +112,7 @@ def overlapping_pairs(shape: Shape, count: int, views: int, size: int) -> tuple[
     seen, generator = views_of(shape, views, size), torch.Generator().manual_seed(0)
     sides: tuple[list[Surface], list[Surface]] = ([], [])
     for _ in range(count):
-        pair = choose_pair(lambda index: surface_of(shape, seen[index]), range(views), 0.15, 200, generator)
+        pair = choose_pair(lambda index: surface_of(shape, seen[index]), range(views), Matching(tries=200), generator)
         if pair is None:
             raise InputError(f"benchmark: no two of {views} views of {shape.id} overlap: more views are needed")
         for side, view in zip(sides, pair[:2], strict=True):

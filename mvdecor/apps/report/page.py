@@ -7,11 +7,13 @@ from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Annotated
 
 import plotly.graph_objects as go
 import plotly.io
 from omegaconf import DictConfig, OmegaConf
 from plotly.offline import get_plotlyjs
+from pydantic import Field
 
 from mvdecor.apps.report.charts import calibration_figure, confusion_figure, curves_figure, part_iou, parts_figure
 from mvdecor.apps.report.results import Results, Run, pretraining_curves, read_results
@@ -23,6 +25,7 @@ from mvdecor.figures import png_bytes
 from mvdecor.files import write_atomically
 from mvdecor.percent import percent, rounded
 from mvdecor.results.table import occurrence, spread
+from mvdecor.settings import PathName, Settings
 
 MARK = "<!doctype html>\n<!-- report of mvdecor -->\n"
 """How a report begins: only a file like that is written over."""
@@ -40,6 +43,15 @@ figure { margin: 1.5em 0; } img { max-width: 100%; } pre { overflow-x: auto; bac
 """
 
 
+class ReportSettings(Settings):
+    """configs/report.yaml."""
+
+    run: Annotated[str, Field(description="name the folder of a run, for example run=outputs/demo")]
+    out: PathName
+    shapes: Annotated[int, Field(ge=0, le=20, description="give a whole number from 0 (none, needs no data) to 20")]
+    data_root: PathName | None
+
+
 def run_report(cfg: DictConfig) -> Path:
     """Write the page that configs/report.yaml asks for and say where it is; an older report of that name is written over.
 
@@ -47,10 +59,7 @@ def run_report(cfg: DictConfig) -> Path:
         InputError: a bad setting, no finished run, damaged results, test shapes that are no longer there, or an `out` that
             holds something else.
     """
-    if cfg.run is None:
-        raise InputError("run is not set: name the folder of a run, for example run=outputs/demo")
-    if type(cfg.shapes) is not int or not 0 <= cfg.shapes <= 20:
-        raise InputError(f"shapes={cfg.shapes}: give a whole number from 0 (none, needs no data) to 20")
+    ReportSettings.of(cfg)
     out = Path(cfg.out)
     if out.is_dir() or (out.exists() and not out.read_bytes().startswith(MARK.encode())):
         raise InputError(f"out={out} is there already and is no report: name another file")

@@ -10,14 +10,17 @@ import time
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from omegaconf import DictConfig
+from pydantic import Field
 
 from mvdecor.apps.viewer.panel import Panel
 from mvdecor.apps.viewer.session import Session
+from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
-from mvdecor.systems.mvdecor.check import check_out
+from mvdecor.settings import PathName, Text
+from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 
 if TYPE_CHECKING:
     import viser
@@ -25,6 +28,25 @@ if TYPE_CHECKING:
 LOCAL = ("127.0.0.1", "localhost", "::1")
 ORIGINS = (re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"), None)
 """Pages that may talk to a viewer on a local host: its own, through whatever port; and programs that are no page."""
+
+
+class ViewerSettings(MvDeCorSettings):
+    """configs/view.yaml.
+
+    Attributes:
+        run: folder of a finished run to look at.
+        data_root: where its data is now.
+        split: shapes to show.
+        labels: names of the labels to paint with.
+        host, port: where the viewer listens.
+    """
+
+    run: Annotated[str, Field(description="name the folder of a finished run")] | None  # type: ignore[assignment]
+    data_root: PathName | None
+    split: Literal["all", "train", "val", "test", "unlabelled"] | None
+    labels: Annotated[list[Any], Field(description="give a list of names, for example labels=[foot,pole,shade]")] | None
+    host: Text
+    port: Annotated[int, Field(ge=0, le=65535, description="give a number from 0 (any that is free) to 65535")]
 
 
 def run_view(cfg: DictConfig) -> None:
@@ -68,7 +90,7 @@ class Viewer:
     """
 
     def __init__(self, cfg: DictConfig) -> None:
-        _check(cfg)
+        check_out(Path(ViewerSettings.of(cfg, complete=True).out))
         _free(cfg.host, cfg.port)
         self.session = Session(cfg)
         self._server = _serve(cfg.host, cfg.port)
@@ -83,17 +105,6 @@ class Viewer:
     ) -> None:
         self.panel.close()
         self._server.stop()
-
-
-def _check(cfg: DictConfig) -> None:
-    """Refuse settings that would only be noticed later."""
-    if type(cfg.port) is not int or not 0 <= cfg.port <= 65535:
-        raise InputError(f"port={cfg.port}: give a number from 0 (any that is free) to 65535")
-    if cfg.run is not None and not isinstance(cfg.run, str):
-        raise InputError(f"run={cfg.run}: name the folder of a finished run")
-    if cfg.labels is not None and (isinstance(cfg.labels, str) or not hasattr(cfg.labels, "__iter__")):
-        raise InputError(f"labels={cfg.labels}: give a list of names, for example labels=[foot,pole,shade]")
-    check_out(Path(cfg.out))
 
 
 def _free(host: str, port: int) -> None:

@@ -15,11 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from mvdecor.apps.viewer.labels import LabelFolder
 from mvdecor.apps.viewer.predictions import Prediction, read_ranking
 from mvdecor.engine.log import SCALARS, read_scalars
+from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically, write_json
 from mvdecor.segmenter import Segmenter
 from mvdecor.shapes.splits import sha256_of
-from mvdecor.systems.mvdecor.check import check_out
+from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set
 from mvdecor.systems.mvdecor.stages import run_finetune
 
@@ -75,6 +76,9 @@ def prepare_round(cfg: DictConfig, labels: LabelFolder, ids: Sequence[str]) -> P
 
 def _config(cfg: DictConfig, folder: Path, k: int) -> DictConfig:
     whole: Any = OmegaConf.to_container(cfg, resolve=True)
+    whole = {
+        name: value for name, value in whole.items() if name in MvDeCorSettings.model_fields
+    }  # not the viewer's own
     whole |= {"out": str(folder), "run": 0, "progress": False}
     whole["data"]["labelled"]["splits"] = str(folder / SPLIT)
     whole["training"]["finetune"] |= {"k": k, "split": None, "replace": False}

@@ -7,13 +7,13 @@ item alone. So a batch is the same whoever draws it: this process, a worker, or 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mvdecor.correspondences import Matches, choose_pair, sample_matches
+from mvdecor.correspondences import Matches, Matching, choose_pair, sample_matches
 from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.views import Rendering, ShapeViews, Surface, labels_at_pixels
@@ -82,20 +82,15 @@ def generators(what: str, seed: int, step: int, items: Sequence[int]) -> Iterato
 class PairSource:
     """Draws batches of overlapping pairs of views from shape_views (paper section 3.1).
 
-    Shapes are drawn uniformly with replacement. Where no pair of views out of `tries` overlaps enough, another shape is
-    drawn for that item, and the batch says so.
+    Shapes are drawn uniformly with replacement. Where no pair of views out of `matching.tries` overlaps enough, another
+    shape is drawn for that item, and the batch says so.
     """
 
     shape_views: ShapeViews
     rendering: Rendering
     pairs: int = 8
     points: int = 4000
-    min_overlap: float = 0.15
-    tolerance: float = 5e-3
-    min_cosine: float = 0.5
-    tries: int = 50
-    unique: bool = True
-    """See `match_views`."""
+    matching: Matching = field(default_factory=Matching)
     replace: bool = False
     """Draw the points with replacement, see `sample_matches`."""
 
@@ -126,9 +121,9 @@ class PairSource:
             while pair is None:
                 if len(failed) == len(self.shape_views):
                     raise InputError(
-                        f"no shape has two {self.what} that overlap in more than {self.min_overlap:.0%} of the smaller "
-                        f"foreground ({self.tries} pairs tried of each of {len(self.shape_views)} shapes): raise views.count "
-                        "or lower training.matching.min_overlap"
+                        f"no shape has two {self.what} that overlap in more than {self.matching.min_overlap:.0%} of the "
+                        f"smaller foreground ({self.matching.tries} pairs tried of each of {len(self.shape_views)} shapes): "
+                        "raise views.count or lower training.matching.min_overlap"
                     )
                 shape = int(torch.randint(len(self.shape_views), (1,), generator=generator))
                 if shape not in failed:
@@ -152,17 +147,7 @@ class PairSource:
             return seen[-1]
 
         rejected = self._rejected.setdefault(shape, set())
-        found = choose_pair(
-            surface,
-            views,
-            self.min_overlap,
-            self.tries,
-            generator,
-            self.tolerance,
-            self.min_cosine,
-            rejected,
-            self.unique,
-        )
+        found = choose_pair(surface, views, self.matching, generator, rejected)
         if found is None:
             return None
         a, b, matches = found

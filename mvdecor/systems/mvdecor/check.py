@@ -1,22 +1,19 @@
-"""Checks of a configuration before any work starts, so that a wrong value does not end a run hours later."""
+"""Checks before any work starts, so that a wrong value does not end a run hours later: rules between settings, and data."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mvdecor.engine.device import open_device
+from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
-from mvdecor.evaluation.metrics import PROTOCOLS
-from mvdecor.lifting.fill import FILL_RULES
-from mvdecor.lifting.vote import LAYER_ORDERS, VOTE_RULES
 from mvdecor.networks import Model, build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
 from mvdecor.progress import told
@@ -24,127 +21,65 @@ from mvdecor.shapes import ShapeSet
 from mvdecor.shapes.loading import labels_of, load_labelled
 from mvdecor.systems.mvdecor.fewshot import split_run
 from mvdecor.systems.mvdecor.held_out import check_held_out_data
+from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "device": ("auto", "cpu", "cuda"),
-    "data.on_error": ("raise", "skip"),
-    "data.pretrain_split": ("train", "unlabelled", "all"),
-    "views.rasterizer": ("auto", "embree", "pytorch3d"),
-    "views.depth": ("minmax", "metric"),
-    "views.normal_frame": ("camera", "world"),
-    "training.pretrain.source": ("views", "crops"),
-    "training.pretrain.schedule": ("plateau", "cosine", "constant"),
-    "training.finetune.batch_norm": ("train", "eval_pretrained"),
-    "lifting.rule": VOTE_RULES,
-    "lifting.layer_order": LAYER_ORDERS,
-    "lifting.fill": FILL_RULES,
-    "evaluation.protocol": PROTOCOLS,
-    "evaluation.split": ("train", "val", "test", "all"),
-}
-"""Settings that take one of a few words."""
 
-COUNTS: dict[str, int] = {
-    "seed": 0,
-    "save_every": 1,
-    "workers": 0,
-    "run": 0,
-    "views.count": 1,
-    "views.close_ups": 0,
-    "views.size": 1,
-    "views.layers": 1,
-    "training.log_every": 1,
-    "training.matching.tries": 1,
-    "training.pretrain.steps": 1,
-    "training.pretrain.pairs": 1,
-    "training.pretrain.points": 1,
-    "training.pretrain.validate_every": 1,
-    "training.pretrain.validation_batches": 1,
-    "training.finetune.k": 1,
-    "training.finetune.runs": 1,
-    "training.finetune.steps": 1,
-    "training.finetune.batch_size": 1,
-    "training.finetune.decay_every": 1,
-    "training.finetune.pairs": 1,
-    "evaluation.points": 0,
-    "evaluation.batch_size": 1,
-}
-"""Settings that are whole numbers, with the least allowed."""
-
-COUNTS_OR_NULL: dict[str, int] = {
-    "data.pretrain_limit": 1,
-    "training.finetune.v": 1,
-    "evaluation.limit": 1,
-    "evaluation.meshes": 0,
-}
-"""The same, where null means all."""
-
-RATES = ("training.pretrain.learning_rate", "training.finetune.learning_rate")
-NOT_NEGATIVE = (
-    *("views.jitter", "training.pretrain.colour_jitter", "training.finetune.colour_jitter"),
-    *("training.crops.colour_jitter", "training.finetune.lambda_ssl", "lifting.power"),
-)
-
-FLAGS = (
-    *("training.matching.unique", "training.pretrain.replace", "training.finetune.joint", "training.finetune.replace"),
-)
-"""Settings that are true or false."""
-
-
-def check_config(cfg: DictConfig) -> None:
+def check_config(cfg: DictConfig, settings: type[MvDeCorSettings] = MvDeCorSettings) -> None:
     """Refuse values that would only be noticed later; reads no data and takes well under a second.
 
+    Args:
+        cfg: the whole configuration.
+        settings: its class, where a program has settings besides those of the stages.
+
     Raises:
-        InputError: an unknown word, a number out of range, a network or loss that cannot be made, or an `out` that
-            cannot be written.
+        InputError: an unknown setting or word, a value of another type or out of range, settings that exclude each
+            other, a network or loss that cannot be made, or an `out` that cannot be written.
     """
-    check_words_and_counts(cfg)
-    for key in (*RATES, *NOT_NEGATIVE):
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int | float) or not (value > 0 if key in RATES else value >= 0):
-            raise InputError(f"{key}={value}: give a number {'above 0' if key in RATES else 'of at least 0'}")
-    for key in FLAGS:
-        if not isinstance(value := OmegaConf.select(cfg, key), bool):
-            raise InputError(f"{key}={value}: choose true or false")
-    _check_ranges(cfg)
+    checked = settings.of(cfg, complete=True)
+    _check_labelled_views(checked)
+    _check_negatives(checked)
     _check_parts(cfg)
-    _check_negatives(cfg)
-    check_out(Path(cfg.out))
-    check_cache(cfg)
+    check_out(Path(checked.out))
+    if checked.views.cache is not None and not Path(checked.views.cache).is_dir():  # one that is full may be read-only
+        check_out(Path(checked.views.cache), "views.cache")
 
 
-def check_words_and_counts(cfg: DictConfig, only: Collection[str] | None = None) -> None:
-    """Refuse unknown words, and numbers that are no counts: of all settings that are one, or `only` of these keys.
-
-    Raises:
-        InputError: the first of them.
-    """
-    for key, words in CHOICES.items():
-        if only is not None and key not in only:
-            continue
-        if (value := OmegaConf.select(cfg, key)) not in words:
-            raise InputError(f"{key}={value} is unknown: choose {', '.join(words[:-1])} or {words[-1]}")
-    for key, least in {**COUNTS, **COUNTS_OR_NULL}.items():
-        value = OmegaConf.select(cfg, key)
-        if (only is not None and key not in only) or (value is None and key in COUNTS_OR_NULL):
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{key}={value}: give a whole number of at least {least}")
-
-
-def _check_ranges(cfg: DictConfig) -> None:
-    if not 0 < cfg.training.pretrain.validation_share < 1:
-        share = cfg.training.pretrain.validation_share
-        raise InputError(f"training.pretrain.validation_share={share}: give a share between 0 and 1")
-    _check_crops(cfg)
-    v, count = cfg.training.finetune.v, cfg.views.count
+def _check_labelled_views(settings: MvDeCorSettings) -> None:
+    v, count = settings.training.finetune.v, settings.views.count
     if v is not None and v > count:
         raise InputError(f"training.finetune.v={v} labelled views, but views.count={count}: lower v or raise the count")
-    cosine = cfg.training.matching.min_cosine
-    if not isinstance(cosine, int | float) or not -1 <= cosine <= 1:
-        raise InputError(f"training.matching.min_cosine={cosine}: give a cosine from -1 (ignore normals) to 1")
-    if cfg.lifting.rule == "official" and cfg.lifting.power % 2 != 0:
-        raise InputError(f"lifting.power={cfg.lifting.power}: lifting.rule=official needs an even number")
+
+
+def _check_negatives(settings: MvDeCorSettings) -> None:
+    """Negatives from the other pairs of a batch need other pairs."""
+    if settings.loss.get("negatives") != "batch":
+        return
+    training = settings.training
+    stages = {"pretrain": training.pretrain.pairs}
+    if training.finetune.lambda_ssl > 0:
+        stages["finetune"] = training.finetune.pairs
+    for stage, pairs in stages.items():
+        if pairs < 2:
+            raise InputError(
+                f"loss.negatives=batch with training.{stage}.pairs={pairs}: a batch of one pair has no negatives: give at "
+                "least 2 pairs, or loss.negatives=both"
+            )
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    """Make the network (without memory for its weights) and the loss once."""
+    with torch.device("meta"):
+        network = build_model(cfg.network, cfg.views.channels, None, initial_weights=False).config
+    if cfg.checkpoint is None and "encoder" in network:
+        check_weights(network["encoder"], network.get("weights"))
+    try:
+        instantiate(cfg.loss)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):  # names the setting itself
+            raise error.__cause__ from None
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"loss: {cfg.loss.get('_target_')} cannot be made ({reason}): see configs/loss") from error
 
 
 def check_run(cfg: DictConfig, folder: Path) -> None:
@@ -241,62 +176,3 @@ def _labels(shape_set: ShapeSet, ids: Iterable[str], on_error: str) -> list[set[
         assert shape is not None
         found.append(labels_of(shape))
     return found
-
-
-def _check_crops(cfg: DictConfig) -> None:
-    crops = cfg.training.crops
-    for key, most in (("scale", 1.0), ("ratio", float("inf"))):
-        bounds = list(crops[key]) if OmegaConf.is_list(crops[key]) else []
-        numbers = len(bounds) == 2 and all(isinstance(x, int | float) for x in bounds)
-        if not numbers or not 0 < bounds[0] <= bounds[1] <= most:
-            limit = f", at most {most:g}" if most == 1 else ""
-            raise InputError(f"training.crops.{key}={crops[key]}: give [least, greatest], both above 0{limit}")
-    if not isinstance(crops.flip, int | float) or not 0 <= crops.flip <= 1:
-        raise InputError(f"training.crops.flip={crops.flip}: give a probability between 0 and 1")
-
-
-def _check_parts(cfg: DictConfig) -> None:
-    """Make the network (without memory for its weights) and the loss once."""
-    with torch.device("meta"):
-        network = build_model(cfg.network, cfg.views.channels, None, initial_weights=False).config
-    if cfg.checkpoint is None and "encoder" in network:
-        check_weights(network["encoder"], network.get("weights"))
-    try:
-        instantiate(cfg.loss)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):  # names the setting itself
-            raise error.__cause__ from None
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(f"loss: {cfg.loss.get('_target_')} cannot be made ({reason}): see configs/loss") from error
-
-
-def _check_negatives(cfg: DictConfig) -> None:
-    """Negatives from the other pairs of a batch need other pairs."""
-    if cfg.loss.get("negatives") != "batch":
-        return
-    for stage, used in (("pretrain", True), ("finetune", cfg.training.finetune.lambda_ssl > 0)):
-        if used and cfg.training[stage].pairs < 2:
-            raise InputError(
-                f"loss.negatives=batch with training.{stage}.pairs={cfg.training[stage].pairs}: a batch of one pair has no "
-                "negatives: give at least 2 pairs, or loss.negatives=both"
-            )
-
-
-def check_cache(cfg: DictConfig) -> None:
-    """Raise InputError if `views.cache` is no folder and cannot become one; one that is full may be read-only."""
-    cache = cfg.views.cache
-    if cache is None:
-        return
-    if not isinstance(cache, str):
-        raise InputError(f"views.cache={cache}: name a folder, or null for no cache")
-    if not Path(cache).is_dir():
-        check_out(Path(cache), "views.cache")
-
-
-def check_out(out: Path, key: str = "out") -> None:
-    """The nearest folder that exists must be one that can be written to."""
-    folder = next(p for p in (out, *out.absolute().parents) if p.exists())
-    if not folder.is_dir():
-        raise InputError(f"{key}={out}: {folder} is a file: name a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{key}={out}: {folder} cannot be written to: name another folder")

@@ -23,9 +23,9 @@ from mvdecor.views import Surface, channel_slice, jitter_colours
 class CropPairSource(PairSource):
     """Draws batches of pairs of crops, each pair from one view of one shape.
 
-    The view is rendered once; each crop changes its colours by itself. A pair counts if more than `min_overlap` of the
-    smaller crop's foreground is in both; a shape of which `tries` pairs do not is reported, and not drawn from again.
-    `tolerance` and `min_cosine` have no part in this.
+    The view is rendered once; each crop changes its colours by itself. A pair counts if more than `matching.min_overlap` of the
+    smaller crop's foreground is in both; a shape of which `matching.tries` pairs do not is reported, and not drawn from again.
+    The rest of `matching` has no part in this.
     """
 
     scale: tuple[float, float] = (0.2, 1.0)
@@ -39,13 +39,13 @@ class CropPairSource(PairSource):
 
     def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
         views = range(self.shape_views.num_views(shape))
-        for _ in range(self.tries):
+        for _ in range(self.matching.tries):
             view = views[int(torch.randint(len(views), (1,), generator=generator))]
             surface = self.shape_views.surface(shape, [view])
             size = (surface.mask.shape[-2], surface.mask.shape[-1])
             a, b = (draw_crop(size, self.scale, self.ratio, self.flip, generator) for _ in range(2))
             matches = match_crops(surface, a, b)
-            if float(matches.overlap) > self.min_overlap:
+            if float(matches.overlap) > self.matching.min_overlap:
                 images = self._images(shape, view, surface, (a, b), generator)
                 return images, sample_matches(matches, self.points, generator), (view, view)
         return None

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig
 
+from mvdecor.correspondences import Matching
 from mvdecor.engine.loop import Recipe
 from mvdecor.engine.schedules import make_schedule
 from mvdecor.errors import InputError
@@ -126,17 +127,12 @@ def make_pair_source(
     augment: Literal["pretrain", "finetune"] | None = None,
 ) -> PairSource:
     """Batches of overlapping pairs of the shape_views' views."""
-    matching = cfg.training.matching
     return PairSource(
         shape_views,
         make_rendering(cfg, augment),
         pairs=pairs,
         points=cfg.training.pretrain.points,
-        min_overlap=matching.min_overlap,
-        tolerance=matching.tolerance,
-        min_cosine=matching.min_cosine,
-        tries=matching.tries,
-        unique=matching.unique,
+        matching=Matching.of(cfg.training.matching, "training.matching"),
         replace=cfg.training.pretrain.replace,
     )
 
@@ -145,14 +141,13 @@ def make_crop_source(
     cfg: DictConfig, shape_views: ShapeViews, pairs: int, augment: Literal["pretrain", "finetune"] | None = None
 ) -> CropPairSource:
     """Batches of pairs of crops of the shape_views' views (`training.crops`)."""
-    matching, crops = cfg.training.matching, cfg.training.crops
+    crops = cfg.training.crops
     return CropPairSource(
         shape_views,
         replace(make_rendering(cfg, augment), colour_jitter=crops.colour_jitter if augment else 0.0),
         pairs=pairs,
         points=cfg.training.pretrain.points,
-        min_overlap=matching.min_overlap,
-        tries=matching.tries,
+        matching=Matching.of(cfg.training.matching, "training.matching"),
         scale=tuple(crops.scale),
         ratio=tuple(crops.ratio),
         flip=crops.flip,

@@ -1,0 +1,49 @@
+"""Settings that the stages of all systems have: where results go, seed, device, processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mvdecor.errors import InputError
+from mvdecor.settings import Count, PathName, Settings, WholeNumber
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Annotated[str | int, Field(description="give auto, or a precision of Lightning Fabric such as 32-true")]
+
+
+class RunSettings(Settings):
+    """What every stage takes, whatever its system; a system's own settings are fields of a subclass.
+
+    Attributes:
+        out: folder of the results.
+        checkpoint: the model to start from, or to measure.
+        seed: of everything random.
+        run: number of the few-shot run.
+        device, precision: see `mvdecor.engine.device.open_device`.
+        workers: processes that draw batches ahead; 0 draws them in the main process.
+        progress: progress bars instead of lines.
+        save_every: steps after which a loop saves its state.
+    """
+
+    out: PathName
+    checkpoint: PathName | None
+    seed: WholeNumber
+    run: WholeNumber
+    device: Device
+    precision: Precision
+    workers: WholeNumber
+    progress: bool
+    save_every: Count
+
+
+def check_out(out: Path, key: str = "out") -> None:
+    """Raise InputError if a folder cannot be made or written to: the nearest one that exists must be writable."""
+    folder = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not folder.is_dir():
+        raise InputError(f"{key}={out}: {folder} is a file: name a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{key}={out}: {folder} cannot be written to: name another folder")
