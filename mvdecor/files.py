@@ -8,6 +8,7 @@ import io
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def named_file(name: str, source: Path, folders: Sequence[str] = (".",)) -> Path
     Exporters write backslashes and paths of their own machine. A name that leads out of the folder of `source` is followed
     only to an image or a material file (by its suffix) in a folder that lies beside that of `source` or one level higher,
     as `../images/wood.png`, and only if it is really there: not through a link to elsewhere, not from the file system's
-    root. So a mesh from elsewhere can show no other file of this machine.
+    root. So a mesh from elsewhere can show no other file of this machine. A file that differs from the name by capital letters
+    or composed accents alone is taken where it is the only one: Windows and macOS do not tell them apart.
 
     Raises:
         InputError: it leads elsewhere, and there is no file of that name beside.
@@ -104,9 +106,25 @@ def named_file(name: str, source: Path, folders: Sequence[str] = (".",)) -> Path
     for path in (*as_named, *beside):
         if os.path.isfile(path):  # False for whatever cannot be a name
             return path
+    for path in (*(as_named if inside else ()), *beside):
+        if (other := _spelled_otherwise(path)) is not None:
+            return other
     if not as_named:
         raise InputError(f"{source}: names the file {name!r}, outside of its folder: put that file beside it")
     return as_named[0]
+
+
+def _spelled_otherwise(path: Path) -> Path | None:
+    """The only file in its folder whose name differs by capital letters or by how accents are composed; None if none is."""
+
+    def plain(name: str) -> str:
+        return unicodedata.normalize("NFC", name).casefold()
+
+    try:
+        names = [name for name in os.listdir(path.parent) if plain(name) == plain(path.name)]
+    except (OSError, ValueError):  # no such folder, a name that cannot be one
+        return None
+    return path.parent / names[0] if len(names) == 1 and os.path.isfile(path.parent / names[0]) else None
 
 
 def _is_beside(plain: str, source: Path) -> bool:

@@ -58,6 +58,25 @@ def test_names_in_files_are_found_in_their_folder(tmp_path: Path, name: str, fou
     assert named_file(name, source, (".", "tex")) == source.parent / found
 
 
+def test_capital_letters_and_composed_accents_of_names(tmp_path):
+    """The only file that Windows or macOS would take for the name; the exact name goes first."""
+    source = tmp_path / "mesh.mtl"
+    for name in ("Wood.PNG", "ho\u0308lz.png", "a.png", "A.PNG", "Two.png", "TWO.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    for name, expected in (
+        ("wood.png", "Wood.PNG"),
+        ("C:\\work\\WOOD.png", "Wood.PNG"),
+        ("h\u00f6lz.png", "ho\u0308lz.png"),
+        ("a.png", "a.png"),
+        ("A.PNG", "A.PNG"),
+        ("two.png", "two.png"),  # two of them: none
+        ("Folder.png", "Folder.png"),
+        ("gone.png", "gone.png"),
+    ):
+        assert named_file(name, source) == tmp_path / expected
+
+
 @pytest.mark.parametrize("name", ["../secret.png", "tex/../../secret.png", "/etc/passwd", "..", "..\\secret.png"])
 def test_names_that_lead_out_are_not_followed(tmp_path: Path, name: str) -> None:
     write_atomically(tmp_path / "secret.png", b"x")

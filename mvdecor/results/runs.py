@@ -146,7 +146,7 @@ def _read(file: Path) -> RunResult:
             parts=tuple(content.get("parts", ())),
             occurring=tuple(content["occurring"]) if "occurring" in content else None,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{file}: not a whole result of scripts/evaluate.py ({type(error).__name__}: {error}): evaluate that run again, "
             "or move the file away"

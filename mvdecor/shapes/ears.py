@@ -103,11 +103,11 @@ def _turn(ring: NDArray[np.float64], a: int, b: int, c: int, x: int, y: int) -> 
 
 @compiled
 def _is_spike(ring: NDArray[np.float64], a: int, b: int, c: int, x: int, y: int) -> bool:
-    """Whether the ring goes from a to b and straight back: cutting b off takes no area away, whatever lies around it."""
+    """Whether the ring goes from a to b and straight back, or nowhere: cutting b off takes no area, whatever lies around."""
     ux, uy = ring[a, x] - ring[b, x], ring[a, y] - ring[b, y]
     vx, vy = ring[c, x] - ring[b, x], ring[c, y] - ring[b, y]
     along = ux * vx + uy * vy
-    return along > 0 and abs(ux * vy - uy * vx) <= FLAT * along
+    return along >= 0 and abs(ux * vy - uy * vx) <= FLAT * along
 
 
 @compiled

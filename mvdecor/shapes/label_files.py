@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_array, write_atomically, write_json
+from mvdecor.files import text_of, write_array, write_atomically, write_json
 from mvdecor.shapes.annotations import id_list, read_json
 from mvdecor.shapes.shape import UNDETERMINED
 
@@ -120,19 +121,29 @@ def _read_array(path: Path) -> NDArray[np.int64]:
 
 def _read_lines(path: Path) -> NDArray[np.int64]:
     try:
-        lines = path.read_bytes().decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}); write one integer per line") from error
+        lines = text_of(path.read_bytes()).split("\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); write one integer per line") from error
     labels = []
     for number, line in enumerate(lines, start=1):
         word = line.partition("#")[0].strip()
         if not word:
             continue
         try:
-            labels.append(np.int64(int(word)))
+            labels.append(_whole(word))
         except (ValueError, OverflowError) as error:
             raise InputError(f"{path}, line {number}: {word[:40]!r} is no label; write one integer per line") from error
     return np.array(labels, dtype=np.int64)
+
+
+def _whole(word: str) -> np.int64:
+    """A whole number as text; also as numpy.savetxt writes one, 2.000000000000000000e+00."""
+    if re.fullmatch(r"[+-]?\d+", word, re.ASCII):
+        return np.int64(int(word))
+    number = float(word)
+    if not number.is_integer():
+        raise ValueError(f"{number} is no whole number")
+    return np.int64(int(number))
 
 
 def _read_json(path: Path, label_names: tuple[str, ...]) -> NDArray[np.int64]:
@@ -176,6 +187,6 @@ def _checked(path: Path, labels: NDArray[np.int64], count: int, names: str) -> N
     if len(labels) and labels.max() >= count:
         raise InputError(
             f"{path}: label {int(labels.max())} has no name, there are {count} label names in {names}; "
-            "add the names or correct the labels (-1 or 255 is undetermined)"
+            "add the names or correct the labels (they count from 0; -1 or 255 is undetermined)"
         )
     return labels

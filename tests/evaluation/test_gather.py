@@ -43,6 +43,7 @@ def test_without_a_cell_the_category_is_the_column_and_without_a_method_the_fold
         lambda text: json.dumps({k: v for k, v in json.loads(text).items() if k != "split"}),
         lambda text: json.dumps({**json.loads(text), "part_miou": None}),
         lambda text: json.dumps({**json.loads(text), "part_miou": float("nan")}),
+        lambda text: json.dumps({**json.loads(text), "seed": float("inf")}),
         lambda text: json.dumps({**json.loads(text), "shape_miou": 101.0}),
     ],
 )

@@ -79,6 +79,7 @@ def test_corners_in_line_and_repeated_corners_keep_the_number_of_triangles():
         [[0, 0], [4, 0], [4, 4], [2, 4], [2, 6], [2, 4], [0, 4]],  # out and back
         [[0, 0], [4, 0], [6, 0], [4, 0], [4, 4], [0, 4], [0, -2]],  # two of them, one back beyond where it began
         [[0, 0], [4, 0], [4, 4], [2, 4], [2, 6], [2, 5], [2, 3], [2, 4], [0, 4]],  # on into the inside
+        [[0, 0], [4, 0], [4, 4], [2, 4], [2, 6], [2, 6], [2, 4], [2, 5], [2, 4], [0, 4], [0, 4]],  # twice, with stops
     ],
 )
 def test_edges_that_go_out_and_straight_back_take_no_area(polygon, seed):

@@ -30,13 +30,16 @@ def test_every_format_gives_back_what_was_written(tmp_path, labels):
         ("a_labels.txt", "0\n1\n-1\n2\n"),
         ("a.seg", "\ufeff0\r\n1\r\n255\r\n2"),
         ("a_labels.txt", "# label\n 0 # leg\n\n1\n-7\n2\n\n"),
+        ("a_labels.txt", "0\n1\n-1\n2\n".encode("utf-16")),
+        ("a_labels.txt", b"0 # f\xfc\xdfe\r1\r-1\r2\r"),
+        ("a_labels.txt", "0.000000000000000000e+00\n1.000000000000000000e+00\n-1.0\n2.\n"),  # numpy.savetxt
         ("a_labels.json", '{"label_names": ["leg", "seat", "back"], "labels": [0, 1, -1, 2]}'),
         ("a_labels.json", '{"label_names": ["back", "unused", "seat", "leg"], "labels": [3, 2, 255, 0]}'),
         ("a_labels.json", "[0, 1, -1, 2]"),
     ],
 )
 def test_dialects(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content.encode())
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert find_labels(tmp_path, "a") == tmp_path / name
     assert read_labels(tmp_path / name, NAMES).tolist() == [0, 1, -1, 2]
 
@@ -52,7 +55,9 @@ def test_names_instead_of_numbers(tmp_path):
         ("a_labels.txt", "0\nleg\n", r"a_labels\.txt, line 2: 'leg' is no label; write one integer per line"),
         ("a.seg", "0 1 2\n", r"line 1: '0 1 2' is no label"),
         ("a.seg", "99999999999999999999\n", "line 1"),
-        ("a.seg", b"\xff\xfe0", "cannot be read as text"),
+        ("a.seg", b"\xff\xfe0", "line 1: .* is no label"),
+        ("a.seg", "0.5\n", "line 1: '0.5' is no label"),
+        ("a.seg", "nan\n", "line 1: 'nan' is no label"),
         ("a_labels.txt", "0\n3\n", "label 3 has no name, there are 3 label names"),
         ("a_labels.json", "{", "not valid JSON"),
         ("a_labels.json", "3", "holds no list of labels"),
