@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from mvdecor.engine.cli import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 PYTHON = ("python", ".venv/bin/python")
 UNTRIED = {
