@@ -55,6 +55,20 @@ def write_json(path: Path | str, content: Any) -> None:
     write_atomically(path, text.encode(errors="backslashreplace"))
 
 
+def read_json(path: Path | str, remedy: str) -> Any:
+    """What a JSON file holds, as plain values.
+
+    Raises:
+        InputError: it cannot be read, or is no JSON; the message ends with the remedy.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}): {remedy}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}): remove it, and {remedy}") from error
+
+
 def write_array(path: Path | str, array: np.ndarray) -> None:
     """Write an array as `.npy`, by `write_atomically`."""
     stream = io.BytesIO()

@@ -29,9 +29,9 @@ from mvdecor.engine.distributed import one_voice, rank
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically, write_json
+from mvdecor.files import read_json, write_atomically, write_json
 from mvdecor.results.grid import Column, Grid, as_dict, csv_text, latex, make_grid, markdown
-from mvdecor.results.runs import RunResult, read_runs
+from mvdecor.results.runs import Run, read_runs
 from mvdecor.results.table import format_table
 from mvdecor.settings import Count, Settings, Text
 from mvdecor.systems.mvdecor.check import check_config, check_run
@@ -256,7 +256,7 @@ def _pretraining_key(cfg: DictConfig) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _grid(table: Mapping, overrides: Sequence[str], results: Sequence[RunResult]) -> Grid:
+def _grid(table: Mapping, overrides: Sequence[str], results: Sequence[Run]) -> Grid:
     columns = [Column(c["name"], tuple(c.get("mean_of") or ()), c.get("paper")) for c in table["columns"]]
     first = next(c for c in table["columns"] if not c.get("mean_of"))
     titles = {m: cell_config(table, overrides, m, first).method.title for m in table["methods"]}
@@ -267,22 +267,17 @@ def _grid(table: Mapping, overrides: Sequence[str], results: Sequence[RunResult]
     return make_grid(results, columns, titles, table["runs"], table.get("paper"))
 
 
-def _grid_of_results(results: Sequence[RunResult]) -> Grid:
+def _grid_of_results(results: Sequence[Run]) -> Grid:
     """All methods and columns that there are results of, in the order of their paths."""
     columns = [Column(name) for name in dict.fromkeys(r.column for r in results)]
     return make_grid(results, columns, {r.method: r.title for r in results})
 
 
-def _write(cfg: DictConfig, grid: Grid, results: Sequence[RunResult], more: dict) -> dict:
+def _write(cfg: DictConfig, grid: Grid, results: Sequence[Run], more: dict) -> dict:
     out = Path(cfg.out)
     runs = [
-        {
-            **{
-                key: getattr(r, key)
-                for key in ("method", "column", "seed", "run", "part_miou", "shape_miou", "revision")
-            },
-            "file": str(r.file),
-        }
+        {"method": r.method, "column": r.column, "seed": r.seed, "run": r.number}
+        | {"part_miou": r.part_miou, "shape_miou": r.shape_miou, "revision": r.revision, "file": str(r.file)}
         for r in results
     ]
     if len(revisions := sorted({r.revision for r in results})) > 1:
@@ -299,13 +294,7 @@ def _write(cfg: DictConfig, grid: Grid, results: Sequence[RunResult], more: dict
 
 def _check_own(file: Path) -> None:
     """A pipeline's table.json is not to be lost."""
-    if not file.exists():
-        return
-    try:
-        own = "grid" in json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file}: damaged ({error}): remove it or choose another out=") from error
-    if not own:
+    if file.exists() and "grid" not in read_json(file, "choose another out="):
         raise InputError(f"{file} is the table of another script (scripts/pipeline.py): choose another out=")
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from mvdecor.errors import InputError
-from mvdecor.results.runs import RunResult, check_cells
+from mvdecor.results.cells import check_cells
+from mvdecor.results.runs import Run
 from mvdecor.results.table import format_table, spread, summarize
 
 MISSING = "–"
@@ -89,7 +90,7 @@ class Grid:
 
 
 def make_grid(
-    results: Sequence[RunResult],
+    results: Sequence[Run],
     columns: Sequence[Column],
     methods: Mapping[str, str],
     runs: int | None = None,
@@ -113,7 +114,7 @@ def make_grid(
     check_cells(results)
     measured: dict[tuple[str, str], dict] = {}
     for r in results:
-        measured.setdefault((r.method, r.column), {})[(r.seed, r.run)] = r.part_miou
+        measured.setdefault((r.method, r.column), {})[(r.seed, r.number)] = r.part_miou
     for column in columns:
         for method in methods if column.mean_of else ():
             parts = [measured.get((method, name), {}) for name in column.mean_of]
@@ -201,7 +202,7 @@ def _cells(means: Mapping, method: str, columns: Sequence[Column], expected: int
     return cells
 
 
-def _occurring_parts(results: Sequence[RunResult], columns: Sequence[Column]) -> dict[str, tuple[int, int]]:
+def _occurring_parts(results: Sequence[Run], columns: Sequence[Column]) -> dict[str, tuple[int, int]]:
     """By column of results that noted it, how many of how many parts occur in the test shapes."""
     parts: dict[str, tuple[int, int]] = {}
     for column in columns:

@@ -1,8 +1,7 @@
-"""Finished runs gathered from folders: every `metrics.json` below them, checked before they share a table."""
+"""Finished runs read back: the one reader of metrics.json, finetune.json and pretrain.json."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -10,73 +9,105 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mvdecor.errors import InputError
+from mvdecor.files import read_json
+from mvdecor.shapes import Shape
 
-COLUMN_SETTINGS = (
-    "data.level",
-    "evaluation.protocol",
-    "evaluation.points",
-    "training.finetune.k",
-    "training.finetune.v",
-)
-"""What all results of a column must agree in, beside the test shapes: otherwise its methods cannot be compared."""
-
-CELL_SETTINGS = (
-    *("views.channels", "views.count", "views.close_ups", "views.size", "views.layers", "lifting", "loss"),
-    *("network._target_", "network.encoder", "network.decoder_channels", "network.embedding_dim"),
-    *("training.finetune.steps", "training.finetune.lambda_ssl"),
-)
-"""What all runs of a cell must agree in besides: otherwise their mean is the mean of nothing. No paths, no devices."""
-
-PRETRAIN_CELL_SETTINGS = ("training.pretrain", "training.matching")
-"""The same for methods that pretrain."""
+METRICS = ("config", "category", "part_miou", "shape_miou", "split", "seed")
+"""What metrics.json holds whatever revision wrote it."""
+UNNAMED = "run"
+"""The method of a result of before methods had names, in a folder that names none."""
 
 
 @dataclass(frozen=True)
-class RunResult:
-    """One evaluated run.
+class Run:
+    """A few-shot run that was evaluated.
 
     Attributes:
-        file: its metrics.json.
-        method: short name, as in configs/method.
-        title: the method's name in tables.
+        folder: where its files are.
+        method: short name, as in configs/method; in a pipeline "scratch" or "pretrained".
         column: the table's column that it was run for, else the category.
-        seed, run: which cameras and evaluation points (seed), and which labelled shapes and initial weights (both).
+        seed, number: which cameras and evaluation points (seed), and which labelled shapes and initial weights (both).
         part_miou, shape_miou: percent.
         test_ids: shapes that it was measured on, sorted.
-        parts: names of the parts.
-        occurring: names of those that occur in the test shapes; None if an older revision did not note it.
-        config: the whole configuration, as plain values.
-        revision: the code's.
+        metrics: all of metrics.json.
+        finetuned: finetune.json, if it was read.
     """
 
-    file: Path
+    folder: Path
     method: str
-    title: str
     column: str
     seed: int
-    run: int
+    number: int
     part_miou: float
     shape_miou: float
     test_ids: tuple[str, ...]
-    config: dict
-    revision: str
-    parts: tuple[str, ...] = ()
-    occurring: tuple[str, ...] | None = None
+    metrics: dict
+    finetuned: dict | None = None
+
+    @property
+    def file(self) -> Path:
+        """Its metrics.json."""
+        return self.folder / "metrics.json"
+
+    @property
+    def title(self) -> str:
+        """The method's name in tables."""
+        return (self.metrics["config"].get("method") or {}).get("title", self.method)
+
+    @property
+    def revision(self) -> str:
+        """That of the code."""
+        return self.metrics.get("revision", "unknown")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts."""
+        return tuple(self.metrics.get("parts", ()))
+
+    @property
+    def occurring(self) -> tuple[str, ...] | None:
+        """Names of the parts that occur in the test shapes; None if an older revision did not note it."""
+        return tuple(self.metrics["occurring"]) if "occurring" in self.metrics else None
+
+    @property
+    def older_seeds(self) -> bool:
+        """Whether labelled shapes and weights depend on the sum of seed and number only: before results had a key."""
+        return "key" not in self.metrics
 
     def setting(self, key: str) -> Any:
         """The value of a dotted key of its configuration; None where it has none."""
-        value: Any = self.config
+        value: Any = self.metrics["config"]
         for word in key.split("."):
             value = value.get(word) if isinstance(value, dict) else None
         return value
 
+    def predicted_labels(self, shape: Shape) -> np.ndarray:
+        """int [F], what the evaluation gave a test shape.
 
-def read_runs(folders: Iterable[str | Path]) -> list[RunResult]:
+        Raises:
+            InputError: it cannot be read, or is of another state of the mesh.
+        """
+        file = self.folder / "labels" / f"{shape.id}.npy"
+        try:
+            labels = np.load(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file}: predicted labels cannot be read ({error}): evaluate again") from error
+        if labels.shape != (shape.num_faces,) or labels.max() >= len(shape.label_names):
+            raise InputError(
+                f"{file}: these labels are of another state of shape {shape.id} ({shape.num_faces} faces, "
+                f"{len(shape.label_names)} parts): give data_root= of the data that was evaluated"
+            )
+        return labels
+
+
+def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Read every `metrics.json` below some folders, in order of their paths; a file reached twice is read once.
 
     Raises:
-        InputError: a folder that is not there, or a file that is not a whole result.
+        InputError: a folder that is not there, a file that is not a whole result, or one whose method has no name.
     """
     files: dict[Path, Path] = {}
     for folder in map(Path, folders):
@@ -84,83 +115,67 @@ def read_runs(folders: Iterable[str | Path]) -> list[RunResult]:
             raise InputError(f"{folder} is no folder: name folders that hold results (metrics.json at any depth)")
         for file in sorted(folder.rglob("metrics.json")):
             files.setdefault(file.resolve(), file)
-    return [_read(file) for file in files.values()]
+    runs = [read_run(file.parent) for file in files.values()]
+    for run in runs:
+        if run.method == UNNAMED:
+            raise InputError(f"{run.file}: its configuration names no method: put it into a folder METHOD/run_N")
+    return runs
 
 
-def check_cells(results: Sequence[RunResult]) -> None:
-    """Refuse results that must not share a cell or a column.
+def read_run(folder: Path, method: str | None = None, keys: Sequence[str] = ()) -> Run:
+    """Read the metrics.json of a folder.
+
+    Args:
+        folder: `out` of scripts/evaluate.py.
+        method: its name; None = as the configuration says, else as the folder METHOD/run_N does, else `UNNAMED`.
+        keys: what the file must hold beside `METRICS`.
 
     Raises:
-        InputError: the same run twice, or two results measured or trained differently; the message names both files.
+        InputError: it is not there, or not a whole result.
     """
-    columns: dict[str, RunResult] = {}
-    cells: dict[tuple[str, str], RunResult] = {}
-    seen: dict[tuple, RunResult] = {}
-    for result in results:
-        identity = (result.method, result.column, result.seed, result.run)
-        if (twin := seen.setdefault(identity, result)) is not result:
-            raise InputError(
-                f"{twin.file} and {result.file} are the same run: {result.method}, column {result.column!r}, seed "
-                f"{result.seed}, run {result.run}: gather only one of them"
-            )
-        first = columns.setdefault(result.column, result)
-        _same(first, result, COLUMN_SETTINGS, f"column {result.column!r}")
-        if first.test_ids != result.test_ids:
-            other = sorted(set(first.test_ids) ^ set(result.test_ids))
-            raise InputError(
-                f"{first.file} and {result.file} are both of column {result.column!r}, but were measured on different "
-                f"test shapes ({len(other)} only in one of them, such as {other[0]}): gather them apart"
-            )
-        first = cells.setdefault((result.method, result.column), result)
-        pretrained = result.setting("method.pretrain") is not False
-        keys = CELL_SETTINGS + (PRETRAIN_CELL_SETTINGS if pretrained else ())
-        _same(first, result, keys, f"{result.method} in column {result.column!r}")
-
-
-def _same(a: RunResult, b: RunResult, keys: Sequence[str], where: str) -> None:
-    for key in keys:
-        if a.setting(key) != b.setting(key):
-            raise InputError(
-                f"{a.file} and {b.file} are both {where}, but differ in {key}: {a.setting(key)} and {b.setting(key)}: "
-                "gather them apart"
-            )
-
-
-def _read(file: Path) -> RunResult:
+    file = folder / "metrics.json"
+    metrics = read_stage(file, (*METRICS, *keys))
     try:
-        content = json.loads(file.read_bytes())
-        config = content["config"]
-        method = config.get("method") or {"name": _older_method(file)}
-        result = RunResult(
-            file=file,
-            method=method["name"],
-            title=method.get("title", method["name"]),
-            column=(config.get("cell") or {}).get("column") or content["category"],
-            seed=int(content["seed"]),
-            run=int(config["run"]),
-            part_miou=float(content["part_miou"]),
-            shape_miou=float(content["shape_miou"]),
-            test_ids=tuple(sorted(content["split"]["ids"])),
-            config=config,
-            revision=content["revision"],
-            parts=tuple(content.get("parts", ())),
-            occurring=tuple(content["occurring"]) if "occurring" in content else None,
+        config = metrics["config"]
+        run = Run(
+            folder=folder,
+            method=method or (config.get("method") or {"name": _older_method(folder)})["name"],
+            column=(config.get("cell") or {}).get("column") or metrics["category"],
+            seed=int(metrics["seed"]),
+            number=int(config.get("run", 0)),
+            part_miou=float(metrics["part_miou"]),
+            shape_miou=float(metrics["shape_miou"]),
+            test_ids=tuple(sorted(metrics["split"]["ids"])),
+            metrics=metrics,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        _ = run.title, run.parts, run.occurring  # damage shows here, with the name of the file
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(
-            f"{file}: not a whole result of scripts/evaluate.py ({type(error).__name__}: {error}): evaluate that run again, "
-            "or move the file away"
+            f"{file}: not a whole result ({type(error).__name__}: {error}): evaluate that run again, or move the file away"
         ) from error
-    if not all(math.isfinite(value) and 0 <= value <= 100 for value in (result.part_miou, result.shape_miou)):
+    if not all(math.isfinite(value) and 0 <= value <= 100 for value in (run.part_miou, run.shape_miou)):
         raise InputError(
-            f"{file}: part mIoU {result.part_miou} and shape mIoU {result.shape_miou} are no percentages: evaluate that "
-            "run again"
+            f"{file}: part mIoU {run.part_miou} and shape mIoU {run.shape_miou} are no percentages: evaluate that run again"
+        )
+    return run
+
+
+def read_stage(file: Path, keys: Sequence[str]) -> dict:
+    """The JSON file that closes a stage.
+
+    Raises:
+        InputError: it cannot be read, or lacks one of the keys.
+    """
+    result = read_json(file, "evaluate that run again" if file.name == "metrics.json" else "run that stage again")
+    missing = [key for key in keys if not isinstance(result, dict) or key not in result]
+    if missing:
+        raise InputError(
+            f"{file}: not a whole result of this kind of run ({', '.join(missing)} missing): evaluate that run again, name "
+            "another folder, or move the file away"
         )
     return result
 
 
-def _older_method(file: Path) -> str:
+def _older_method(folder: Path) -> str:
     """Results of before methods had names in the configuration lie in METHOD/run_N, as scripts/pipeline.py puts them."""
-    if not re.fullmatch(r"run_\d+", file.parent.name):
-        raise InputError(f"{file}: its configuration names no method: put it into a folder METHOD/run_N")
-    return file.parents[1].name
+    return folder.parent.name if re.fullmatch(r"run_\d+", folder.name) else UNNAMED

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 
 from mvdecor.errors import InputError
 from mvdecor.percent import rounded
@@ -39,13 +40,19 @@ def summarize(rows: Sequence[Mapping]) -> dict:
             {
                 "method": method,
                 "category": category,
-                "part_miou_mean": statistics.fmean(runs.values()),
-                "part_miou_std": statistics.stdev(runs.values()) if len(runs) > 1 else None,
+                **dict(zip(("part_miou_mean", "part_miou_std"), mean_and_deviation(runs.values()), strict=True)),
                 "runs": len(runs),
             }
             for (method, category), runs in groups.items()
         ]
     }
+
+
+def mean_and_deviation(values: Iterable[float | None]) -> tuple[float | None, float | None]:
+    """Mean and sample deviation (divided by n - 1) of the values that are not None; None for those of too few."""
+    numbers = [value for value in values if value is not None]
+    mean = statistics.fmean(numbers) if numbers else None
+    return mean, statistics.stdev(numbers) if len(numbers) > 1 else None
 
 
 def format_table(rows: Sequence[Mapping]) -> str:
@@ -65,7 +72,7 @@ def format_table(rows: Sequence[Mapping]) -> str:
     header = [k.removesuffix("_mean").replace("_", " ") for k in columns]
     cells = [header, *([_cell(row, k) for k in columns] for row in rows)]
     width = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    right = [all(isinstance(row[k], int | float | None) for row in rows) for k in columns]
+    right = [_is_numeric(rows, k) for k in columns]
     lines = [
         "| " + " | ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, width, right, strict=True)) + " |"
         for line in cells
@@ -74,19 +81,31 @@ def format_table(rows: Sequence[Mapping]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def html_table(rows: Sequence[Mapping]) -> str:
+    """Rows as an HTML table: values as in `format_table`, headings as the keys of the first row are. All text is escaped."""
+    kind = {key: ' class="number"' if _is_numeric(rows, key) else "" for key in rows[0]}
+    header = "".join(f"<th{kind[key]}>{escape(key)}</th>" for key in kind)
+    lines = ["".join(f"<td{kind[key]}>{escape(value_text(row[key]))}</td>" for key in kind) for row in rows]
+    return f"<table><tr>{header}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>\n"
+
+
+def _is_numeric(rows: Sequence[Mapping], key: str) -> bool:
+    return all(isinstance(row[key], int | float | None) for row in rows)
+
+
 def _cell(row: Mapping, key: str) -> str:
-    value = row[key]
-    if value is None:
-        return "–"
-    if not isinstance(value, float):
-        return str(value)
     deviation = row.get(key.removesuffix("_mean") + "_std") if key.endswith("_mean") else None
-    return spread(value, deviation)
+    return spread(row[key], deviation) if isinstance(row[key], float) else value_text(row[key])
 
 
-def spread(mean: float, deviation: float | None) -> str:
+def value_text(value: object) -> str:
+    """A value as tables show it: floats are percentages with one decimal, None is a dash."""
+    return "–" if value is None else rounded(value) if isinstance(value, float) else str(value)
+
+
+def spread(mean: float | None, deviation: float | None) -> str:
     """A percentage with its deviation over runs, e.g. "54.2 ± 1.6"; without one for a single run (None)."""
-    return rounded(mean) if deviation is None else f"{rounded(mean)} ± {rounded(deviation)}"
+    return value_text(mean) if deviation is None else f"{value_text(mean)} ± {value_text(deviation)}"
 
 
 def occurrence(result: Mapping) -> str:

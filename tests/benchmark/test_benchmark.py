@@ -10,12 +10,11 @@ from PIL import Image
 
 from mvdecor.apps.benchmark import rows
 from mvdecor.apps.benchmark.measure import Row, Spread, peak_memory
-from mvdecor.apps.benchmark.references import infonce_plain, match_by_tree, pixel_votes, vote_by_loop
+from mvdecor.apps.benchmark.references import match_by_tree, pixel_votes, vote_by_loop
 from mvdecor.apps.benchmark.rows import ROWS
 from mvdecor.apps.benchmark.run import run_benchmark
 from mvdecor.apps.benchmark.shapes import with_faces
 from mvdecor.errors import InputError
-from mvdecor.losses import InfoNCE
 from mvdecor.shapes import Shape
 from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
 
@@ -98,7 +97,3 @@ def test_references_on_cases_that_are_known():
     votes = pixel_votes(logits, 2.0)
     face_ids = torch.tensor([[[4, 4], [4, -1]]]).numpy()
     assert vote_by_loop(face_ids, votes, [4, 7]) == [1, -1]
-    a, b = torch.randn(20, 4), torch.randn(20, 4)
-    pair = torch.arange(2).repeat_interleave(10)
-    expected = InfoNCE(0.1)(a, b, torch.zeros(20, 3), pair)[0]
-    torch.testing.assert_close(infonce_plain(a, b, pair, 0.1), expected, rtol=1e-4, atol=1e-5)

@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+import trimesh
 
 from mvdecor.errors import InputError
-from mvdecor.results.runs import check_cells, read_runs
+from mvdecor.results.cells import check_cells
+from mvdecor.results.runs import read_run, read_runs
+from mvdecor.shapes import Shape
 
 
 def test_reads_every_result_at_any_depth_once(write_run, tmp_path):
@@ -15,7 +19,7 @@ def test_reads_every_result_at_any_depth_once(write_run, tmp_path):
     assert len(results) == 2
     (result,) = [r for r in results if r.method == "scratch"]
     assert (result.file, result.title, result.column) == (file, "2D scratch", "RGB, v=3")
-    assert (result.seed, result.run, result.part_miou, result.shape_miou) == (4, 1, 12.5, 6.25)
+    assert (result.seed, result.number, result.part_miou, result.shape_miou) == (4, 1, 12.5, 6.25)
     assert result.test_ids == ("1", "2")
     assert result.setting("training.finetune.k") == 3
     assert result.setting("nothing.here") is None
@@ -101,3 +105,26 @@ def test_the_same_run_twice(write_run, tmp_path):
     assert all(str(file) in str(error.value) for file in files)
     write_run("scratch", 0, 10.0, where="b", seed=1)
     check_cells(read_runs([tmp_path / "results"]))
+
+
+def test_equal_sums_of_seed_and_run_are_one_run_of_the_older_rule(write_run, tmp_path):
+    """Seed 0, run 1 and seed 1, run 0 had the same labelled shapes and initial weights; since results have a key, not."""
+    files = [write_run("scratch", 1, 10.0, where="a", seed=0), write_run("scratch", 0, 10.0, where="b", seed=1)]
+    with pytest.raises(InputError, match=r"seed 0, run 1 and seed 1, run 0 .*sum of seed and run") as error:
+        check_cells(read_runs([tmp_path / "results"]))
+    assert all(str(file) in str(error.value) for file in files)
+    files[1].write_text(json.dumps({**json.loads(files[1].read_text()), "key": {"settings": {}, "content": {}}}))
+    check_cells(read_runs([tmp_path / "results"]))
+
+
+def test_runs_of_a_pipeline_keep_their_place_and_their_labels_are_checked(write_run, tmp_path):
+    folder = write_run("scratch", 0, 10.0).parent
+    run = read_run(folder, "pretrained")
+    assert (run.method, run.folder, run.file) == ("pretrained", folder, folder / "metrics.json")
+    triangle = Shape.from_trimesh(trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]]), "1")
+    with pytest.raises(InputError, match=r"1\.npy: predicted labels cannot be read"):
+        run.predicted_labels(triangle)
+    (folder / "labels").mkdir()
+    np.save(folder / "labels" / "1.npy", np.zeros(2, np.int16))
+    with pytest.raises(InputError, match="another state of shape 1"):
+        run.predicted_labels(triangle)

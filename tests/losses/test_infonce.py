@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.losses import InfoNCE, infonce
+from mvdecor.losses import InfoNCE, infonce_blocks
+from mvdecor.losses.infonce import infonce
 
 
 def reference(
@@ -53,6 +54,25 @@ def test_loss_is_the_reference(matches, counts, temperature, radius, negatives, 
     loss, _ = InfoNCE(temperature, radius, negatives)(a, b, points, pair)
     expected = reference(a.double(), b.double(), points.double(), pair, temperature, radius, negatives)
     torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 700), min_size=1, max_size=3).filter(any),  # one block, and several
+    temperature=st.sampled_from([0.01, 0.07, 1.0]),
+    radius=st.sampled_from([0.0, 0.2]),
+    seed=st.integers(0, 1000),
+)
+def test_blocks_are_the_plain_loss(matches, counts, temperature, radius, seed):
+    """Loss, accuracy and gradients of what trains, against the ten lines of the paper's equation."""
+    a, b, points, pair = (x.requires_grad_(x.is_floating_point()) for x in matches(counts, seed=seed))
+    loss, accuracy = InfoNCE(temperature, radius)(a, b, points, pair)
+    plain_loss, plain_accuracy = infonce(a, b, points, pair, temperature, radius)
+    torch.testing.assert_close(loss, plain_loss, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(accuracy, plain_accuracy)
+    for x in (a, b):
+        (got,), (expected,) = (torch.autograd.grad(value, x, retain_graph=True) for value in (loss, plain_loss))
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()) + 1e-9)
 
 
 @pytest.mark.parametrize("negatives", ["pair", "batch", "both"])
@@ -115,7 +135,7 @@ def test_rows_at_a_time_change_nothing(matches, monkeypatch, rows, negatives):
         return loss, accuracy, *torch.autograd.grad(3 * loss, (a, b))
 
     whole = both()
-    monkeypatch.setattr(infonce, "ROWS", rows)
+    monkeypatch.setattr(infonce_blocks, "ROWS", rows)
     for got, expected in zip(both(), whole, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
 

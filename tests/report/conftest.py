@@ -11,11 +11,11 @@ import torch
 import trimesh
 from omegaconf import OmegaConf
 
-from mvdecor.apps.report.results import Results, read_results
 from mvdecor.apps.report.shapes import Shown, worst_and_best
 from mvdecor.engine.log import Log
 from mvdecor.evaluation import PartMetrics, Reliability
 from mvdecor.results import summarize
+from mvdecor.results.pipeline import Results, read_results
 from mvdecor.shapes import MeshFolder
 
 PARTS = ("foot", "body", "head")
@@ -82,6 +82,7 @@ def write_run(folder: Path, method: str, run: int, shapes: MeshFolder, config: d
         np.save(folder / "labels" / f"{id}.npy", predicted.astype(np.int16))
     result = metrics.result() | {
         "category": "balls",
+        "split": {"name": "test", "ids": ids},
         "coverage": 91.5,
         "calibration": reliability.result() | {"temperature": 1.5, "vote_share": reliability.result() | {"ece": 77.7}},
         "ceiling": {"part_miou": 97.0, "parts": dict.fromkeys(PARTS, 97.0)},

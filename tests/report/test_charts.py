@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from mvdecor.apps.report.charts import calibration_figure, confusion_figure, curves_figure, part_iou, parts_figure
+from mvdecor.apps.report.charts import calibration_figure, confusion_figure, curves_figure, parts_figure
+from mvdecor.results.pipeline import part_iou
 
 
 def test_bars_are_the_means_of_the_runs(results):

@@ -11,8 +11,8 @@ import pytest
 
 from mvdecor.apps.report import run_report
 from mvdecor.apps.report.page import report_page
-from mvdecor.apps.report.results import read_results
 from mvdecor.errors import InputError
+from mvdecor.results.pipeline import read_results
 
 SECTIONS = ["run", "results", "curves", "parts", "confusion", "calibration", "shapes", "turn", "config"]
 VOID = {"meta", "img", "br", "link", "input"}

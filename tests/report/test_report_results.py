@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from mvdecor.apps.report.results import finetuning_curve, pretraining_curves, read_results
 from mvdecor.errors import InputError
+from mvdecor.results.pipeline import finetuning_curve, pretraining_curves, read_results
 
 
 def test_a_pipeline(results):
@@ -51,9 +51,9 @@ def test_evaluated_elsewhere(run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"metrics.json: damaged result .*: remove it and run that stage again"),
-        ("[]", r"metrics.json: not a result of this kind of run"),
-        (json.dumps({"part_miou": 1.0}), r"not a result of this kind of run \(shape_miou, .* missing\)"),
+        ("{", r"metrics.json: damaged .*: remove it, and evaluate that run again"),
+        ("[]", r"metrics.json: not a whole result of this kind of run"),
+        (json.dumps({"part_miou": 1.0}), r"not a whole result of this kind of run \(config, .* missing\)"),
     ],
 )
 def test_damaged_results_are_named(content, message, tmp_path):
@@ -65,11 +65,11 @@ def test_damaged_results_are_named(content, message, tmp_path):
 def test_a_run_that_is_gone_is_named(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     (tmp_path / "run" / "scratch" / "run_1" / "metrics.json").unlink()
-    with pytest.raises(InputError, match=r"scratch/run_1/metrics.json: cannot be read .*: run that stage again"):
+    with pytest.raises(InputError, match=r"scratch/run_1/metrics.json: cannot be read .*: evaluate that run again"):
         read_results(tmp_path / "run")
 
 
 def test_the_table_of_another_script_is_refused(tmp_path):
     (tmp_path / "table.json").write_text(json.dumps({"grid": [], "runs": [], "config": {}}))
-    with pytest.raises(InputError, match=r"table.json: not a result of this kind of run \(rows missing\)"):
+    with pytest.raises(InputError, match=r"table.json: not a whole result of this kind of run \(rows missing\)"):
         read_results(tmp_path)

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mvdecor.views import Surface
@@ -57,15 +56,3 @@ def pixel_votes(logits: Tensor, power: float) -> np.ndarray:
     entropy = -(probabilities * probabilities.clamp_min(1e-30).log()).sum(dim=-1, keepdim=True)
     weight = (1 - entropy / math.log(logits.shape[2])).clamp(0, 1) ** power
     return (probabilities * weight.clamp_min(1e-12)).numpy()
-
-
-def infonce_plain(a: Tensor, b: Tensor, pair: Tensor, temperature: float) -> Tensor:
-    """Symmetric InfoNCE of each pair by two cross-entropies of whole matrices of similarities, one a direction."""
-    losses = []
-    for number in range(int(pair.max()) + 1):
-        za, zb = F.normalize(a[pair == number], dim=-1), F.normalize(b[pair == number], dim=-1)
-        target = torch.arange(len(za), device=za.device)
-        forth = F.cross_entropy(za @ zb.T / temperature, target)
-        back = F.cross_entropy(zb @ za.T / temperature, target)
-        losses.append((forth + back) / 2)
-    return torch.stack(losses).mean()

@@ -15,7 +15,6 @@ from torch import Tensor
 from mvdecor.apps.benchmark.measure import Row, Spread, device_name, peak_memory, time_both, time_runs
 from mvdecor.apps.benchmark.references import (
     RELEASED_BYTES_A_PIXEL,
-    infonce_plain,
     match_by_tree,
     pixel_votes,
     vote_by_loop,
@@ -26,6 +25,7 @@ from mvdecor.correspondences import match_views
 from mvdecor.errors import InputError
 from mvdecor.lifting import vote
 from mvdecor.losses import InfoNCE
+from mvdecor.losses.infonce import infonce
 from mvdecor.shapes import Shape
 from mvdecor.views import (
     CachedViews,
@@ -221,10 +221,10 @@ def infonce_ours(device: torch.device, pairs: int, points: int, dim: int) -> Cal
 
 def infonce_reference(device: torch.device, pairs: int, points: int, dim: int) -> Callable[[], tuple[Tensor, ...]]:
     """The same of the plain loss."""
-    a, b, _, pair = _embeddings(device, pairs, points, dim)
+    a, b, xyz, pair = _embeddings(device, pairs, points, dim)
 
     def run() -> tuple[Tensor, ...]:
-        value = infonce_plain(a, b, pair, TEMPERATURE)
+        value, _ = infonce(a, b, xyz, pair, TEMPERATURE)
         return value.detach(), *torch.autograd.grad(value, (a, b))
 
     return run

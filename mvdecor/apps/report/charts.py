@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from html import escape
 
@@ -10,8 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mvdecor.apps.report.results import Results, Run, finetuning_curve, pretraining_curves
 from mvdecor.percent import rounded
+from mvdecor.results.pipeline import Results, finetuning_curve, part_iou, pretraining_curves
+from mvdecor.results.runs import Run
 
 COLOURS = ("#9aa5b1", "#2672c4", "#f08818", "#2ca050")  # of methods: those before the last one, which is the subject
 CEILING = "#333333"
@@ -78,14 +78,6 @@ def parts_figure(results: Results) -> go.Figure:
     figure.add_trace(go.Scatter(name="ceiling", x=[text(n) for n in names], y=values, mode="markers", marker=marks))
     figure.update_yaxes(title_text="IoU in %", range=[0, 102])
     return figure.update_layout(barmode="group", height=360, margin_t=20)
-
-
-def part_iou(runs: Sequence[Run], part: str) -> tuple[float | None, float | None]:
-    """Mean and sample deviation of a part's IoU over runs, percent; None where no run counted it, or only one did."""
-    values = [run.metrics["parts"][part] for run in runs if run.metrics["parts"][part] is not None]
-    if not values:
-        return None, None
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:

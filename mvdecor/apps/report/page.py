@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
@@ -15,8 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from plotly.offline import get_plotlyjs
 from pydantic import Field
 
-from mvdecor.apps.report.charts import calibration_figure, confusion_figure, curves_figure, part_iou, parts_figure
-from mvdecor.apps.report.results import Results, Run, pretraining_curves, read_results
+from mvdecor.apps.report.charts import calibration_figure, confusion_figure, curves_figure, parts_figure
 from mvdecor.apps.report.shapes import TURN_TOGETHER, Shown, picture, turning_figure, worst_and_best
 from mvdecor.engine.log import SCALARS
 from mvdecor.errors import InputError
@@ -24,7 +22,8 @@ from mvdecor.evaluation.metrics import undetermined_shares
 from mvdecor.figures import png_bytes
 from mvdecor.files import write_atomically
 from mvdecor.percent import percent, rounded
-from mvdecor.results.table import occurrence, spread
+from mvdecor.results.pipeline import Results, part_iou, pretraining_curves, read_results
+from mvdecor.results.table import html_table, mean_and_deviation, occurrence, spread, value_text
 from mvdecor.settings import PathName, Settings
 
 MARK = "<!doctype html>\n<!-- report of mvdecor -->\n"
@@ -97,19 +96,6 @@ def _section(id: str, title: str, content: str) -> str:
     return f'<section id="{id}"><h2>{title}</h2>\n{content}\n</section>\n'
 
 
-def _table(rows: Sequence[dict[str, object]]) -> str:
-    """Rows as a table whose header is the first row's keys; floats with one decimal, None as a dash. All text is escaped."""
-    numbers = {key for key in rows[0] if any(isinstance(row[key], int | float) for row in rows)}
-    kind = {key: ' class="number"' if key in numbers else "" for key in rows[0]}
-    header = "".join(f"<th{kind[key]}>{escape(key)}</th>" for key in rows[0])
-    lines = ["".join(f"<td{kind[key]}>{escape(_word(row[key]))}</td>" for key in rows[0]) for row in rows]
-    return f"<table><tr>{header}</tr>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>\n"
-
-
-def _word(value: object) -> str:
-    return "–" if value is None else rounded(value) if isinstance(value, float) else str(value)
-
-
 def _plot(id: str, figure: go.Figure | None, instead: str = "", script: str | None = None) -> str:
     """A figure as HTML without plotly itself, which the page holds once; a note where there is none."""
     if figure is None:
@@ -128,9 +114,7 @@ def _summary(results: Results) -> str:
     facts: dict[str, object] = {
         "folder": results.folder,
         "category": last["config"]["data"]["category"],
-        "revision of the code": ", ".join(
-            dict.fromkeys(run.metrics.get("revision", "unknown") for run in results.runs)
-        ),
+        "revision of the code": ", ".join(dict.fromkeys(run.revision for run in results.runs)),
         "seed": last["seed"],
         **{f"machine: {name}": value for name, value in last.get("machine", {}).items() if name != "packages"},
         **{f"package: {name}": value for name, value in last.get("machine", {}).get("packages", {}).items()},
@@ -138,7 +122,7 @@ def _summary(results: Results) -> str:
         "seconds of processors": cost.get("cpu_seconds"),
         **{f"peak memory in GB: {kind}": value for kind, value in cost.get("peak_memory_gb", {}).items()},
     }
-    rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(_word(v))}</td></tr>" for k, v in facts.items())
+    rows = "".join(f"<tr><th>{escape(k)}</th><td>{escape(value_text(v))}</td></tr>" for k, v in facts.items())
     return f"<table>{rows}</table>"
 
 
@@ -149,7 +133,9 @@ def _results(results: Results) -> str:
     for method in results.methods:
         runs = results.of(method)
         row: dict[str, object] = {"method": method, "runs": len(runs)}
-        methods.append(row | {name: _spread(runs, key) for name, key in FIGURES.items()})
+        for name, key in FIGURES.items():
+            row[name] = spread(*mean_and_deviation(run.metrics[key] for run in runs))
+        methods.append(row)
         for run in runs:
             own = {name: run.metrics[key] for name, key in FIGURES.items()}
             more = {"ceiling": run.metrics["ceiling"]["part_miou"], "test shapes": len(run.metrics["shapes"])}
@@ -158,7 +144,7 @@ def _results(results: Results) -> str:
         "Percent; mean ± sample deviation over the runs. The ceiling is what a perfect network would reach with these views on "
         f"the parts that occur. {_counted(results.runs[-1].metrics)}"
     )
-    return _table(methods) + f'<p class="note">{escape(note)}</p>' + _table(singles) + _skipped(results)
+    return html_table(methods) + f'<p class="note">{escape(note)}</p>' + html_table(singles) + _skipped(results)
 
 
 def _counted(metrics: dict) -> str:
@@ -178,12 +164,7 @@ def _skipped(results: Results) -> str:
     if not skipped:
         return ""
     rows: list[dict[str, object]] = [{"shape": id, "reason": reason} for id, reason in skipped]
-    return f"<p>Skipped, since they could not be read: {len(skipped)}</p>" + _table(rows)
-
-
-def _spread(runs: Sequence[Run], key: str) -> str:
-    values = [run.metrics[key] for run in runs]
-    return spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+    return f"<p>Skipped, since they could not be read: {len(skipped)}</p>" + html_table(rows)
 
 
 def _curves(results: Results) -> str:
@@ -200,7 +181,7 @@ def _parts_table(results: Results) -> str:
     for name in results.runs[0].metrics["parts"]:
         means = {method: part_iou(results.of(method), name)[0] for method in results.methods}
         rows.append({"part": name, **means, "ceiling": ceiling.get(name)})
-    return "<details><summary>as a table</summary>" + _table(rows) + "</details>"
+    return "<details><summary>as a table</summary>" + html_table(rows) + "</details>"
 
 
 def _confusion(results: Results) -> str:
@@ -227,7 +208,7 @@ def _calibration(results: Results) -> str:
     note = (
         "Percent of the area, every shape counting alike. On the dotted line a confidence is right as often as it says."
     )
-    return (f'<p class="note">{note}</p>' + plot + _table(rows)) if rows else plot
+    return (f'<p class="note">{note}</p>' + plot + html_table(rows)) if rows else plot
 
 
 def _shapes(results: Results, shown: Sequence[Shown]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,9 +12,9 @@ from omegaconf import OmegaConf
 from plotly.subplots import make_subplots
 
 from mvdecor.apps.report.charts import text
-from mvdecor.apps.report.results import Results
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, draw_mesh_comparison, label_palette
+from mvdecor.results.pipeline import Results
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set
@@ -87,26 +86,11 @@ def worst_and_best(results: Results, count: int, data_root: str | None = None) -
     shown = []
     for id, shape in shapes.items():
         assert shape.face_labels is not None, "only labelled shapes are measured"
-        predicted = {method: predicted_labels(run.folder, shape) for method, run in firsts.items()}
+        predicted = {method: run.predicted_labels(shape) for method, run in firsts.items()}
         miou = {method: run.metrics["shapes"][id]["miou"] for method, run in firsts.items()}
         rank = "worst" if id in worst else "best"
         shown.append(Shown(rank, shape, {TRUTH: shape.face_labels.numpy(), **predicted}, miou))
     return shown
-
-
-def predicted_labels(folder: Path, shape: Shape) -> np.ndarray:
-    """int [F], what the evaluation in `folder` gave a shape; InputError if it cannot be read or is of another mesh."""
-    file = folder / "labels" / f"{shape.id}.npy"
-    try:
-        labels = np.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: predicted labels cannot be read ({error}): evaluate again") from error
-    if labels.shape != (shape.num_faces,) or labels.max() >= len(shape.label_names):
-        raise InputError(
-            f"{file}: these labels are of another state of shape {shape.id} ({shape.num_faces} faces, "
-            f"{len(shape.label_names)} parts): give data_root= of the data that was evaluated"
-        )
-    return labels
 
 
 def picture(shown: Shown) -> np.ndarray:

@@ -13,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from mvdecor.apps.report.results import Run, read_results
-from mvdecor.apps.report.shapes import predicted_labels
 from mvdecor.errors import InputError
 from mvdecor.evaluation import area_mean
 from mvdecor.files import write_atomically
 from mvdecor.recent import Recent
+from mvdecor.results.pipeline import read_results
 from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.check import check_labels_of
@@ -130,16 +129,15 @@ class FinishedRun:
 
     def __init__(self, folder: Path, data_root: str | None = None) -> None:
         results = read_results(folder)
-        run: Run = results.of(results.methods[-1])[0]
-        config = OmegaConf.create(run.metrics["config"])
+        self._run = results.of(results.methods[-1])[0]
+        config = OmegaConf.create(self._run.metrics["config"])
         assert isinstance(config, DictConfig)
         self.data: DictConfig = held_out_data(config)
         if data_root is not None:
             self.data.root = data_root
         self.split: str = config.evaluation.split
         self._config = config
-        self._folder = run.folder
-        own = run.folder / "model"
+        own = self._run.folder / "model"
         self.checkpoint = str(own if own.is_dir() else config.checkpoint)
 
     def labels(self, shape: Shape) -> NDArray[np.int64] | None:
@@ -148,9 +146,9 @@ class FinishedRun:
         Raises:
             InputError: they are of another state of the shape, or damaged.
         """
-        if not (self._folder / "labels" / f"{shape.id}.npy").exists():
+        if not (self._run.folder / "labels" / f"{shape.id}.npy").exists():
             return None
-        return predicted_labels(self._folder, shape).astype(np.int64)
+        return self._run.predicted_labels(shape).astype(np.int64)
 
     def seed_of(self, id: str) -> int:
         """Seed of the cameras that a shape is evaluated with."""

@@ -1,37 +1,23 @@
-"""A folder of results as the report reads it: the JSON files of its stages, and the curves of its loops."""
+"""A folder of scripts/pipeline.py or of one evaluation read back: its stages, and the curves of its loops."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mvdecor.engine.log import SCALARS, read_scalars
 from mvdecor.errors import InputError
+from mvdecor.results.runs import Run, read_run, read_stage
+from mvdecor.results.table import mean_and_deviation
 
 Curve = list[tuple[int, float]]
 """(steps taken, value) in order."""
 
-METRICS = ("part_miou", "shape_miou", "accuracy", "parts", "shapes", "coverage", "ceiling", "cost", "config", "seed")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A fine-tuned model that was measured.
-
-    Attributes:
-        method: "scratch" or "pretrained" in a pipeline, else the method of its configuration.
-        number: of its few-shot draw.
-        folder: where its files are.
-        metrics: metrics.json.
-        finetuned: finetune.json; None if the model was fine-tuned elsewhere.
-    """
-
-    method: str
-    number: int
-    folder: Path
-    metrics: dict
-    finetuned: dict | None
+MEASURED = ("accuracy", "parts", "shapes", "coverage", "ceiling", "cost")
+"""What a page about a run needs of metrics.json."""
+TRAINED = ("history", "shapes", "cost")
+"""What it needs of finetune.json and pretrain.json."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +55,10 @@ def read_results(folder: Path) -> Results:
     if not folder.is_dir():
         raise InputError(f"run={folder}: no such folder; name the out= of scripts/pipeline.py or scripts/evaluate.py")
     if (folder / "table.json").exists():
-        table = _read(folder / "table.json", ("rows", "runs", "config"))
+        table = read_stage(folder / "table.json", ("rows", "runs", "config"))
         runs = [_run(folder / row["method"] / f"run_{row['run']}", row["method"]) for row in table["runs"]]
         own = folder / "pretrain" / "pretrain.json"
-        pretrained = _read(own, ("history", "shapes", "cost")) if own.exists() else None
+        pretrained = read_stage(own, TRAINED) if own.exists() else None
         return Results(folder, tuple(runs), table, pretrained)
     if not (folder / "metrics.json").exists():
         raise InputError(
@@ -99,6 +85,11 @@ def finetuning_curve(run: Run) -> Curve:
     return [(int(row["step"]), float(row["loss"])) for row in run.finetuned["history"]] if run.finetuned else []
 
 
+def part_iou(runs: Sequence[Run], part: str) -> tuple[float | None, float | None]:
+    """Mean and sample deviation of a part's IoU over runs, percent; None where no run counted it, or only one did."""
+    return mean_and_deviation(run.metrics["parts"][part] for run in runs)
+
+
 def _scalars(stage: Path) -> dict[str, Curve]:
     """The scalars of a stage with steps counted from 1, as the JSON files count; none if it wrote no CSV."""
     file = stage / "log" / SCALARS
@@ -106,23 +97,6 @@ def _scalars(stage: Path) -> dict[str, Curve]:
 
 
 def _run(folder: Path, method: str | None) -> Run:
-    metrics = _read(folder / "metrics.json", METRICS)
+    run = read_run(folder, method, MEASURED)
     own = folder / "finetune.json"
-    finetuned = _read(own, ("history", "shapes", "cost")) if own.exists() else None
-    config = metrics["config"]
-    name = method or (config.get("method") or {}).get("name", "run")
-    return Run(name, int(config.get("run", 0)), folder, metrics, finetuned)
-
-
-def _read(file: Path, keys: tuple[str, ...]) -> dict:
-    """A result, checked to hold some keys."""
-    try:
-        result = json.loads(file.read_bytes())
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}): run that stage again") from error
-    except ValueError as error:
-        raise InputError(f"{file}: damaged result ({error}): remove it and run that stage again") from error
-    missing = [key for key in keys if not isinstance(result, dict) or key not in result]
-    if missing:
-        raise InputError(f"{file}: not a result of this kind of run ({', '.join(missing)} missing): name another run=")
-    return result
+    return replace(run, finetuned=read_stage(own, TRAINED)) if own.exists() else run
