@@ -242,7 +242,7 @@ def test_errors_of_a_stage_itself_are_shown_as_they_are(monkeypatch):
         raise ValueError("a fault")
 
     monkeypatch.setattr(sys, "argv", ["x.py", "seed=1"])
-    with pytest.raises(ValueError, match="^a fault$"):
+    with pytest.raises(ValueError, match=r"^a fault$"):
         main(broken)
 
 
