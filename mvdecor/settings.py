@@ -36,7 +36,6 @@ from mvdecor.errors import InputError
 
 WholeNumber = Annotated[int, Field(ge=0, description="give a whole number of at least 0")]
 Count = Annotated[int, Field(ge=1, description="give a whole number of at least 1")]
-Number = Annotated[float, Field(description="give a number")]
 Positive = Annotated[float, Field(gt=0, description="give a number above 0")]
 NotNegative = Annotated[float, Field(ge=0, description="give a number of at least 0")]
 Probability = Annotated[float, Field(ge=0, le=1, description="give a probability between 0 and 1")]

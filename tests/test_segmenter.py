@@ -1,5 +1,6 @@
 """`mvdecor.load(...).segment(...)`: labels belong to the file's own faces, whatever the format."""
 
+import json
 import warnings
 from pathlib import Path
 
@@ -219,6 +220,28 @@ def test_a_model_of_shading_sees_no_texture(tmp_path):
 def test_bad_settings(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
         mvdecor.load(save_octants(tmp_path / "model"), **change)
+
+
+def test_checkpoints_of_older_versions(tmp_path):
+    """Settings that came later take their defaults, those that went are left out, the rest stays as it was trained."""
+    new = mvdecor.load(save_octants(tmp_path / "new"), device="cpu", precision="32-true")
+    recorded = json.loads((tmp_path / "new" / "checkpoint.json").read_text())["config"]
+    old = {"views": {**recorded["views"], "gone": 1}, "lifting": {**recorded["lifting"], "gone": 2}}
+    for key in ("close_ups", "jitter", "depth", "normal_frame", "keep", "cache"):
+        old["views"].pop(key, None)
+    old["lifting"].pop("fill")
+    loaded = mvdecor.load(save_octants(tmp_path / "old", config=old), device="cpu", precision="32-true")
+    assert "gone" not in loaded.config.views and "gone" not in loaded.config.lifting
+    assert (loaded.config.views.depth, loaded.config.views.close_ups, loaded.config.lifting.fill) == (
+        "minmax",
+        0,
+        "nearest",
+    )
+    assert loaded.config.views.count == recorded["views"]["count"] == new.config.views.count
+    ball = trimesh.creation.icosphere(subdivisions=2)
+    assert (loaded.segment(ball).labels == new.segment(ball).labels).float().mean() > 0.95
+    with pytest.raises(InputError, match=r"views.gone is unknown"):
+        mvdecor.load(tmp_path / "old", views={"gone": 1})
 
 
 def test_bad_checkpoints(tmp_path):

@@ -50,7 +50,7 @@ def test_the_plot_of_the_cost(make_config, tmp_path):
 
 
 def test_unknown_rows_and_missing_libraries(make_config, monkeypatch):
-    with pytest.raises(InputError, match="rows: speed is unknown: choose of match"):
+    with pytest.raises(InputError, match=r"rows=\[speed\]: give a list of some of match"):
         run_benchmark(make_config(*TINY, "rows=[speed]", name="benchmark"))
     monkeypatch.setattr(rows, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="sklearn is not installed"):

@@ -29,7 +29,7 @@ class BenchmarkSettings(Settings):
     json_file: PathName | None = Field(alias="json")
     rows: Annotated[list[str], Field(description=f"give a list of some of {', '.join(ROWS)}")] | None
     plot: PathName | None
-    shapes: PathName
+    shapes: PathName | None
     device: Device
     repeats: Count
     slow_repeats: Count
