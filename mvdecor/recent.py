@@ -1,4 +1,4 @@
-"""What was asked for lately stays in memory."""
+"""A cache of the least recently used kind (LRU)."""
 
 from __future__ import annotations
 

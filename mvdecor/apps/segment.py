@@ -1,4 +1,4 @@
-"""Labelling mesh files (scripts/segment.py, configs/segment.yaml): which files, what is written, what is refused."""
+"""Labelling mesh files (scripts/segment.py, configs/segment.yaml): input files, output files, refusals."""
 
 from __future__ import annotations
 

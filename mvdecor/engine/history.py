@@ -1,4 +1,4 @@
-"""What a loop keeps of its steps: figures for reports, and the latest losses, which must stay finite."""
+"""The history of a training: figures for reports, and the check that losses stay finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of results as the report reads it: the JSON files of its stages, and the curves of its loops."""
+"""A results folder for the report: JSON files of the stages, curves of the trainings."""
 
 from __future__ import annotations
 

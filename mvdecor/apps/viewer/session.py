@@ -1,4 +1,4 @@
-"""`Session`: everything that the viewer does, without a browser: shapes, predictions, embeddings, labels, rounds."""
+"""`Session`: the viewer without a browser: shapes, predictions, embeddings, labels, rounds."""
 
 from __future__ import annotations
 

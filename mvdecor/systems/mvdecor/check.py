@@ -1,4 +1,4 @@
-"""Checks of a configuration before any work starts, so that a wrong value does not end a run hours later."""
+"""Checks of a configuration before any work starts."""
 
 from __future__ import annotations
 

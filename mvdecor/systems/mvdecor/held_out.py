@@ -1,4 +1,4 @@
-"""Test shapes: the data set that they come from, and whether a model was trained on them."""
+"""Test shapes: their data set, and the check whether a model was trained on them."""
 
 from __future__ import annotations
 
