@@ -1,4 +1,4 @@
-"""A cache of the least recently used kind (LRU)."""
+"""A least-recently-used (LRU) cache."""
 
 from __future__ import annotations
 
