@@ -57,7 +57,7 @@ class History:
             if id not in self.unmatched:
                 self.unmatched.append(id)
                 print(
-                    f"warning: shape {id}: no pair tried overlaps enough; another shape is drawn in its place",
+                    f"warning: shape {id}: no pair tried overlaps enough; another shape is used instead",
                     flush=True,
                 )
 
