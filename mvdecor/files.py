@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, reading text of any program, and the names of files in files."""
+"""Atomic file writes, reading text in any encoding, and resolving file names found inside mesh files."""
 
 from __future__ import annotations
 

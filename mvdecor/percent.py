@@ -1,4 +1,4 @@
-"""Percentages as text, rounded so that they claim neither all nor nothing unless it is so."""
+"""Percentages as text; 0 and 100 are printed only if exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worker processes that share nothing with this one but the memory of tensors."""
+"""Worker processes that share only the memory of tensors with this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines that say how far a long loop is, by time: loops without a progress bar are not silent for minutes."""
+"""Progress lines at time intervals, for long loops without a progress bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was asked for lately stays in memory."""
+"""A least-recently-used (LRU) cache."""
 
 from __future__ import annotations
 

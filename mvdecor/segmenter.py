@@ -1,4 +1,4 @@
-"""`Segmenter`: a checkpoint that labels meshes from anywhere, with no data set and no configuration besides."""
+"""`Segmenter`: labels any mesh with a checkpoint; needs no data set and no configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the program costs beside plain versions of the same: python scripts/benchmark.py [json=FILE] [rows=[match,vote]]"""
+"""Speed against simple reference implementations: python scripts/benchmark.py [json=FILE] [rows=[match,vote]]"""
 
 from mvdecor.apps.benchmark.run import run_benchmark
 from mvdecor.engine.cli import main

@@ -1,4 +1,4 @@
-"""What a perfect network would reach: python scripts/ceiling.py data.root=DIR data.category=Bottle data.level=leaf"""
+"""The score of a perfect network (ceiling): python scripts/ceiling.py data.root=DIR data.category=Bottle data.level=leaf"""
 
 from mvdecor.engine.cli import main
 from mvdecor.systems.mvdecor.stages import run_ceiling

@@ -1,4 +1,4 @@
-"""Draw what a model's embeddings see: python scripts/figures.py experiment=people_cpu data.root=DIR checkpoint=MODEL"""
+"""Pictures of correspondences by embedding: python scripts/figures.py experiment=people_cpu data.root=DIR checkpoint=MODEL"""
 
 from mvdecor.apps.embeddings import run_figures
 from mvdecor.engine.cli import main

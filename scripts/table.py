@@ -1,4 +1,4 @@
-"""Run or resume what a table still lacks, or gather it: python scripts/table.py experiment=table4_cpu data.root=DIR"""
+"""Run what a table lacks, or gather finished runs: python scripts/table.py experiment=table4_cpu data.root=DIR"""
 
 from hydra.core.hydra_config import HydraConfig
 

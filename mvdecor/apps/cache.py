@@ -84,7 +84,7 @@ def run_render(cfg: DictConfig) -> list[Done]:
 
     Raises:
         InputError: a bad setting, a bad shape under `data.on_error=raise`, too little room on the disk, or a worker that
-            died. The files that were finished stay, and the same call goes on after them.
+            died. Finished files stay; the same call resumes after them.
     """
     check_config(cfg, RenderSettings)
     if cfg.views.cache is None:

@@ -160,14 +160,14 @@ def run_doctor(cfg: DictConfig, overrides: Sequence[str]) -> None:
             print_data(report, f"{root} ({cfg.data.category})", settings.rows)
             broken += [f"{len(report.problems)} problems in {root}"] if report.problems else []
     else:
-        print("\nno data set was looked at: add data=NAME data.root=DIR and what else its configuration needs")
+        print("\nno data set was checked: add data=NAME data.root=DIR and the other settings of the data set")
     if settings.json_file is not None:
         whole = {root: {k: v for k, v in asdict(r).items() if k != "contents"} for root, r in reports.items()}
         write_json(
             Path(settings.json_file),
             {"installation": [asdict(f) for f in findings], "data": whole, "in_order": not broken},
         )
-        print(f"\nall of this: {settings.json_file}")
+        print(f"\nfull report: {settings.json_file}")
     print("\n" + (f"not in order: {', '.join(broken)}" if broken else "all in order"))
     if broken:
         sys.exit(1)
@@ -213,7 +213,7 @@ def print_data(report: DataReport, name: str, rows: int = DoctorSettings().rows)
     print("\n" + format_table(report.labels))
     if report.paths:
         print(
-            "\npaths of part trees that the category's list does not name as they are:\n"
+            "\npaths of part trees that are not in the category's list as written:\n"
             + format_table(report.paths[:rows])
         )
     for shape in shapes:

@@ -1,4 +1,4 @@
-"""What the doctor says of a data set: each shape read once, what was not applied of it, and what is suspicious."""
+"""The doctor's report of a data set: reads each shape once, lists unsupported features and suspicious values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelling mesh files (scripts/segment.py, configs/segment.yaml): which files, what is written, what is refused."""
+"""Labelling mesh files (scripts/segment.py, configs/segment.yaml): input files, output files, refusals."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
         shape = segmenter.read(path)
         source = {"file": str(path), "sha256": shape.fingerprint()}
         if (done := _existing(folder, cfg, segmenter, source)) is not None:
-            print(f"{folder}: already there, made of the same mesh and model; not made again", flush=True)
+            print(f"{folder}: finished before with the same mesh, model and settings; not made again", flush=True)
             return done
         found = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.batch_size, up=cfg.up)
     except Refused:
@@ -201,8 +201,8 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
         print(f"warning: {path}: {result['hint']}", flush=True)
     if found.familiarity is not None and found.familiarity < UNFAMILIAR:
         print(
-            f"warning: {path}: familiarity {found.familiarity:.2f}: the model finds less to go by here than on the shapes that "
-            "it was trained on (1); check the parts before they are used, whatever their confidence",
+            f"warning: {path}: familiarity {found.familiarity:.2f} (1 on the labelled shapes): this mesh does not look like "
+            "the labelled shapes; check its parts before use, even where the confidence is high",
             flush=True,
         )
     return result

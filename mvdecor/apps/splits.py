@@ -1,4 +1,4 @@
-"""Writing few-shot splits as files (scripts/splits.py, configs/splits.yaml): here data sets and draws meet."""
+"""Sample few-shot splits of a data set and write them as files (scripts/splits.py, configs/splits.yaml)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Matching on the CPU: loops over pixels, which Numba compiles when they are first called (seconds) and keeps on disk.
 
-What is not wanted is overwritten instead of branched around (`found += wanted`), and conditions are joined by & instead of
-`and`: a branch that the processor cannot foresee costs more than what it saves.
+The loops avoid branches: an unwanted value is written and then overwritten (`found += wanted`), and conditions are joined by &
+instead of `and`. A branch that the processor mispredicts costs more than it saves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files identified by what they hold."""
+"""Files identified by their content."""
 
 from __future__ import annotations
 

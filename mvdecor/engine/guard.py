@@ -60,7 +60,7 @@ def guard(out: Path) -> Iterator[None]:
         raise lost from error
     except MemoryError as error:
         raise InputError(
-            f"{out}: the memory is full: keep views on disk or render them anew (views.keep=false), or use fewer shapes"
+            f"{out}: the memory is full: keep views on disk or render them at every step (views.keep=false), or use fewer shapes"
         ) from error
 
 
@@ -70,12 +70,12 @@ def _of_other_process(error: RuntimeError, out: Path) -> InputError | None:
     if "DataLoader worker" in reason:
         return InputError(
             f"{out}: {reason.rstrip('. ')}. Often the memory was full: set fewer workers=, or views.keep=false with "
-            "views.cache. The same command goes on from the last saved state"
+            "views.cache. Run the same command again to resume from the last saved state"
         )
     if isinstance(error, DistError) or "gloo" in reason:
         return InputError(
-            f"{out}: process {rank()} lost another process of the run ({reason}): see why that one ended. The same command "
-            "goes on from the last saved state, with any number of processes"
+            f"{out}: process {rank()} lost another process of the run ({reason}): see why that one ended. Run the "
+            "same command again to resume from the last saved state, with any number of processes"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""What a loop keeps of its steps: figures for reports, and the latest losses, which must stay finite."""
+"""The history of a training: figures for reports, and the check that losses stay finite."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class History:
             if id not in self.unmatched:
                 self.unmatched.append(id)
                 print(
-                    f"warning: shape {id}: no pair tried overlaps enough; another shape is drawn in its place",
+                    f"warning: shape {id}: no pair tried overlaps enough; another shape is used instead",
                     flush=True,
                 )
 

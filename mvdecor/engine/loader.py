@@ -1,4 +1,4 @@
-"""The batches of a loop, drawn here or ahead of time by worker processes."""
+"""The batches of a loop, prepared in this process or in advance by workers."""
 
 from __future__ import annotations
 

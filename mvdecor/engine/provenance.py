@@ -1,4 +1,4 @@
-"""What a result needs beside it to be believed: configuration, code, machine."""
+"""Provenance of a result: configuration, code, machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stage leaves on disk: its JSON result, and what tells whether that is still the result of the same thing."""
+"""The JSON result of a stage, and the key of settings and inputs that identifies it."""
 
 from __future__ import annotations
 

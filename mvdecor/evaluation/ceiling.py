@@ -1,4 +1,4 @@
-"""The ceiling: what a network that is always right would reach with these views."""
+"""The ceiling: the score of a perfect network with these views."""
 
 from __future__ import annotations
 

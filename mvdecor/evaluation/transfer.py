@@ -1,4 +1,4 @@
-"""Where surface points of one view land in another when they are carried there by similarity of embeddings alone."""
+"""Transfer of surface points between views by embedding similarity, and its error."""
 
 from __future__ import annotations
 

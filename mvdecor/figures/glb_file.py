@@ -1,4 +1,4 @@
-"""GLB (binary glTF 2.0) files in the making: the JSON and the bytes that it refers to."""
+"""Writer of GLB (binary glTF 2.0) files: the JSON and the bytes that it refers to."""
 
 from __future__ import annotations
 

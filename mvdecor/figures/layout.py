@@ -1,4 +1,4 @@
-"""Putting pictures together: sheets with captions, legends, files."""
+"""Layout of pictures: sheets with captions, legends, files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fine-tuned model is compared with: the temperature of its confidence, and its evidence on shapes that it knows."""
+"""Calibration of a fine-tuned model: temperature of its confidence, and its evidence on the labelled shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One loss a file, each a module of tensors with the same `forward(a, b, points, pair)`. Knows no trainer and no config."""
+"""One loss per file; all have the same `forward(a, b, points, pair)`. Knows no trainer and no config."""
 
 from mvdecor.losses.circle import Circle
 from mvdecor.losses.hardest_contrastive import HardestContrastive

@@ -1,4 +1,4 @@
-"""Matches taken apart into their pairs of views, and what is compared within a pair."""
+"""Splitting matches by pair of views, and distances within a pair."""
 
 from __future__ import annotations
 

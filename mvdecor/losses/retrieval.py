@@ -1,4 +1,4 @@
-"""Retrieval accuracy: the figure that can be compared between losses."""
+"""Retrieval accuracy: a figure that is comparable between losses."""
 
 from __future__ import annotations
 

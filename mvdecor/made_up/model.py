@@ -1,4 +1,4 @@
-"""What the makers of chairs, tables and lamps share: a `Model` of labelled parts and the seeded `Draw`."""
+"""Shared by the generators of chairs, tables and lamps: a `Model` of labelled parts and the seeded `Draw`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of a checkpoint: what a person who finds the folder needs to know to use it."""
+"""The model card of a checkpoint (README.md): what the model labels and how to use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the networks share about timm encoders: names, initial weights, telling failures apart, fitting image sizes."""
+"""timm encoders for all networks: names, initial weights, error messages, padding of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints to and from the Hugging Face hub. Only `huggingface_hub` is spoken to here, and only when it is asked for."""
+"""Upload and download of checkpoints with the Hugging Face hub; `huggingface_hub` is imported on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of scripts/pipeline.py or of one evaluation read back: its stages, and the curves of its loops."""
+"""A folder of scripts/pipeline.py or of one evaluation: its stages, and the curves of its trainings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of meshes of one's own, with or without labels."""
+"""A folder of the user's own meshes, with or without labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images for the network, each computed from face id and ray: nothing here rasterizes."""
+"""Channels of the network's input, computed from face id and ray without rasterizing."""
 
 from __future__ import annotations
 

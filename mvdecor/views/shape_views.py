@@ -1,4 +1,4 @@
-"""`ShapeViews`: shapes with their cameras and views, as the loops draw from them."""
+"""`ShapeViews`: shapes with their cameras and views, from which batches are made."""
 
 from __future__ import annotations
 

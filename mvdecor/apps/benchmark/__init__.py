@@ -1,1 +1,1 @@
-"""What the program costs beside plain versions of the same (scripts/benchmark.py). Outside the core: nothing imports it."""
+"""Speed against simple reference implementations (scripts/benchmark.py). Nothing imports this folder."""

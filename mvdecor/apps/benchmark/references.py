@@ -1,4 +1,4 @@
-"""Slow, plain versions of what the program does fast, to measure and to check it against."""
+"""Simple, slow reference implementations, for timing and for checking the fast ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plot of how cost grows: with views, with faces, with shapes (scripts/benchmark.py plot=FILE)."""
+"""Plot of cost against views, faces and shapes (scripts/benchmark.py plot=FILE)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shapes that are measured on: real ones, or made-up ones where there are none."""
+"""Shapes for the benchmark: real ones, or made-up ones if no real ones are available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of the loops and of the evaluation: what all that is around the network adds to the bare network."""
+"""Rows of training and evaluation: their overhead over the network alone."""
 
 from __future__ import annotations
 

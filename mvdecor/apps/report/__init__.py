@@ -1,4 +1,4 @@
-"""A run as one HTML page: what was done, curves, tables, and predictions to turn in 3D. No numbers are computed anew."""
+"""A run as one HTML page: settings, curves, tables, and predictions in 3D. Shows results, computes none."""
 
 from mvdecor.apps.report.page import run_report
 

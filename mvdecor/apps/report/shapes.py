@@ -1,4 +1,4 @@
-"""The worst and the best shapes of a run beside the truth: pictures, and meshes to turn."""
+"""The worst and the best shapes of a run beside the ground truth: pictures and 3D meshes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shape can be coloured by, as a colour for each corner of each face, and the legend."""
+"""Colours of the viewer, one per corner of each face, and the legend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predicted labels of a shape, with their confidence: from a finished run, from a round, or made when asked for."""
+"""Predicted labels of a shape, with their confidence: from a finished run, from a round, or computed on first use."""
 
 from __future__ import annotations
 

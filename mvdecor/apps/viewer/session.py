@@ -1,4 +1,4 @@
-"""`Session`: everything that the viewer does, without a browser: shapes, predictions, embeddings, labels, rounds."""
+"""`Session`: the viewer without a browser: shapes, predictions, embeddings, labels, rounds."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Session:
     def paint(
         self, id: str, face: int, point: ArrayLike, tool: str, label: int, radius: float = 0.1, degrees: float = 30.0
     ) -> bool:
-        """Give the faces that a click means a label, and save; False if they had it.
+        """Label the faces selected by a click and save. Returns False if nothing changed.
 
         Args:
             id: the shape.

@@ -1,4 +1,4 @@
-"""The labelling tools' geometry: which face a ray meets, and which faces a click on it means."""
+"""The labelling tools' geometry: the face that a ray hits, and the faces that a click selects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks before any work starts, so that a wrong value does not end a run hours later: rules between settings, and data."""
+"""Checks before any work starts: rules between settings, and the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelling of test shapes, shared by all processes, and what is counted on them."""
+"""Labelling of the test shapes, divided among all processes, and their metrics."""
 
 from __future__ import annotations
 

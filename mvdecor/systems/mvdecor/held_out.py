@@ -1,4 +1,4 @@
-"""Test shapes: the data set that they come from, and whether a model was trained on them."""
+"""Test shapes: their data set, and the check whether a model was trained on them."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def warn_of_trained(found: list[dict[str, str]], tested: int) -> None:
             )
             more = f" and {len(surely) - 10} more" if len(surely) > 10 else ""
             print(
-                f"WARNING: the model was {verb} on {len(surely)} of the {tested} test shapes, so these figures do not show "
-                f"how it does on new shapes: {named}{more}",
+                f"WARNING: the model was {verb} on {len(surely)} of the {tested} test shapes, so these figures do not "
+                f"measure its performance on new shapes: {named}{more}",
                 flush=True,
             )
         if len(surely) < len(own):

@@ -1,4 +1,4 @@
-"""What the result of each stage depends on, and no more: settings, and files by their content."""
+"""Exactly what the result of each stage depends on: settings, and files by their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of what the loops see and give: input channels, matches, embeddings, predictions, labelled meshes."""
+"""Pictures of training and results: input channels, matches, embeddings, predictions, labelled meshes."""
 
 from __future__ import annotations
 

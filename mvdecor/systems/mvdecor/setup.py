@@ -1,4 +1,4 @@
-"""From the configuration to what the loops take: shapes, shape_views and sources of batches."""
+"""Shapes, views and sources of batches from the configuration."""
 
 from __future__ import annotations
 

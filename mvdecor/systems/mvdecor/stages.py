@@ -71,7 +71,7 @@ def evaluate_stage(job: Job) -> dict:
         shape["familiarity"] = found.familiarity[id]
     if figures["undetermined_shapes"]:
         names = ", ".join(figures["undetermined_shapes"])
-        print(f"note: shapes without a face of a known part count nowhere: {names}")
+        print(f"note: shapes without a face of a known part are not counted: {names}")
     result = {
         **figures,
         "category": cfg.data.category,
