@@ -56,17 +56,17 @@ def write_json(path: Path | str, content: Any) -> None:
 
 
 def read_json(path: Path | str, remedy: str) -> Any:
-    """What a JSON file holds, as plain values.
+    """The plain values of a JSON file.
 
     Raises:
-        InputError: it cannot be read, or is no JSON; the message ends with the remedy.
+        InputError: it is missing or malformed; the message ends with the remedy.
     """
     try:
         return json.loads(Path(path).read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error}): {remedy}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}): remove it, and {remedy}") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from error
 
 
 def write_array(path: Path | str, array: np.ndarray) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdecor.figures import read_ply_labels
 from mvdecor.results.table import spread
 from tests.calls import call, run, script
+from tests.readers import ply_labels
 
 SPEED = ("wall_seconds", "cpu_seconds", "peak_memory_gb")
 
@@ -84,7 +84,7 @@ def test_labels_and_meshes_fit_the_files(finished, made_up_people):
         mesh = made_up_people / path.stem / f"{path.stem}.obj"
         faces = sum(line.startswith("f ") for line in mesh.read_text().splitlines())
         assert np.load(path).shape == (faces,)
-        labels, names = read_ply_labels(folder / "meshes" / f"{path.stem}.ply")
+        labels, names = ply_labels(folder / "meshes" / f"{path.stem}.ply")
         np.testing.assert_array_equal(labels, np.load(path))
         assert list(names) == json.loads((made_up_people / "split.json").read_text())["labels"]
     assert len(list((folder / "labels").glob("*.npy"))) == 2

@@ -13,9 +13,10 @@ from PIL import Image
 from mvdecor.apps import segment as segment_files
 from mvdecor.apps.segment import find_meshes, run_segment
 from mvdecor.errors import InputError
-from mvdecor.figures import label_palette, read_ply_labels
+from mvdecor.figures import label_palette
 from mvdecor.shapes import MeshFolder, read_mesh
 from tests.calls import call
+from tests.readers import ply_labels
 
 FILES = {
     *("labels.npy", "labels.txt", "labels.seg", "labels.json", "confidence.npy"),
@@ -69,7 +70,7 @@ def test_everything_that_is_written(segment, ball, model, tmp_path, capsys):
     for text in ("labels.txt", "labels.seg"):
         assert (folder / text).read_text() == "".join(f"{label}\n" for label in labels)
     assert json.loads((folder / "labels.json").read_text()) == {"label_names": NAMES, "labels": labels.tolist()}
-    np.testing.assert_array_equal(read_ply_labels(folder / "mesh.ply")[0], labels)
+    np.testing.assert_array_equal(ply_labels(folder / "mesh.ply")[0], labels)
     colours = label_palette(8)[labels].repeat(3, axis=0)
     ply = trimesh.load(folder / "mesh.ply", process=False)
     (glb,) = trimesh.load_scene(folder / "mesh.glb", process=False).geometry.values()

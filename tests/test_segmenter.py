@@ -17,6 +17,7 @@ from mvdecor.shapes import read_mesh
 from mvdecor.shapes.up import TURNS
 from mvdecor.systems.mvdecor.setup import seed_of_test_views
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
+from tests.readers import as_trimesh
 
 SUFFIXES = ["obj", "ply", "off", "stl", "glb"]
 
@@ -119,7 +120,7 @@ def test_real_mesh_in_every_format(segmenter, request, tmp_path, suffix, data):
     root = request.getfixturevalue(f"{data}_root")
     folder = root / "person_000" if data == "people" else min((root / "data_v0").iterdir()) / "objs"
     parts = [read_mesh(file) for file in sorted(folder.glob("*.obj"))]
-    mesh = trimesh.util.concatenate([part.to_trimesh() for part in parts])
+    mesh = trimesh.util.concatenate([as_trimesh(part) for part in parts])
     while len(mesh.faces) < 5000:  # long triangles lie in several octants each
         mesh = trimesh.Trimesh(*trimesh.remesh.subdivide(mesh.vertices, mesh.faces), process=False)
     path = tmp_path / f"mesh.{suffix}"

@@ -182,7 +182,7 @@ def test_bad_descriptions_are_refused(overrides, words, make_config, tmp_path):
 
 def test_table_of_the_pipeline_is_not_overwritten(make_config, tmp_path):
     file = tmp_path / "table.json"
-    for text, words in (('{"rows": []}', "table of another script"), ("{", "damaged")):
+    for text, words in (('{"rows": []}', "table of another script"), ("{", "not valid JSON")):
         file.write_text(text)
         with pytest.raises(InputError, match=words):
             run_table(make_config(f"gather=[{tmp_path}]", f"out={tmp_path}", name="table"), [])

@@ -2,11 +2,11 @@
 
 from mvdecor.figures.carried import EmbeddedView, carry_colours, draw_carried, position_colours
 from mvdecor.figures.glb import write_glb
-from mvdecor.figures.images import draw_channels, draw_labels, draw_matches, draw_predictions, embedding_colours
+from mvdecor.figures.images import draw_channels, draw_matches, draw_predictions, embedding_colours
 from mvdecor.figures.layout import png_bytes, save_png
 from mvdecor.figures.meshes import draw_mesh_comparison, draw_segmentation, render_shape, turntable_cameras
 from mvdecor.figures.palette import BACKGROUND, colours_of, label_palette
-from mvdecor.figures.ply import read_ply_labels, write_ply
+from mvdecor.figures.ply import write_ply
 
 __all__ = [
     "BACKGROUND",
@@ -15,7 +15,6 @@ __all__ = [
     "colours_of",
     "draw_carried",
     "draw_channels",
-    "draw_labels",
     "draw_matches",
     "draw_mesh_comparison",
     "draw_predictions",
@@ -24,7 +23,6 @@ __all__ = [
     "label_palette",
     "png_bytes",
     "position_colours",
-    "read_ply_labels",
     "render_shape",
     "save_png",
     "turntable_cameras",

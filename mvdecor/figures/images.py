@@ -89,15 +89,6 @@ def draw_matches(
     return np.array(image)
 
 
-def draw_labels(labels: Picture, palette: np.ndarray) -> np.ndarray:
-    """A label image in colours: uint8 [H, W, 3] of int [H, W].
-
-    -1 (undetermined) is light grey, `BACKGROUND` (-2) white: carry labels to pixels with
-    `face_values_at_pixels(labels, views, background=BACKGROUND)`.
-    """
-    return colours_of(_array(labels), palette)
-
-
 def draw_predictions(
     images: Picture, truth: Picture, predicted: Picture, label_names: Sequence[str], mask: Picture | None = None
 ) -> np.ndarray:

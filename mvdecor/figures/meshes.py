@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, normalize
 
 from mvdecor.errors import InputError
 from mvdecor.figures.layout import legend, sheet, stack
-from mvdecor.figures.palette import LIGHT_GREY, colours_of, label_palette
+from mvdecor.figures.palette import colours_of, label_palette
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.placement import look_at, pinhole
@@ -134,10 +134,7 @@ def draw_mesh_comparison(
         for shape, row in zip(shapes, labels, strict=True)
     ]
     table = sheet(rows, columns=list(columns))
-    used = np.unique(np.concatenate([x for row in labels for x in row]))
-    captions = [names[k] if k >= 0 else "undetermined" for k in used]
-    colours = np.array([palette[k] if k >= 0 else LIGHT_GREY for k in used], dtype=np.uint8)
-    return stack([table, legend(captions, colours, table.shape[1])])
+    return _with_legend(table, np.concatenate([x for row in labels for x in row]), names)
 
 
 def draw_segmentation(
@@ -170,5 +167,11 @@ def draw_segmentation(
     shown = [colours_of(labels.cpu().numpy(), palette), (low + share * (high - low)).round().astype(np.uint8)]
     rows = [[render_shape(shape, colours, size, views, rasterizer=rasterizer)] for colours in shown]
     table = sheet(rows, rows=["parts", "confidence"])
-    used = [k for k in np.unique(labels.cpu().numpy()) if k >= 0]
-    return stack([table, legend([shape.label_names[k] for k in used], palette[used], table.shape[1])])
+    return _with_legend(table, labels.cpu().numpy(), shape.label_names)
+
+
+def _with_legend(table: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """A picture with the names and colours of the labels that occur below it."""
+    used = np.unique(labels)
+    captions = [names[k] if k >= 0 else "undetermined" for k in used]
+    return stack([table, legend(captions, colours_of(used, label_palette(len(names))), table.shape[1])])

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
@@ -16,7 +15,6 @@ from mvdecor.figures.palette import LIGHT_GREY, colours_of, label_palette
 from mvdecor.files import write_atomically
 from mvdecor.shapes.shape import UNDETERMINED, Shape
 
-SIGNATURE = "comment mvdecor labelled mesh"
 RESERVED = {"vertex_indices", "vertex_index", "red", "green", "blue", "alpha", "label", "corners", "colour", "n"}
 
 
@@ -66,61 +64,14 @@ def write_ply(
     write_atomically(path, header.encode() + vertices.tobytes() + faces.tobytes())
 
 
-def read_ply_labels(path: Path | str) -> tuple[Tensor, tuple[str, ...]]:
-    """Face labels and label names of a file that `write_ply` wrote with labels.
-
-    Returns:
-        int64 [F], labels (-1 = undetermined), and the names (white space in them as single spaces).
-
-    Raises:
-        InputError: if the file is absent, is not such a file, or is damaged.
-    """
-    path = Path(path)
-    remedy = "only files that mvdecor wrote with labels can be read back; write it again"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    head, end, body = content.partition(b"end_header\n")
-    lines = head.decode(errors="replace").splitlines()
-    if not end or SIGNATURE not in lines or "property int label" not in lines:
-        raise InputError(f"{path} holds no face labels of mvdecor: {remedy}")
-    counts = [re.fullmatch(r"element (vertex|face) (\d+)", line) for line in lines]
-    sizes = {found[1]: int(found[2]) for found in counts if found}
-    names = [found[2] for line in lines if (found := re.fullmatch(r"comment label (\d+) = ?(.*)", line))]
-    scalars = tuple(line.removeprefix("property float ") for line in lines[_face_line(lines) :] if " float " in line)
-    of_vertices = lines[: _face_line(lines)]
-    vertex = _vertex_type("property double x" in of_vertices, "property uchar red" in of_vertices)
-    face, start = _face_type(True, scalars), sizes.get("vertex", 0) * vertex.itemsize
-    try:
-        vertices = np.frombuffer(body, dtype=vertex, count=sizes.get("vertex", 0))
-        expected = _header(names, vertices, sizes.get("face", 0), True, scalars)
-    except ValueError:  # fewer bytes than vertices
-        expected = ""
-    if (head + end).decode(errors="replace") != expected or len(body) != start + sizes["face"] * face.itemsize:
-        raise InputError(f"{path} is damaged, or was changed by another program: {remedy}")
-    labels = np.frombuffer(body, dtype=face, offset=start)["label"].astype(np.int64)
-    if len(labels) and not (labels.min() >= UNDETERMINED and labels.max() < len(names)):
-        raise InputError(f"{path} has labels {labels.min()}..{labels.max()} but {len(names)} label names: {remedy}")
-    return torch.from_numpy(labels), tuple(map(_plain_name, names))
-
-
 def _written_name(name: str) -> str:
     text = json.dumps(" ".join(name.split()))[1:-1]
     return text.replace("end_header", "end\\u005fheader")  # many readers take any line with this word for the last
 
 
-def _plain_name(written: str) -> str:
-    """A name as it was before it was written; older files have it as it was, in UTF-8."""
-    try:
-        return json.loads(f'"{written}"')
-    except ValueError:
-        return written
-
-
 def _header(names: list[str], vertices: np.ndarray, faces: int, labels: bool, scalars: tuple[str, ...]) -> str:
     rgb = ["property uchar red", "property uchar green", "property uchar blue"]
-    lines = ["ply", "format binary_little_endian 1.0", SIGNATURE]
+    lines = ["ply", "format binary_little_endian 1.0", "comment mvdecor labelled mesh"]
     lines += [f"comment label {k} = {name}" for k, name in enumerate(names)]
     number = "double" if vertices.dtype["position"].base == np.float64 else "float"
     lines += [f"element vertex {len(vertices)}", *(f"property {number} {axis}" for axis in "xyz")]
@@ -140,11 +91,6 @@ def _face_type(labels: bool, scalars: tuple[str, ...]) -> np.dtype:
     fields: list[tuple] = [("n", "u1"), ("corners", "<i4", 3), ("colour", "u1", 3)]
     fields += [("label", "<i4")] if labels else []
     return np.dtype(fields + [(name, "<f4") for name in scalars])
-
-
-def _face_line(lines: list[str]) -> int:
-    """Where the properties of the faces start."""
-    return next((k for k, line in enumerate(lines) if line.startswith("element face ")), len(lines))
 
 
 def _vertices(shape: Shape, colours: np.ndarray | None) -> np.ndarray:

@@ -21,9 +21,7 @@ def agree_in_polygons(labels: Tensor, confidence: Tensor, areas: Tensor, polygon
         int64 [F], labels; float32 [F], confidence: area x confidence of that label over the polygon's area.
     """
     _, group, sizes = polygons.unique(return_inverse=True, return_counts=True)
-    share = areas.double()
-    total = torch.zeros(len(sizes), dtype=torch.float64).index_add_(0, group, share)
-    share = torch.where(total[group] > 0, share / total[group].clamp_min(1e-300), 1 / sizes[group].double())
+    share = _share_of_polygon(areas, group, sizes)
     votes = torch.zeros(len(sizes), int(labels.max()) + 1, dtype=torch.float64)
     votes.index_put_((group, labels), share * confidence.double(), accumulate=True)
     most, label = votes.max(dim=1)
@@ -37,7 +35,12 @@ def mean_in_polygons(values: Tensor, areas: Tensor, polygons: Tensor) -> Tensor:
     `areas` and `polygons` as of `agree_in_polygons`.
     """
     _, group, sizes = polygons.unique(return_inverse=True, return_counts=True)
-    zeros = torch.zeros(len(sizes), dtype=torch.float64)
-    total = zeros.index_add(0, group, areas.double())
-    weight = torch.where(total[group] > 0, areas.double() / total[group].clamp_min(1e-300), 1 / sizes[group].double())
-    return zeros.index_add(0, group, weight * values.double())[group].float()
+    weighted = _share_of_polygon(areas, group, sizes) * values.double()
+    return torch.zeros(len(sizes), dtype=torch.float64).index_add(0, group, weighted)[group].float()
+
+
+def _share_of_polygon(areas: Tensor, group: Tensor, sizes: Tensor) -> Tensor:
+    """float64 [F]: each triangle's share of the area of its polygon `group`, which has `sizes` triangles."""
+    share = areas.double()
+    total = torch.zeros(len(sizes), dtype=torch.float64).index_add(0, group, share)[group]
+    return torch.where(total > 0, share / total.clamp_min(1e-300), 1 / sizes[group].double())

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvdecor.losses.pairs import similarities, split_pairs
-from mvdecor.losses.retrieval import retrieval_accuracy
+from mvdecor.losses.pairs import mean_over_pairs
 from mvdecor.losses.settings import check_not_negative, check_positive
 
 
@@ -42,13 +41,10 @@ class Circle(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor, points: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (scalar) and retrieval accuracy of M matches; arguments and returns as of `InfoNCE.forward`."""
-        a, b = F.normalize(a.float(), dim=-1), F.normalize(b.float(), dim=-1)
-        losses, hits = [], []
-        for za, zb, xyz in split_pairs(pair, a, b, points):
-            similarity = similarities(za, zb, xyz, self.radius)
-            hits.append(retrieval_accuracy(similarity))
-            losses.append((self._one_way(similarity) + self._one_way(similarity.T)) / 2)
-        return torch.stack(losses).mean(), torch.stack(hits).mean()
+        return mean_over_pairs(a, b, points, pair, self.radius, self._of_pair)
+
+    def _of_pair(self, za: Tensor, zb: Tensor, similarity: Tensor) -> Tensor:
+        return (self._one_way(similarity) + self._one_way(similarity.T)) / 2
 
     def _one_way(self, similarity: Tensor) -> Tensor:
         """Mean loss of the anchors, whose similarities are the rows."""

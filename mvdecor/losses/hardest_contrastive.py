@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvdecor.losses.pairs import similarities, split_pairs
-from mvdecor.losses.retrieval import retrieval_accuracy
+from mvdecor.losses.pairs import mean_over_pairs
 from mvdecor.losses.settings import check_not_negative
 
 
@@ -43,16 +41,14 @@ class HardestContrastive(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor, points: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (scalar) and retrieval accuracy of M matches; arguments and returns as of `InfoNCE.forward`."""
-        a, b = F.normalize(a.float(), dim=-1), F.normalize(b.float(), dim=-1)
-        losses, hits = [], []
-        for za, zb, xyz in split_pairs(pair, a, b, points):
-            similarity = similarities(za.detach(), zb.detach(), xyz, self.radius)
-            hits.append(retrieval_accuracy(similarity))
-            positive = F.relu((za - zb).norm(dim=1) - self.positive_margin).square().mean()
-            forth = self._push(za, zb, similarity)
-            back = self._push(zb, za, similarity.T)
-            losses.append(positive + (forth + back) / 2)
-        return torch.stack(losses).mean(), torch.stack(hits).mean()
+        return mean_over_pairs(a, b, points, pair, self.radius, self._of_pair)
+
+    def _of_pair(self, za: Tensor, zb: Tensor, similarity: Tensor) -> Tensor:
+        similarity = similarity.detach()
+        positive = F.relu((za - zb).norm(dim=1) - self.positive_margin).square().mean()
+        forth = self._push(za, zb, similarity)
+        back = self._push(zb, za, similarity.T)
+        return positive + (forth + back) / 2
 
     def _push(self, anchors: Tensor, others: Tensor, similarity: Tensor) -> Tensor:
         """Mean squared hinge of the anchors on their hardest negatives; 0 if none has one."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from mvdecor.losses.retrieval import retrieval_accuracy
 
 
 def split_pairs(pair: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -19,6 +22,25 @@ def split_pairs(pair: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     assert len(pair) > 0, "a loss needs at least one match"
     counts = [count for count in torch.bincount(pair).tolist() if count > 0]
     return zip(*(tensor.split(counts) for tensor in tensors), strict=True)
+
+
+def mean_over_pairs(
+    a: Tensor, b: Tensor, points: Tensor, pair: Tensor, radius: float, loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Loss and retrieval accuracy of each pair of views, averaged over the pairs: scalars.
+
+    Args:
+        a, b, points, pair: as of `InfoNCE.forward`.
+        radius: see `similarities`.
+        loss: of one pair's K matches, from embeddings of unit length [K, D] in A and in B, and their `similarities` [K, K].
+    """
+    a, b = F.normalize(a.float(), dim=-1), F.normalize(b.float(), dim=-1)
+    losses, accuracies = [], []
+    for za, zb, xyz in split_pairs(pair, a, b, points):
+        similarity = similarities(za, zb, xyz, radius)
+        losses.append(loss(za, zb, similarity))
+        accuracies.append(retrieval_accuracy(similarity))
+    return torch.stack(losses).mean(), torch.stack(accuracies).mean()
 
 
 def similarities(za: Tensor, zb: Tensor, points: Tensor, radius: float) -> Tensor:

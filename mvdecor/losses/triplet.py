@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvdecor.losses.pairs import similarities, split_pairs
-from mvdecor.losses.retrieval import retrieval_accuracy
+from mvdecor.losses.pairs import mean_over_pairs
 from mvdecor.losses.settings import check_not_negative, check_positive
 
 
@@ -43,13 +42,11 @@ class Triplet(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor, points: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (scalar) and retrieval accuracy of M matches; arguments and returns as of `InfoNCE.forward`."""
-        a, b = F.normalize(a.float(), dim=-1), F.normalize(b.float(), dim=-1)
-        losses, hits = [], []
-        for za, zb, xyz in split_pairs(pair, a, b, points):
-            similarity = similarities(za.detach(), zb.detach(), xyz, self.radius)
-            hits.append(retrieval_accuracy(similarity))
-            losses.append((self._one_way(za, zb, similarity) + self._one_way(zb, za, similarity.T)) / 2)
-        return torch.stack(losses).mean(), torch.stack(hits).mean()
+        return mean_over_pairs(a, b, points, pair, self.radius, self._of_pair)
+
+    def _of_pair(self, za: Tensor, zb: Tensor, similarity: Tensor) -> Tensor:
+        similarity = similarity.detach()
+        return (self._one_way(za, zb, similarity) + self._one_way(zb, za, similarity.T)) / 2
 
     def _one_way(self, anchors: Tensor, others: Tensor, similarity: Tensor) -> Tensor:
         """Mean hinge of the anchors, whose similarities to the others are the rows."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mvdecor.errors import InputError
+from mvdecor.files import read_json
 
 SPLITS = ("train", "val", "test", "unlabelled", "all")
 """Names that `ids` of every reader understands."""
@@ -22,16 +22,6 @@ def check_id(id: str, root: Path) -> None:
     """Raise InputError if an id would lead out of `root`."""
     if not id or id in (".", "..") or any(character in id for character in "/\\\0"):
         raise InputError(f"{root}: {id!r} is not a valid shape id (a plain name, no path)")
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """The content of a JSON file; InputError (ending in `remedy`) if it is missing or malformed."""
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); {remedy}") from error
 
 
 def id_list(value: Any, where: str) -> list[str]:

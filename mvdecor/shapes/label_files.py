@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.files import text_of, write_array, write_atomically, write_json
-from mvdecor.shapes.annotations import id_list, read_json
+from mvdecor.files import read_json, text_of, write_array, write_atomically, write_json
+from mvdecor.shapes.annotations import id_list
 from mvdecor.shapes.shape import UNDETERMINED
 
 ENDINGS = ("_labels.npy", "_labels.txt", ".seg", "_labels.seg", "_labels.json")

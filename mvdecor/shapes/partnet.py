@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list, read_json
+from mvdecor.files import read_json
+from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list
 from mvdecor.shapes.obj import ObjMesh, read_obj
 from mvdecor.shapes.part_paths import PathList, PathMatch, lost_paths_warning, match_paths
 from mvdecor.shapes.shape import Shape, positions

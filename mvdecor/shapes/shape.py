@@ -223,12 +223,6 @@ class Shape:
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def to_trimesh(self) -> trimesh.Trimesh:
-        """As a `trimesh.Trimesh` with the same vertices and faces in the same order (no texture)."""
-        import trimesh
-
-        return trimesh.Trimesh(self.vertices.cpu().numpy(), self.faces.cpu().numpy(), process=False)
-
     @classmethod
     def from_trimesh(cls, mesh: trimesh.Trimesh, id: str = "mesh", **fields) -> Shape:
         """From a `trimesh.Trimesh` (loaded with `process=False, maintain_order=True`); other fields by keyword."""
@@ -244,14 +238,6 @@ class Shape:
         from pytorch3d.structures import Meshes
 
         return Meshes(verts=[self.vertices], faces=[self.faces])
-
-    @classmethod
-    def from_pytorch3d(cls, meshes: Meshes, id: str = "mesh", **fields) -> Shape:
-        """From PyTorch3D `Meshes` that hold exactly one mesh; other fields by keyword."""
-        if len(meshes) != 1:
-            raise InputError(f"a Shape is one mesh; these Meshes hold {len(meshes)}: pass meshes[i]")
-        vertices, faces = meshes.verts_list()[0], meshes.faces_list()[0]
-        return cls(id=id, vertices=vertices.float(), faces=faces.long(), **fields)
 
 
 def positions(vertices: NDArray[np.float64]) -> Tensor:

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically
+from mvdecor.files import read_json, write_atomically
 from mvdecor.seeds import seed_of
-from mvdecor.shapes.annotations import id_list, read_json
+from mvdecor.shapes.annotations import id_list
 from mvdecor.shapes.fewshot import draw_few_shot, draw_views
 
 FORMAT = "mvdecor few-shot split 1"

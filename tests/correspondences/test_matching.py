@@ -16,6 +16,7 @@ from mvdecor.correspondences import Matches, match_views, matching_loop
 from mvdecor.correspondences.matching import match_by_tensors
 from mvdecor.shapes import PartNet, RenderPeople, Shape
 from mvdecor.views import Cameras, Surface, look_at, make_rasterizer, surface_of
+from tests.readers import as_trimesh
 
 SIZE = 48
 
@@ -315,7 +316,7 @@ def check_real(shape: Shape) -> None:
     matches = match_views(a, b)
     check_invariants(matches, a, b)
     for p in range(2):
-        expected = agreed_neighbours(a[[p]], b[[p]], shape.to_trimesh())
+        expected = agreed_neighbours(a[[p]], b[[p]], as_trimesh(shape))
         mine = matches.select(matches.pair == p)
         xy = b.cameras[[p]].project(a.points[p].reshape(1, -1, 3)[:, expected])[0][0]
         target = xy[:, 1].floor().long() * size + xy[:, 0].floor().long()

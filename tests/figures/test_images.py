@@ -5,8 +5,8 @@ import torch
 from mvdecor.errors import InputError
 from mvdecor.figures import (
     BACKGROUND,
+    colours_of,
     draw_channels,
-    draw_labels,
     draw_matches,
     draw_predictions,
     embedding_colours,
@@ -101,7 +101,7 @@ def test_ends_that_do_not_pair_are_refused() -> None:
 
 def test_labels_are_drawn_in_the_palette() -> None:
     palette = label_palette(4)
-    picture = draw_labels(torch.tensor([[3, -1, BACKGROUND]]), palette)
+    picture = colours_of(np.array([[3, -1, BACKGROUND]]), palette)
     np.testing.assert_array_equal(picture, [[palette[3], LIGHT_GREY, (255, 255, 255)]])
 
 

@@ -51,7 +51,7 @@ def test_evaluated_elsewhere(run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"metrics.json: damaged .*: remove it, and evaluate that run again"),
+        ("{", r"metrics.json: not valid JSON .*; evaluate that run again"),
         ("[]", r"metrics.json: not a whole result of this kind of run"),
         (json.dumps({"part_miou": 1.0}), r"not a whole result of this kind of run \(config, .* missing\)"),
     ],
@@ -65,7 +65,7 @@ def test_damaged_results_are_named(content, message, tmp_path):
 def test_a_run_that_is_gone_is_named(run_folder, tmp_path):
     shutil.copytree(run_folder, tmp_path / "run")
     (tmp_path / "run" / "scratch" / "run_1" / "metrics.json").unlink()
-    with pytest.raises(InputError, match=r"scratch/run_1/metrics.json: cannot be read .*: evaluate that run again"):
+    with pytest.raises(InputError, match=r"scratch/run_1/metrics.json: cannot be read .*; evaluate that run again"):
         read_results(tmp_path / "run")
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mvdecor.shapes import read_mesh
 from mvdecor.shapes.polygons import cut_polygons, fan_triangles
 from tests.fuzz_polygons import area_of, check_case, check_cut, random_polygon
+from tests.readers import as_trimesh
 
 L = np.array([[0, 0], [2, 0], [2, 1], [1, 1], [1, 2], [0, 2]], dtype=float)
 
@@ -183,7 +184,7 @@ def test_area_of_a_solid_with_concave_caps_at_any_scale(tmp_path, suffix, scale)
     (tmp_path / f"a.{suffix}").write_text(solid(suffix, scale))
     shape = read_mesh(tmp_path / f"a.{suffix}")
     assert shape.num_faces == 20 and float(shape.face_areas.sum()) == pytest.approx(14 * scale**2, rel=1e-5)
-    assert shape.to_trimesh().volume == pytest.approx(3 * scale**3, rel=1e-4)
+    assert as_trimesh(shape).volume == pytest.approx(3 * scale**3, rel=1e-4)
     normalized = shape.normalized()
     assert normalized.vertices.dtype.itemsize == 4 and float(normalized.vertices.norm(dim=1).max()) == pytest.approx(1)
 

@@ -18,6 +18,7 @@ from mvdecor.shapes.mesh_files import mesh_of, read_mesh
 from mvdecor.shapes.shape import Texture
 from mvdecor.shapes.texture import corner_image
 from mvdecor.views.channels import sample_texture
+from tests.readers import as_trimesh
 
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], dtype=float)
 POLYGONS = [[0, 1, 2, 3], [1, 4, 5], [1, 5, 2], [0, 1, 4, 5, 2]]
@@ -296,7 +297,7 @@ def test_real_part_files_read_as_meshes(partnet_root):
 def test_a_real_person_through_other_formats(people_root, tmp_path):
     shape = read_mesh(people_root / "person_001/person_001.obj")
     for suffix in ("ply", "stl", "glb"):
-        shape.to_trimesh().export(tmp_path / f"person.{suffix}")
+        as_trimesh(shape).export(tmp_path / f"person.{suffix}")
         again = read_mesh(tmp_path / f"person.{suffix}")
         assert torch.allclose(again.vertices[again.faces], shape.vertices[shape.faces], atol=1e-6)
 

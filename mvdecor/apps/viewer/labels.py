@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_json
-from mvdecor.shapes.annotations import SplitFile, check_id, id_list, read_json
+from mvdecor.files import read_json, write_json
+from mvdecor.shapes.annotations import SplitFile, check_id, id_list
 from mvdecor.shapes.label_files import ENDINGS, find_labels, read_face_labels, read_labels, write_labels
 from mvdecor.shapes.shape import UNDETERMINED
 
