@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvdecor.channels import channel_slice
 from mvdecor.correspondences.matches import Matches
 from mvdecor.correspondences.matching import nearest_of_each
-from mvdecor.views.channels import channel_slice
 from mvdecor.views.views import Surface
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from mvdecor.channels import find_channel, num_channels
 from mvdecor.errors import InputError
 from mvdecor.figures.layout import GAP, enlarge, legend, sheet, stack
 from mvdecor.figures.palette import BACKGROUND, LIGHT_GREY, WHITE, colours_of, label_palette
 from mvdecor.lifting.embeddings import PrincipalColours, at_pixels, principal_colours
-from mvdecor.views.channels import CHANNELS
 
 RIGHT_COLOUR, WRONG_COLOUR = (214, 228, 214), (214, 32, 32)
 SMALL = 256  # pictures lower than this are enlarged
@@ -28,7 +28,7 @@ def draw_channels(channels: Tensor, names: Sequence[str], mask: Tensor | None = 
 
     Args:
         channels: float32 [N, C, H, W], the groups one after another (`render_channels`, of one layer).
-        names: channel groups, names of `mvdecor.views.channels.CHANNELS`.
+        names: channel groups, see `mvdecor.channels`.
         mask: bool [N, H, W], True where a surface is seen; by default where any channel is not 0.
 
     Raises:
@@ -41,9 +41,9 @@ def draw_channels(channels: Tensor, names: Sequence[str], mask: Tensor | None = 
     for view, foreground in zip(values, seen, strict=True):
         row, start = [], 0
         for name in names:
-            picture = _group_picture(name, view[start : start + CHANNELS[name]], foreground)
+            picture = _group_picture(name, view[start : start + find_channel(name).width], foreground)
             row.append(np.where(foreground[..., None], picture, np.uint8(255)))
-            start += CHANNELS[name]
+            start += find_channel(name).width
         rows.append(row)
     return sheet(rows, columns=names)
 
@@ -140,10 +140,7 @@ def embedding_colours(embeddings: Tensor, mask: Tensor, colours: PrincipalColour
 
 
 def _check_channels(channels: Tensor, names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in CHANNELS]
-    if unknown or not names:
-        raise InputError(f"channels {list(names)}: cannot draw {unknown}; known are {', '.join(CHANNELS)}")
-    width = sum(CHANNELS[name] for name in names)
+    width = num_channels(names)
     if channels.ndim != 4 or channels.shape[1] != width:
         raise InputError(
             f"channels {list(names)} are {width} numbers a pixel, but the images are {list(channels.shape)}"

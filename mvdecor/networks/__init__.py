@@ -3,11 +3,10 @@
 from mvdecor.networks.checkpoint import load_checkpoint, load_pretrained, push_to_hub, save_checkpoint
 from mvdecor.networks.deeplab import DeepLabV3Plus
 from mvdecor.networks.foundation import FoundationFeatures
-from mvdecor.networks.model import NORMALISATION, Model, SegmentationHead, build_model
+from mvdecor.networks.model import Model, SegmentationHead, build_model
 from mvdecor.networks.unet import UNet
 
 __all__ = [
-    "NORMALISATION",
     "DeepLabV3Plus",
     "FoundationFeatures",
     "Model",

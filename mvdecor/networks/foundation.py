@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvdecor.channels import CHANNELS
 from mvdecor.errors import InputError
 from mvdecor.networks.encoders import check_embedding_dim, checked_encoder
-from mvdecor.networks.model import NORMALISATION
 
 
 class FoundationFeatures(nn.Module):
@@ -63,7 +63,7 @@ class FoundationFeatures(nn.Module):
             self.prefix: int = vit.num_prefix_tokens
         self.vit: Any = vit.requires_grad_(False).eval()
         self.projection = nn.Conv2d(vit.num_features, embedding_dim, kernel_size=1)
-        mean, std = (torch.tensor(values) for values in NORMALISATION["rgb"])
+        mean, std = torch.tensor(CHANNELS["rgb"].mean), torch.tensor(CHANNELS["rgb"].std)
         own_mean, own_std = (torch.tensor(vit.pretrained_cfg[name]) for name in ("mean", "std"))
         self.register_buffer("factor", (std / own_std)[:, None, None])
         self.register_buffer("shift", ((mean - own_mean) / own_std)[:, None, None])

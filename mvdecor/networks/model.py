@@ -14,17 +14,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from mvdecor.channels import find_channel, num_channels
 from mvdecor.errors import InputError
-
-NORMALISATION: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "rgb": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "depth": ((0.5,), (0.25,)),
-    "normal": ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5)),
-    "points": ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5)),
-    "front_depth": ((0.0,), (0.25,)),
-    "layer": ((0.5,), (0.5,)),
-}
-"""Fixed mean and deviation of each input channel by name, as long as the channel is wide. A checkpoint has its own."""
 
 
 class SegmentationHead(nn.Sequential):
@@ -101,16 +92,9 @@ class Model(nn.Module):
 
 def normalisation(channels: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Fixed mean and deviation of the named channels, float32 [C] each."""
-    if not channels:
-        raise InputError(f"channels: name at least one of {', '.join(NORMALISATION)}")
-    for name in channels:
-        if name not in NORMALISATION:
-            close = difflib.get_close_matches(name, NORMALISATION, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"use some of {', '.join(NORMALISATION)}"
-            raise InputError(f"channels: {name!r} is unknown; {hint}")
-    if len(set(channels)) < len(channels):
-        raise InputError(f"channels: {'+'.join(channels)} names a channel twice; name each once")
-    mean, std = (torch.tensor([v for name in channels for v in NORMALISATION[name][k]]) for k in (0, 1))
+    num_channels(channels)
+    known = [find_channel(name) for name in channels]
+    mean, std = torch.tensor([v for c in known for v in c.mean]), torch.tensor([v for c in known for v in c.std])
     return mean, std
 
 

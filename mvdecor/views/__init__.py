@@ -2,7 +2,7 @@
 
 from mvdecor.views.cache import CachedViews
 from mvdecor.views.cameras import Cameras
-from mvdecor.views.channels import CHANNELS, channel_slice, num_channels, random_lights, render_channels
+from mvdecor.views.channels import random_lights, render_channels
 from mvdecor.views.placement import close_up_cameras, look_at, place_cameras, sphere_cameras
 from mvdecor.views.rasterizers import Rasterizer, make_rasterizer, rasterizer_name
 from mvdecor.views.rendering import Rendering, jitter_colours, labels_at_pixels
@@ -11,7 +11,6 @@ from mvdecor.views.shape_views import ShapeViews
 from mvdecor.views.views import Surface, Views, barycentric, face_values_at_pixels, surface_of
 
 __all__ = [
-    "CHANNELS",
     "CachedViews",
     "Cameras",
     "Rasterizer",
@@ -21,14 +20,12 @@ __all__ = [
     "ViewSettings",
     "Views",
     "barycentric",
-    "channel_slice",
     "close_up_cameras",
     "face_values_at_pixels",
     "jitter_colours",
     "labels_at_pixels",
     "look_at",
     "make_rasterizer",
-    "num_channels",
     "place_cameras",
     "random_lights",
     "rasterizer_name",

@@ -8,35 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mvdecor.channels import find_channel, num_channels
 from mvdecor.errors import InputError
 from mvdecor.shapes.sampling import sample_texture
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.views import Surface, Views, barycentric, where
 
-CHANNELS: dict[str, int] = {"rgb": 3, "depth": 1, "normal": 3, "points": 3, "front_depth": 1, "layer": 1}
-"""Known channels and how many numbers a pixel each has."""
-
 GREY, AMBIENT, DIFFUSE = 0.8, 0.3, 0.7  # of a surface without texture
 LIGHT_SPREAD = 0.6  # of `random_lights`
-
-
-def channel_slice(channels: Sequence[str], name: str) -> slice:
-    """The places of the channel `name` in a network input of `channels`."""
-    start = sum(CHANNELS[other] for other in channels[: list(channels).index(name)])
-    return slice(start, start + CHANNELS[name])
-
-
-def num_channels(names: Sequence[str]) -> int:
-    """How many channels these names make together.
-
-    Raises:
-        InputError: for an unknown name.
-    """
-    unknown = [name for name in names if name not in CHANNELS]
-    if unknown or not names:
-        raise InputError(f"channels {list(names)}: unknown {unknown}; choose one or more of {', '.join(CHANNELS)}")
-    return sum(CHANNELS[name] for name in names)
 
 
 def render_channels(
@@ -63,7 +43,7 @@ def render_channels(
         shape: the shape, on the views' device.
         views: N views in L layers of it.
         surface: `surface_of(shape, views)`.
-        names: channels, of `CHANNELS`.
+        names: see `mvdecor.channels`, which also tells how to add one of your own.
         lights: float32 [N, 3], unit directions *towards* the light, world frame, one a view; default: a light at each
             camera. Textured shapes do not use it.
         depth: "minmax" or "metric".
@@ -92,10 +72,23 @@ def render_channels(
             image = surface.points
         elif name == "front_depth":
             image = _front_depth(surface)[..., None]
-        else:
+        elif name == "layer":
             image = _layer(surface)[..., None]
+        else:
+            image = _own(name, shape, views, surface)
         images.append(image)
     return torch.cat(images, dim=-1).permute(0, 1, 4, 2, 3).contiguous()
+
+
+def _own(name: str, shape: Shape, views: Views, surface: Surface) -> Tensor:
+    """The image of a channel from outside the package."""
+    channel = find_channel(name)
+    assert channel.render is not None, "the channels of the table are rendered above"
+    image = channel.render(shape, views, surface)
+    expected = (*surface.mask.shape, channel.width)
+    if image.shape != expected or image.dtype != torch.float32:
+        raise InputError(f"channels: {name} renders {image.dtype} {list(image.shape)}: give float32 {list(expected)}")
+    return image
 
 
 def random_lights(cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:

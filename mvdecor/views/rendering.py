@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mvdecor.channels import channel_slice
 from mvdecor.shapes.shape import Shape
-from mvdecor.views.channels import channel_slice, random_lights, render_channels
+from mvdecor.views.channels import random_lights, render_channels
 from mvdecor.views.views import Surface, Views, face_values_at_pixels
 
 
@@ -17,7 +18,7 @@ class Rendering:
     """How views become network input (the `views` config's channel part).
 
     Attributes:
-        channels: names of the channels, see `mvdecor.views.CHANNELS`.
+        channels: names of the channels, see `mvdecor.channels`.
         depth: "minmax" or "metric".
         normal_frame: "camera" or "world".
         random_light: light untextured shapes from a random direction near the camera (training) instead of the camera's.

@@ -6,8 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from mvdecor.channels import CHANNELS, num_channels
+from mvdecor.errors import InputError
 from mvdecor.settings import Count, NotNegative, PathName, Settings, WholeNumber
-from mvdecor.views.channels import CHANNELS
 
 Angle = Annotated[float, Field(gt=0, lt=180, description="give an angle in degrees, above 0 and below 180")]
 Range = Annotated[
@@ -52,8 +53,10 @@ class ViewSettings(Settings):
     @field_validator("channels")
     @classmethod
     def _known(cls, channels: tuple[str, ...]) -> tuple[str, ...]:
-        if not channels or any(name not in CHANNELS for name in channels):
-            raise ValueError(f"give a list of one or more of {', '.join(CHANNELS)}")
+        try:
+            num_channels(channels)
+        except InputError as error:
+            raise ValueError(str(error).removeprefix("channels: ")) from error
         return channels
 
     @field_validator("distance")

@@ -5,10 +5,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from mvdecor.channels import CHANNELS
 from mvdecor.errors import InputError
-from mvdecor.networks import NORMALISATION, Model, SegmentationHead, build_model
+from mvdecor.networks import Model, SegmentationHead, build_model
 from mvdecor.networks.model import complete_config
-from mvdecor.views.channels import CHANNELS
 
 UNET = {"_target_": "mvdecor.networks.UNet", "encoder": "resnet10t", "decoder_channels": [16, 8]}
 
@@ -25,8 +25,7 @@ class Echo(nn.Module):
 
 
 def test_every_channel_has_a_normalisation_of_its_width() -> None:
-    assert {name: len(mean) for name, (mean, _) in NORMALISATION.items()} == CHANNELS
-    assert {name: len(std) for name, (_, std) in NORMALISATION.items()} == CHANNELS
+    assert all(len(channel.std) == channel.width for channel in CHANNELS.values())
 
 
 def test_channels_are_normalised_in_their_order() -> None:
@@ -91,7 +90,7 @@ def test_configuration_is_kept_with_its_defaults() -> None:
     ("channels", "message"),
     [
         (["rgb", "dept"], "did you mean depth"),
-        (["zzz"], "use some of rgb"),
+        (["zzz"], "choose one or more of rgb"),
         ([], "at least one"),
         (["rgb"] * 2, "twice"),
     ],

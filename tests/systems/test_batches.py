@@ -4,6 +4,7 @@ import pytest
 import torch
 import trimesh
 
+from mvdecor.channels import channel_slice
 from mvdecor.correspondences import Matching, embeddings_at_a, embeddings_at_b
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
@@ -11,7 +12,6 @@ from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.views import (
     Cameras,
     Rendering,
-    channel_slice,
     jitter_colours,
     labels_at_pixels,
     look_at,

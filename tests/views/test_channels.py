@@ -4,10 +4,11 @@ import pytest
 import torch
 import trimesh
 
+from mvdecor.channels import CHANNELS, num_channels
 from mvdecor.errors import InputError
 from mvdecor.shapes.shape import Shape, Texture
 from mvdecor.views.cameras import Cameras
-from mvdecor.views.channels import CHANNELS, num_channels, random_lights, render_channels, sample_texture
+from mvdecor.views.channels import random_lights, render_channels, sample_texture
 from mvdecor.views.embree import EmbreeRasterizer
 from mvdecor.views.placement import look_at, pinhole, sphere_cameras
 from mvdecor.views.views import Surface, Views, surface_of
@@ -174,13 +175,13 @@ def test_names_decide_order_and_count() -> None:
     views, surface = seen(shape, sphere_cameras(2, 16), layers=2)
     names = ("depth", "rgb", "layer", "normal", "front_depth", "points")
     images = render_channels(shape, views, surface, names)
-    assert images.shape[2] == num_channels(names) == sum(CHANNELS.values()) == 12
+    assert images.shape[2] == num_channels(names) == sum(channel.width for channel in CHANNELS.values()) == 12
     assert images.dtype == torch.float32 and bool(images.isfinite().all())
     start = 0
     for name in names:
         alone = render_channels(shape, views, surface, (name,))
-        assert torch.equal(alone, images[:, :, start : start + CHANNELS[name]]), name
-        start += CHANNELS[name]
+        assert torch.equal(alone, images[:, :, start : start + CHANNELS[name].width]), name
+        start += CHANNELS[name].width
     background = ~surface.mask[:, :, None].expand_as(images)
     assert (images[background] == 0).all()
 
@@ -197,11 +198,11 @@ def test_random_lights_are_seeded_and_near_the_camera() -> None:
 def test_unknown_names_are_listed() -> None:
     shape = nested_balls()
     views, surface = seen(shape, sphere_cameras(1, 8))
-    with pytest.raises(InputError, match=r"unknown \['colour'\]; choose .*rgb, depth, normal"):
+    with pytest.raises(InputError, match=r"'colour' is unknown; choose .*rgb, depth, normal"):
         render_channels(shape, views, surface, ("rgb", "colour"))
     with pytest.raises(InputError, match="minmax or metric"):
         render_channels(shape, views, surface, depth="inverse")
     with pytest.raises(InputError, match="camera or world"):
         render_channels(shape, views, surface, normal_frame="object")
-    with pytest.raises(InputError, match="one or more"):
+    with pytest.raises(InputError, match="at least one of rgb"):
         num_channels(())

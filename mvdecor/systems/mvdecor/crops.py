@@ -13,10 +13,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mvdecor.channels import channel_slice
 from mvdecor.correspondences import Matches, sample_matches
 from mvdecor.correspondences.crops import Crop, crop_images, draw_crop, match_crops
 from mvdecor.systems.mvdecor.batches import PairSource
-from mvdecor.views import Surface, channel_slice, jitter_colours
+from mvdecor.views import Surface, jitter_colours
 
 
 @dataclass

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mvdecor.channels import channel_slice, find_channel
 from mvdecor.figures import (
     draw_channels,
     draw_matches,
@@ -25,7 +26,6 @@ from mvdecor.networks import Model
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_pair_source, make_shape_set, make_shape_views, pretraining_shapes
-from mvdecor.views import CHANNELS, channel_slice
 
 
 def channels_sheet(source: PairSource, views: int = 4) -> np.ndarray:
@@ -91,7 +91,7 @@ def as_rgb(images: torch.Tensor, channels: tuple[str, ...]) -> np.ndarray:
     """Network input float32 [N, C, H, W] as pictures uint8 [N, H, W, 3]: its rgb, else its first channel as grey."""
     start = channel_slice(channels, "rgb").start if "rgb" in channels else 0
     shown = images[:, start : start + (3 if "rgb" in channels else 1)].expand(-1, 3, -1, -1)
-    if "rgb" not in channels and CHANNELS[channels[0]] == 3:
+    if "rgb" not in channels and find_channel(channels[0]).width == 3:
         shown = (images[:, :3] + 1) / 2
     return (shown.clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
