@@ -60,7 +60,7 @@ def guard(out: Path) -> Iterator[None]:
         raise lost from error
     except MemoryError as error:
         raise InputError(
-            f"{out}: the memory is full: keep views on disk or render them every step (views.keep=false), or use fewer shapes"
+            f"{out}: the memory is full: keep views on disk or render them at every step (views.keep=false), or use fewer shapes"
         ) from error
 
 

@@ -215,7 +215,9 @@ def _calibration(results: Results) -> str:
             rows.append({"method": run.method, "run": run.number, **means, **errors})
     missing = "metrics.json of these runs holds no calibration (it was written by an older revision): evaluate again"
     plot = _plot("plot-calibration", calibration_figure(results), missing)
-    note = "Percent of the area; all shapes have equal weight. On the dotted line accuracy equals confidence."
+    note = (
+        "Percent of the area; all shapes have equal weight. On the dotted line accuracy equals confidence."
+    )
     return (f'<p class="note">{note}</p>' + plot + _table(rows)) if rows else plot
 
 
