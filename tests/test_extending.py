@@ -30,7 +30,7 @@ def config(make_config, tiny, made_up_people, tmp_path):
     few = [word for word in tiny if not word.startswith("network")]
 
     def make(out: str, *more: str):
-        own = ("experiment=people_cpu", *few, "views.close_ups=0", f"data.root={made_up_people}")
+        own = ("data=renderpeople", "training=cpu", *few, f"data.root={made_up_people}")
         return make_config(*own, *OWN, f"out={tmp_path / out}", *more)
 
     return make
