@@ -41,41 +41,44 @@ def match_views(
 
 
 def match_by_tensors(a: Surface, b: Surface, tolerance: float, min_cosine: float, unique: bool) -> Matches:
-    """`match_views` on any device, for all pixels of A at once."""
+    """`match_views` on any device, for all foreground pixels of A at once."""
     pairs, layers, height, width = b.mask.shape
-    points, normals = a.points.flatten(1, 3), a.normals.flatten(1, 3)  # [P, Q, 3], Q the pixels of A in all layers
-    xy, z = b.cameras.project(points)
+    of_view = a.mask[0].numel()
+    seen = where(a.mask.flatten())
+    pair = seen // of_view
+    points, normals = a.points.reshape(-1, 3)[seen], a.normals.reshape(-1, 3)[seen]  # [M, 3], M the foreground of A
+    cameras = b.cameras[pair]
+    xy, z = (x[:, 0] for x in cameras.project(points[:, None]))
     column, row = xy.floor().unbind(-1)
-    inside = a.mask.flatten(1) & (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    inside = (z > 1e-6) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     pixel = torch.where(inside, row * width + column, 0).long()
-    first_layer = torch.arange(pairs, device=z.device)[:, None] * layers
-    centers, focal = b.cameras.centers[:, None], b.cameras.intrinsics[:, 0, 0, None]
+    centers, focal = cameras.centers, cameras.intrinsics[:, 0, 0]
 
     layer_b, nearest = torch.full_like(pixel, -1), torch.full_like(z, tolerance)
     for layer in range(layers):
-        target = (first_layer + layer) * (height * width) + pixel
+        target = (pair * layers + layer) * (height * width) + pixel
         depth = b.depth.flatten()[target]
-        seen, facing = b.points.reshape(-1, 3)[target], b.normals.reshape(-1, 3)[target]
-        off_plane = ((points - seen) * facing).sum(-1).abs()
-        slant = ((seen - centers) * facing).sum(-1).abs() / depth.clamp_min(1e-9)
+        there, facing = b.points.reshape(-1, 3)[target], b.normals.reshape(-1, 3)[target]
+        off_plane = ((points - there) * facing).sum(-1).abs()
+        slant = ((there - centers) * facing).sum(-1).abs() / depth.clamp_min(1e-9)
         reach = tolerance + z / (focal * slant.clamp_min(0.1))
         cosine = (normals * facing).sum(-1).clamp_min(-1)  # rounding must not fall below -1
         same = inside & (depth > 0) & (cosine >= min_cosine) & ((z - depth).abs() < reach) & (off_plane < nearest)
         layer_b, nearest = torch.where(same, layer, layer_b), torch.where(same, off_plane, nearest)
 
-    keep = where(layer_b.flatten() >= 0)
+    keep = where(layer_b >= 0)
     if unique:
-        target = ((first_layer + layer_b) * (height * width) + pixel).flatten()[keep]
-        off_centre = (xy - xy.floor() - 0.5).square().sum(-1).flatten()[keep]
+        target = ((pair * layers + layer_b) * (height * width) + pixel)[keep]
+        off_centre = (xy - xy.floor() - 0.5).square().sum(-1)[keep]
         keep = keep[nearest_of_each(target, off_centre, b.mask.numel())]
-    pair = keep // z.shape[1]
     foreground = torch.minimum(*(s.mask.flatten(1).sum(dim=1) for s in (a, b))).clamp_min(1)
+    pair = pair[keep]
     return Matches(
         pair,
-        keep - pair * z.shape[1],
-        layer_b.flatten()[keep],
-        xy.reshape(-1, 2)[keep],
-        points.reshape(-1, 3)[keep],
+        seen[keep] - pair * of_view,
+        layer_b[keep],
+        xy[keep],
+        points[keep],
         torch.bincount(pair, minlength=pairs) / foreground,
     )
 
