@@ -28,7 +28,13 @@ from mvdecor.systems.mvdecor.check import check_config
 from mvdecor.systems.mvdecor.fewshot import draw_run, split_run
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
-from mvdecor.systems.mvdecor.setup import make_shape_set, place, seed_of_test_views, seed_of_training_views
+from mvdecor.systems.mvdecor.setup import (
+    make_shape_set,
+    place,
+    seed_of_calibration_views,
+    seed_of_test_views,
+    seed_of_training_views,
+)
 from mvdecor.views import CachedViews, make_rasterizer, rasterizer_name
 
 TRIALS = 3  # shapes rendered first, to tell how large the cache will be
@@ -117,9 +123,7 @@ def plan(cfg: DictConfig) -> list[Job]:
     if labelled is not None and "finetune" in cfg.stages:
         for ids in _few_shot_ids(cfg, labelled):
             jobs += [Job("labelled", id, seed_of_training_views(cfg, id)) for id in ids]
-            jobs += [
-                Job("labelled", id, seed_of_test_views(cfg, id)) for id in ids
-            ]  # the confidence is calibrated on them
+            jobs += [Job("labelled", id, seed_of_calibration_views(cfg, id)) for id in ids]
     if labelled is not None and "evaluate" in cfg.stages:
         ids = make_shape_set(held_out_data(cfg)).ids(cfg.evaluation.split)[: cfg.evaluation.limit]
         jobs += [Job(HELD_OUT, id, seed_of_test_views(cfg, id)) for id in ids]

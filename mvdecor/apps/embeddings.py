@@ -18,7 +18,6 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, Matching, choose_pair, match_views, sample_matches
 from mvdecor.engine.content import Files
-from mvdecor.engine.record import settings_of
 from mvdecor.engine.stage import Job, Stage
 from mvdecor.errors import InputError
 from mvdecor.evaluation import Landings, height_of, land, pixel_centers, summarize_landings
@@ -37,6 +36,7 @@ from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.lifting.embeddings import FaceMeans, PrincipalColours, at_pixels, nearest, principal_colours
 from mvdecor.networks import load_checkpoint
 from mvdecor.percent import rounded
+from mvdecor.seeds import seed_of
 from mvdecor.settings import Count, Settings, WholeNumber, shown
 from mvdecor.shapes import ShapeSet, load_shapes
 from mvdecor.systems.mvdecor import keys
@@ -44,7 +44,7 @@ from mvdecor.systems.mvdecor.check import check_channels, check_config
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.predict import embed_views
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
-from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_set, make_shape_views
+from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_set, make_shape_views, seed_of_test_views
 from mvdecor.views import Surface, render_channels
 from mvdecor.views.shape_views import ShapeViews
 
@@ -104,7 +104,7 @@ def figures_stage(job: Job) -> dict:
     check_channels(model, cfg)
     shape_set = make_shape_set(held_out_data(cfg))
     shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
-    shape_views = make_shape_views(cfg, shapes, fabric.device, test=True)
+    shape_views = make_shape_views(cfg, shapes, fabric.device, views_seed=seed_of_test_views)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     embed = partial(embed_views, fabric, model, shape_views, rendering=make_rendering(cfg))
     landings = _transfer(cfg, shape_views, embed)
@@ -133,7 +133,7 @@ def figures_stage(job: Job) -> dict:
 
 def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[str, Landings]:
     """By shape, where points land in random pairs of its views; shapes without overlapping views are left out aloud."""
-    generator = torch.Generator().manual_seed(cfg.seed)
+    generator = torch.Generator().manual_seed(seed_of(cfg.seed, "transfer"))
     landings: dict[str, Landings] = {}
     for number, shape in enumerate(shape_views.shapes):
         found: list[Landings] = []
@@ -172,7 +172,7 @@ def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
     if cfg.figures.views is not None:
         a, b = cfg.figures.views
         return a, b
-    found = _choose(cfg, shape_views, 0, torch.Generator().manual_seed(cfg.seed), set())
+    found = _choose(cfg, shape_views, 0, torch.Generator().manual_seed(seed_of(cfg.seed, "pair of views")), set())
     if found is None:
         raise InputError(
             f"no two views of shape {shape_views.shapes[0].id} overlap enough: name two with figures.views=[a,b]"
@@ -215,7 +215,7 @@ def _lines_of_one_shape(
     """Some surface points in both views: where they truly are (above), and where the embedding takes them (below)."""
     own, surface = cfg.training.matching, _outermost(shape_views.surface(0, views))
     matches = match_views(surface[[0]], surface[[1]], own.tolerance, own.min_cosine, own.unique)
-    generator, height = torch.Generator().manual_seed(cfg.seed), height_of(shape_views.shapes[0])
+    generator, height = torch.Generator().manual_seed(seed_of(cfg.seed, "matches")), height_of(shape_views.shapes[0])
     landed = land(surface[[0]], surface[[1]], a.embeddings[None], b.embeddings[None], matches, height, generator)
     start = pixel_centers(matches.pixel_a, *a.mask.shape)
     ends = (matches.xy_b, pixel_centers(landed.pixel, *b.mask.shape))
@@ -313,7 +313,8 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
-    return settings_of(cfg, [*keys.VIEWS, "seed", "precision", "figures", "training.matching", "data.texture_size"])
+    chosen = [*keys.VIEWS, "seed", "precision", "training.matching", "figures", "-figures.shapes", "-figures.limit"]
+    return keys.stage_settings(cfg, "labelled", chosen)
 
 
 def _files(cfg: DictConfig) -> dict[str, Files]:

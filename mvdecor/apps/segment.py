@@ -14,6 +14,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
+from mvdecor.engine.content import Files
 from mvdecor.engine.guard import alone_in
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_result
@@ -31,6 +32,7 @@ from mvdecor.shapes import Shape
 from mvdecor.shapes.gltf import read_gltf
 from mvdecor.shapes.label_files import write_labels
 from mvdecor.shapes.mesh_files import SUFFIXES
+from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.up import Up
 
 RESULT = "segmentation.json"
@@ -179,7 +181,7 @@ def _expand(one: str) -> list[Path]:
 def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmenter) -> dict:
     try:
         shape = segmenter.read(path)
-        source = {"file": str(path), "sha256": shape.fingerprint()}
+        source = {"file": str(path), "sha256": Files.of(files_of_mesh(path)).identity()["sha256"]}
         if (done := _existing(folder, cfg, segmenter, source)) is not None:
             print(f"{folder}: finished before with the same mesh, model and settings; not made again", flush=True)
             return done
@@ -227,7 +229,8 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
 
 def _key(cfg: DictConfig, segmenter: Segmenter, source: dict | None) -> Key:
     """What the parts of a mesh depend on; None: of a mesh that is not read yet."""
-    model = {"model": segmenter.info["weights_sha256"], "mesh": source["sha256"] if source else UNKNOWN}
+    model = {f"model.{name}": segmenter.info.get(name) for name in ("weights_sha256", "label_names", "calibration")}
+    model["mesh"] = source["sha256"] if source else UNKNOWN
     used = settings_of(segmenter.config, ("views", "-views.cache", "-views.keep", "lifting"))
     return Key(used | settings_of(cfg, SETTINGS) | model)
 

@@ -175,11 +175,12 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
     """
     out = Path(cfg.out)
     cells: list[tuple[str, DictConfig, Path | None, Path]] = []
+    data: list[Any] = []  # the data sets to pretrain on
     for column in table["columns"]:
         if not column.get("mean_of") and (cfg.columns is None or column["name"] in cfg.columns):
             for method in table["methods"]:
                 cell = cell_config(table, overrides, method, column)
-                start = out / "pretrain" / _pretraining_key(cell) if cell.method.pretrain else None
+                start = out / "pretrain" / _pretraining_key(cell, data) if cell.method.pretrain else None
                 cells.append((f"{method}: {column['name']}", cell, start, out / _folder(column["name"]) / method))
     plan: list[CellStage] = []
     pretrained: set[Path] = set()
@@ -250,9 +251,20 @@ def _check_before(plan: Sequence[CellStage]) -> None:
         columns.add(stage.cfg.cell.column)
 
 
-def _pretraining_key(cfg: DictConfig) -> str:
-    """A short name of the pretraining settings; where the data lies is none of them, the stage itself looks at that."""
-    settings = run_pretrain.settings(cfg)
+def _pretraining_key(cfg: DictConfig, data: list[Any]) -> str:
+    """A short name of a pretraining: its settings, which shapes of the data set, and its number among the table's data sets.
+
+    Where the first data set lies is no part of it: a table may be moved with its data, and the stage looks at the content.
+
+    Args:
+        cfg: of the cell.
+        data: the data sets of the cells before; this one is added if it is another.
+    """
+    settings = run_pretrain.settings(cfg) | {key: cfg.data[key] for key in ("pretrain_split", "pretrain_limit")}
+    reader = OmegaConf.to_container(cfg.data.unlabelled, resolve=True)
+    if reader not in data:
+        data.append(reader)
+    settings["number of the data set"] = data.index(reader)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -26,7 +26,8 @@ class Files:
 
     def identity(self) -> dict[str, str]:
         """`sha256` over all names and contents; `stat` over names, sizes and times of change, which is quick to compare."""
-        return {"sha256": self._sha256(), "stat": self._stat()}
+        stat = self._stat()  # first: a file that changes meanwhile is read again then
+        return {"sha256": self._sha256(), "stat": stat}
 
     def is_same(self, identity: Mapping[str, Any]) -> bool:
         """Whether the files hold what they held when `identity` was taken. Files that nobody touched are not read."""

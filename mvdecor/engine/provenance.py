@@ -29,8 +29,7 @@ def provenance(cfg: DictConfig) -> dict:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() and cfg.device != "cpu" else "cpu"
     return {
         "config": OmegaConf.to_container(cfg, resolve=True),
-        "revision": revision(),
-        "code_sha256": code_hash(),
+        **code_of_process()[0],
         "machine": {
             "device": device,
             "processor": _processor(),
@@ -41,6 +40,13 @@ def provenance(cfg: DictConfig) -> dict:
             "packages": {name: _version(name) for name in PACKAGES},
         },
     }
+
+
+@cache
+def code_of_process() -> tuple[dict[str, str], str]:
+    """Revision and hash of the code that this process runs, and `code_changes`: taken once, since files may change while it
+    runs, but not what it has imported."""
+    return {"revision": revision(), "code_sha256": code_hash()}, code_changes()
 
 
 def revision(root: Path = ROOT) -> str:
@@ -61,7 +67,6 @@ def code_changes(root: Path = ROOT) -> str:
     return patch
 
 
-@cache
 def code_hash(root: Path = ROOT) -> str:
     """SHA-256 over the names and bytes of the package's Python files: the same code has the same, with or without git."""
     digest = hashlib.sha256()

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.engine.content import Files
 from mvdecor.engine.distributed import rank
-from mvdecor.engine.provenance import code_changes
+from mvdecor.engine.provenance import code_of_process
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically, write_json
 
@@ -125,7 +125,10 @@ def write_result(file: Path, result: Mapping[str, Any], provenance: Mapping[str,
     content = {**result, **provenance, "seed": provenance["config"]["seed"], "key": dict(key)}
     if rank() > 0:
         return content
-    if changes := code_changes():
-        write_atomically(file.with_name("code.diff"), changes.encode())
+    patch = file.with_name("code.diff")
+    if changes := code_of_process()[1]:
+        write_atomically(patch, changes.encode())
+    else:
+        patch.unlink(missing_ok=True)  # of an earlier result
     write_json(file, content)
     return content

@@ -53,7 +53,9 @@ class Snapshots:
         self._saved = self._newest()
         self.step: int = self._saved["step"] if self._saved else 0
         if self._saved:
-            changed = [k for k, v in self._settings.items() if self._saved["settings"].get(k) != v]
+            saved, unset = self._saved["settings"], object()
+            names = sorted(saved.keys() | self._settings.keys())
+            changed = [name for name in names if saved.get(name, unset) != self._settings.get(name, unset)]
             if changed:
                 raise InputError(
                     f"{folder} holds the state of a training with other settings or inputs ({', '.join(changed)}): resume it "
@@ -69,8 +71,8 @@ class Snapshots:
             for name, target in {**state, **(self._more if rank() == 0 else {})}.items():
                 target.load_state_dict(self._saved["state"][name])
             torch.set_rng_state(self._saved["rng"])
-            if self._saved["cuda_rng"]:
-                torch.cuda.set_rng_state_all(self._saved["cuda_rng"])
+            if self._saved["cuda_rng"] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(self._saved["cuda_rng"])  # of this process's GPU: there may be others now
             self._saved = None  # the memory
         return self.step
 
@@ -92,7 +94,7 @@ class Snapshots:
             "settings": self._settings,
             "state": {name: source.state_dict() for name, source in {**state, **self._more}.items()},
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
         stream = io.BytesIO()
         torch.save(content, stream)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mvdecor.errors import InputError
 from mvdecor.shapes.annotations import SplitFile, check_id, check_split
-from mvdecor.shapes.label_files import find_labels, read_face_labels
+from mvdecor.shapes.label_files import find_labels, label_files_of, read_face_labels
 from mvdecor.shapes.mesh_files import SUFFIXES, read_mesh
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.shape import Shape
@@ -93,8 +93,7 @@ class MeshFolder:
         """The files that a shape is read from; without `labels` those of the mesh alone."""
         if id not in self._files:
             return []
-        label_file = find_labels(self.root, id) if labels else None
-        return files_of_mesh(self._files[id]) + ([] if label_file is None else [label_file])
+        return files_of_mesh(self._files[id]) + (label_files_of(self.root, id) if labels else [])
 
 
 def _find_meshes(root: Path) -> dict[str, Path]:

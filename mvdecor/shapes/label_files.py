@@ -20,13 +20,18 @@ ENDINGS = ("_labels.npy", "_labels.txt", ".seg", "_labels.seg", "_labels.json")
 """What follows a mesh's name in the name of its labels; the first is for labels that are new."""
 
 
+def label_files_of(folder: Path, name: str) -> list[Path]:
+    """All files that may be a mesh's labels; more than one is an error of `find_labels`."""
+    return [folder / f"{name}{ending}" for ending in ENDINGS if (folder / f"{name}{ending}").exists()]
+
+
 def find_labels(folder: Path, name: str) -> Path | None:
     """The file of a mesh's labels (`name` + one of `ENDINGS`), or None.
 
     Raises:
         InputError: there are several.
     """
-    files = [folder / f"{name}{ending}" for ending in ENDINGS if (folder / f"{name}{ending}").exists()]
+    files = label_files_of(folder, name)
     if len(files) > 1:
         raise InputError(
             f"{folder}: {' and '.join(file.name for file in files)} both hold labels of {name}: keep one of them"

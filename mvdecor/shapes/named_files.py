@@ -44,13 +44,20 @@ def _named(source: Path) -> Iterator[Path]:
             yield file
 
 
+def _json_of_glb(source: Path) -> bytes:
+    """The first chunk of a binary glTF file."""
+    with source.open("rb") as file:
+        header = file.read(20)
+        return file.read(int.from_bytes(header[12:16], "little"))
+
+
 def _names(source: Path) -> Iterator[str]:
     suffix = source.suffix.lower()
-    if suffix == ".gltf":
-        content = json.loads(source.read_text(encoding="utf-8-sig"))
+    if suffix in (".gltf", ".glb"):
+        content = json.loads(_json_of_glb(source) if suffix == ".glb" else source.read_bytes())
         for item in [*content.get("images", []), *content.get("buffers", [])]:
-            if not item.get("uri", "data:").startswith("data:"):
-                yield unquote(item["uri"])
+            if not item.get("uri", "data:").lower().startswith("data:"):
+                yield from dict.fromkeys((item["uri"], unquote(item["uri"])))  # either may be the file's name
     elif suffix in LINES:
         content = source.read_bytes()
         if suffix == ".ply":

@@ -162,6 +162,8 @@ class PartNet:
         """The files that a shape is read from. Its tree names parts and part files, so that it counts either way."""
         folder = self.root / "data_v0" / id
         tree = [folder / "result_after_merging.json", folder / "meta.json"]
+        if labels and self.category != "all":  # all paths of the list tell what a tree left out
+            tree.append(self.root / "stats" / "after_merging_label_ids" / f"{self.category}.txt")
         return [*tree, *sorted((folder / "objs").glob("*.obj"))]
 
     def _unlabelled(self) -> list[str]:

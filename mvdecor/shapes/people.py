@@ -8,7 +8,7 @@ import torch
 
 from mvdecor.errors import InputError
 from mvdecor.shapes.annotations import SplitFile, check_id, check_split
-from mvdecor.shapes.label_files import find_labels, read_face_labels
+from mvdecor.shapes.label_files import find_labels, label_files_of, read_face_labels
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.obj import ObjMesh, read_obj
 from mvdecor.shapes.shape import Shape, positions
@@ -88,8 +88,7 @@ class RenderPeople:
             path = _find_obj(self.root / id)
         except InputError:
             return []
-        label_file = find_labels(path.parent, path.stem) if labels else None
-        return files_of_mesh(path) + ([] if label_file is None else [label_file])
+        return files_of_mesh(path) + (label_files_of(path.parent, path.stem) if labels else [])
 
     def _read_labels(self, path: Path, mesh: ObjMesh) -> torch.Tensor:
         if not self.label_names:

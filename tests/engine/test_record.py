@@ -119,8 +119,8 @@ def test_a_copy_inside_of_another_repository_is_not_of_its_revision(checkout, tm
 
 def test_changed_code_is_written_beside_the_result(make_config, tmp_path, monkeypatch):
     about = provenance(make_config())
-    for changes in ("", "--- a\n+++ b\n"):
-        monkeypatch.setattr("mvdecor.engine.record.code_changes", lambda changes=changes: changes)
+    for changes in ("", "--- a\n+++ b\n", ""):
+        monkeypatch.setattr("mvdecor.engine.record.code_of_process", lambda changes=changes: ({}, changes))
         write_result(tmp_path / "table.json", {}, about, Key({}).record())
         patch = tmp_path / "code.diff"
         assert (patch.read_text() if patch.exists() else "") == changes

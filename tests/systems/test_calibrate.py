@@ -13,7 +13,7 @@ from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import LabelledSource
 from mvdecor.systems.mvdecor.calibrate import calibrate, labelled_part
 from mvdecor.systems.mvdecor.predict import predict_faces
-from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views
+from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views, seed_of_test_views
 
 CONFIG = OmegaConf.create(
     {"views": {**VIEWS, "size": 32, "cache": None}, "seed": 0, "run": 0, "evaluation": {"batch_size": 8}}
@@ -66,7 +66,7 @@ def test_it_repeats_itself_and_its_evidence_is_that_of_other_meshes(model):
     labelled = source(ball(), range(8))
     once, again = (calibrate(CONFIG, FABRIC, model, labelled) for _ in range(2))
     assert once == again
-    shape_views = make_shape_views(CONFIG, [ball()], torch.device("cpu"), test=True)
+    shape_views = make_shape_views(CONFIG, [ball()], torch.device("cpu"), views_seed=seed_of_test_views)
     evidence = predict_faces(FABRIC, model, shape_views, 0, make_rendering(CONFIG)).evidence
     assert once.familiarity(evidence) == pytest.approx(1, abs=0.05)
 

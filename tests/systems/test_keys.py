@@ -12,7 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.engine.history import History
 from mvdecor.engine.log import read_scalars
+from mvdecor.engine.provenance import code_of_process
+from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
+from mvdecor.shapes.splits import FewShotRun, FewShotSplit, write_split
 from mvdecor.systems.mvdecor import keys
 from mvdecor.systems.mvdecor.stages import (
     of_method,
@@ -21,6 +24,17 @@ from mvdecor.systems.mvdecor.stages import (
     run_finetune,
     run_pretrain,
 )
+
+
+def cut_after(save):
+    """Saves a state as it should, and then the process is gone."""
+
+    def saved_and_gone(self, step, state):
+        save(self, step, state)
+        raise KeyboardInterrupt
+
+    return saved_and_gone
+
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 
@@ -178,4 +192,62 @@ def test_provenance_is_of_the_beginning(config, monkeypatch):
     """A file that is changed while a stage runs is not what the stage ran with."""
     revisions = iter(["before", "after", "after"])
     monkeypatch.setattr("mvdecor.engine.provenance.revision", lambda: next(revisions))
+    code_of_process.cache_clear()
     assert run_finetune(config())["revision"] == "before"
+    # a pipeline's later stages run what was imported at first
+    assert run_evaluate(config(f"checkpoint={config().out}/model", out="later"))["revision"] == "before"
+    monkeypatch.undo()
+    code_of_process.cache_clear()
+
+
+@pytest.mark.parametrize("first", [(), ("training.finetune.lambda_ssl=0.001",), ("checkpoint",), ("run=1",)])
+@pytest.mark.parametrize("second", [(), ("training.finetune.lambda_ssl=0.001",), ("checkpoint",), ("run=1",)])
+def test_a_state_is_resumed_by_the_same_training_only(first, second, config, tmp_path, monkeypatch):
+    """Whichever of two trainings was cut off: settings and files that only one of them has count too."""
+    run_pretrain(config(out="pretrain"))
+
+    def training(words):
+        words = [f"checkpoint={tmp_path / 'pretrain' / 'model'}" if word == "checkpoint" else word for word in words]
+        return config(*words, "training.finetune.steps=2", "save_every=1")
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Snapshots, "save", cut_after(Snapshots.save))
+        run_finetune(training(first))
+    if first == second:
+        run_finetune(training(second))
+        return
+    with pytest.raises(InputError, match="holds the state of a training with other settings or inputs"):
+        run_finetune(training(second))
+
+
+def test_shapes_that_a_split_file_does_not_name_do_not_count(config, people, tmp_path):
+    lists = json.loads((people / "split.json").read_text())
+    chosen, other = sorted(lists["train"][:2]), lists["train"][-1]
+    split = FewShotSplit(
+        "renderpeople", "people", None, 2, None, None, 0, "covering", "test", [FewShotRun(0, chosen, None, [])]
+    )
+    write_split(tmp_path / "two.json", split)
+    cfg = config(f"training.finetune.split={tmp_path / 'two.json'}")
+    before = {name: files.identity() for name, files in keys.finetune_files(cfg).items()}
+    np.save(people / other / f"{other}_labels.npy", np.zeros(3))
+    assert all(files.is_same(before[name]) for name, files in keys.finetune_files(cfg).items())
+    np.save(people / chosen[0] / f"{chosen[0]}_labels.npy", np.zeros(3))
+    assert not keys.finetune_files(cfg)["the labelled shapes"].is_same(before["the labelled shapes"])
+
+
+def test_initial_weights_count_by_content_and_only_where_they_are_used(config, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "w.pt").write_bytes(b"weights")
+    here, there = (config(f"network.weights={tmp_path / name / 'w.pt'}") for name in ("a", "b"))
+    assert keys.finetune_settings(here) == keys.finetune_settings(there) != keys.finetune_settings(config())
+    assert keys.finetune_files(there)["network.weights"].is_same(
+        keys.finetune_files(here)["network.weights"].identity()
+    )
+    tuned = [config("checkpoint=x", f"network.weights={weights}") for weights in ("null", "imagenet")]
+    assert keys.finetune_settings(tuned[0]) == keys.finetune_settings(tuned[1])
+
+
+def test_pretraining_takes_no_checkpoint(config):
+    with pytest.raises(InputError, match=r"checkpoint=x: pretraining starts from initial weights: .*network\.weights"):
+        run_pretrain(config("checkpoint=x"))

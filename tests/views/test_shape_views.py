@@ -8,7 +8,7 @@ import trimesh
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
-from mvdecor.systems.mvdecor.setup import make_shape_views
+from mvdecor.systems.mvdecor.setup import make_shape_views, seed_of_test_views
 from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras, surface_of
 from mvdecor.views.shape_views import ShapeViews
 
@@ -44,7 +44,7 @@ def test_cameras_follow_from_seed_purpose_and_shape_not_from_the_place_in_a_list
 
     first = rotation(cfg, [ball, box], 0)
     assert torch.equal(first, rotation(cfg, [box, ball], 1))
-    others = [rotation(cfg, [ball, box], 1), rotation(cfg, [ball], 0, test=True)]
+    others = [rotation(cfg, [ball, box], 1), rotation(cfg, [ball], 0, views_seed=seed_of_test_views)]
     others.append(rotation(make_config("views.count=4", "views.size=16", "seed=1"), [ball], 0))
     assert not any(torch.equal(first, other) for other in others)
 

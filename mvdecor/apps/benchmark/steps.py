@@ -35,6 +35,7 @@ from mvdecor.systems.mvdecor.setup import (
     make_rendering,
     make_shape_views,
     prepared,
+    seed_of_test_views,
 )
 from mvdecor.views import surface_of
 
@@ -132,7 +133,7 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         own = _config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
         fabric = _fabric(own)
         model = _model(own, len(shape.label_names)).to(fabric.device).eval()
-        shape_views = make_shape_views(own, [shape], fabric.device, test=True)
+        shape_views = make_shape_views(own, [shape], fabric.device, views_seed=seed_of_test_views)
         seen, rendering, batch = shape_views.views(0), make_rendering(own), own.evaluation.batch_size
         ready = [
             rendering(shape, part, surface_of(shape, part)).flatten(0, 1)

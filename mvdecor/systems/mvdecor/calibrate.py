@@ -18,7 +18,7 @@ from mvdecor.shapes import Shape
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.systems.mvdecor.batches import LabelledSource
 from mvdecor.systems.mvdecor.predict import predict_views
-from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views
+from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views, seed_of_calibration_views
 from mvdecor.views import labels_at_pixels
 
 VIEWS = 16
@@ -43,7 +43,7 @@ def calibrate(cfg: DictConfig, fabric: Fabric, model: Model, labelled: LabelledS
     """
     model.eval()
     shapes = [labelled_part(labelled, number) for number in range(len(labelled.shape_views))]
-    shape_views = make_shape_views(cfg, shapes, fabric.device, test=True, keep=False)
+    shape_views = make_shape_views(cfg, shapes, fabric.device, seed_of_calibration_views, keep=False)
     rendering, generator = make_rendering(cfg), torch.Generator().manual_seed(seed_of(cfg.seed, cfg.run, "calibration"))
     logits, labels, evidence, foreground = [], [], 0.0, 0
     for number in range(len(shape_views)):

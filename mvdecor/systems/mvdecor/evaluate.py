@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from mvdecor.engine.cost import Cost, total_cost
 from mvdecor.engine.distributed import own_part, rank
+from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics, Reliability, ShapeRecords, ceiling_labels, undetermined_shares
 from mvdecor.evaluation.metrics import Protocol
 from mvdecor.figures import write_ply
@@ -24,7 +25,7 @@ from mvdecor.shapes import Shape, ShapeSet
 from mvdecor.shapes.loading import load_labelled
 from mvdecor.systems.mvdecor.held_out import content_of
 from mvdecor.systems.mvdecor.predict import predict_faces
-from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views
+from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views, seed_of_test_views
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def evaluate(
     fabric.barrier()
     for id in ids:
         record = records.read(id)
-        assert record is not None
+        if record is None:
+            raise InputError(f"shape {id}: its files changed while it was evaluated: run the same command again")
         if "skipped" in record:
             found.skipped.append((id, record["skipped"]))
             continue
@@ -142,7 +144,7 @@ def evaluate_shape(
     calibration: Calibration,
 ) -> dict[str, Any]:
     """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
-    shape_views = make_shape_views(cfg, [shape], fabric.device, test=True)
+    shape_views = make_shape_views(cfg, [shape], fabric.device, views_seed=seed_of_test_views)
     settings = {**cfg.lifting, "batch_size": cfg.evaluation.batch_size, "temperature": calibration.temperature}
     predicted = predict_faces(fabric, model, shape_views, 0, make_rendering(cfg), **settings)
     assert shape.face_labels is not None and predicted.disagreement is not None and predicted.share is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from mvdecor.errors import InputError
 from mvdecor.networks.checkpoint import checkpoint_info, weights_file
 from mvdecor.shapes import ShapeSet
 from mvdecor.systems.mvdecor.check import check_labels
+from mvdecor.systems.mvdecor.fewshot import split_run
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
 VIEWS = ("views", "-views.cache", "-views.keep")
 """Where face ids are kept changes no result."""
 NETWORK = ("network", "seed", "precision", "training.random_light", "training.compile", *VIEWS)
+NO_FILE = Path(os.devnull, "no file")
+"""A path where no file can be."""
 PAIRS = ("loss", "training.matching", "training.gather", "training.pretrain.points", "training.pretrain.replace")
 
 
@@ -29,29 +33,35 @@ def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
     keys = [*NETWORK, *PAIRS, "training.pretrain"]
     if cfg.training.pretrain.source == "crops":
         keys.append("training.crops")
-    return _settings(cfg, "unlabelled", keys)
+    return stage_settings(cfg, "unlabelled", keys)
 
 
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the fine-tuning; those of the contrastive term only if it has one."""
     settings = "training.finetune"
-    keys = [*NETWORK, "run", settings, f"-{settings}.runs", f"-{settings}.split"]
+    keys = [*NETWORK, "run", "data.category", settings, f"-{settings}.runs", f"-{settings}.split"]
+    if cfg.checkpoint is not None:
+        keys.append("-network.weights")  # those of the checkpoint are taken
+    if cfg.training.finetune.split is not None:
+        keys.append(f"-{settings}.replace")
     if cfg.training.finetune.lambda_ssl > 0:
         keys += [*PAIRS, "training.pretrain.colour_jitter"]
     else:
         keys += [f"-{settings}.lambda_ssl", f"-{settings}.pairs", f"-{settings}.joint"]
     label_names = make_shape_set(cfg.data.labelled).label_names
     check_labels(cfg, label_names)
-    return _settings(cfg, "labelled", keys) | {"label_names": list(label_names)}
+    return stage_settings(cfg, "labelled", keys) | {"label_names": list(label_names)}
 
 
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation."""
-    keys = [*VIEWS, "seed", "precision", "lifting", "evaluation", "-evaluation.batch_size"]
+    keys = [*VIEWS, "seed", "precision", "data.category", "lifting", "evaluation", "-evaluation.batch_size"]
     keys += ["-evaluation.split", "-evaluation.limit"]  # they name shapes, which are compared by content
     labels = {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
     return (
-        _settings(cfg, "labelled", keys) | labels | {"calibration": checkpoint_info(cfg.checkpoint).get("calibration")}
+        stage_settings(cfg, "labelled", keys)
+        | labels
+        | {"calibration": checkpoint_info(cfg.checkpoint).get("calibration")}
     )
 
 
@@ -59,7 +69,7 @@ def ceiling_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the ceiling, which goes through one, two and three layers whatever the views have."""
     views = [*VIEWS, *(f"-views.{name}" for name in ("layers", "channels", "depth", "normal_frame"))]
     keys = [*views, "seed", "lifting.fill"]
-    return _settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
+    return stage_settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
 
 
 def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
@@ -72,8 +82,10 @@ def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
 def finetune_files(cfg: DictConfig) -> dict[str, Files]:
     """The labelled shapes to choose from, the split file if they are named there, and where the weights start from."""
     shape_set = make_shape_set(cfg.data.labelled)
-    files = {"the training shapes": shape_files(shape_set, shape_set.ids("train"))}
-    if cfg.training.finetune.split is not None:
+    if cfg.training.finetune.split is None:
+        files = {"the training shapes": shape_files(shape_set, shape_set.ids("train"))}
+    else:
+        files = {"the labelled shapes": shape_files(shape_set, split_run(cfg, shape_set, cfg.run).shapes)}
         files["training.finetune.split"] = Files.of([cfg.training.finetune.split])
     return files | (_weights(cfg) if cfg.checkpoint is None else checkpoint_content(cfg))
 
@@ -98,8 +110,8 @@ def shape_files(shape_set: ShapeSet, ids: Iterable[str], labels: bool = True) ->
     """The files of some shapes, in the order of the ids."""
     files: Callable[[str, bool], list[Path]] | None = getattr(shape_set, "files", None)
     if files is None:
-        return Files(tuple((f"{id} {_shape_hash(shape_set, id, labels)}", Path(id)) for id in ids))
-    return Files(tuple((f"{id}/{path.name}", path) for id in ids for path in files(id, labels) or [Path("no file")]))
+        return Files(tuple((f"{id} {_shape_hash(shape_set, id, labels)}", NO_FILE) for id in ids))
+    return Files(tuple((f"{id}/{path.name}", path) for id in ids for path in files(id, labels) or [NO_FILE]))
 
 
 def _shape_hash(shape_set: ShapeSet, id: str, labels: bool) -> str:
@@ -113,10 +125,13 @@ def _shape_hash(shape_set: ShapeSet, id: str, labels: bool) -> str:
     return shape.fingerprint() + hashlib.sha256(shape.face_labels.cpu().numpy().tobytes()).hexdigest()
 
 
-def _settings(cfg: DictConfig, data: str, keys: Iterable[str]) -> dict[str, Any]:
+def stage_settings(cfg: DictConfig, data: str, keys: Iterable[str]) -> dict[str, Any]:
     """Values of `keys`, and how the shapes are read; where they lie and which there are is compared by content."""
     reader = f"data.{data}"
-    return settings_of(cfg, [*keys, reader, f"-{reader}.root", f"-{reader}.splits", f"-{reader}.labels"])
+    settings = settings_of(cfg, [*keys, reader, f"-{reader}.root", f"-{reader}.splits", f"-{reader}.labels"])
+    if _weights(cfg) and "network.weights" in settings:
+        settings["network.weights"] = "a file"  # which one is told by its content
+    return settings
 
 
 def _weights(cfg: DictConfig) -> dict[str, Files]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -74,8 +74,17 @@ def seed_of_test_views(cfg: DictConfig, id: str) -> int:
     return seed_of(cfg.seed, "test views", id)
 
 
+def seed_of_calibration_views(cfg: DictConfig, id: str) -> int:
+    """Seed of the cameras that the confidence is calibrated with on a labelled shape."""
+    return seed_of(cfg.seed, "calibration views", id)
+
+
 def make_shape_views(
-    cfg: DictConfig, shapes: Sequence[Shape], device: torch.device, test: bool = False, keep: bool | None = None
+    cfg: DictConfig,
+    shapes: Sequence[Shape],
+    device: torch.device,
+    views_seed: Callable[[DictConfig, str], int] = seed_of_training_views,
+    keep: bool | None = None,
 ) -> ShapeViews:
     """The shapes with their cameras and views on a device; views come from the folder `views.cache` if there is one.
 
@@ -83,10 +92,9 @@ def make_shape_views(
         cfg: the configuration.
         shapes: the shapes.
         device: where views are rasterized.
-        test: the cameras of tests, not those of trainings.
+        views_seed: whose cameras: those of trainings, of tests or of the calibration.
         keep: keep face ids in memory; None: as `views.keep` says.
     """
-    views_seed = seed_of_test_views if test else seed_of_training_views
     rasterizer = make_rasterizer(cfg.views.rasterizer, device)
     name = rasterizer_name(cfg.views.rasterizer, device)
     cache = None if cfg.views.cache is None else partial(CachedViews, cfg.views.cache, name)

@@ -116,6 +116,15 @@ def ceiling_stage(job: Job) -> dict:
     return {"rows": rows, "skipped": skipped}
 
 
+def _check_pretrain(cfg: DictConfig) -> None:
+    check_config(cfg)
+    if cfg.checkpoint is not None:
+        raise InputError(
+            f"checkpoint={cfg.checkpoint}: pretraining starts from initial weights: leave it out, or name a file of weights "
+            "by network.weights"
+        )
+
+
 def _check_evaluate(cfg: DictConfig) -> None:
     check_config(cfg)
     if cfg.checkpoint is None:
@@ -130,7 +139,7 @@ run_pretrain = Stage(
     pretrain,
     settings=keys.pretrain_settings,
     reads=keys.pretrain_files,
-    check=check_config,
+    check=_check_pretrain,
     temporary=("state",),
 )
 run_finetune = Stage(
@@ -218,6 +227,7 @@ def _pipeline(cfg: DictConfig) -> dict:
         "occurrence": occurrence(metrics),
         "skipped": sorted({id: reason for stage in stages for id, reason in stage["skipped"]}.items()),
         "cost": total_cost([stage["cost"] for stage in stages]),
+        "revisions": sorted({stage["revision"] for stage in stages}),
     }
     if rank() == 0:
         _export(cfg, measured)
