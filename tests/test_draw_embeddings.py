@@ -57,9 +57,9 @@ def test_everything_that_is_written(figures, tmp_path, capsys):
     assert result["shapes"] == ["egg", "ball"] and result["views"] == [2, 3] and result["without_pairs"] == []
     transfer = result["transfer"]
     assert 100 < transfer["points"] <= 2 * 2 * 200
-    assert transfer["within"]["5"] == 100 and transfer["same_pixel"] > 95, "the position finds the point"
+    assert transfer["within"]["5"] > 99 and transfer["same_pixel"] > 95, "the position finds the point"
     assert transfer["chance"]["5"] < 25
-    assert result["transfer_within_5"] == {"egg": 100, "ball": 100}
+    assert result["transfer_within_5"].keys() == {"egg", "ball"} and min(result["transfer_within_5"].values()) > 99
     printed = capsys.readouterr().out
     assert f"100.0 % of {transfer['points']} points land within 5 %" in printed
     for name in TWO | {"embeddings.png", "transfer.png"}:
