@@ -13,6 +13,7 @@ from PIL import Image
 from mvdecor.apps.embeddings import run_figures
 from mvdecor.errors import InputError
 from mvdecor.figures.palette import LIGHT_GREY
+from mvdecor.percent import rounded
 
 TWO = {"one_shape.png", "one_shape_matches.png", "two_shapes.png", "two_shapes_matches.png"}
 FILES = {"embeddings.png", "transfer.png", "figures.json", "meshes"}
@@ -61,7 +62,7 @@ def test_everything_that_is_written(figures, tmp_path, capsys):
     assert transfer["chance"]["5"] < 25
     assert result["transfer_within_5"].keys() == {"egg", "ball"} and min(result["transfer_within_5"].values()) > 99
     printed = capsys.readouterr().out
-    assert f"100.0 % of {transfer['points']} points land within 5 %" in printed
+    assert f"{rounded(transfer['within']['5'])} % of {transfer['points']} points land within 5 %" in printed
     for name in TWO | {"embeddings.png", "transfer.png"}:
         assert min(Image.open(out / name).size) > 200
     assert figures("figures.views=[2,3]") == result
