@@ -28,6 +28,24 @@ def compose_table(make_config):
     return make
 
 
+@pytest.mark.parametrize(
+    ("second", "shared"),
+    [
+        ("training.finetune.k=4", True),
+        ("data.pretrain_limit=4", False),
+        ("data.pretrain_split=all", False),
+        ("data.root=elsewhere", False),
+        ("training.pretrain.steps=7", False),
+    ],
+)
+def test_columns_share_a_pretraining_only_of_the_same_shapes(second, shared, compose_table):
+    columns = f"table.columns=[{{name: A, overrides: []}},{{name: B, overrides: ['{second}']}}]"
+    *_, plan = compose_table("experiment=table4_cpu", "table.runs=1", "table.methods=[mvdecor]", columns)
+    assert sum(stage.kind == "pretraining" for stage in plan) == (1 if shared else 2)
+    moved = compose_table("experiment=table4_cpu", "table.runs=1", "table.methods=[mvdecor]", "data.root=elsewhere")[2]
+    assert Path(moved[0].cfg.out).name == Path(plan[0].cfg.out).name, "a table may be moved with its data"
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_every_cell_composes(name, compose_table):
     _, table, plan = compose_table(f"experiment={name}", "table.runs=1")
