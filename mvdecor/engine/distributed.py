@@ -73,6 +73,15 @@ def mean_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
     return values if fabric.world_size == 1 else fabric.all_reduce(values.detach().clone(), reduce_op="mean")  # type: ignore[return-value]
 
 
+def gather_lists(items: list[Any]) -> list[Any]:
+    """The items of all processes, each once, those of the first process first; all processes must ask for it."""
+    lists: list[Any] = [items]
+    if dist.is_initialized():
+        lists = [None] * dist.get_world_size()
+        dist.all_gather_object(lists, items)
+    return list(dict.fromkeys(item for part in lists for item in part))
+
+
 def gather_matches(
     fabric: Fabric, a: Tensor, b: Tensor, points: Tensor, pair: Tensor, pairs: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

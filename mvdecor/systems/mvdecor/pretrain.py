@@ -11,7 +11,7 @@ from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
 
 from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
-from mvdecor.engine.distributed import gather_matches, mean_over_processes, rank
+from mvdecor.engine.distributed import gather_lists, gather_matches, mean_over_processes, rank
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
@@ -129,6 +129,6 @@ def pretrain(job: Job) -> dict:
         "shapes": [shape.id for shape in shapes],
         "validation_shapes": [shape.id for shape in shapes[-held_out:]],
         "skipped": skipped,
-        "unmatched": history.unmatched,
+        "unmatched": gather_lists(history.unmatched),
         "history": history.validations,
     }
