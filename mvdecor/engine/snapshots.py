@@ -31,7 +31,7 @@ class Snapshots:
     Args:
         folder: where the files are; None saves nothing.
         every: steps between two.
-        settings: the settings that the run depends on.
+        settings: the settings that the run depends on; None: a saved state is taken whatever it is of.
         more: state of the stage around the loop, with `state_dict` and `load_state_dict` as in `restore`.
 
     Attributes:
@@ -56,7 +56,7 @@ class Snapshots:
             saved, unset = self._saved["settings"], object()
             names = sorted(saved.keys() | self._settings.keys())
             changed = [name for name in names if saved.get(name, unset) != self._settings.get(name, unset)]
-            if changed:
+            if changed and settings is not None:
                 raise InputError(
                     f"{folder} holds the state of a training with other settings or inputs ({', '.join(changed)}): resume it "
                     "with those, "

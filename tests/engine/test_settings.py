@@ -119,7 +119,7 @@ PAIRS = {
 }
 LISTS = {
     "views.channels": st.lists(
-        st.sampled_from(["rgb", "depth", "normal", "points", "front_depth", "layer"]), min_size=1
+        st.sampled_from(["rgb", "depth", "normal", "points", "front_depth", "layer"]), min_size=1, unique=True
     ),
     "stages": st.lists(st.sampled_from(["pretrain", "finetune", "evaluate"]), min_size=1),
     "labels": st.lists(st.text(min_size=1)),
@@ -346,7 +346,11 @@ RULES = [
     ("config", {"lifting.rule": "official", "lifting.power": 3}, "lifting.power=3: rule=official needs an even number"),
     ("config", {"training.crops.scale": [0.5, 0.2]}, r"training.crops.scale=\[0.5,0.2\]: give \[least, greatest\]"),
     ("config", {"views.distance": [2.0, 1.0]}, r"views.distance=\[2.0,1.0\]: give \[least, greatest\]"),
-    ("config", {"views.channels": ["rgb", "foo"]}, r"views.channels=\[rgb,foo\]: give a list of one or more of rgb"),
+    (
+        "config",
+        {"views.channels": ["rgb", "foo"]},
+        r"views.channels=\[rgb,foo\]: 'foo' is unknown; choose one or more of rgb",
+    ),
     ("config", {"views.size": "64"}, "views.size='64': give a whole number of at least 1"),
     ("figures", {"figures.views": [0, 86]}, r"figures.views=\[0,86\]: .* from 0 to 85"),
     ("splits", {"v": [None, 87]}, r"v=\[null,87\], but num_views=86: lower v"),

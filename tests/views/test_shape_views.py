@@ -8,7 +8,7 @@ import trimesh
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
-from mvdecor.systems.mvdecor.setup import make_shape_views, seed_of_test_views
+from mvdecor.systems.mvdecor.setup import make_shape_views, seed_of_test_views, seed_of_training_views
 from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras, surface_of
 from mvdecor.views.shape_views import ShapeViews
 
@@ -37,8 +37,8 @@ def make(keep: bool = True, layers: int = 1, cache=None) -> tuple[ShapeViews, Co
 def test_cameras_follow_from_seed_purpose_and_shape_not_from_the_place_in_a_list(make_config):
     cfg, (ball, box) = make_config("views.count=4", "views.size=16", "views.close_ups=0"), shapes()
 
-    def rotation(config, few, number, test=False):
-        shape_views = make_shape_views(config, few, torch.device("cpu"), test)
+    def rotation(config, few, number, views_seed=seed_of_training_views):
+        shape_views = make_shape_views(config, few, torch.device("cpu"), views_seed)
         assert shape_views.num_views(number) == 4
         return shape_views.cameras[number].rotation
 
