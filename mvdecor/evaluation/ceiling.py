@@ -113,6 +113,7 @@ class _Category:
     undetermined: list[dict[str, float]] = field(default_factory=list)
 
     def row(self, name: str, layers: int) -> dict:
+        """The category's line of the table at one number of layers: counts, shares, metrics."""
         seen, result = self.seen.get(layers, []), self.metrics[layers].result()
         return {
             "category": name,
