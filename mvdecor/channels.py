@@ -18,9 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.utils import get_object
-
 from mvdecor.errors import InputError
+from mvdecor.imports import import_object
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,7 @@ def find_channel(name: str) -> Channel:
     if name in CHANNELS:
         return CHANNELS[name]
     if "." in name:
-        try:
-            channel = get_object(name)
-        except Exception as error:  # whatever importing a user's module raises
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"channels: {name} cannot be imported ({reason}): check the module and PYTHONPATH"
-            ) from error
+        channel = import_object(name, "channels")
         if not isinstance(channel, Channel) or channel.render is None or len(channel.mean) != len(channel.std):
             raise InputError(f"channels: {name} is no mvdecor.channels.Channel with mean, std of one length and render")
         return channel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import json
 import math
@@ -46,6 +47,26 @@ def write_atomically(path: Path | str, content: bytes) -> None:
         if part.is_file():
             part.unlink()
         raise InputError(f"cannot write {path}: {error.strerror or error}; choose another place or free it") from error
+
+
+def nearest_folder(path: Path) -> Path:
+    """A path, or the nearest one above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be written to a folder, which may have to be made first."""
+    nearest = nearest_folder(folder)
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def content_hash(path: Path | str) -> bytes:
+    """SHA-256 of a file's content; b"missing" where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return b"missing"
 
 
 def write_json(path: Path | str, content: Any) -> None:

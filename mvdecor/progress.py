@@ -38,6 +38,16 @@ class Timer:
         return _minutes(spent) + ("" if total is None else f", {_minutes(spent / count * (total - count))} left")
 
 
+_said: set[str] = set()
+
+
+def say_once(line: str) -> None:
+    """Print a line on standard output, unless this process has done so already."""
+    if line not in _said:
+        _said.add(line)
+        print(line, flush=True)
+
+
 def told(
     items: Iterable[Item],
     what: str,

@@ -135,11 +135,13 @@ class Segmenter:
         start = time.perf_counter()
         shape = self.read(mesh)
         normalized = upright(shape, up).normalized()
-        cameras = [place(self.config, normalized, seed)]
-        shape_views = ShapeViews([normalized], cameras, self._rasterizer, self.config.views.layers, self.fabric.device)
+        cameras = place(self.config, normalized, seed)
+        shape_views = ShapeViews(
+            [normalized], lambda _: cameras, self._rasterizer, self.config.views.layers, self.fabric.device
+        )
         rendering = make_rendering(self.config)
         settings = {**self.config.lifting, "batch_size": batch_size, "temperature": self.calibration.temperature}
-        found = predict_faces(self.fabric, self.model, shape_views, 0, rendering, **settings)
+        found = predict_faces(self.fabric, self.model, shape_views, shape_views[0], rendering, **settings)
         assert found.share is not None and found.disagreement is not None
         labels, confidence, filled = (x.cpu() for x in (found.labels, found.confidence, found.filled))
         disagreement = found.disagreement.cpu()

@@ -1,10 +1,16 @@
 """Fixtures shared by all tests."""
 
+import atexit
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+if "MVDECOR_CACHE" not in os.environ:  # nor in those of a process that started this one
+    os.environ["MVDECOR_CACHE"] = tempfile.mkdtemp(prefix="mvdecor-tests-")
+    atexit.register(shutil.rmtree, os.environ["MVDECOR_CACHE"], ignore_errors=True)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: results to the last bit depend on the number of threads
 
 import numpy as np

@@ -22,6 +22,9 @@ OWN = (
     "training.finetune.optimizer._target_=torch.optim.SGD",
     "+training.finetune.optimizer.momentum=0.9",
     "training.finetune.schedule=cosine",
+    "lifting.rule=tests.toy.extras.confident",
+    "lifting.power=2",
+    "+evaluation.metrics.seat={_target_: tests.toy.extras.recall, part: 1}",
 )
 
 
@@ -36,7 +39,7 @@ def config(make_config, tiny, made_up_people, tmp_path):
     return make
 
 
-def test_channel_loss_network_reader_optimizer_and_schedule_of_ones_own(config, tmp_path):
+def test_one_of_each_thing_of_ones_own(config, tmp_path):
     pretrained = run_pretrain(config("pretrain"))
     assert pretrained["shapes"] == sorted(pretrained["shapes"], reverse=True)
     tuned = run_finetune(config("tuned", f"checkpoint={tmp_path / 'pretrain' / 'model'}"))
@@ -45,6 +48,11 @@ def test_channel_loss_network_reader_optimizer_and_schedule_of_ones_own(config, 
     assert info["channels"] == ["rgb", "tests.toy.extras.height"]
     metrics = run_evaluate(config("tuned", f"checkpoint={tmp_path / 'tuned' / 'model'}"))
     assert 0 < metrics["coverage"] <= 100 and metrics["trained_on"] == tuned["shapes"]
+    by_shape = [shape["metrics"]["seat"] for shape in metrics["shapes"].values()]
+    assert (
+        metrics["metrics"] == {"seat": sum(by_shape) / len(by_shape)}
+        and metrics["key"]["settings"]["lifting.power"] == 2
+    )
     # the reader names no files: its shapes are read to tell whether the result is still of the same
     again = run_evaluate(config("tuned", f"checkpoint={tmp_path / 'tuned' / 'model'}"))
     assert again == json.loads(json.dumps(metrics))

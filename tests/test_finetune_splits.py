@@ -10,7 +10,7 @@ from mvdecor.apps.splits import run_splits
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor import stages
 from mvdecor.systems.mvdecor.fewshot import few_shot_shapes
-from mvdecor.systems.mvdecor.setup import make_shape_set
+from mvdecor.systems.mvdecor.setup import make_store
 from mvdecor.systems.mvdecor.stages import run_finetune, run_pipeline
 
 OWN = ("views.close_ups=0", "training.finetune.k=2", "training.finetune.v=2")
@@ -56,7 +56,7 @@ def test_a_draw_and_its_file_train_the_same(people, split_file, tmp_path):
 @pytest.mark.parametrize("run", [0, 1, 2])
 def test_every_run_has_the_drawn_shapes_and_views(people, split_file, run):
     cfg = people(f"run={run}")
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_store(cfg, cfg.data.labelled)
     _, drawn, _ = few_shot_shapes(cfg, shape_set)
     shapes, read, skipped = few_shot_shapes(people(f"run={run}", use(split_file)), shape_set)
     assert drawn == read and [s.id for s in shapes] == read.shapes and skipped == []

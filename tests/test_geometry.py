@@ -49,13 +49,13 @@ def whole_path(octant_model, tmp_path):
         np.save(folder / f"{Path(name).stem}_labels.npy", labels)
         shape = MeshFolder(folder).load(Path(name).stem)
         assert shape.num_faces == len(faces)
-        shape_views = ShapeViews([shape], [place_cameras(shape, 8, 64, 0, close_ups)], make_rasterizer("embree"))
+        shape_views = ShapeViews([shape], lambda s: place_cameras(s, 8, 64, 0, close_ups), make_rasterizer("embree"))
         rendering, fabric = Rendering(("points",)), Fabric(accelerator="cpu", devices=1, precision="32-true")
         if matches:
             source = PairSource(shape_views, rendering, 2, 50, Matching(min_overlap=0.05))
             loss, accuracy = contrast(open_device("cpu", "32-true"), octant_model, source.draw(0, 0), InfoNCE())
             assert bool(torch.isfinite(loss)) and 0 <= float(accuracy) <= 1
-        found = predict_faces(fabric, octant_model, shape_views, 0, rendering)
+        found = predict_faces(fabric, octant_model, shape_views, shape_views[0], rendering)
         assert found.labels.shape == (len(faces),) and bool(((found.labels >= 0) & (found.labels < 8)).all())
         metrics = PartMetrics(NAMES, "mvdecor", 500, 0)
         metrics.add(shape, found.labels)
@@ -301,9 +301,9 @@ def textured_person(root: Path, image: Image.Image | None, uv_scale: float = 1.0
 def seen_colours(root: Path) -> torch.Tensor:
     """float32 [N, 3], the colours of the foreground of a few views."""
     shape = RenderPeople(root).load("ball")
-    shape_views = ShapeViews([shape], [place_cameras(shape, 4, 48, 0)], make_rasterizer("embree"))
-    views, surface = shape_views.views(0), shape_views.surface(0, range(4))
-    images = Rendering(("rgb",))(shape_views.shapes[0], views, surface)
+    shape_views = ShapeViews([shape], lambda s: place_cameras(s, 4, 48, 0), make_rasterizer("embree"))
+    views, surface = shape_views.views(shape), shape_views.surface(shape, range(4))
+    images = Rendering(("rgb",))(shape, views, surface)
     return images.permute(0, 1, 3, 4, 2)[surface.mask]
 
 

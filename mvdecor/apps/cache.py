@@ -22,14 +22,15 @@ from pydantic import Field
 from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
 from mvdecor.settings import Count
-from mvdecor.shapes import ShapeSet
-from mvdecor.shapes.loading import labels_of, load_labelled
+from mvdecor.shapes import ShapeStore
+from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.systems.mvdecor.check import check_config
 from mvdecor.systems.mvdecor.fewshot import draw_run, split_run
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import (
     make_shape_set,
+    make_store,
     place,
     seed_of_calibration_views,
     seed_of_test_views,
@@ -119,7 +120,7 @@ def plan(cfg: DictConfig) -> list[Job]:
         shapes = make_shape_set(cfg.data.unlabelled)
         ids = shapes.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
         jobs += [Job("unlabelled", id, seed_of_training_views(cfg, id)) for id in ids]
-    labelled = make_shape_set(cfg.data.labelled) if set(cfg.stages) & {"finetune", "evaluate"} else None
+    labelled = make_store(cfg, cfg.data.labelled) if set(cfg.stages) & {"finetune", "evaluate"} else None
     if labelled is not None and "finetune" in cfg.stages:
         for ids in _few_shot_ids(cfg, labelled):
             jobs += [Job("labelled", id, seed_of_training_views(cfg, id)) for id in ids]
@@ -150,18 +151,14 @@ def shard(setting: str | None) -> tuple[int, int]:
     return 0, 1
 
 
-def _few_shot_ids(cfg: DictConfig, shapes: ShapeSet) -> Iterator[list[str]]:
+def _few_shot_ids(cfg: DictConfig, shapes: ShapeStore) -> Iterator[list[str]]:
     """The labelled shapes of each run, in the order of its scenes; the training shapes are read once for all runs."""
     runs = [OmegaConf.merge(cfg, {"run": run}) for run in range(cfg.training.finetune.runs)]
     if cfg.training.finetune.split is not None:
         for run in runs:
             yield list(dict.fromkeys(split_run(cfg, shapes, run.run).shapes))
         return
-    labels = {}
-    for id in shapes.ids("train"):
-        shape, _ = load_labelled(shapes, id, cfg.data.on_error)
-        if shape is not None:
-            labels[id] = labels_of(shape)
+    labels, _ = labels_by_shape(shapes, shapes.ids("train"), cfg.data.on_error)
     for run in runs:
         assert isinstance(run, DictConfig)
         yield list(dict.fromkeys(draw_run(run, labels, shapes.label_names).shapes))
@@ -192,7 +189,7 @@ class Renderer:
         device = _device(cfg)
         self._rasterizer = make_rasterizer(cfg.views.rasterizer, device)
         self._name = rasterizer_name(cfg.views.rasterizer, device)
-        self._shapes = cache(lambda data: make_shape_set(held_out_data(cfg) if data == HELD_OUT else cfg.data[data]))
+        self._shapes = cache(lambda data: make_store(cfg, held_out_data(cfg) if data == HELD_OUT else cfg.data[data]))
 
     def __call__(self, job: Job) -> Done:
         """Render the views of a shape unless they are there."""

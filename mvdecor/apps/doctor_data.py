@@ -14,9 +14,10 @@ from mvdecor.evaluation.metrics import undetermined_shares
 from mvdecor.percent import percent, rounded
 from mvdecor.progress import told
 from mvdecor.shapes import PartNet, Shape
-from mvdecor.shapes.loading import ShapeSet, labels_of
+from mvdecor.shapes.loading import ShapeSet
 from mvdecor.shapes.part_paths import LEVEL_LEFT_OUT, PathMatch
 from mvdecor.shapes.shape import UNDETERMINED
+from mvdecor.shapes.store import labels_of
 from mvdecor.systems.mvdecor.held_out import content_of
 
 MANY_FACES = 1_000_000

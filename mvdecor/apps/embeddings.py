@@ -38,13 +38,13 @@ from mvdecor.networks import load_checkpoint
 from mvdecor.percent import rounded
 from mvdecor.seeds import seed_of
 from mvdecor.settings import Count, Settings, WholeNumber, shown
-from mvdecor.shapes import ShapeSet, load_shapes
+from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.systems.mvdecor import keys
 from mvdecor.systems.mvdecor.check import check_channels, check_config
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.predict import embed_views
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
-from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_set, make_shape_views, seed_of_test_views
+from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views, make_store, seed_of_test_views
 from mvdecor.views import Surface, render_channels
 from mvdecor.views.shape_views import ShapeViews
 
@@ -52,8 +52,8 @@ PIXELS = 2000  # of each view, in the sample of which the principal colours are 
 ROWS, COLUMNS = 4, 6  # of embeddings.png
 CELL = 160  # pixels; smaller views are enlarged there
 
-Embed = Callable[[int, Sequence[int]], Tensor]
-"""A shape's number and those of n of its views -> embeddings float32 [n, L, D, H, W]."""
+Embed = Callable[[Shape, Sequence[int]], Tensor]
+"""A shape and the numbers of n of its views -> embeddings float32 [n, L, D, H, W]."""
 
 
 class FiguresSettings(Settings):
@@ -102,7 +102,7 @@ def figures_stage(job: Job) -> dict:
     cfg, out, fabric = job.cfg, job.out, job.open_device()
     model, info = load_checkpoint(cfg.checkpoint, fabric.device)
     check_channels(model, cfg)
-    shape_set = make_shape_set(held_out_data(cfg))
+    shape_set = make_store(cfg, held_out_data(cfg))
     shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
     shape_views = make_shape_views(cfg, shapes, fabric.device, views_seed=seed_of_test_views)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -135,16 +135,16 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
     """By shape, where points land in random pairs of its views; shapes without overlapping views are left out aloud."""
     generator = torch.Generator().manual_seed(seed_of(cfg.seed, "transfer"))
     landings: dict[str, Landings] = {}
-    for number, shape in enumerate(shape_views.shapes):
+    for shape in shape_views:
         found: list[Landings] = []
         rejected: set[frozenset[int]] = set()
         while len(found) < cfg.figures.pairs:
-            pair = _choose(cfg, shape_views, number, generator, rejected)
+            pair = _choose(cfg, shape_views, shape, generator, rejected)
             if pair is None:
                 print(f"warning: shape {shape.id}: no two of its views overlap enough; it is not measured")
                 break
             a, b, matches = pair
-            surface, embedded = shape_views.surface(number, [a, b]), embed(number, [a, b])
+            surface, embedded = shape_views.surface(shape, [a, b]), embed(shape, [a, b])
             matches = sample_matches(matches, cfg.figures.points, generator)
             height = height_of(shape)
             found.append(land(surface[[0]], surface[[1]], embedded[0], embedded[1], matches, height, generator))
@@ -159,7 +159,7 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
 
 
 def _choose(
-    cfg: DictConfig, shape_views: ShapeViews, shape: int, generator: torch.Generator, rejected: set[frozenset[int]]
+    cfg: DictConfig, shape_views: ShapeViews, shape: Shape, generator: torch.Generator, rejected: set[frozenset[int]]
 ) -> tuple[int, int, Matches] | None:
     """Two random views of a shape that overlap as the pretraining asks for, and their matches."""
     views = range(shape_views.num_views(shape))
@@ -172,18 +172,18 @@ def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
     if cfg.figures.views is not None:
         a, b = cfg.figures.views
         return a, b
-    found = _choose(cfg, shape_views, 0, torch.Generator().manual_seed(seed_of(cfg.seed, "pair of views")), set())
+    found = _choose(
+        cfg, shape_views, shape_views[0], torch.Generator().manual_seed(seed_of(cfg.seed, "pair of views")), set()
+    )
     if found is None:
-        raise InputError(
-            f"no two views of shape {shape_views.shapes[0].id} overlap enough: name two with figures.views=[a,b]"
-        )
+        raise InputError(f"no two views of shape {shape_views[0].id} overlap enough: name two with figures.views=[a,b]")
     return found[:2]
 
 
 def _draw_pairs(cfg: DictConfig, shape_views: ShapeViews, embed: Embed, views: tuple[int, int], out: Path) -> None:
     """Carried colours and lines: of two views of the first shape, and of its view a and view b of the second shape."""
-    a, b = (_embedded_view(shape_views, embed, 0, view) for view in views)
-    other = _embedded_view(shape_views, embed, 1, views[1]) if len(shape_views) > 1 else None
+    a, b = (_embedded_view(shape_views, embed, shape_views[0], view) for view in views)
+    other = _embedded_view(shape_views, embed, shape_views[1], views[1]) if len(shape_views) > 1 else None
     save_png(out / "one_shape.png", draw_carried(a, b, cfg.figures.threshold))
     save_png(out / "one_shape_matches.png", _lines_of_one_shape(cfg, shape_views, a, b, views))
     if other is not None:
@@ -191,21 +191,21 @@ def _draw_pairs(cfg: DictConfig, shape_views: ShapeViews, embed: Embed, views: t
         save_png(out / "two_shapes_matches.png", _lines_of_two_shapes(cfg, a, other))
 
 
-def _embedded_view(shape_views: ShapeViews, embed: Embed, shape: int, view: int) -> EmbeddedView:
-    mesh, surface = shape_views.shapes[shape], shape_views.surface(shape, [view])
+def _embedded_view(shape_views: ShapeViews, embed: Embed, shape: Shape, view: int) -> EmbeddedView:
+    surface = shape_views.surface(shape, [view])
     mask = surface.mask[0, 0]
     if not bool(mask.any()):
-        raise InputError(f"figures.views: view {view} of shape {mesh.id} sees no surface: choose another")
-    position = position_colours(mesh, surface.points[0, 0], mask)
+        raise InputError(f"figures.views: view {view} of shape {shape.id} sees no surface: choose another")
+    position = position_colours(shape, surface.points[0, 0], mask)
     return EmbeddedView(
         _textures(shape_views, shape, [view])[0], position, mask.cpu().numpy(), embed(shape, [view])[0, 0]
     )
 
 
-def _textures(shape_views: ShapeViews, shape: int, index: Sequence[int]) -> np.ndarray:
+def _textures(shape_views: ShapeViews, shape: Shape, index: Sequence[int]) -> np.ndarray:
     """uint8 [n, H, W, 3]: texture or shading of the outermost surface on white, whatever channels the model takes."""
     surface = shape_views.surface(shape, index)
-    rgb = render_channels(shape_views.shapes[shape], shape_views.views(shape, index), surface)[:, 0].permute(0, 2, 3, 1)
+    rgb = render_channels(shape, shape_views.views(shape, index), surface)[:, 0].permute(0, 2, 3, 1)
     return torch.where(surface.mask[:, 0, ..., None], (255 * rgb).round(), 255.0).byte().cpu().numpy()
 
 
@@ -213,9 +213,9 @@ def _lines_of_one_shape(
     cfg: DictConfig, shape_views: ShapeViews, a: EmbeddedView, b: EmbeddedView, views: tuple[int, int]
 ) -> np.ndarray:
     """Some surface points in both views: where they truly are (above), and where the embedding takes them (below)."""
-    own, surface = cfg.training.matching, _outermost(shape_views.surface(0, views))
+    own, surface = cfg.training.matching, _outermost(shape_views.surface(shape_views[0], views))
     matches = match_views(surface[[0]], surface[[1]], own.tolerance, own.min_cosine, own.unique)
-    generator, height = torch.Generator().manual_seed(seed_of(cfg.seed, "matches")), height_of(shape_views.shapes[0])
+    generator, height = torch.Generator().manual_seed(seed_of(cfg.seed, "matches")), height_of(shape_views[0])
     landed = land(surface[[0]], surface[[1]], a.embeddings[None], b.embeddings[None], matches, height, generator)
     start = pixel_centers(matches.pixel_a, *a.mask.shape)
     ends = (matches.xy_b, pixel_centers(landed.pixel, *b.mask.shape))
@@ -256,18 +256,18 @@ def _draw_meshes(
     step = max(1, cfg.evaluation.batch_size // cfg.views.layers)
     sample: list[Tensor] = []
     means: list[tuple[Tensor, Tensor]] = []
-    for number, shape in enumerate(shape_views.shapes):
+    for shape in shape_views:
         on_faces = FaceMeans(shape)
-        for index in torch.arange(shape_views.num_views(number)).split(step):
-            embedded = embed(number, index.tolist()).flatten(0, 1)
-            face_ids = shape_views.views(number, index.tolist()).face_ids.flatten(0, 1)
+        for index in torch.arange(shape_views.num_views(shape)).split(step):
+            embedded = embed(shape, index.tolist()).flatten(0, 1)
+            face_ids = shape_views.views(shape, index.tolist()).face_ids.flatten(0, 1)
             on_faces.add(face_ids, embedded)
             rows = at_pixels(embedded, face_ids >= 0)
             sample.append(rows[:: 1 + len(rows) // (PIXELS * len(index))].cpu())
         means.append(on_faces.result())
     colours = principal_colours(torch.cat(sample))
     coverage = {}
-    for shape, (mean, seen) in zip(shape_views.shapes, means, strict=True):
+    for shape, (mean, seen) in zip(shape_views, means, strict=True):
         painted = torch.where(seen.cpu()[:, None], colours(mean), torch.tensor(LIGHT_GREY, dtype=torch.uint8))
         write_glb(out / "meshes" / f"{shape.id}.glb", shape, painted)
         coverage[shape.id] = 100 * float(shape.face_areas[seen].sum() / shape.face_areas.sum())
@@ -276,13 +276,14 @@ def _draw_meshes(
 
 def _sheet(shape_views: ShapeViews, embed: Embed, views: tuple[int, int], colours: PrincipalColours) -> np.ndarray:
     """Views of the first shapes, each above its embeddings in colours that agree across all of them."""
-    count = shape_views.num_views(0)
+    count = shape_views.num_views(shape_views[0])
     index = list(dict.fromkeys([*views, *range(0, count, max(1, count // COLUMNS))]))[:COLUMNS]
     parts = []
     for number in range(min(ROWS, len(shape_views))):
-        mask = shape_views.surface(number, index).mask[:, 0]
-        embedded = embedding_colours(embed(number, index)[:, 0], mask.cpu(), colours)
-        rows = [list(_textures(shape_views, number, index)), list(embedded)]
+        shape = shape_views[number]
+        mask = shape_views.surface(shape, index).mask[:, 0]
+        embedded = embedding_colours(embed(shape, index)[:, 0], mask.cpu(), colours)
+        rows = [list(_textures(shape_views, shape, index)), list(embedded)]
         scale = max(1, round(CELL / mask.shape[1]))
         parts.append(sheet([[enlarge(picture, scale) for picture in row] for row in rows]))
     return stack(parts)
@@ -318,7 +319,7 @@ def _settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _files(cfg: DictConfig) -> dict[str, Files]:
-    shape_set = make_shape_set(held_out_data(cfg))
+    shape_set = make_store(cfg, held_out_data(cfg))
     return {"the shapes": keys.shape_files(shape_set, _ids(cfg, shape_set), labels=False)} | keys.checkpoint_content(
         cfg
     )

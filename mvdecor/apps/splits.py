@@ -9,14 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, model_validator
 
 from mvdecor.errors import InputError
-from mvdecor.progress import told
 from mvdecor.settings import Count, PathName, Settings, WholeNumber, shown
-from mvdecor.shapes.loading import labels_of, load_labelled
+from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.shapes.partnet import train_lists
 from mvdecor.shapes.splits import FewShotSplit, draw_covering, draw_uniform, write_split
 from mvdecor.systems.mvdecor.check import check_labels
 from mvdecor.systems.mvdecor.settings import DataSettings
-from mvdecor.systems.mvdecor.setup import make_shape_set
+from mvdecor.systems.mvdecor.setup import make_shape_set, make_store
 
 
 class SplitsSettings(Settings):
@@ -24,6 +23,7 @@ class SplitsSettings(Settings):
 
     data: DataSettings
     out: PathName
+    cache: PathName | None
     rule: Literal["covering", "uniform"]
     k: Annotated[
         list[Count],
@@ -103,13 +103,9 @@ def _training_ids(cfg: DictConfig) -> dict[str, list[str]]:
 
 def _labels(cfg: DictConfig, ids: list[str]) -> tuple[tuple[str, ...], dict[str, set[int]]]:
     """Label names, and the labels that each shape of a list shows; bad shapes are left out under data.on_error=skip."""
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
-    among: dict[str, set[int]] = {}
-    for id in told(ids, f"reading {cfg.data.category}", len(ids)):  # one shape in memory at a time
-        shape, _ = load_labelled(shape_set, id, cfg.data.on_error)
-        among |= {} if shape is None else {id: labels_of(shape)}
-    return shape_set.label_names, among
+    return shape_set.label_names, labels_by_shape(shape_set, ids, cfg.data.on_error)[0]
 
 
 def _draw(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mvdecor.files import content_hash
+
 
 @dataclass(frozen=True)
 class Files:
@@ -38,9 +40,8 @@ class Files:
         for name, path in self.paths:
             try:
                 status = path.stat()
-                digest.update(
-                    f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}\n".encode(errors="replace")
-                )
+                times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"  # the second cannot be set back
+                digest.update(f"{name}\0{status.st_size}\0{times}\0{status.st_ino}\n".encode(errors="replace"))
             except OSError:
                 digest.update(f"{name}\0missing\n".encode(errors="replace"))
         return digest.hexdigest()
@@ -48,10 +49,5 @@ class Files:
     def _sha256(self) -> str:
         digest = hashlib.sha256()
         for name, path in self.paths:
-            digest.update(f"{name}\0".encode(errors="replace"))
-            try:
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-            except OSError:
-                digest.update(b"missing")
+            digest.update(f"{name}\0".encode(errors="replace") + content_hash(path))
         return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader, Dataset
 
 from mvdecor.errors import InputError
-from mvdecor.processes import SharedTensors, worker_context
+from mvdecor.processes import worker_context
 
 
 class Source(Protocol):
@@ -24,15 +25,22 @@ class Source(Protocol):
 class _Steps(Dataset):
     """Step to batch; an InputError is handed on as it is, since a worker's exceptions arrive wrapped in their traceback."""
 
-    def __init__(self, source: Source | SharedTensors, seed: int, items: range) -> None:
-        self.source, self.seed, self.items = source, seed, items  # in a worker the source itself
+    def __init__(self, source: Source, seed: int, items: range) -> None:
+        self.source, self.seed, self.items = source, seed, items
+
+    def __reduce__(self) -> tuple:
+        # as bytes: tensors by themselves would each take an open file of shared memory
+        return _unpickled, (pickle.dumps((self.source, self.seed, self.items)),)
 
     def __getitem__(self, step: int) -> Any:
-        assert not isinstance(self.source, SharedTensors)
         try:
             return self.source.draw(self.seed, step, self.items)
         except InputError as error:
             return error
+
+
+def _unpickled(content: bytes) -> _Steps:
+    return _Steps(*pickle.loads(content))
 
 
 def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: range, workers: int = 0) -> Iterator[Any]:
@@ -40,7 +48,7 @@ def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: rang
 
     Args:
         fabric: device.
-        source: what to draw from; with workers it is pickled, and must be on the CPU.
+        source: what to draw from; with workers it is pickled, must be on the CPU, and each worker has one of its own.
         seed: of the draws.
         steps: steps to draw for.
         items: the items of each batch that this process computes.
@@ -50,9 +58,8 @@ def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: rang
         InputError: the source's.
         RuntimeError: a worker died; raised in the middle of whatever this process does then.
     """
-    shared = SharedTensors(source) if workers else None
     loader = DataLoader(
-        _Steps(shared or source, seed, items),
+        _Steps(source, seed, items),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
@@ -61,8 +68,6 @@ def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: rang
         generator=torch.Generator(),  # or it would draw from the global one
     )
     drawn = iter(loader)
-    if shared is not None:
-        shared.close()
     while (batch := _next(drawn)) is not None:
         if isinstance(batch, InputError):
             raise batch

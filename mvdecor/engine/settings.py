@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from mvdecor.errors import InputError
+from mvdecor.files import is_writable, nearest_folder
 from mvdecor.settings import Count, PathName, Settings, WholeNumber
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -20,6 +20,7 @@ class RunSettings(Settings):
 
     Attributes:
         out: folder of the results.
+        cache: folder of what is made once from the data and used by all runs; None: nothing is kept.
         checkpoint: the model to start from, or to measure.
         seed: of everything random.
         run: number of the few-shot run.
@@ -30,6 +31,7 @@ class RunSettings(Settings):
     """
 
     out: PathName
+    cache: PathName | None
     checkpoint: PathName | None
     seed: WholeNumber
     run: WholeNumber
@@ -42,8 +44,8 @@ class RunSettings(Settings):
 
 def check_out(out: Path, key: str = "out") -> None:
     """Raise InputError if a folder cannot be made or written to: the nearest one that exists must be writable."""
-    folder = next(p for p in (out, *out.absolute().parents) if p.exists())
+    folder = nearest_folder(out)
     if not folder.is_dir():
         raise InputError(f"{key}={out}: {folder} is a file: name a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not is_writable(out):
         raise InputError(f"{key}={out}: {folder} cannot be written to: name another folder")

@@ -6,12 +6,12 @@ from typing import Literal, Self, get_args
 
 from pydantic import model_validator
 
-from mvdecor.settings import NotNegative, Settings
+from mvdecor.lifting.rules import LOGIT_RULES, RULES, find_rule
+from mvdecor.settings import NotNegative, Settings, Text
 
-VoteRule = Literal["entropy", "mean", "majority", "logits", "official"]
 LayerOrder = Literal["all", "outer_first", "outer_only"]
 FillRule = Literal["nearest", "component"]
-VOTE_RULES: tuple[str, ...] = get_args(VoteRule)
+VOTE_RULES = (*RULES, *LOGIT_RULES)
 LAYER_ORDERS: tuple[str, ...] = get_args(LayerOrder)
 FILL_RULES: tuple[str, ...] = get_args(FillRule)
 
@@ -20,15 +20,21 @@ class LiftingSettings(Settings):
     """The group `lifting`.
 
     Attributes:
-        rule, layer_order: see `FaceVoter`.
+        rule: one of `VOTE_RULES`, or the dotted name of a function of your own, see `mvdecor.lifting.rules`.
+        layer_order: see `FaceVoter`.
         power: exponent of the weight of the rules entropy and official.
         fill: see `fill_unseen`.
     """
 
-    rule: VoteRule = "entropy"
+    rule: Text = "entropy"
     power: NotNegative = 20.0
     layer_order: LayerOrder = "all"
     fill: FillRule = "nearest"
+
+    @model_validator(mode="after")
+    def _known_rule(self) -> Self:
+        find_rule(self.rule)
+        return self
 
     @model_validator(mode="after")
     def _even_power(self) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,12 +9,11 @@ from torch import Tensor
 
 from mvdecor.errors import InputError
 from mvdecor.lifting.agreement import ViewAgreement
-from mvdecor.lifting.settings import LayerOrder, LiftingSettings, VoteRule
+from mvdecor.lifting.rules import LOGIT_RULES, find_rule
+from mvdecor.lifting.settings import LayerOrder, LiftingSettings
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.views import Views
 
-_LOGIT_RULES = ("logits", "official")
-_LEAST_WEIGHT = 1e-12
 _LEAST_VIEW_WEIGHT = 1e-100
 _VIEWS_AT_ONCE = 4
 
@@ -61,6 +59,7 @@ class FaceVoter:
       unsure pixels win.) A least weight of 1e-12 lets a face seen by unsure pixels alone still follow them.
     - `mean`: the softmax, weighing 1.
     - `majority`: one vote for the most probable class.
+    - your own function by its dotted name, see `mvdecor.lifting.rules`.
     - `logits`: the logits instead of probabilities, weighing 1.
     - `official`: the logits, as the released code of Sharma et al., ECCV 2022, weighs them: every pixel of an image (a
       layer of a view) by (1 - H) ** power, H the mean entropy in nats of the image's foreground. The power being even,
@@ -79,7 +78,7 @@ class FaceVoter:
         self,
         shape: Shape,
         num_labels: int,
-        rule: VoteRule = "entropy",
+        rule: str = "entropy",
         layer_order: LayerOrder = "all",
         layers: int = 1,
         power: float = 20.0,
@@ -104,13 +103,14 @@ class FaceVoter:
         LiftingSettings.of({"rule": rule, "layer_order": layer_order, "power": power}, "lifting")
         assert num_labels >= 1 and layers >= 1, f"num_labels {num_labels} and layers {layers} must be at least 1"
         self.rule, self.layer_order, self.layers, self.power = rule, layer_order, layers, power
+        self._rule = find_rule(rule)
         self.shape_id, self.num_labels = shape.id, num_labels
         device = shape.faces.device if device is None else device
         representatives, group = shape.twin_groups.unique(return_inverse=True)
         self._group = group.to(device)
         kept_layers = layers if layer_order == "outer_first" else 1
         # sums of logits do not tell the sum of their weights, which gets a column of its own
-        columns = num_labels + (rule in _LOGIT_RULES)
+        columns = num_labels + (rule in LOGIT_RULES)
         # weights of (log C - 1) ** power and their neighbours near 0 are together too far apart for float32
         dtype = torch.float64 if rule == "official" else torch.float32
         self._sums = torch.zeros(kept_layers, len(representatives), columns, device=device, dtype=dtype)
@@ -160,14 +160,10 @@ class FaceVoter:
         if self.rule == "official":
             weight = _image_weights(logits, mask, self.power)
             return torch.cat([weight * logits, weight], dim=-1)
-        if self.rule == "majority":
-            return torch.nn.functional.one_hot(logits.argmax(dim=-1), self.num_labels).float()
-        probabilities = logits.softmax(dim=-1)
-        if self.rule == "mean" or self.num_labels == 1:
-            return probabilities
-        entropy = torch.special.entr(probabilities).sum(dim=-1, keepdim=True)
-        certainty = (1 - entropy / math.log(self.num_labels)).clamp(0.0, 1.0)
-        return probabilities * certainty.pow(self.power).clamp_min(_LEAST_WEIGHT)
+        assert self._rule is not None
+        votes = self._rule(logits, self.power)
+        assert votes.shape == logits.shape, f"rule {self.rule} gave {list(votes.shape)} for logits {list(logits.shape)}"
+        return votes
 
     def result(self) -> FaceVotes:
         """The votes so far, written to all faces of each group.
@@ -182,12 +178,14 @@ class FaceVoter:
                 f"shape {self.shape_id}: the network's logits are NaN or infinite on some pixels; its training "
                 "diverged: use an earlier checkpoint or train again with a lower learning rate"
             )
-        if self.rule in _LOGIT_RULES:
+        if self.rule in LOGIT_RULES:
             weight = sums[:, -1]
             mean = sums[:, :-1] / torch.where(seen, weight, 1.0)[:, None]
             scores = torch.where(seen[:, None], mean.softmax(dim=-1), 0.0).float()
         else:
             weight = sums.sum(dim=-1)
+            if not bool((weight[seen] > 0).all() & (sums >= 0).all()):
+                raise InputError(f"lifting.rule={self.rule}: gave negative votes, or none to a face that is seen")
             scores = sums / torch.where(seen, weight, 1.0)[:, None]
         probabilities, images = (
             self._of_layer(x.view(*self._sums.shape[:2], -1), layer) for x in self._agreement.result()
@@ -216,7 +214,7 @@ def vote(
     shape: Shape,
     views: Views,
     logits: Tensor,
-    rule: VoteRule = "entropy",
+    rule: str = "entropy",
     layer_order: LayerOrder = "all",
     power: float = 20.0,
 ) -> FaceVotes:

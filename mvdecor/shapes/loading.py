@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from typing import Protocol
+from typing import Protocol, overload
 
 from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
 from mvdecor.progress import told
-from mvdecor.shapes.shape import UNDETERMINED, Shape
+from mvdecor.recent import Recent
+from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.store import ShapeStore, Summary
+
+IN_MEMORY = 32
+"""Shapes of a large data set that are in memory at once, in each process."""
 
 
 class ShapeSet(Protocol):
     """What `PartNet`, `RenderPeople` and `MeshFolder` have in common; a reader of your own needs no more than this.
 
-    They also have `files(id, labels) -> list[Path]`, the files that a shape is read from, so that a stage can tell without
-    reading meshes whether its result is still up to date. Without it the shapes are read for that.
+    They also have `files(id, labels) -> list[Path]`, the files that a shape is read from. With it a stage can tell without
+    reading meshes whether its result is up to date, and a `ShapeStore` reads each shape only once.
     """
 
     label_names: tuple[str, ...]
@@ -33,42 +37,78 @@ class ShapeSet(Protocol):
         ...
 
 
-def load_shapes(
-    shape_set: ShapeSet, ids: Iterable[str], on_error: str = "raise", workers: int = 0
-) -> tuple[list[Shape], list[tuple[str, str]]]:
-    """Load shapes in the given order.
+class LazyShapes(Sequence[Shape]):
+    """Shapes that are read when they are used; the `IN_MEMORY` that were used last stay in memory.
 
     Args:
-        shape_set: any reader.
+        store: where they are read from.
+        summaries: what is known of each, by its id.
+
+    Attributes:
+        ids: their ids, in order.
+    """
+
+    def __init__(self, store: ShapeStore, summaries: Mapping[str, Summary]) -> None:
+        self.store, self.summaries = store, summaries
+        self.ids = list(summaries)
+        self._recent: Recent[Shape] = Recent(IN_MEMORY)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Shape: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> LazyShapes: ...
+
+    def __getitem__(self, index: int | slice) -> Shape | LazyShapes:
+        if isinstance(index, slice):
+            return LazyShapes(self.store, {id: self.summaries[id] for id in self.ids[index]})
+        id = self.ids[index]
+        return self._recent.get(id, lambda: self.store.load(id))
+
+    def __reduce__(self) -> tuple:
+        return LazyShapes, (self.store, self.summaries)  # a worker reads its own
+
+
+def load_shapes(
+    shape_set: ShapeSet, ids: Iterable[str], on_error: str = "raise", workers: int = 0
+) -> tuple[LazyShapes, list[tuple[str, str]]]:
+    """Make sure that shapes can be read, and give those that can, in the given order, to be read when they are used.
+
+    Args:
+        shape_set: any reader; a `ShapeStore` spares reading a shape from its own files more than once.
         ids: ids to load.
         on_error: "raise" at the first bad shape, or "skip" it with a one-line warning on standard output.
         workers: processes that read; 0 reads in this one.
 
     Returns:
-        The shapes that loaded, and (id, reason) of each skipped one, to be listed again at the end of a run.
+        The shapes, and (id, reason) of each skipped one, to be listed again at the end of a run.
 
     Raises:
         InputError: a bad shape under "raise", every shape bad under "skip", no ids, or an unknown `on_error`.
     """
     if on_error not in ("raise", "skip"):
         raise InputError(f"unknown on_error {on_error!r}; choose raise or skip")
-    shapes: list[Shape] = []
+    store = shape_set if isinstance(shape_set, ShapeStore) else ShapeStore(shape_set, None)
+    summaries: dict[str, Summary] = {}
     skipped: list[tuple[str, str]] = []
     ids = list(ids)
-    for id, shape in told(_read(shape_set, ids, workers), "reading shapes", len(ids)):
-        if isinstance(shape, Shape):
-            shapes.append(shape)
+    for id, summary in told(_summarize(store, ids, workers), "reading shapes", len(ids)):
+        if isinstance(summary, Summary):
+            summaries[id] = summary
         elif on_error == "raise":
-            raise shape
+            raise summary
         else:
-            skipped.append((id, str(shape)))
-            _announced.discard((id, str(shape)))  # whoever calls this is told, whatever was skipped before
-            announce_skipped(id, str(shape))
-    if not shapes:
+            skipped.append((id, str(summary)))
+            _announced.discard((id, str(summary)))  # whoever calls this is told, whatever was skipped before
+            announce_skipped(id, str(summary))
+    if not summaries:
         if not skipped:
             raise InputError("no shape to work with: the list of ids is empty; check the split")
         raise InputError(f"no shape to work with: all {len(skipped)} were skipped, the first because: {skipped[0][1]}")
-    return shapes, skipped
+    return LazyShapes(store, summaries), skipped
 
 
 _announced: set[tuple[str, str]] = set()
@@ -93,46 +133,40 @@ def list_skipped(skipped: Iterable[Sequence[str]], again: bool = False) -> None:
             print(f"  {id}: {reason}")
 
 
-def _read(shape_set: ShapeSet, ids: list[str], workers: int) -> Iterator[tuple[str, Shape | InputError]]:
-    """Each id with its shape, or with what is wrong with it."""
+def _summarize(store: ShapeStore, ids: list[str], workers: int) -> Iterator[tuple[str, Summary | InputError]]:
+    """Each id with what is known of its shape, or with what is wrong with it."""
     if workers == 0 or len(ids) < 2:
         for id in ids:
-            yield id, _load(shape_set, id)
+            yield id, _summary(store, id)
         return
     with ProcessPoolExecutor(workers, worker_context()) as pool:
         try:
-            for id, content in zip(ids, pool.map(partial(_load_pickled, shape_set), ids, chunksize=4)):
-                yield id, pickle.loads(content)
+            yield from zip(ids, pool.map(partial(_summary, store), ids, chunksize=4))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(shape_set: ShapeSet, id: str) -> Shape | InputError:
+def _summary(store: ShapeStore, id: str) -> Summary | InputError:
     try:
-        return shape_set.load(id)
+        return store.summary(id)
     except InputError as error:
         return error
 
 
-def _load_pickled(shape_set: ShapeSet, id: str) -> bytes:
-    """As bytes: tensors by themselves would each take an open file of shared memory."""
-    return pickle.dumps(_load(shape_set, id))
-
-
-def load_labelled(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | None, list[tuple[str, str]]]:
-    """Load a shape that must have labels; under "skip", None and the reason if it is bad.
+def labelled_summary(shape_set: ShapeStore, id: str, on_error: str) -> tuple[Summary | None, list[tuple[str, str]]]:
+    """What is known of a shape that must have labels; under "skip", None and the reason if it is bad.
 
     Raises:
         InputError: a bad shape, or one without labels, under "raise".
     """
     try:
-        shape = shape_set.load(id)
-        if shape.face_labels is None:
+        summary = shape_set.summary(id)
+        if summary.labels is None:
             raise InputError(
                 f"shape {id}: it is in a labelled split and has no face labels: add its labels file, take it out of the "
                 "split, or skip such shapes with data.on_error=skip"
             )
-        return shape, []
+        return summary, []
     except InputError as error:
         if on_error != "skip":
             raise
@@ -140,7 +174,21 @@ def load_labelled(shape_set: ShapeSet, id: str, on_error: str) -> tuple[Shape | 
         return None, [(id, str(error))]
 
 
-def labels_of(shape: Shape) -> set[int]:
-    """The labels that a labelled shape shows, without undetermined."""
-    assert shape.face_labels is not None
-    return set(shape.face_labels.unique().tolist()) - {UNDETERMINED}
+def labels_by_shape(
+    shape_set: ShapeStore, ids: Sequence[str], on_error: str
+) -> tuple[dict[str, set[int]], list[tuple[str, str]]]:
+    """The labels that each of some labelled shapes shows, by id, and the skipped shapes; see `labelled_summary`."""
+    labels: dict[str, set[int]] = {}
+    skipped: list[tuple[str, str]] = []
+    for id in told(ids, "reading labelled shapes", len(ids)):
+        summary, bad = labelled_summary(shape_set, id, on_error)
+        skipped += bad
+        if summary is not None and summary.labels is not None:
+            labels[id] = set(summary.labels)
+    return labels, skipped
+
+
+def load_labelled(shape_set: ShapeStore, id: str, on_error: str) -> tuple[Shape | None, list[tuple[str, str]]]:
+    """The shape of `labelled_summary`."""
+    summary, skipped = labelled_summary(shape_set, id, on_error)
+    return None if summary is None else shape_set.load(id), skipped

@@ -183,7 +183,9 @@ class Shape:
         return torch.linalg.cross((b - a).double(), (c - a).double())
 
     def to(self, device: torch.device | str) -> Shape:
-        """The same shape with its tensors on `device`."""
+        """The same shape with its tensors on `device`; itself if they are there."""
+        if self.vertices.device == torch.device(device):
+            return self
         return replace(
             self,
             vertices=self.vertices.to(device),

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from mvdecor.errors import InputError
+from mvdecor.recent import Recent
 from mvdecor.shapes import Shape
+from mvdecor.shapes.loading import IN_MEMORY
 from mvdecor.views.cache import CachedViews
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.views import Surface, Views, surface_of
 
 Rasterizer = Callable[..., list[Views]]
+KEPT_BYTES = 2**30
+"""Face ids that are kept in memory, at most, in each process."""
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A shape on the device, its cameras, and the file of its views."""
+
+    shape: Shape
+    cameras: Cameras
+    file: CachedViews | None
 
 
 class ShapeViews:
-    """Shapes on a device, each with its own cameras.
+    """Shapes, each with its own cameras: `shape_views[number]` is a shape on the device, which the methods take.
+
+    What is in memory does not grow with the number of shapes: the `IN_MEMORY` shapes that were used last with their cameras,
+    and face ids of at most `KEPT_BYTES`.
 
     Args:
-        shapes: the shapes.
-        cameras: of each shape.
+        shapes: the shapes, with ids of their own; they may be read when they are used (`LazyShapes`).
+        place: gives the cameras of a shape, the same at every call.
         rasterizer: see `mvdecor.views.make_rasterizer`.
         layers: layers of peeled views.
         device: where shapes and views live.
-        keep: True rasterizes each shape's views once and keeps the face ids in memory; False rasterizes the views asked
-            for each time.
+        keep: True rasterizes all views of a shape once and keeps their face ids, while there is room for them; False
+            rasterizes the views asked for each time.
         cache: gives the file of a shape's views, called as `cache(shape, cameras, layers)`: face ids are read from it
             instead of rasterized, and a file that is missing is written first. None: no files.
     """
@@ -33,7 +50,7 @@ class ShapeViews:
     def __init__(
         self,
         shapes: Sequence[Shape],
-        cameras: Sequence[Cameras],
+        place: Callable[[Shape], Cameras],
         rasterizer: Rasterizer,
         layers: int = 1,
         device: torch.device | str = "cpu",
@@ -42,43 +59,65 @@ class ShapeViews:
     ) -> None:
         if not shapes:
             raise InputError("there are no shapes to render: the split is empty or all its shapes were skipped")
-        self.shapes = [s.to(device) for s in shapes]
-        self.cameras = [c.to(device) for c in cameras]
+        self.shapes = shapes
         self.layers = layers
-        self._rasterizer = rasterizer
-        self._keep = keep
-        self._views: dict[int, Views] = {}
-        self._cache = cache
-        self._files: dict[int, CachedViews] = {}
+        self.device = torch.device(device)
+        self._place, self._rasterizer, self._keep, self._cache = place, rasterizer, keep, cache
+        self._placed: Recent[_Placed] = Recent(IN_MEMORY)
+        self._room = KEPT_BYTES if keep else 0
+        self._kept: dict[str, Views] = {}
+
+    def __reduce__(self) -> tuple:
+        settings = (self.shapes, self._place, self._rasterizer, self.layers, self.device, self._keep, self._cache)
+        return ShapeViews, settings  # a worker has shapes and views of its own in memory
 
     def __len__(self) -> int:
         return len(self.shapes)
 
-    def num_views(self, shape: int) -> int:
-        """Number of cameras of a shape."""
-        return len(self.cameras[shape])
+    def __getitem__(self, number: int) -> Shape:
+        return self._find(self.shapes[number]).shape
 
-    def views(self, shape: int, index: Sequence[int] | None = None) -> Views:
+    def __iter__(self) -> Iterator[Shape]:
+        return (self[number] for number in range(len(self)))
+
+    def cameras(self, shape: Shape) -> Cameras:
+        """The cameras of a shape, on the device."""
+        return self._find(shape).cameras
+
+    def num_views(self, shape: Shape) -> int:
+        """Number of cameras of a shape."""
+        return len(self.cameras(shape))
+
+    def views(self, shape: Shape, index: Sequence[int] | None = None) -> Views:
         """The views of a shape at `index` (all if None)."""
-        if not self._keep:
-            return self._find(shape, index)
-        if shape not in self._views:
-            self._views[shape] = self._find(shape, None)
-        views = self._views[shape]
+        if shape.id not in self._kept:
+            cameras = self.cameras(shape)
+            size = 4 * len(cameras) * self.layers * cameras.height * cameras.width
+            if size > self._room:
+                return self._make(shape, index)
+            self._kept[shape.id] = self._make(shape, None)
+            self._room -= size
+        views = self._kept[shape.id]
         return views if index is None else views[list(index)]
 
-    def _find(self, shape: int, index: Sequence[int] | None) -> Views:
-        """The views at `index`, from their file or rasterized."""
-        cameras = self.cameras[shape] if index is None else self.cameras[shape][list(index)]
-        if self._cache is None:
-            return self._rasterizer([self.shapes[shape]], [cameras], self.layers)[0]
-        if shape not in self._files:  # its key takes a hash of the whole mesh
-            self._files[shape] = self._cache(self.shapes[shape], self.cameras[shape], self.layers)
-        file = self._files[shape]
-        if not file.exists():
-            file.write(self._rasterizer([self.shapes[shape]], [self.cameras[shape]], self.layers)[0].face_ids)
-        return Views(cameras, file.read(index).to(cameras.rotation.device))
-
-    def surface(self, shape: int, index: Sequence[int]) -> Surface:
+    def surface(self, shape: Shape, index: Sequence[int]) -> Surface:
         """The surface seen in the views of a shape at `index`."""
-        return surface_of(self.shapes[shape], self.views(shape, index))
+        return surface_of(self._find(shape).shape, self.views(shape, index))
+
+    def _find(self, shape: Shape) -> _Placed:
+        def put() -> _Placed:
+            cameras = self._place(shape).to(self.device)
+            file = None if self._cache is None else self._cache(shape, cameras, self.layers)
+            return _Placed(shape.to(self.device), cameras, file)
+
+        return self._placed.get(shape.id, put)
+
+    def _make(self, shape: Shape, index: Sequence[int] | None) -> Views:
+        """The views at `index`, from their file or rasterized."""
+        placed = self._find(shape)
+        cameras = placed.cameras if index is None else placed.cameras[list(index)]
+        if placed.file is None:
+            return self._rasterizer([placed.shape], [cameras], self.layers)[0]
+        if not placed.file.exists():
+            placed.file.write(self._rasterizer([placed.shape], [placed.cameras], self.layers)[0].face_ids)
+        return Views(cameras, placed.file.read(index).to(self.device))

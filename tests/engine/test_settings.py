@@ -105,7 +105,7 @@ WORDS = {
     "view:split": "all train val test unlabelled",
 }
 PATHS = keys(
-    "out checkpoint views.cache training.finetune.split data_root doctor.json view:run report:run json plot",
+    "out cache checkpoint views.cache training.finetune.split data_root doctor.json view:run report:run json plot",
     "benchmark:shapes host step_experiment evaluate_network",
 )
 whole = st.integers(1, 10**6)
@@ -135,7 +135,13 @@ LISTS = {
     **dict.fromkeys(("plot_views", "plot_faces", "plot_shapes"), st.lists(whole, min_size=1)),
 }
 FREE = {"network", "loss", "method", "table", "cell", "data", "views", "lifting", "shard", "precision"}
-FREE |= {"data.labelled", "data.unlabelled", "training.pretrain.optimizer", "training.finetune.optimizer"}
+FREE |= {
+    "evaluation.metrics",
+    "data.labelled",
+    "data.unlabelled",
+    "training.pretrain.optimizer",
+    "training.finetune.optimizer",
+}
 """Checked by whom they are for, or of any type; groups whose settings are checked one by one."""
 
 no_number = st.text("abcxyz", min_size=1) | st.booleans() | st.lists(st.integers(), min_size=1) | st.just(math.nan)

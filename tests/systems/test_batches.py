@@ -53,7 +53,8 @@ def place(shape: Shape, seed: int) -> Cameras:
 
 
 def shape_views(*shapes: Shape, layers: int = 1) -> ShapeViews:
-    return ShapeViews(shapes, [place(s, i) for i, s in enumerate(shapes)], make_rasterizer("embree"), layers)
+    numbers = {shape.id: number for number, shape in enumerate(shapes)}
+    return ShapeViews(shapes, lambda s: place(s, numbers[s.id]), make_rasterizer("embree"), layers)
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -145,7 +146,7 @@ def test_labelled_views_show_the_labels_of_their_faces():
     surely = ~background & (y.abs() > 0.2)  # a facet's centre is on the side of its points there
     assert torch.equal(labels[surely & (z < 0)], (y[surely & (z < 0)] > 0).long())
     assert bool((labels[~background & (z > 0.55)] == -1).all())  # undetermined faces
-    allowed = [stage.surface(s, [v]).points[0].permute(0, 3, 1, 2) for s, v in ((0, 1), (0, 4), (1, 0))]
+    allowed = [stage.surface(stage[s], [v]).points[0].permute(0, 3, 1, 2) for s, v in ((0, 1), (0, 4), (1, 0))]
     drawn = [next(i for i, p in enumerate(allowed) if torch.equal(image[:, :3], p)) for image in images]
     assert set(drawn) == {0, 1, 2}
     named = [[("ball", 1), ("ball", 4), ("box", 0)].index(of) for of in zip(batch.shape_ids, batch.views, strict=True)]
@@ -156,7 +157,7 @@ def test_a_shape_listed_twice_is_drawn_twice_as_often():
     stage = shape_views(ball(), box(), box("never"))
     source = LabelledSource(stage, Rendering(("points",)), [[0], [0], [0]], batch_size=400, shapes=[0, 1, 1])
     images = source.draw(0, 0).images
-    allowed = [stage.surface(s, [0]).points[0].permute(0, 3, 1, 2) for s in range(2)]
+    allowed = [stage.surface(stage[s], [0]).points[0].permute(0, 3, 1, 2) for s in range(2)]
     counts = [sum(torch.equal(image, p) for image in images) for p in allowed]
     assert sum(counts) == 400 and 230 < counts[1] < 300
 
@@ -170,23 +171,23 @@ def test_pairs_can_be_drawn_and_matched_as_the_released_code_does():
 
 def test_labels_at_pixels_one_by_one():
     stage = shape_views(box())
-    views = stage.views(0, [3])
-    got = labels_at_pixels(stage.shapes[0], views)
+    views = stage.views(stage[0], [3])
+    got = labels_at_pixels(stage[0], views)
     for row in range(0, SIZE, 3):
         for column in range(0, SIZE, 3):
             face = int(views.face_ids[0, 0, row, column])
-            assert int(got[0, 0, row, column]) == (-1 if face < 0 else int(stage.shapes[0].face_labels[face]))
+            assert int(got[0, 0, row, column]) == (-1 if face < 0 else int(stage[0].face_labels[face]))
 
 
 def test_without_a_generator_rendering_has_no_random_part():
     stage = shape_views(box())
-    views, surface = stage.views(0, [0, 1]), stage.surface(0, [0, 1])
+    views, surface = stage.views(stage[0], [0, 1]), stage.surface(stage[0], [0, 1])
     random = Rendering(("depth", "rgb"), random_light=True, colour_jitter=0.4)
     plain = Rendering(("depth", "rgb"))
-    assert torch.equal(random(stage.shapes[0], views, surface), plain(stage.shapes[0], views, surface, rng()))
-    changed = random(stage.shapes[0], views, surface, rng())
-    assert torch.equal(changed[:, :, 0], plain(stage.shapes[0], views, surface)[:, :, 0])  # depth
-    assert not torch.equal(changed[:, :, 1:], plain(stage.shapes[0], views, surface)[:, :, 1:])
+    assert torch.equal(random(stage[0], views, surface), plain(stage[0], views, surface, rng()))
+    changed = random(stage[0], views, surface, rng())
+    assert torch.equal(changed[:, :, 0], plain(stage[0], views, surface)[:, :, 0])  # depth
+    assert not torch.equal(changed[:, :, 1:], plain(stage[0], views, surface)[:, :, 1:])
 
 
 def test_jitter_leaves_the_background_and_changes_each_view_by_itself():

@@ -67,7 +67,7 @@ def test_it_repeats_itself_and_its_evidence_is_that_of_other_meshes(model):
     once, again = (calibrate(CONFIG, FABRIC, model, labelled) for _ in range(2))
     assert once == again
     shape_views = make_shape_views(CONFIG, [ball()], torch.device("cpu"), views_seed=seed_of_test_views)
-    evidence = predict_faces(FABRIC, model, shape_views, 0, make_rendering(CONFIG)).evidence
+    evidence = predict_faces(FABRIC, model, shape_views, shape_views[0], make_rendering(CONFIG)).evidence
     assert once.familiarity(evidence) == pytest.approx(1, abs=0.05)
 
 
@@ -75,7 +75,7 @@ def test_only_labels_that_the_labelled_views_show_are_used():
     shape = ball()
     labelled = source(shape, range(1))
     part = labelled_part(labelled, 0)
-    ids = labelled.shape_views.views(0, [0]).face_ids
+    ids = labelled.shape_views.views(labelled.shape_views[0], [0]).face_ids
     seen = torch.zeros(shape.num_faces, dtype=torch.bool)
     seen[ids[ids >= 0].long()] = True
     assert 0 < int(seen.sum()) < shape.num_faces

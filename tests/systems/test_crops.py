@@ -28,8 +28,13 @@ def shape_views(layers: int = 1) -> ShapeViews:
     box = Shape.from_trimesh(trimesh.creation.box((1, 0.7, 0.8)), "box")
     ball = Shape.from_trimesh(trimesh.creation.icosphere(2, 0.8), "ball")
     return ShapeViews(
-        [box, ball], [sphere_cameras(6, SIZE, seed) for seed in range(2)], make_rasterizer("embree"), layers
+        [box, ball], lambda s: sphere_cameras(6, SIZE, [box.id, ball.id].index(s.id)), make_rasterizer("embree"), layers
     )
+
+
+def surface_of_view(shape: int, view: int, layers: int = 1) -> Surface:
+    both = shape_views(layers)
+    return both.surface(both[shape], [view])
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -74,7 +79,7 @@ def match_by_loops(surface: Surface, a: Crop, b: Crop) -> dict[tuple[int, int], 
 @pytest.mark.parametrize("a", CROPS[2:])
 @pytest.mark.parametrize("b", CROPS)
 def test_matches_are_those_of_a_loop_over_pixels(a: Crop, b: Crop):
-    surface = shape_views(layers=2).surface(1, [2])
+    surface = surface_of_view(1, 2, layers=2)
     matches, expected = match_crops(surface, a, b), match_by_loops(surface, a, b)
     got = {(int(p) // SIZE**2, int(p) % SIZE**2): xy for p, xy in zip(matches.pixel_a, matches.xy_b, strict=True)}
     assert len(got) == len(matches)
@@ -89,7 +94,7 @@ def test_matches_are_those_of_a_loop_over_pixels(a: Crop, b: Crop):
 
 
 def test_whole_view_twice_matches_each_pixel_with_itself():
-    surface = shape_views().surface(0, [1])
+    surface = surface_of_view(0, 1)
     matches = match_crops(surface, WHOLE, WHOLE)
     foreground = surface.mask.flatten().nonzero()[:, 0]
     order = matches.pixel_a.argsort()
@@ -101,7 +106,7 @@ def test_whole_view_twice_matches_each_pixel_with_itself():
 
 
 def test_mirrored_view_matches_mirrored_pixels():
-    surface = shape_views().surface(0, [1])
+    surface = surface_of_view(0, 1)
     matches = match_crops(surface, WHOLE, CROPS[1])
     torch.testing.assert_close(matches.xy_b[:, 0], SIZE - (matches.pixel_a % SIZE + 0.5))
     torch.testing.assert_close(matches.xy_b[:, 1], matches.pixel_a // SIZE + 0.5)
@@ -109,7 +114,7 @@ def test_mirrored_view_matches_mirrored_pixels():
 
 def test_boxes_apart_have_no_match():
     left, right = Crop(0, 0, 10, SIZE, False, (SIZE, SIZE)), Crop(12, 0, 10, SIZE, True, (SIZE, SIZE))
-    matches = match_crops(shape_views().surface(1, [0]), left, right)
+    matches = match_crops(surface_of_view(1, 0), left, right)
     assert len(matches) == 0 and float(matches.overlap) == 0
 
 

@@ -28,7 +28,7 @@ from mvdecor.systems.mvdecor.pictures import embeddings_sheet, predictions_sheet
 from mvdecor.systems.mvdecor.predict import predict_faces
 from mvdecor.systems.mvdecor.pretrain import step as pretrain_step
 from mvdecor.systems.mvdecor.pretrain import validate
-from mvdecor.views import Rendering, make_rasterizer, sphere_cameras
+from mvdecor.views import Cameras, Rendering, make_rasterizer, sphere_cameras
 from mvdecor.views.shape_views import ShapeViews
 
 CHANNELS = ("points",)
@@ -68,8 +68,11 @@ def shape(seed: int = 0) -> Shape:
 
 
 def shape_views(count: int = 1, layers: int = 1) -> ShapeViews:
-    shapes = [shape(i) for i in range(count)]
-    return ShapeViews(shapes, [sphere_cameras(8, 32, i) for i in range(len(shapes))], make_rasterizer("embree"), layers)
+    return ShapeViews([shape(i) for i in range(count)], cameras, make_rasterizer("embree"), layers)
+
+
+def cameras(of: Shape) -> Cameras:
+    return sphere_cameras(8, 32, int(of.id.removeprefix("lump_")))
 
 
 def model(num_labels: int | None = None) -> Model:
@@ -353,7 +356,7 @@ def test_a_batch_without_any_label_moves_no_weight_to_nan():
     assert float(segmentation_loss(torch.randn(1, 3, 4, 4), torch.full((1, 4, 4), -1))) == 0
     plain = shape()
     unknown = Shape(plain.id, plain.vertices, plain.faces, torch.full((plain.num_faces,), -1), plain.label_names)
-    stage = ShapeViews([unknown], [sphere_cameras(4, 32, 0)], make_rasterizer("embree"))
+    stage = ShapeViews([unknown], lambda _: sphere_cameras(4, 32, 0), make_rasterizer("embree"))
     net = model(3)
     labelled = LabelledSource(stage, RENDERING, [range(4)], batch_size=2)
     finetune(Loop(fabric(), Recorder()), net, labelled, None, InfoNCE(), steps=2)
@@ -362,11 +365,11 @@ def test_a_batch_without_any_label_moves_no_weight_to_nan():
 
 def vote_one_by_one(net: Model, stage: ShapeViews, rule: str, power: float) -> np.ndarray:
     """Float64 [F, C], weighted sums of probabilities over the pixels of one view after another."""
-    sums = np.zeros((stage.shapes[0].num_faces, 3))
-    for v in range(stage.num_views(0)):
-        views = stage.views(0, [v])
+    sums = np.zeros((stage[0].num_faces, 3))
+    for v in range(stage.num_views(stage[0])):
+        views = stage.views(stage[0], [v])
         for layer in range(stage.layers):
-            images = RENDERING(stage.shapes[0], views, stage.surface(0, [v]))[:, layer]
+            images = RENDERING(stage[0], views, stage.surface(stage[0], [v]))[:, layer]
             with torch.no_grad():
                 probabilities = net(images)[0].double().softmax(0).permute(1, 2, 0).numpy()
             ids = views.face_ids[0, layer].numpy()
@@ -384,7 +387,7 @@ def test_predicted_faces_are_those_of_a_loop_over_all_pixels(rule, layers, batch
         fabric(),
         net,
         stage,
-        0,
+        stage[0],
         RENDERING,
         batch_size=batch_size,
         rule=rule,
@@ -400,7 +403,7 @@ def test_predicted_faces_are_those_of_a_loop_over_all_pixels(rule, layers, batch
     np.testing.assert_allclose(got.share.numpy()[seen], scores.max(1), atol=1e-3)
     clear = np.diff(np.sort(scores, axis=1)[:, -2:], axis=1)[:, 0] > 1e-3
     assert np.array_equal(got.labels.numpy()[seen][clear], scores.argmax(1)[clear])
-    centers = stage.shapes[0].face_centers.numpy()
+    centers = stage[0].face_centers.numpy()
     for face in np.flatnonzero(~seen):
         distance = np.linalg.norm(centers[seen] - centers[face], axis=1)
         nearest = np.flatnonzero(seen)[distance <= distance.min() + 1e-6]
@@ -409,6 +412,6 @@ def test_predicted_faces_are_those_of_a_loop_over_all_pixels(rule, layers, batch
 
 def test_batch_size_does_not_change_predictions():
     net, stage = run_finetune(3)[0].eval(), shape_views(1)
-    one, all_at_once = (predict_faces(fabric(), net, stage, 0, RENDERING, batch_size=n) for n in (1, 64))
+    one, all_at_once = (predict_faces(fabric(), net, stage, stage[0], RENDERING, batch_size=n) for n in (1, 64))
     assert float((one.labels == all_at_once.labels).float().mean()) > 0.99
     torch.testing.assert_close(one.confidence, all_at_once.confidence, rtol=0, atol=1e-3)

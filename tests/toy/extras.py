@@ -1,4 +1,4 @@
-"""What a user adds without touching the package: a channel, a loss, a network, a reader of data."""
+"""What a user adds without touching the package: a channel, a loss, a network, a vote rule, a metric, a reader of data."""
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,18 @@ class TwoLayers(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
+
+
+def confident(logits: Tensor, power: float) -> Tensor:
+    """A vote rule: the most probable class gets its probability to a power, the others nothing."""
+    probability, label = logits.softmax(dim=-1).max(dim=-1)
+    return nn.functional.one_hot(label, logits.shape[-1]) * probability.pow(power)[:, None]
+
+
+def recall(shape, labels: Tensor, part: int) -> float | None:
+    """A metric: the share of the faces of a part that have its label; None where the shape has no such part."""
+    true = shape.face_labels == part
+    return float((labels[true] == part).float().mean()) if bool(true.any()) else None
 
 
 class Backwards:

@@ -16,7 +16,8 @@ from mvdecor.engine.schedules import make_schedule
 from mvdecor.engine.stage import STATE, Job, Stage
 from mvdecor.files import write_atomically
 from mvdecor.seeds import seed_of
-from mvdecor.systems.mvdecor.setup import make_shape_set, make_shape_views
+from mvdecor.shapes import Shape, load_shapes
+from mvdecor.systems.mvdecor.setup import make_shape_views, make_store
 from mvdecor.views import Rendering, ShapeViews
 
 RGB_AND_NORMALS = Rendering(("rgb", "normal"))
@@ -60,15 +61,15 @@ class Source:
         places = []
         for item in items or range(self.size):
             generator = torch.Generator().manual_seed(seed_of("normals", seed, step, item))
-            shape = int(torch.randint(len(self.shape_views), (1,), generator=generator))
+            shape = self.shape_views[int(torch.randint(len(self.shape_views), (1,), generator=generator))]
             places.append((shape, int(torch.randint(self.shape_views.num_views(shape), (1,), generator=generator))))
         images = torch.cat([self.image(shape, view) for shape, view in places])
-        ids = tuple(self.shape_views.shapes[shape].id for shape, _ in places)
+        ids = tuple(shape.id for shape, _ in places)
         return Batch(images[:, :3], images[:, 3:], ids, tuple(view for _, view in places))
 
-    def image(self, shape: int, view: int) -> Tensor:
+    def image(self, shape: Shape, view: int) -> Tensor:
         views, surface = self.shape_views.views(shape, [view]), self.shape_views.surface(shape, [view])
-        return RGB_AND_NORMALS(self.shape_views.shapes[shape], views, surface)[:, 0]
+        return RGB_AND_NORMALS(shape, views, surface)[:, 0]
 
 
 def error(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -89,8 +90,8 @@ def measure(model: nn.Module, source: Source) -> dict[str, float]:
 
 
 def shapes_of(cfg, split: str) -> Source:
-    shape_set = make_shape_set(cfg.data.labelled)
-    shapes = [shape_set.load(id) for id in shape_set.ids(split)[: cfg.data.pretrain_limit]]
+    store = make_store(cfg, cfg.data.labelled)
+    shapes, _ = load_shapes(store, store.ids(split)[: cfg.data.pretrain_limit])
     return Source(make_shape_views(cfg, shapes, torch.device("cpu")))
 
 

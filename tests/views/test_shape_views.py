@@ -9,7 +9,7 @@ import trimesh
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.setup import make_shape_views, seed_of_test_views, seed_of_training_views
-from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras, surface_of
+from mvdecor.views import CachedViews, Cameras, make_rasterizer, sphere_cameras, surface_of
 from mvdecor.views.shape_views import ShapeViews
 
 
@@ -30,8 +30,12 @@ class Counting:
 
 
 def make(keep: bool = True, layers: int = 1, cache=None) -> tuple[ShapeViews, Counting]:
-    rasterizer, cameras = Counting(), [sphere_cameras(6, 16, seed) for seed in (5, 6)]
-    return ShapeViews(shapes(), cameras, rasterizer, layers, keep=keep, cache=cache), rasterizer
+    rasterizer = Counting()
+    return ShapeViews(shapes(), place, rasterizer, layers, keep=keep, cache=cache), rasterizer
+
+
+def place(shape: Shape) -> Cameras:
+    return sphere_cameras(6, 16, {"ball": 5, "box": 6}[shape.id])
 
 
 def test_cameras_follow_from_seed_purpose_and_shape_not_from_the_place_in_a_list(make_config):
@@ -39,8 +43,8 @@ def test_cameras_follow_from_seed_purpose_and_shape_not_from_the_place_in_a_list
 
     def rotation(config, few, number, views_seed=seed_of_training_views):
         shape_views = make_shape_views(config, few, torch.device("cpu"), views_seed)
-        assert shape_views.num_views(number) == 4
-        return shape_views.cameras[number].rotation
+        assert shape_views.num_views(few[number]) == 4
+        return shape_views.cameras(few[number]).rotation
 
     first = rotation(cfg, [ball, box], 0)
     assert torch.equal(first, rotation(cfg, [box, ball], 1))
@@ -52,23 +56,23 @@ def test_cameras_follow_from_seed_purpose_and_shape_not_from_the_place_in_a_list
 def test_kept_views_are_rasterized_once_and_others_as_asked():
     kept, count = make(keep=True)
     for index in ([0, 3], [1], None):
-        kept.views(1, index)
+        kept.views(kept[1], index)
     assert count.views == [6]
     fresh, count = make(keep=False)
     for index in ([0, 3], [1], None):
-        fresh.views(1, index)
+        fresh.views(fresh[1], index)
     assert count.views == [2, 1, 6]
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_keeping_views_changes_nothing_and_the_order_asked_for_is_kept(layers):
     kept, fresh = make(True, layers)[0], make(False, layers)[0]
-    for shape in range(2):
+    for shape in shapes():
         for index in ([4, 0, 2], [1], None):
             a, b = kept.views(shape, index), fresh.views(shape, index)
             assert torch.equal(a.face_ids, b.face_ids) and a.layers == layers
             assert torch.equal(a.cameras.rotation, b.cameras.rotation)
-            expected = kept.cameras[shape].rotation[list(range(6)) if index is None else index]
+            expected = kept.cameras(shape).rotation[list(range(6)) if index is None else index]
             assert torch.equal(a.cameras.rotation, expected)
 
 
@@ -77,23 +81,23 @@ def test_keeping_views_changes_nothing_and_the_order_asked_for_is_kept(layers):
 def test_a_cache_changes_nothing_and_is_filled_once(tmp_path, keep, layers):
     plain = make(layers=layers)[0]
     cached, count = make(keep, layers, cache=partial(CachedViews, tmp_path, "embree"))
-    for shape in range(2):
+    for shape in shapes():
         for index in ([4, 0, 2], [1], None):
             a, b = plain.views(shape, index), cached.views(shape, index)
             assert torch.equal(a.face_ids, b.face_ids) and torch.equal(a.cameras.rotation, b.cameras.rotation)
     assert count.views == [6, 6] and len(list(tmp_path.iterdir())) == 2
     again, count = make(keep, layers, cache=partial(CachedViews, tmp_path, "embree"))
-    assert torch.equal(again.views(1, [3]).face_ids, plain.views(1, [3]).face_ids) and count.views == []
+    assert torch.equal(again.views(again[1], [3]).face_ids, plain.views(plain[1], [3]).face_ids) and count.views == []
 
 
 def test_surface_is_that_of_the_views():
     shape_views, _ = make(layers=2)
-    expected = surface_of(shape_views.shapes[0], shape_views.views(0, [5, 1]))
-    got = shape_views.surface(0, [5, 1])
+    expected = surface_of(shape_views[0], shape_views.views(shape_views[0], [5, 1]))
+    got = shape_views.surface(shape_views[0], [5, 1])
     assert torch.equal(got.points, expected.points) and torch.equal(got.mask, expected.mask)
     assert bool(got.mask[:, 0].any())
 
 
 def test_no_shapes_is_an_input_error():
     with pytest.raises(InputError, match="no shapes"):
-        ShapeViews([], [], make_rasterizer("embree"))
+        ShapeViews([], place, make_rasterizer("embree"))

@@ -76,7 +76,7 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         source = make_pair_source(own, shape_views, settings.pairs, augment="pretrain")
         loss = instantiate(own.loss)
         images = source.draw(0, 0).to(device).images.flatten(0, 2)
-        for shape in range(len(shape_views)):
+        for shape in shape_views:
             shape_views.views(shape)  # fills the cache
         drawn = time_runs(lambda: source.draw(0, 1), cfg.slow_repeats, device, 1e-3)
 
@@ -108,7 +108,7 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     source = LabelledSource(shape_views, rendering, views, settings.batch_size)
     labels = len(people[0].label_names)
     images = source.draw(0, 0).to(device).images.flatten(0, 1)
-    for shape in range(len(shape_views)):
+    for shape in shape_views:
         shape_views.views(shape)  # kept in memory
 
     def train(steps: int, log: Log) -> None:
@@ -134,7 +134,7 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         fabric = _fabric(own)
         model = _model(own, len(shape.label_names)).to(fabric.device).eval()
         shape_views = make_shape_views(own, [shape], fabric.device, views_seed=seed_of_test_views)
-        seen, rendering, batch = shape_views.views(0), make_rendering(own), own.evaluation.batch_size
+        seen, rendering, batch = shape_views.views(shape), make_rendering(own), own.evaluation.batch_size
         ready = [
             rendering(shape, part, surface_of(shape, part)).flatten(0, 1)
             for part in (seen[slice(start, start + batch)] for start in range(0, len(seen), batch))

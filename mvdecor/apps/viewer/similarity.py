@@ -83,13 +83,13 @@ class Embedder:
         if self._textured is False:  # trained on shading, it never saw an image
             shape = Shape(shape.id, shape.vertices, shape.faces)
         views = self._config.views
-        cameras = [place(self._config, shape, self._seed)]
-        shape_views = ShapeViews([shape], cameras, self._rasterizer, views.layers, self._fabric.device)
-        rendering, means = make_rendering(self._config), FaceMeans(shape_views.shapes[0])
+        cameras = place(self._config, shape, self._seed)
+        shape_views = ShapeViews([shape], lambda _: cameras, self._rasterizer, views.layers, self._fabric.device)
+        rendering, means = make_rendering(self._config), FaceMeans(shape_views[0])
         step = max(1, self._batch_size // views.layers)
-        for index in torch.arange(shape_views.num_views(0)).split(step):
-            embedded = embed_views(self._fabric, self._model, shape_views, 0, index.tolist(), rendering)
-            means.add(shape_views.views(0, index.tolist()).face_ids.flatten(0, 1), embedded.flatten(0, 1))
+        for index in torch.arange(len(cameras)).split(step):
+            embedded = embed_views(self._fabric, self._model, shape_views, shape_views[0], index.tolist(), rendering)
+            means.add(shape_views.views(shape, index.tolist()).face_ids.flatten(0, 1), embedded.flatten(0, 1))
         mean, seen = means.result()
         if not bool(seen.any()):
             raise InputError(f"shape {shape.id}: no view sees any of it; check that the mesh has a surface")

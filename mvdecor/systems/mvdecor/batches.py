@@ -16,6 +16,7 @@ from torch import Tensor
 from mvdecor.correspondences import Matches, Matching, choose_pair, sample_matches
 from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
+from mvdecor.shapes import Shape
 from mvdecor.views import Rendering, ShapeViews, Surface, labels_at_pixels
 
 
@@ -98,7 +99,7 @@ class PairSource:
     """What the two of a pair are."""
 
     def __post_init__(self) -> None:
-        self._rejected: dict[int, set[frozenset[int]]] = {}  # spares matching them again; changes no draw
+        self._rejected: dict[str, set[frozenset[int]]] = {}  # spares matching them again; changes no draw
 
     def __len__(self) -> int:
         """Items of a batch: pairs."""
@@ -125,20 +126,20 @@ class PairSource:
                         f"smaller foreground ({self.matching.tries} pairs tried of each of {len(self.shape_views)} shapes): "
                         "raise views.count or lower training.matching.min_overlap"
                     )
-                shape = int(torch.randint(len(self.shape_views), (1,), generator=generator))
-                if shape not in failed:
-                    pair = self._pair(shape, generator)
-                    failed.add(shape)
-            unmatched += [self.shape_views.shapes[other].id for other in sorted(failed - {shape})]
+                number = int(torch.randint(len(self.shape_views), (1,), generator=generator))
+                if number not in failed:
+                    pair = self._pair(self.shape_views[number], generator)
+                    failed.add(number)
+            unmatched += [self.shape_views[other].id for other in sorted(failed - {number})]
             images.append(pair[0])
             matches.append(pair[1])
             views.append(pair[2])
-            ids.append(self.shape_views.shapes[shape].id)
+            ids.append(self.shape_views[number].id)
         return PairBatch(
             torch.stack(images, dim=1), Matches.cat(matches), tuple(ids), tuple(views), tuple(dict.fromkeys(unmatched))
         )
 
-    def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
+    def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
         views = range(self.shape_views.num_views(shape))
         seen: list[Surface] = []  # of the pairs tried; the last is the one chosen
 
@@ -146,14 +147,12 @@ class PairSource:
             seen.append(self.shape_views.surface(shape, index))
             return seen[-1]
 
-        rejected = self._rejected.setdefault(shape, set())
+        rejected = self._rejected.setdefault(shape.id, set())
         found = choose_pair(surface, views, self.matching, generator, rejected)
         if found is None:
             return None
         a, b, matches = found
-        images = self.rendering(
-            self.shape_views.shapes[shape], self.shape_views.views(shape, [a, b]), seen[-1], generator
-        )
+        images = self.rendering(shape, self.shape_views.views(shape, [a, b]), seen[-1], generator)
         return images, sample_matches(matches, self.points, generator, self.replace), (a, b)
 
 
@@ -179,12 +178,14 @@ class LabelledSource:
         images, labels, ids, numbers = [], [], [], []
         shapes = range(len(self.shape_views)) if self.shapes is None else self.shapes
         for generator in generators(self.what, seed, step, range(len(self)) if items is None else items):
-            shape = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
-            view = self.views[shape][int(torch.randint(len(self.views[shape]), (1,), generator=generator))]
+            number = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
+            labelled = self.views[number]
+            view = labelled[int(torch.randint(len(labelled), (1,), generator=generator))]
+            shape = self.shape_views[number]
             views = self.shape_views.views(shape, [view])
             surface = self.shape_views.surface(shape, [view])
-            images.append(self.rendering(self.shape_views.shapes[shape], views, surface, generator))
-            labels.append(labels_at_pixels(self.shape_views.shapes[shape], views))
-            ids.append(self.shape_views.shapes[shape].id)
+            images.append(self.rendering(shape, views, surface, generator))
+            labels.append(labels_at_pixels(shape, views))
+            ids.append(shape.id)
             numbers.append(view)
         return LabelledBatch(torch.cat(images), torch.cat(labels), tuple(ids), tuple(numbers))

@@ -42,17 +42,17 @@ def calibrate(cfg: DictConfig, fabric: Fabric, model: Model, labelled: LabelledS
         labelled: what it was trained on.
     """
     model.eval()
-    shapes = [labelled_part(labelled, number) for number in range(len(labelled.shape_views))]
+    shapes = [labelled_part(labelled, number) for number in range(len(labelled.shape_views))]  # k of them
     shape_views = make_shape_views(cfg, shapes, fabric.device, seed_of_calibration_views, keep=False)
     rendering, generator = make_rendering(cfg), torch.Generator().manual_seed(seed_of(cfg.seed, cfg.run, "calibration"))
     logits, labels, evidence, foreground = [], [], 0.0, 0
-    for number in range(len(shape_views)):
-        index = some_views(shape_views.num_views(number))
+    for shape in shape_views:
+        index = some_views(shape_views.num_views(shape))
         for views, scores in predict_views(
-            fabric, model, shape_views, number, rendering, cfg.evaluation.batch_size, index
+            fabric, model, shape_views, shape, rendering, cfg.evaluation.batch_size, index
         ):
             pixels = scores.permute(0, 1, 3, 4, 2)
-            truth = labels_at_pixels(shapes[number], views)
+            truth = labels_at_pixels(shape, views)
             seen = pixels[views.face_ids >= 0].float()
             evidence, foreground = (
                 evidence + float(seen.logsumexp(dim=-1).sum(dtype=torch.float64)),
@@ -74,7 +74,8 @@ def some_views(count: int) -> list[int]:
 
 def labelled_part(labelled: LabelledSource, number: int) -> Shape:
     """Shape `number` of a source, undetermined where none of its labelled views sees it."""
-    shape, views = labelled.shape_views.shapes[number], labelled.shape_views.views(number, labelled.views[number])
+    shape = labelled.shape_views[number]
+    views = labelled.shape_views.views(shape, labelled.views[number])
     assert shape.face_labels is not None, "a labelled source has labelled shapes"
     seen = seen_faces(shape, views)
     return replace(shape, face_labels=torch.where(seen, shape.face_labels, UNDETERMINED))

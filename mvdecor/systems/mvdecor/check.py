@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,11 @@ from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
 from mvdecor.networks import Model, build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
-from mvdecor.progress import told
-from mvdecor.shapes import ShapeSet
-from mvdecor.shapes.loading import labels_of, load_labelled
+from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.systems.mvdecor.fewshot import split_run
 from mvdecor.systems.mvdecor.held_out import check_held_out_data
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
-from mvdecor.systems.mvdecor.setup import make_shape_set
+from mvdecor.systems.mvdecor.setup import make_store
 
 
 def check_config(cfg: DictConfig, settings: type[MvDeCorSettings] = MvDeCorSettings) -> None:
@@ -95,7 +93,7 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     open_device(cfg.device, cfg.precision)
     if cfg.checkpoint is not None:
         load_pretrained(build_model(cfg.network, cfg.views.channels, None, initial_weights=False), cfg.checkpoint)
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     test_set = check_held_out_data(cfg, shape_set)
     train, test = shape_set.ids("train"), test_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
@@ -106,10 +104,10 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     _check_size(cfg, len(train), len(test))
     if (folder / "pretrain.json").exists():
         return
-    labels = [_labels(shape_set, train, on_error), _labels(test_set, test, cfg.data.on_error)]
+    labels = [labels_by_shape(shape_set, train, on_error)[0], labels_by_shape(test_set, test, cfg.data.on_error)[0]]
     _check_size(cfg, *map(len, labels))
     for split, found in zip(("train", cfg.evaluation.split), labels, strict=True):
-        if not set().union(*found):
+        if not set().union(*found.values()):
             raise InputError(
                 f"none of the {len(found)} shapes of split {split!r} of {cfg.data.root} ({cfg.data.category}) has a face of "
                 "a known part: choose another data.level or category"
@@ -160,19 +158,3 @@ def _check_size(cfg: DictConfig, train: int, test: int) -> None:
             f"split {cfg.evaluation.split!r} {where} holds no usable shape: add shapes to it, or choose another "
             "evaluation.split"
         )
-
-
-def _labels(shape_set: ShapeSet, ids: Iterable[str], on_error: str) -> list[set[int]]:
-    """The labels of each shape; those skipped are left out without a word, the stage that skips them says so."""
-    found = []
-    ids = list(ids)
-    for id in told(ids, "checking shapes", len(ids)):
-        try:
-            shape, _ = load_labelled(shape_set, id, "raise")
-        except InputError:
-            if on_error == "raise":
-                raise
-            continue
-        assert shape is not None
-        found.append(labels_of(shape))
-    return found

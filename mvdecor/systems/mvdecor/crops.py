@@ -16,6 +16,7 @@ from torch import Tensor
 from mvdecor.channels import channel_slice
 from mvdecor.correspondences import Matches, sample_matches
 from mvdecor.correspondences.crops import Crop, crop_images, draw_crop, match_crops
+from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.views import Surface, jitter_colours
 
@@ -38,7 +39,7 @@ class CropPairSource(PairSource):
 
     what: ClassVar[str] = "crops of one view"
 
-    def _pair(self, shape: int, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
+    def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
         views = range(self.shape_views.num_views(shape))
         for _ in range(self.matching.tries):
             view = views[int(torch.randint(len(views), (1,), generator=generator))]
@@ -52,13 +53,12 @@ class CropPairSource(PairSource):
         return None
 
     def _images(
-        self, shape: int, view: int, surface: Surface, crops: Sequence[Crop], generator: torch.Generator
+        self, shape: Shape, view: int, surface: Surface, crops: Sequence[Crop], generator: torch.Generator
     ) -> Tensor:
         """float32 [2, L, C, H, W], the crops of one rendering with colours jittered by themselves."""
         channels, strength = self.rendering.channels, self.rendering.colour_jitter
-        image = replace(self.rendering, colour_jitter=0.0)(
-            self.shape_views.shapes[shape], self.shape_views.views(shape, [view]), surface, generator
-        )
+        plain = replace(self.rendering, colour_jitter=0.0)
+        image = plain(shape, self.shape_views.views(shape, [view]), surface, generator)
         images = []
         for crop in crops:
             changed = image.clone()

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig
+from torch import Tensor
 
 from mvdecor.engine.cost import Cost, total_cost
 from mvdecor.engine.distributed import own_part, rank
@@ -21,7 +24,7 @@ from mvdecor.files import write_array
 from mvdecor.lifting import UNFAMILIAR, Calibration
 from mvdecor.networks import Model
 from mvdecor.progress import told
-from mvdecor.shapes import Shape, ShapeSet
+from mvdecor.shapes import Shape, ShapeStore
 from mvdecor.shapes.loading import load_labelled
 from mvdecor.systems.mvdecor.held_out import content_of
 from mvdecor.systems.mvdecor.predict import predict_faces
@@ -42,6 +45,7 @@ class Evaluated:
         contents: by shape, what tells its mesh from others (`content_of`).
         undetermined: by shape, the shares of its "faces" and its "area" that are undetermined, in percent.
         familiarity: by shape, see `Calibration.familiarity`.
+        more: by shape, the values of the metrics in `evaluation.metrics`, by name.
     """
 
     metrics: PartMetrics
@@ -53,6 +57,13 @@ class Evaluated:
     undetermined: dict[str, dict[str, float]] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)
     familiarity: dict[str, float | None] = field(default_factory=dict)
+    more: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+    def means(self) -> dict[str, float | None]:
+        """Mean of each metric in `evaluation.metrics` over the shapes that have a value; None if none has."""
+        names = dict.fromkeys(name for values in self.more.values() for name in values)
+        by_name = {name: [x for v in self.more.values() if (x := v[name]) is not None] for name in names}
+        return {name: float(np.mean(values)) if values else None for name, values in by_name.items()}
 
     def calibration(self) -> dict[str, Any]:
         """`calibration` of metrics.json, ready for JSON.
@@ -75,7 +86,7 @@ def evaluate(
     cfg: DictConfig,
     fabric: Fabric,
     model: Model,
-    shape_set: ShapeSet,
+    shape_set: ShapeStore,
     ids: Sequence[str],
     records: ShapeRecords,
     cost: Cost,
@@ -128,6 +139,7 @@ def evaluate(
         found.reliability.restore(id, record["reliability"])
         found.vote_reliability.restore(id, record["vote_reliability"])
         found.familiarity[id] = record["familiarity"]
+        found.more[id] = record["metrics"]
         if record["ceiling"] is not None:
             found.ceiling.restore(id, record["ceiling"])
     fabric.barrier()  # all have read
@@ -146,7 +158,7 @@ def evaluate_shape(
     """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
     shape_views = make_shape_views(cfg, [shape], fabric.device, views_seed=seed_of_test_views)
     settings = {**cfg.lifting, "batch_size": cfg.evaluation.batch_size, "temperature": calibration.temperature}
-    predicted = predict_faces(fabric, model, shape_views, 0, make_rendering(cfg), **settings)
+    predicted = predict_faces(fabric, model, shape_views, shape_views[0], make_rendering(cfg), **settings)
     assert shape.face_labels is not None and predicted.disagreement is not None and predicted.share is not None
     record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
     record["confusion"] = found.metrics.add(shape, predicted.labels)
@@ -157,10 +169,12 @@ def evaluate_shape(
     ):
         record[name] = reliability.add(shape, predicted.labels, confidence, predicted.disagreement)
     record["familiarity"] = calibration.familiarity(predicted.evidence)
+    labels = predicted.labels.cpu()
+    record["metrics"] = {name: _value(name, metric, shape, labels) for name, metric in cfg.evaluation.metrics.items()}
     if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
-        best = ceiling_labels(shape, shape_views.views(0).to("cpu"), cfg.lifting.fill)
+        best = ceiling_labels(shape, shape_views.views(shape).to("cpu"), cfg.lifting.fill)
         record["ceiling"] = found.ceiling.add(shape, best.labels)
-    out, labels = Path(cfg.out), predicted.labels.cpu()
+    out = Path(cfg.out)
     write_array(out / "labels" / f"{shape.id}.npy", labels.numpy().astype(np.int16))
     if cfg.evaluation.meshes is None or number < cfg.evaluation.meshes:
         scalars = {"confidence": predicted.confidence.cpu(), "filled": predicted.filled.float().cpu()}
@@ -168,6 +182,15 @@ def evaluate_shape(
     return record
 
 
-def _metrics(cfg: DictConfig, shape_set: ShapeSet, protocol: Protocol | None = None) -> PartMetrics:
+def _value(name: str, metric: DictConfig, shape: Shape, labels: Tensor) -> float | None:
+    """One metric of `evaluation.metrics`, called with a shape and its predicted labels int64 [F], both on the CPU."""
+    try:
+        value = instantiate(metric, _partial_=True)(shape.to("cpu"), labels)
+    except InstantiationException as error:
+        raise InputError(f"evaluation.metrics.{name}: {error}") from error
+    return None if value is None else float(value)
+
+
+def _metrics(cfg: DictConfig, shape_set: ShapeStore, protocol: Protocol | None = None) -> PartMetrics:
     settings = cfg.evaluation
     return PartMetrics(shape_set.label_names, protocol or settings.protocol, settings.points, cfg.seed)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
-from mvdecor.progress import told
-from mvdecor.shapes import Shape, ShapeSet
-from mvdecor.shapes.loading import labels_of, load_labelled
+from mvdecor.shapes import Shape, ShapeSet, ShapeStore
+from mvdecor.shapes.loading import labels_by_shape, load_labelled
 from mvdecor.shapes.splits import FewShotRun, draw_covering, read_split, sha256_of
 
 
-def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], FewShotRun, list]:
+def few_shot_shapes(cfg: DictConfig, shape_set: ShapeStore) -> tuple[list[Shape], FewShotRun, list]:
     """The k labelled shapes of run `cfg.run`, what was chosen, and the skipped shapes.
 
     From the file `training.finetune.split`; without one they are drawn by the same rule as covering split files.
@@ -20,18 +19,12 @@ def few_shot_shapes(cfg: DictConfig, shape_set: ShapeSet) -> tuple[list[Shape], 
     if settings.split is not None:
         run = split_run(cfg, shape_set, cfg.run)
         return [_load_of_split(shape_set, id, cfg) for id in run.shapes], run, []
-    shapes: dict[str, Shape] = {}
-    skipped: list[tuple[str, str]] = []
-    ids = shape_set.ids("train")
-    for id in told(ids, "reading training shapes", len(ids)):
-        loaded, bad = load_labelled(shape_set, id, cfg.data.on_error)
-        skipped += bad
-        shapes |= {} if loaded is None else {id: loaded}
-    run = draw_run(cfg, {id: labels_of(shape) for id, shape in shapes.items()}, shape_set.label_names)
+    labels, skipped = labels_by_shape(shape_set, shape_set.ids("train"), cfg.data.on_error)
+    run = draw_run(cfg, labels, shape_set.label_names)
     if run.labels_not_covered:
         names = ", ".join(run.labels_not_covered)
         print(f"note: no draw of k={len(run.shapes)} shapes was found that covers all labels; not covered: {names}")
-    return [shapes[id] for id in run.shapes], run, skipped
+    return [shape_set.load(id) for id in run.shapes], run, skipped
 
 
 def draw_run(cfg: DictConfig, labels: dict[str, set[int]], label_names: tuple[str, ...]) -> FewShotRun:
@@ -55,7 +48,7 @@ def split_file(cfg: DictConfig) -> dict[str, str] | None:
     return None if file is None else {"file": file, "sha256": sha256_of(file)}
 
 
-def _load_of_split(shape_set: ShapeSet, id: str, cfg: DictConfig) -> Shape:
+def _load_of_split(shape_set: ShapeStore, id: str, cfg: DictConfig) -> Shape:
     """A shape that a split file names: it cannot be skipped, the run would be another one."""
     try:
         shape, _ = load_labelled(shape_set, id, "raise")

@@ -29,7 +29,7 @@ from mvdecor.systems.mvdecor.setup import (
     make_labelled_source,
     make_pair_source,
     make_recipe,
-    make_shape_set,
+    make_store,
     prepared,
 )
 
@@ -109,7 +109,7 @@ def finetune(job: Job) -> dict:
     fabric = job.open_device(unused_weights=not settings.joint)
     seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
     seed_everything(seed, verbose=False)
-    shape_set = make_shape_set(cfg.data.labelled)
+    shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
     start = load_pretrained(model, cfg.checkpoint) if cfg.checkpoint is not None else {}
@@ -158,7 +158,7 @@ def finetune(job: Job) -> dict:
     print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {job.out}/model", flush=True)
     return {
         "shapes": chosen.shapes,
-        "views": dict(zip((shape.id for shape in labelled.shape_views.shapes), labelled.views, strict=True)),
+        "views": dict(zip((shape.id for shape in labelled.shape_views), labelled.views, strict=True)),
         "labels_not_covered": chosen.labels_not_covered,
         "split": split_file(cfg),
         "skipped": skipped,

@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.errors import InputError
-from mvdecor.shapes import Shape, ShapeSet
-from mvdecor.systems.mvdecor.setup import make_shape_set
+from mvdecor.shapes import Shape, ShapeStore
+from mvdecor.systems.mvdecor.setup import make_store
 
 CONTENT_DIGITS = 16
 """Hexadecimal digits kept of a mesh's hash: enough to tell millions of shapes apart."""
@@ -31,7 +31,7 @@ def held_out_data(cfg: DictConfig) -> DictConfig:
     return node
 
 
-def check_held_out_data(cfg: DictConfig, shape_set: ShapeSet) -> ShapeSet:
+def check_held_out_data(cfg: DictConfig, shape_set: ShapeStore) -> ShapeStore:
     """The data set of the test shapes, made to have the labels of `shape_set`, which is trained on.
 
     Raises:
@@ -39,7 +39,7 @@ def check_held_out_data(cfg: DictConfig, shape_set: ShapeSet) -> ShapeSet:
     """
     if cfg.data.get("test_root") is None:
         return shape_set
-    test_set = make_shape_set(held_out_data(cfg))
+    test_set = make_store(cfg, held_out_data(cfg))
     if test_set.label_names != shape_set.label_names:
         raise InputError(
             f"data.test_root={cfg.data.test_root}: its labels ({', '.join(test_set.label_names)}) are not those of "

@@ -25,7 +25,7 @@ from mvdecor.figures.layout import sheet
 from mvdecor.networks import Model
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.held_out import held_out_data
-from mvdecor.systems.mvdecor.setup import make_pair_source, make_shape_set, make_shape_views, pretraining_shapes
+from mvdecor.systems.mvdecor.setup import make_pair_source, make_shape_views, make_store, pretraining_shapes
 
 
 def channels_sheet(source: PairSource, views: int = 4) -> np.ndarray:
@@ -53,7 +53,7 @@ def predictions_sheet(fabric: Fabric, model: Model, source: LabelledSource) -> n
     images = batch.images[:, 0]
     with fabric.autocast(), evaluating(model):
         predicted = model(images).argmax(dim=1)
-    names = source.shape_views.shapes[0].label_names
+    names = source.shape_views[0].label_names
     shown = as_rgb(images, source.rendering.channels)
     mask = (images != 0).any(dim=1).cpu()
     return draw_predictions(shown, batch.labels[:, 0].cpu(), predicted.cpu(), names, mask=mask)
@@ -98,7 +98,7 @@ def as_rgb(images: torch.Tensor, channels: tuple[str, ...]) -> np.ndarray:
 
 def pipeline_figures(cfg: DictConfig, out: Path, shapes: int = 4) -> None:
     """Write `out/figures`: truth beside scratch and pretrained on the first test shapes, matches, channels."""
-    shape_set = make_shape_set(held_out_data(cfg))
+    shape_set = make_store(cfg, held_out_data(cfg))
     ids = sorted(p.stem for p in (out / "pretrained" / "run_0" / "labels").glob("*.npy"))[:shapes]
     meshes = [shape_set.load(id) for id in ids]
     columns: dict[str, list] = {"truth": [s.face_labels for s in meshes]}

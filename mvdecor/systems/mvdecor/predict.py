@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from mvdecor.lifting import FaceLabels, FaceVoter, fill_unseen
 from mvdecor.networks import Model
+from mvdecor.shapes import Shape
 from mvdecor.views import Rendering, Views, surface_of
 from mvdecor.views.shape_views import ShapeViews
 
@@ -20,7 +21,7 @@ def predict_faces(
     fabric: Fabric,
     model: Model,
     shape_views: ShapeViews,
-    shape: int,
+    shape: Shape,
     rendering: Rendering,
     *,
     batch_size: int = 16,
@@ -34,9 +35,9 @@ def predict_faces(
 
     Args:
         fabric: precision.
-        model: with a head, in evaluation mode, on the shape_views' device.
-        shape_views: the shape's shape_views.
-        shape: its index there.
+        model: with a head, in evaluation mode, on the device of the views.
+        shape_views: has the views of the shape.
+        shape: on that device.
         rendering: how views become the model's input.
         batch_size: images (views x layers) a pass.
         rule, power, layer_order: see `mvdecor.lifting.FaceVoter`.
@@ -45,7 +46,7 @@ def predict_faces(
     """
     assert model.num_labels is not None, "predict_faces needs a model with a head"
     voter = FaceVoter(
-        shape_views.shapes[shape],
+        shape,
         model.num_labels,
         rule,  # type: ignore[arg-type]
         layer_order,  # type: ignore[arg-type]
@@ -55,7 +56,7 @@ def predict_faces(
     )
     for views, logits in predict_views(fabric, model, shape_views, shape, rendering, batch_size):
         voter.add(views.face_ids, logits)
-    return fill_unseen(shape_views.shapes[shape], voter.result(), fill)  # type: ignore[arg-type]
+    return fill_unseen(shape, voter.result(), fill)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
@@ -63,7 +64,7 @@ def predict_views(
     fabric: Fabric,
     model: Model,
     shape_views: ShapeViews,
-    shape: int,
+    shape: Shape,
     rendering: Rendering,
     batch_size: int = 16,
     index: Sequence[int] | None = None,
@@ -74,7 +75,7 @@ def predict_views(
     step = max(1, batch_size // views.layers)
     for start in range(0, len(views), step):
         part = views[slice(start, start + step)]
-        images = rendering(shape_views.shapes[shape], part, surface_of(shape_views.shapes[shape], part))
+        images = rendering(shape, part, surface_of(shape, part))
         with fabric.autocast():
             logits = model(images.flatten(0, 1))
         yield part, logits.unflatten(0, images.shape[:2])
@@ -82,19 +83,19 @@ def predict_views(
 
 @torch.no_grad()
 def embed_views(
-    fabric: Fabric, model: Model, shape_views: ShapeViews, shape: int, index: Sequence[int], rendering: Rendering
+    fabric: Fabric, model: Model, shape_views: ShapeViews, shape: Shape, index: Sequence[int], rendering: Rendering
 ) -> Tensor:
     """Embeddings of the views of a shape at `index`, in one pass: float32 [n, L, D, H, W], of unit length along D.
 
     Args:
         fabric: precision.
-        model: in evaluation mode, on the shape_views' device; a head is not used.
-        shape_views: the shape's shape_views.
-        shape: its index there.
+        model: in evaluation mode, on the device of the views; a head is not used.
+        shape_views: has the views of the shape.
+        shape: on that device.
         index: numbers of n views.
         rendering: how views become the model's input.
     """
-    images = rendering(shape_views.shapes[shape], shape_views.views(shape, index), shape_views.surface(shape, index))
+    images = rendering(shape, shape_views.views(shape, index), shape_views.surface(shape, index))
     with fabric.autocast():
         embeddings = model.embed(images.flatten(0, 1))
     return normalize(embeddings.float(), dim=1).unflatten(0, images.shape[:2])

@@ -20,7 +20,7 @@ from mvdecor.seeds import seed_of
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import pictures
 from mvdecor.systems.mvdecor.batches import PairBatch, PairSource
-from mvdecor.systems.mvdecor.held_out import contents_of
+from mvdecor.systems.mvdecor.held_out import CONTENT_DIGITS
 from mvdecor.systems.mvdecor.setup import (
     drawing_device,
     make_crop_source,
@@ -97,7 +97,8 @@ def pretrain(job: Job) -> dict:
     if snapshots.step == 0 and rank() == 0:
         job.log.picture("pretrain/channels", pictures.channels_sheet(pairs))
         job.log.picture("pretrain/matches", pictures.matches_sheet(pairs))
-    info = {"kind": "pretrained", "label_names": [], "trained_on": {"pretrain": contents_of(shapes)}}
+    contents = {id: summary.mesh[:CONTENT_DIGITS] for id, summary in shapes.summaries.items()}
+    info = {"kind": "pretrained", "label_names": [], "trained_on": {"pretrain": contents}}
 
     def save_best(figures: dict[str, float]) -> None:
         if rank() == 0:
@@ -126,8 +127,8 @@ def pretrain(job: Job) -> dict:
         flush=True,
     )
     return {
-        "shapes": [shape.id for shape in shapes],
-        "validation_shapes": [shape.id for shape in shapes[-held_out:]],
+        "shapes": shapes.ids,
+        "validation_shapes": shapes.ids[-held_out:],
         "skipped": skipped,
         "unmatched": gather_lists(history.unmatched),
         "history": history.validations,

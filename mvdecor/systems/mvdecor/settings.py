@@ -133,6 +133,7 @@ class EvaluationSettings(Settings):
     limit: Count | None
     batch_size: Count
     meshes: WholeNumber | None
+    metrics: dict[str, Target]
 
 
 class MvDeCorSettings(RunSettings):

@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric import Fabric
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.correspondences import Matching
 from mvdecor.engine.loop import Recipe
 from mvdecor.engine.schedules import make_schedule
 from mvdecor.errors import InputError
+from mvdecor.files import is_writable
 from mvdecor.networks import Model
+from mvdecor.progress import say_once
 from mvdecor.seeds import seed_of
-from mvdecor.shapes import Shape, ShapeSet, load_shapes
+from mvdecor.shapes import Shape, ShapeSet, ShapeStore, load_shapes
+from mvdecor.shapes.loading import LazyShapes
 from mvdecor.shapes.splits import FewShotRun
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.crops import CropPairSource
@@ -37,14 +41,28 @@ def make_shape_set(node: DictConfig) -> ShapeSet:
         raise InputError(f"data: {error}") from error
 
 
+def make_store(cfg: DictConfig, node: DictConfig) -> ShapeStore:
+    """A data set of the `data` group whose shapes are kept in the folder `cache` once they were read."""
+    folder = None if cfg.cache is None else Path(cfg.cache, "shapes").expanduser()
+    if folder is not None and not is_writable(folder):
+        say_once(
+            f"note: cache={cfg.cache} cannot be written to: shapes are read from their own files whenever they are used"
+        )
+        folder = None
+    # where shapes lie and which there are does not change how they are read
+    whole: Any = OmegaConf.to_container(node, resolve=True)
+    reader = {key: value for key, value in whole.items() if key not in ("root", "splits", "labels")}
+    return ShapeStore(make_shape_set(node), folder, reader)
+
+
 def drawing_device(cfg: DictConfig, fabric: Fabric) -> torch.device:
-    """Where a training's views are drawn: on its device, or on the CPU by workers."""
+    """Where a training's views are made: on its device, or on the CPU by workers."""
     return torch.device("cpu") if cfg.workers > 0 else fabric.device
 
 
-def pretraining_shapes(cfg: DictConfig) -> tuple[list[Shape], list[tuple[str, str]]]:
+def pretraining_shapes(cfg: DictConfig) -> tuple[LazyShapes, list[tuple[str, str]]]:
     """The shapes to pretrain on, and those skipped with their reasons."""
-    shape_set = make_shape_set(cfg.data.unlabelled)
+    shape_set = make_store(cfg, cfg.data.unlabelled)
     ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
     return load_shapes(shape_set, ids, cfg.data.on_error, cfg.workers)
 
@@ -98,10 +116,12 @@ def make_shape_views(
     rasterizer = make_rasterizer(cfg.views.rasterizer, device)
     name = rasterizer_name(cfg.views.rasterizer, device)
     cache = None if cfg.views.cache is None else partial(CachedViews, cfg.views.cache, name)
-    cameras = [place(cfg, shape, views_seed(cfg, shape.id)) for shape in shapes]
-    return ShapeViews(
-        shapes, cameras, rasterizer, cfg.views.layers, device, cfg.views.keep if keep is None else keep, cache
-    )
+    keep = cfg.views.keep if keep is None else keep
+    return ShapeViews(shapes, partial(_place_by, views_seed, cfg), rasterizer, cfg.views.layers, device, keep, cache)
+
+
+def _place_by(views_seed: Callable[[DictConfig, str], int], cfg: DictConfig, shape: Shape) -> Cameras:
+    return place(cfg, shape, views_seed(cfg, shape.id))
 
 
 def make_rendering(cfg: DictConfig, augment: Literal["pretrain", "finetune"] | None = None) -> Rendering:
@@ -120,8 +140,8 @@ def make_labelled_source(
 ) -> LabelledSource:
     """Batches of the labelled views of a few-shot draw; a shape drawn twice is one scene, drawn from twice as often."""
     shape_views = make_shape_views(cfg, list({s.id: s for s in shapes}.values()), device)
-    numbers = {s.id: i for i, s in enumerate(shape_views.shapes)}
-    views = [chosen.views_of(s.id, shape_views.num_views(i)) for i, s in enumerate(shape_views.shapes)]
+    numbers = {s.id: i for i, s in enumerate(shape_views)}
+    views = [chosen.views_of(s.id, shape_views.num_views(s)) for s in shape_views]
     rendering = make_rendering(cfg, augment="finetune")
     return LabelledSource(
         shape_views, rendering, views, cfg.training.finetune.batch_size, [numbers[s.id] for s in shapes]

@@ -34,7 +34,7 @@ from mvdecor.systems.mvdecor.finetune import finetune
 from mvdecor.systems.mvdecor.held_out import held_out_data, trained_test_shapes, warn_of_trained
 from mvdecor.systems.mvdecor.pretrain import pretrain
 from mvdecor.systems.mvdecor.setup import (
-    make_shape_set,
+    make_store,
     place,
     seed_of_test_views,
 )
@@ -46,7 +46,7 @@ def evaluate_stage(job: Job) -> dict:
     cfg, out = job.cfg, job.out
     fabric = job.open_device()
     model, info = load_checkpoint(cfg.checkpoint, fabric.device)
-    shape_set = make_shape_set(held_out_data(cfg))
+    shape_set = make_store(cfg, held_out_data(cfg))
     check_labels_of(info, cfg.checkpoint, shape_set.label_names)
     check_channels(model, cfg)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -69,6 +69,7 @@ def evaluate_stage(job: Job) -> dict:
         shape["undetermined"] = found.undetermined[id]
         shape |= {k: v for k, v in found.reliability.of_shape(id).items() if k != "accuracy"}
         shape["familiarity"] = found.familiarity[id]
+        shape["metrics"] = found.more[id]
     if figures["undetermined_shapes"]:
         names = ", ".join(figures["undetermined_shapes"])
         print(f"note: shapes without a face of a known part are not counted: {names}")
@@ -77,6 +78,7 @@ def evaluate_stage(job: Job) -> dict:
         "category": cfg.data.category,
         "coverage": float(np.mean(list(found.coverage.values()))),
         "undetermined": {k: float(np.mean([s[k] for s in found.undetermined.values()])) for k in ("faces", "area")},
+        "metrics": found.means(),
         "calibration": found.calibration() | {"temperature": calibration.temperature},
         "ceiling": {k: ceiling[k] for k in ("part_miou", "shape_miou", "accuracy", "parts")},
         "split": {"name": split, "ids": list(found.coverage)},
@@ -100,7 +102,7 @@ def ceiling_stage(job: Job) -> dict:
     Exact areas, one row for each of one, two and three layers.
     """
     cfg = job.cfg
-    shape_set = make_shape_set(held_out_data(cfg))
+    shape_set = make_store(cfg, held_out_data(cfg))
     shapes, skipped = load_shapes(
         shape_set, shape_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit], cfg.data.on_error
     )

@@ -1,0 +1,163 @@
+"""`ShapeStore`: the shapes that a data set reads, read once, told apart by all that they depend on, and bounded in memory."""
+
+import json
+import os
+import pickle
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mvdecor.errors import InputError
+from mvdecor.shapes import MeshFolder, PartNet, RenderPeople, Shape, ShapeStore, Texture, load_shapes
+from mvdecor.shapes.loading import IN_MEMORY, labels_by_shape
+from mvdecor.shapes.store import Summary, read_shape, write_shape
+
+TRIANGLES = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4\n"
+
+
+class Counting:
+    """A data set that notes what it was asked to load."""
+
+    def __init__(self, inner) -> None:
+        self.inner, self.label_names, self.files, self.loaded = inner, inner.label_names, inner.files, []
+
+    def ids(self, split):
+        return self.inner.ids(split)
+
+    def load(self, id):
+        self.loaded.append(id)
+        return self.inner.load(id)
+
+
+def folder(root: Path, count: int = 3) -> Path:
+    """Meshes m0, m1, ... of two faces, labelled 0 and 1."""
+    root.mkdir(exist_ok=True)
+    for number in range(count):
+        (root / f"m{number}.obj").write_text(TRIANGLES.replace("0 0 1", f"0 0 {number + 1}"))
+        np.save(root / f"m{number}_labels.npy", np.array([0, 1]))
+    (root / "labels.json").write_text(json.dumps({"labels": ["a", "b"]}))
+    (root / "split.json").write_text(json.dumps({"train": [f"m{number}" for number in range(count)], "test": []}))
+    return root
+
+
+def same(a: Shape, b: Shape) -> bool:
+    """Equal in all fields, types included."""
+
+    def equal(x, y) -> bool:
+        if isinstance(x, Texture):
+            return all(equal(getattr(x, f.name), getattr(y, f.name)) for f in fields(Texture))
+        if isinstance(x, torch.Tensor):
+            return isinstance(y, torch.Tensor) and x.dtype == y.dtype and torch.equal(x, y)
+        if isinstance(x, tuple) and x and isinstance(x[0], torch.Tensor):
+            return len(x) == len(y) and all(map(equal, x, y))
+        return x == y
+
+    return all(equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(Shape))
+
+
+def test_shapes_of_real_data_come_back_as_they_were_read(partnet_root, people_root, tmp_path):
+    people = RenderPeople(people_root)
+    chairs = PartNet(partnet_root, "Bottle", 3, splits="splits_local.json")
+    for shape_set, ids in ((people, people.ids("train")[:2]), (chairs, chairs.ids("train")[:2])):
+        store = ShapeStore(shape_set, tmp_path)
+        for id in ids:
+            expected = shape_set.load(id)
+            assert same(store.load(id), expected)  # when it is written
+            assert same(ShapeStore(shape_set, tmp_path).load(id), expected)  # and when it is there
+            assert store.summary(id) == Summary.of(expected)
+
+
+def test_every_field_comes_back(tmp_path):
+    texture = Texture(
+        torch.rand(2, 3, 2),
+        tuple(torch.randint(0, 256, (size, 3, 3), dtype=torch.uint8) for size in (2, 1, 4)),
+        torch.tensor([2, 0]),
+        torch.tensor([[0, 1, 0], [2, 0, 1], [0, 0, 0]]),
+    )
+    shape = Shape(
+        "x", torch.rand(3, 3), torch.tensor([[0, 1, 2], [2, 1, 0]]), torch.tensor([-1, 40_000 % 300]),
+        tuple(map(str, range(300))), texture, "Chair", torch.tensor([0, 0]),
+    )  # fmt: skip
+    wide = Shape("far", torch.rand(3, 3, dtype=torch.float64) + 1e9, torch.tensor([[0, 1, 2]]))
+    for each in (shape, wide):
+        write_shape(tmp_path / "one.shape", each)
+        assert same(read_shape(tmp_path / "one.shape", each.id, each.label_names), each)
+
+
+def test_a_shape_is_read_from_its_own_files_once(tmp_path):
+    root = folder(tmp_path / "meshes")
+    first = Counting(MeshFolder(root))
+    shapes, _ = load_shapes(ShapeStore(first, tmp_path / "cache"), first.ids("train"))
+    assert [shape.id for shape in shapes] == first.loaded == ["m0", "m1", "m2"]
+    later = Counting(MeshFolder(root))
+    store = ShapeStore(later, tmp_path / "cache")
+    assert labels_by_shape(store, store.ids("train"), "raise") == ({id: {0, 1} for id in ("m0", "m1", "m2")}, [])
+    assert same(load_shapes(store, ["m1"])[0][0], first.inner.load("m1")) and later.loaded == []
+
+
+def test_what_a_shape_depends_on_makes_another_file(tmp_path):
+    root, cache = folder(tmp_path / "meshes"), tmp_path / "cache"
+
+    def load(reader=None, id="m0", **settings) -> tuple[Shape, int]:
+        shape_set = Counting(MeshFolder(root, **settings))
+        return ShapeStore(shape_set, cache, reader).load(id), len(shape_set.loaded)
+
+    plain, count = load()
+    assert count == 1 and load()[1] == 0
+    # labels of the same size, with the time of change set back
+    before = (root / "m0_labels.npy").stat()
+    np.save(root / "m0_labels.npy", np.array([1, 0]))
+    os.utime(root / "m0_labels.npy", ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed, count = load()
+    assert count == 1 and changed.face_labels.tolist() == [1, 0] != plain.face_labels.tolist()
+    assert load({"up": "z"}, up="z")[1] == 1 and load({"up": "z"}, up="z")[1] == 0
+    (root / "labels.json").write_text(json.dumps({"labels": ["a", "other"]}))
+    renamed, count = load()
+    assert count == 1 and renamed.label_names == ("a", "other")
+    (root / "m9.obj").write_text((root / "m0.obj").read_text())  # the same content under another id, without labels
+    alone = load(id="m9")[0]
+    assert alone.id == "m9" and alone.face_labels is None and torch.equal(alone.vertices, plain.vertices)
+
+
+def test_a_reader_without_files_is_asked_each_time(tmp_path):
+    shape_set = Counting(MeshFolder(folder(tmp_path / "meshes")))
+    shape_set.files = None
+    store = ShapeStore(shape_set, tmp_path / "cache")
+    assert same(store.load("m0"), store.load("m0")) and shape_set.loaded == ["m0", "m0"]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_bounded_number_of_shapes_is_in_memory(tmp_path):
+    count = IN_MEMORY + 5
+    store = ShapeStore(MeshFolder(folder(tmp_path / "meshes", count)), tmp_path / "cache")
+    shapes, _ = load_shapes(store, store.ids("train"))
+    held = [shape for shape in shapes]
+    assert len(held) == count and len(shapes._recent) == IN_MEMORY
+    assert shapes[count - 1] is held[-1] and shapes[0] is not held[0] and same(shapes[0], held[0])
+    part = shapes[2:4]
+    assert part.ids == ["m2", "m3"] and [shape.id for shape in part] == part.ids
+    there = pickle.loads(pickle.dumps(shapes))
+    assert same(there[1], shapes[1]) and len(pickle.dumps(shapes)) < 1000 * count
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty"])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    store = ShapeStore(MeshFolder(folder(tmp_path / "meshes")), tmp_path / "cache")
+    store.load("m0")
+    (path,) = (tmp_path / "cache").iterdir()
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[:-9], "text": b"no shape", "empty": b""}[damage])
+    with pytest.raises(InputError, match=rf"{path.name}: damaged .*remove the file"):
+        store.load("m0")
+
+
+def test_bad_shapes_are_skipped_and_never_kept(tmp_path):
+    root = folder(tmp_path / "meshes")
+    (root / "m1.obj").write_text("v 0 0\n")
+    store = ShapeStore(MeshFolder(root), tmp_path / "cache")
+    shapes, skipped = load_shapes(store, ["m0", "m1"], "skip")
+    assert shapes.ids == ["m0"] and [id for id, _ in skipped] == ["m1"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
