@@ -57,7 +57,7 @@ class Stage:
 
     def key(self, cfg: DictConfig) -> Key:
         """What the result depends on."""
-        return Key(self.settings(cfg), self.reads(cfg))
+        return Key(files=self.reads(cfg), settings=self.settings(cfg))
 
     def result(self, cfg: DictConfig) -> dict | None:
         """The finished result of this configuration; None if there is none. InputError if that of another is there."""

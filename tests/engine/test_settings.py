@@ -59,7 +59,7 @@ FROM_1 = keys(
     *(f"training.finetune.{name}" for name in ("k", "runs", "steps", "batch_size", "decay_every", "pairs")),
     "evaluation.batch_size figures.limit figures.pairs figures.points num_views splits:runs count",
     "render:workers repeats slow_repeats benchmark:size slow_views benchmark:pairs benchmark:points dim classes vote_faces",
-    "vote_sample view_faces benchmark:steps",
+    "vote_sample view_faces benchmark:steps few_shapes",
 )
 OR_NULL = keys("training.finetune.v evaluation.limit evaluation.meshes data.pretrain_limit")
 POSITIVE = keys("training.pretrain.learning_rate training.finetune.learning_rate training.finetune.decay")

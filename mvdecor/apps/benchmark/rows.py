@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
+from mvdecor.apps.benchmark import many
 from mvdecor.apps.benchmark.measure import Row, Spread, device_name, peak_memory, time_both, time_runs
 from mvdecor.apps.benchmark.references import (
     RELEASED_BYTES_A_PIXEL,
@@ -203,6 +204,10 @@ ROWS: dict[str, Callable[[DictConfig, Shapes, torch.device], Row]] = {
     "pretrain_step": pretrain_step,
     "finetune_step": finetune_step,
     "evaluate_shape": evaluate_shape_row,
+    "memory_10x": partial(many.memory, factor=10),
+    "memory_100x": partial(many.memory, factor=100),
+    "step_10x": partial(many.step, factor=10),
+    "step_100x": partial(many.step, factor=100),
 }
 """All rows, in the order of the table."""
 

@@ -49,6 +49,7 @@ class BenchmarkSettings(Settings):
     step_experiment: Text
     overrides: Annotated[list[str], Field(description="give a list of overrides")]
     steps: Count
+    few_shapes: Count
     evaluate_network: Text
     plot_views: Counts
     plot_faces: Counts

@@ -69,8 +69,8 @@ class Stopwatch(Log):
 def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A step of the pretraining loop, its views read from the cache, against the network's part of it."""
     with tempfile.TemporaryDirectory() as folder:
-        own = _config(cfg, device, f"views.cache={folder}", "views.keep=false")
-        fabric, people = _fabric(own), shapes.some("people", 2)
+        own = benchmark_config(cfg, device, f"views.cache={folder}", "views.keep=false")
+        fabric, people = benchmark_fabric(own), shapes.some("people", 2)
         shape_views = make_shape_views(own, people, drawing_device(own, fabric))
         settings = own.training.pretrain
         source = make_pair_source(own, shape_views, settings.pairs, augment="pretrain")
@@ -83,12 +83,12 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         def train(steps: int, log: Log) -> None:
             validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
             train_loop(
-                Loop(fabric, log, workers=own.workers), _recipe(own, "pretrain", steps), _model(own, None),
+                Loop(fabric, log, workers=own.workers), _recipe(own, "pretrain", steps), benchmark_model(own, None),
                 {"pairs": (source, "pairs")}, partial(pretrain.step, fabric=fabric, loss=loss),
                 Validation(validation, steps, lambda figures: None),
             )  # fmt: skip
 
-        bare = _bare_step(fabric, _model(own, None), images, Model.embed)
+        bare = _bare_step(fabric, benchmark_model(own, None), images, Model.embed)
         figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
     size = (
         f"{settings.pairs} pairs of views of {own.views.size}x{own.views.size}, {settings.points} matches a pair, "
@@ -100,8 +100,8 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
 
 def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A step of the fine-tuning loop against the network's part of it."""
-    own = _config(cfg, device, "training.finetune.lambda_ssl=0")
-    fabric, people = _fabric(own), shapes.some("people", 2)
+    own = benchmark_config(cfg, device, "training.finetune.lambda_ssl=0")
+    fabric, people = benchmark_fabric(own), shapes.some("people", 2)
     settings = own.training.finetune
     shape_views = make_shape_views(own, people, drawing_device(own, fabric))
     rendering, views = make_rendering(own, augment="finetune"), [range(own.views.count)] * len(people)
@@ -114,9 +114,9 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     def train(steps: int, log: Log) -> None:
         loop = Loop(fabric, log, workers=own.workers)
         recipe, labelled = _recipe(own, "finetune", steps), {"labelled": (source, "batch_size")}
-        train_loop(loop, recipe, _model(own, labels), labelled, partial(finetune.step, fabric=fabric))
+        train_loop(loop, recipe, benchmark_model(own, labels), labelled, partial(finetune.step, fabric=fabric))
 
-    bare = _bare_step(fabric, _model(own, labels), images, Model.forward)
+    bare = _bare_step(fabric, benchmark_model(own, labels), images, Model.forward)
     figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
     size = (
         f"{settings.batch_size} views of {own.views.size}x{own.views.size}, {own.network.encoder}, workers={own.workers}, "
@@ -130,9 +130,9 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
     shape = shapes.some("people", 2)[0]
     with tempfile.TemporaryDirectory() as folder:
         views = (f"views.count={cfg.num_views}", f"views.size={cfg.size}", "views.close_ups=0")
-        own = _config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
-        fabric = _fabric(own)
-        model = _model(own, len(shape.label_names)).to(fabric.device).eval()
+        own = benchmark_config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
+        fabric = benchmark_fabric(own)
+        model = benchmark_model(own, len(shape.label_names)).to(fabric.device).eval()
         shape_views = make_shape_views(own, [shape], fabric.device, views_seed=seed_of_test_views)
         seen, rendering, batch = shape_views.views(shape), make_rendering(own), own.evaluation.batch_size
         ready = [
@@ -159,7 +159,7 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
     return Row("evaluate_shape", *figures, "s a shape", size, device_name(device), 1.3, more=False)
 
 
-def _config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
+def benchmark_config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
     overrides = [
         f"experiment={cfg.step_experiment}",
         "data.root=none",
@@ -170,7 +170,7 @@ def _config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
     return compose_config(overrides)
 
 
-def _model(own: DictConfig, labels: int | None) -> Model:
+def benchmark_model(own: DictConfig, labels: int | None) -> Model:
     torch.manual_seed(0)
     return prepared(build_model(own.network, own.views.channels, labels, initial_weights=False), own)
 
@@ -209,6 +209,6 @@ def _recipe(cfg: DictConfig, stage: Stage, steps: int) -> Recipe:
     return replace(make_recipe(cfg, stage, 0), steps=steps)
 
 
-def _fabric(cfg: DictConfig) -> Fabric:
+def benchmark_fabric(cfg: DictConfig) -> Fabric:
     seed_everything(cfg.seed, verbose=False)
     return open_device(cfg.device, cfg.precision)

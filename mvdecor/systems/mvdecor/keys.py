@@ -127,9 +127,9 @@ def _shape_hash(shape_set: ShapeSet, id: str, labels: bool) -> str:
 
 def stage_settings(cfg: DictConfig, data: str, keys: Iterable[str]) -> dict[str, Any]:
     """Values of `keys`, and how the shapes are read; where they lie and which there are is compared by content."""
-    reader = f"data.{data}"
+    reader, weights = f"data.{data}", _weights(cfg)
     settings = settings_of(cfg, [*keys, reader, f"-{reader}.root", f"-{reader}.splits", f"-{reader}.labels"])
-    if _weights(cfg) and "network.weights" in settings:
+    if weights and "network.weights" in settings:
         settings["network.weights"] = "a file"  # which one is told by its content
     return settings
 
