@@ -22,7 +22,18 @@ MAY_USE = {
     "evaluation": {"shapes", "views", "correspondences", "lifting"},
     "engine": set(),
     "systems": {
-        *("shapes", "made_up", "losses", "networks", "views", "captures", "correspondences", "lifting", "figures", "evaluation"),
+        *(
+            "shapes",
+            "made_up",
+            "losses",
+            "networks",
+            "views",
+            "captures",
+            "correspondences",
+            "lifting",
+            "figures",
+            "evaluation",
+        ),
         *("results", "engine"),
     },
 }

@@ -31,7 +31,6 @@ REMEDY = "undistort with `colmap image_undistorter` (it writes PINHOLE cameras),
     MODELS
 )
 AGAIN = "export the model again with `colmap model_converter`"
-NO_POINT = 2**64 - 1
 
 Content = TypeVar("Content")
 
@@ -55,7 +54,7 @@ class ColmapImage:
         quaternion: float64 [4], (w, x, y, z), world to camera.
         translation: float64 [3].
         keypoints: float64 [K, 2], (x, y) in pixels, centres at +0.5.
-        point_ids: [K] of uint64, the 3D point of each keypoint, `NO_POINT` if none.
+        point_ids: int64 [K], the 3D point of each keypoint, -1 if none.
     """
 
     name: str
@@ -63,7 +62,7 @@ class ColmapImage:
     quaternion: NDArray[np.float64]
     translation: NDArray[np.float64]
     keypoints: NDArray[np.float64]
-    point_ids: NDArray[np.uint64]
+    point_ids: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -144,18 +143,21 @@ def _images_text(path: Path) -> dict[int, ColmapImage]:
         words = line.split(maxsplit=9)
         pose = np.array(words[1:8], dtype=np.float64)
         numbers = np.array(next(lines, "").split(), dtype=np.float64).reshape(-1, 3)
-        ids = (
-            np.where(numbers[:, 2] < 0, NO_POINT, numbers[:, 2]).astype(np.uint64)
-            if len(numbers)
-            else np.zeros(0, np.uint64)
-        )
-        images[int(words[0])] = ColmapImage(words[9].strip(), int(words[8]), pose[:4], pose[4:], numbers[:, :2], ids)
+        images[int(words[0])] = _image(words[9].strip(), int(words[8]), pose, numbers[:, :2], numbers[:, 2])
     return images
 
 
+def _image(name: str, camera: int, pose: NDArray[np.float64], keypoints: NDArray, point_ids: NDArray) -> ColmapImage:
+    return ColmapImage(name, camera, pose[:4], pose[4:], keypoints, point_ids.astype(np.int64))
+
+
 def _points_text(path: Path) -> dict[int, NDArray[np.float64]]:
-    rows = (line.split(maxsplit=4)[:4] for line in _lines(path) if line.strip())
-    return {int(words[0]): np.array(words[1:], dtype=np.float64) for words in rows}
+    points = {}
+    for line in _lines(path):
+        if line.strip():
+            id, x, y, z, *_ = line.split(maxsplit=4)
+            points[int(id)] = np.array([x, y, z], dtype=np.float64)
+    return points
 
 
 class _Stream:
@@ -204,8 +206,7 @@ def _images_binary(path: Path) -> dict[int, ColmapImage]:
         id, *pose, camera = stream.take("I7dI")
         name = stream.name()
         keypoints = stream.array(kind, stream.take("Q")[0])
-        numbers = np.array(pose)
-        images[id] = ColmapImage(name, camera, numbers[:4], numbers[4:], keypoints["xy"], keypoints["point"])
+        images[id] = _image(name, camera, np.array(pose), keypoints["xy"], keypoints["point"])  # 2^64 - 1 becomes -1
     return images
 
 
