@@ -1,6 +1,7 @@
 """Posed images written in the formats of others, from the axes of each camera, by code that shares nothing with the readers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,20 @@ def write_colmap(folder: Path, cameras: Cameras, images: np.ndarray, names: list
         lines += [" ".join(map(str, [i + 1, w, x, y, z, *translation, 7, names[i]])), ""]
     (model / "images.txt").write_text("\n".join(lines) + "\n")
     (model / "points3D.txt").write_text("# 3D point list\n")
+
+
+NAMES = [f"street {i}/photo_{i}.png" for i in range(4)]  # with a space and a folder, as COLMAP allows
+WRITERS: dict[str, Callable[[Path, Cameras, np.ndarray], object]] = {
+    "srn": write_srn,
+    "nsvf": lambda folder, cameras, images: write_srn(folder, cameras, images, first="0_"),
+    "transforms": write_transforms,
+    "llff": write_llff,
+    "colmap": lambda folder, cameras, images: write_colmap(folder, cameras, images, NAMES),
+}
+
+
+def written(format: str, folder: Path) -> Cameras:
+    """Four views in a format; gives their cameras."""
+    cameras = centred(some_cameras()) if format == "llff" else some_cameras()
+    WRITERS[format](folder, cameras, some_images())
+    return cameras

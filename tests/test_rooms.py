@@ -22,19 +22,8 @@ MAY_USE = {
     "evaluation": {"shapes", "views", "correspondences", "lifting"},
     "engine": set(),
     "systems": {
-        *(
-            "shapes",
-            "made_up",
-            "losses",
-            "networks",
-            "views",
-            "captures",
-            "correspondences",
-            "lifting",
-            "figures",
-            "evaluation",
-        ),
-        *("results", "engine"),
+        *("shapes", "made_up", "losses", "networks", "views", "captures", "correspondences", "lifting", "figures"),
+        *("evaluation", "results", "engine"),
     },
 }
 PROGRAMS = {"apps", "segmenter", "doctor", "__init__"}

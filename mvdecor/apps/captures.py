@@ -21,7 +21,6 @@ from mvdecor.figures.layout import legend, sheet, stack
 from mvdecor.figures.palette import BACKGROUND, colours_of, label_palette
 from mvdecor.settings import Count, PathName, Settings, WholeNumber
 
-SHOWN = 3  # views of each capture
 CELL = 104  # pixels of their longer side
 PLOT = 320  # pixels of the plot's sides
 
@@ -34,6 +33,7 @@ class CapturesSettings(Settings):
     out: PathName
     split: Literal["train", "val", "test", "unlabelled", "all"]
     limit: Count
+    pictures: WholeNumber
     seed: WholeNumber
 
 
@@ -68,7 +68,7 @@ def run_captures(cfg: DictConfig) -> list[Path]:
         capture = captures.load(id)
         print(f"  {id}: {describe(capture)}", flush=True)
         files.append(Path(settings.out) / f"{id}.png")
-        save_png(files[-1], plot_capture(capture))
+        save_png(files[-1], plot_capture(capture, settings.pictures))
     print(f"pictures: {settings.out}")
     return files
 
@@ -85,13 +85,16 @@ def describe(capture: Capture) -> str:
     return ", ".join(parts)
 
 
-def plot_capture(capture: Capture) -> NDArray[np.uint8]:
-    """The cameras as frusta beside a few pictures and, where there are any, their label maps.
+def plot_capture(capture: Capture, pictures: int = 3) -> NDArray[np.uint8]:
+    """The cameras as frusta beside some of the pictures and, where there are any, their label maps.
 
     Returns:
         uint8 [height, width, 3].
     """
-    views = _spread(capture.labelled or tuple(range(len(capture))))
+    plot = plot_cameras(capture.cameras, f"{capture.id}, {len(capture)} cameras", PLOT)
+    if pictures == 0:
+        return plot
+    views = _spread(capture.labelled or tuple(range(len(capture))), pictures)
     rows = [[_small(capture.images([view])[0].numpy(), Image.Resampling.BOX) for view in views]]
     legends = []
     if capture.labelled:
@@ -100,14 +103,14 @@ def plot_capture(capture: Capture) -> NDArray[np.uint8]:
         rows.append([_small(colours_of(labels, palette), Image.Resampling.NEAREST) for labels in maps])
         shown = np.array([k for k in np.unique(maps) if k != BACKGROUND])
         names = [capture.label_names[k] if k >= 0 else "undetermined" for k in shown]
-        legends = [legend(names, colours_of(shown, palette), SHOWN * CELL)] if names else []
-    pictures = stack([sheet(rows, columns=[f"view {view}" for view in views]), *legends])
-    return sheet([[plot_cameras(capture.cameras, f"{capture.id}, {len(capture)} cameras", PLOT), pictures]])
+        legends = [legend(names, colours_of(shown, palette), len(views) * CELL)] if names else []
+    beside = stack([sheet(rows, columns=[f"view {view}" for view in views]), *legends])
+    return sheet([[plot, beside]])
 
 
-def _spread(views: tuple[int, ...]) -> list[int]:
-    """A few views, far apart in their order."""
-    chosen = np.linspace(0, len(views) - 1, min(SHOWN, len(views))).round().astype(int)
+def _spread(views: tuple[int, ...], count: int) -> list[int]:
+    """`count` views at most, far apart in their order."""
+    chosen = np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)
     return [views[i] for i in chosen]
 
 

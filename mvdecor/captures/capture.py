@@ -57,6 +57,9 @@ class PixelMemory:
         self._views: OrderedDict[tuple[str, int], Pixels] = OrderedDict()
         self.bytes = 0
 
+    def __reduce__(self) -> tuple:
+        return PixelMemory, (self._limit / 1e6,)  # a worker process begins with none
+
     def get(self, id: str, view: int) -> Pixels | None:
         """A view of a capture, if it is still there."""
         pixels = self._views.get((id, view))
@@ -165,7 +168,10 @@ class Capture:
 
 
 class CaptureSet(Protocol):
-    """What all the readers of this package have in common; a reader of your own needs no more than this."""
+    """What all the readers of this package have in common; a reader of your own needs no more than this.
+
+    Those of files also have `files(id) -> list[Path]`, all that a capture is read from.
+    """
 
     label_names: tuple[str, ...]
     """Name of each label; () if the captures have no labels, or each its own."""

@@ -90,6 +90,11 @@ class CaptureFolders(ABC):
             raise InputError(f"{self.root}: holds no capture {id!r}; correct the id in the split file")
         return self.read(id, self.folders[id])
 
+    def files(self, id: str) -> list[Path]:
+        """All files of a capture's folder, by name: what its content depends on."""
+        folder = self.folders.get(id)
+        return [] if folder is None else sorted(path for path in folder.rglob("*") if path.is_file())
+
     def _find(self) -> dict[str, Path]:
         """Folders of captures by id, sorted by id."""
         folders: dict[str, Path] = {}

@@ -215,8 +215,10 @@ def _check_pose(matrix: NDArray[np.float64], source: str) -> None:
 
 def _check_origin(centers: NDArray[np.float64], sources: Sequence[str]) -> None:
     """Positions must survive float32: no coordinate may be 100 000 times the extent of all cameras."""
-    extent = np.ptp(centers, axis=0).max(initial=0)
-    farthest = int(np.abs(centers).max(axis=1).argmax()) if len(centers) else 0
+    if len(centers) < 2:
+        return
+    extent = np.ptp(centers, axis=0).max()
+    farthest = int(np.abs(centers).max(axis=1).argmax())
     if extent > 0 and np.abs(centers[farthest]).max() > 1e5 * extent:
         raise InputError(
             f"{sources[farthest]}: the camera is {np.abs(centers[farthest]).max():.3g} from the origin and all cameras lie "

@@ -10,8 +10,7 @@ from mvdecor.apps.captures import run_captures
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.errors import InputError
 from tests.calls import call
-from tests.capture_files import some_cameras, some_images, write_srn
-from tests.captures.test_formats import written
+from tests.capture_files import some_cameras, some_images, write_srn, written
 
 CAPTURES = sorted(path.stem for path in Path(CONFIGS, "capture").glob("*.yaml"))
 
@@ -27,10 +26,11 @@ def test_each_configuration_reads_its_format(name, make_config, made_up_partnet,
         overrides.append(f"capture.root={tmp_path / 'captures'}")
     files = run_captures(make_config(*overrides, name="captures"))
     assert len(files) == (2 if name == "rendered" else 1)
+    printed = capsys.readouterr().out
     for file in files:
         picture = np.asarray(Image.open(file).convert("RGB"))
         assert picture.shape[0] >= 320 and picture.shape[1] > 500
-        assert f"  {file.stem}: " in capsys.readouterr().out or name == "rendered"
+        assert f"  {file.stem}: {3 if name == 'rendered' else 4} views of 32x" in printed
 
 
 def test_bad_capture_ends_the_command_with_one_line(tmp_path):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,36 +11,18 @@ from PIL import Image
 
 from mvdecor.captures import COLMAP, LLFF, NSVF, SRN, Capture, Transforms
 from mvdecor.errors import InputError
-from mvdecor.views.cameras import Cameras
 from tests.capture_files import (
     HEIGHT,
     WIDTH,
+    WRITERS,
     centred,
     some_cameras,
     some_images,
-    write_colmap,
-    write_llff,
-    write_srn,
-    write_transforms,
+    written,
 )
 
-NAMES = [f"street {i}/photo_{i}.png" for i in range(4)]  # with a space and a folder, as COLMAP allows
-WRITERS: dict[str, Callable[[Path, Cameras, np.ndarray], object]] = {
-    "srn": write_srn,
-    "nsvf": lambda folder, cameras, images: write_srn(folder, cameras, images, first="0_"),
-    "transforms": write_transforms,
-    "llff": write_llff,
-    "colmap": lambda folder, cameras, images: write_colmap(folder, cameras, images, NAMES),
-}
 READERS = {"srn": SRN, "nsvf": NSVF, "transforms": Transforms, "llff": LLFF, "colmap": COLMAP}
 FORMATS = sorted(READERS)
-
-
-def written(format: str, folder: Path) -> Cameras:
-    """Four views in a format; gives their cameras."""
-    cameras = centred(some_cameras()) if format == "llff" else some_cameras()
-    WRITERS[format](folder, cameras, some_images())
-    return cameras
 
 
 def first_image(format: str, folder: Path) -> Path:
