@@ -15,6 +15,7 @@ from mvdecor.captures.folders import CaptureFolders
 from mvdecor.captures.frames import Frame, capture_of
 from mvdecor.captures.image_files import SUFFIXES
 from mvdecor.errors import InputError
+from mvdecor.views.cameras import HUGE
 
 PLACES = ("sparse/0", "sparse", ".")
 FEWEST = 10  # points that a view must see for bounds of its own
@@ -102,8 +103,8 @@ class COLMAP(CaptureFolders):
 
 
 def rotation_of(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
-    """float64 [3, 3] of a unit quaternion (w, x, y, z)."""
-    w, x, y, z = quaternion
+    """float64 [3, 3] of a unit quaternion (w, x, y, z); of any other quaternion no rotation."""
+    w, x, y, z = np.clip(quaternion, -HUGE, HUGE)
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -128,7 +129,7 @@ def _inside(name: str, place: Path) -> str:
 def _pose(image: ColmapImage) -> NDArray[np.float64]:
     """Camera to world. A quaternion that is not of unit length gives no rotation, which `Cameras.from_poses` refuses."""
     pose, rotation = np.eye(4), rotation_of(image.quaternion)
-    pose[:3, :3], pose[:3, 3] = rotation.T, -rotation.T @ image.translation
+    pose[:3, :3], pose[:3, 3] = rotation.T, -rotation.T @ np.clip(image.translation, -HUGE, HUGE)
     return pose
 
 
@@ -153,7 +154,7 @@ def _bounds(image: ColmapImage, model: ColmapModel) -> tuple[float, float] | Non
 
 def _mask(folder: Path, name: str) -> Path:
     candidates = [folder / f"{name}.png", (folder / name).with_suffix(".png")]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None:
         raise InputError(f"{candidates[0]}: no such mask: every image needs one, or set capture.masks=null")
-    return found
+    return file

@@ -21,7 +21,7 @@ from mvdecor.captures.image_files import (
     reduce_labels,
 )
 from mvdecor.errors import InputError
-from mvdecor.views.cameras import Cameras
+from mvdecor.views.cameras import HUGE, Cameras
 
 
 @dataclass(frozen=True)
@@ -211,8 +211,10 @@ def _headers(frames: Sequence[Frame]) -> tuple[tuple[int, int], bool]:
 def _scaled(frame: Frame, size: tuple[int, int]) -> NDArray[np.float64]:
     """Intrinsics for pictures of `size`."""
     matrix = np.array(frame.intrinsics, dtype=np.float64)
-    if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-        raise InputError(f"{frame.source}: its focal lengths must be above 0; estimate the camera again")
+    if not (np.abs(matrix) < HUGE).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
+        raise InputError(
+            f"{frame.source}: its focal lengths must be above 0, and all finite; estimate the camera again"
+        )
     if frame.size is None or frame.size == size:
         return matrix
     scale = (size[0] / frame.size[0], size[1] / frame.size[1])
@@ -241,5 +243,10 @@ def _bounds(frames: Sequence[Frame], reading: Reading) -> tuple[torch.Tensor | N
         raise InputError(
             f"{frames[bounds.index(None)].source}: has no near and far bound, others have: set capture.bounds"
         )
-    near, far = torch.tensor(np.array(present), dtype=torch.float32).unbind(1)
-    return near, far
+    for frame, (near, far) in zip(frames, present, strict=True):
+        if not 0 < near < far < HUGE:
+            raise InputError(
+                f"{frame.source}: its bounds are {near:g} and {far:g}; give 0 < near < far, or set capture.bounds"
+            )
+    low, high = torch.tensor(np.array(present), dtype=torch.float32).unbind(1)
+    return low, high

@@ -94,6 +94,21 @@ def read_label_map(path: Path, label_names: Sequence[str]) -> NDArray[np.int16]:
     return labels.astype(np.int16)
 
 
+def load_array(path: Path, remedy: str) -> NDArray:
+    """The array of a `.npy` file.
+
+    Raises:
+        InputError: it is missing or damaged; the message ends with the remedy.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # a header's size alone allocates nothing
+    except Exception as error:  # a damaged header makes numpy raise whatever its parsing stumbles over
+        raise InputError(f"{path}: cannot be read as an array ({error}); {remedy}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: is an archive of arrays; {remedy}")
+    return np.array(array)
+
+
 def reduce_colours(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     """[H, W, ...] with each `factor` x `factor` block averaged into a pixel."""
     blocks = _blocks(picture, factor).astype(np.float32)
@@ -113,10 +128,7 @@ def _blocks(values: NDArray, factor: int) -> NDArray:
 
 
 def _array(path: Path) -> NDArray[np.int64]:
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as an array ({error}); write it again with numpy.save") from error
+    labels = load_array(path, "write it again with numpy.save")
     if labels.ndim == 3 and 1 in (labels.shape[0], labels.shape[-1]):
         labels = labels.squeeze(0 if labels.shape[0] == 1 else -1)
     whole = labels.dtype.kind in "iub" or (labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()))

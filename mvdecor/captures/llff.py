@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from mvdecor.captures.capture import Capture
 from mvdecor.captures.folders import CaptureFolders
 from mvdecor.captures.frames import Frame, capture_of
-from mvdecor.captures.image_files import image_files
+from mvdecor.captures.image_files import image_files, load_array
 from mvdecor.errors import InputError
 from mvdecor.files import text_of
+from mvdecor.views.cameras import HUGE
 
 
 class LLFF(CaptureFolders):
@@ -71,13 +72,8 @@ class LLFF(CaptureFolders):
 
 
 def _rows(path: Path) -> NDArray[np.float64]:
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path}: cannot be read as an array ({error}); make it again with LLFF's imgs2poses"
-        ) from error
-    if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind != "f" or not np.isfinite(rows).all():
+    rows = load_array(path, "make it again with LLFF's imgs2poses")
+    if rows.ndim != 2 or rows.shape[1] != 17 or rows.dtype.kind != "f" or not (np.abs(rows) < HUGE).all():
         raise InputError(f"{path}: holds {rows.dtype} {list(rows.shape)}; it should be finite numbers [N, 17]")
     if (rows[:, [4, 9, 14]] < 1).any():
         raise InputError(f"{path}: height, width and focal length (numbers 5, 10 and 15 of a row) must be at least 1")

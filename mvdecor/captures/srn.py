@@ -16,6 +16,7 @@ from mvdecor.captures.image_files import image_files
 from mvdecor.errors import InputError
 from mvdecor.files import read_json, text_of
 from mvdecor.shapes.annotations import id_list
+from mvdecor.views.cameras import HUGE
 
 
 class SRN(CaptureFolders):
@@ -97,7 +98,7 @@ def read_intrinsics(path: Path) -> tuple[NDArray[np.float64], tuple[int, int] | 
     if not lines or len(lines[0]) not in (3, 4) or len(sizes) != 1:
         raise InputError(f"{path}: should begin with a line `f cx cy 0.` and have one line `height width`")
     (height, width), after = lines[sizes[0]], lines[sizes[0] + 1 :]
-    if not (height >= 1 and width >= 1 and height == int(height) and width == int(width)):
+    if not (1 <= height < HUGE and 1 <= width < HUGE and height == int(height) and width == int(width)):
         raise InputError(
             f"{path}: its height and width are {height:g} and {width:g}; both must be whole numbers above 0"
         )

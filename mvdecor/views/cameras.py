@@ -23,6 +23,7 @@ CAMERA_AXES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "pytorch3d": ((-1, 0, 0), (0, -1, 0), (0, 0, 1)),  # x left, y up, z forward
 }
 """For each convention its x, y and z axis in OpenCV's."""
+HUGE = 1e30  # greater numbers in a file are damage, and would not survive float32
 NO_ROTATION = 1e-3  # greatest entry of R R^T - 1 that rounding in a text file explains
 
 
@@ -192,7 +193,7 @@ def _axes(name: str) -> NDArray[np.float64]:
 
 def _check_pose(matrix: NDArray[np.float64], source: str) -> None:
     rotation = matrix[:3, :3]
-    if not np.isfinite(matrix).all():
+    if not (np.abs(matrix) < HUGE).all():
         raise InputError(f"{source}: the pose has values that are not finite: estimate it again or leave the image out")
     if np.abs(matrix[3] - (0, 0, 0, 1)).max() > NO_ROTATION:
         raise InputError(

@@ -85,7 +85,7 @@ def test_bad_bounds_are_refused(scene):
     rows = np.load(scene / "poses_bounds.npy")
     rows[:, 15] = 9
     np.save(scene / "poses_bounds.npy", rows)
-    with pytest.raises(InputError, match="scene: each view needs 0 < near < far"):
+    with pytest.raises(InputError, match=r"poses_bounds\.npy, row 0: its bounds are 9 and 5; give 0 < near < far"):
         LLFF(scene).load("scene")
 
 

@@ -91,11 +91,11 @@ def test_same_pixels_whatever_was_read_before_and_with_little_memory(made_up_par
     plenty = RenderedCaptures(shapes, count=20, size=16, rasterizer="embree")
     scarce = RenderedCaptures(shapes, count=20, size=16, rasterizer="embree", memory=0.003)
     first, second = shapes.ids("train")[:2]
-    one, other = plenty.load(first), scarce.load(first)
+    expected, rendered = plenty.load(first), scarce.load(first)
     scarce.load(second).images()
     for views in ([17, 3], [0], list(range(20))):
-        assert torch.equal(one.images(views), other.images(views))
-        assert torch.equal(one.labels(views), other.labels(views))
+        assert torch.equal(expected.images(views), rendered.images(views))
+        assert torch.equal(expected.labels(views), rendered.labels(views))
     assert scarce.memory.bytes <= 3000 < plenty.memory.bytes
 
 

@@ -119,9 +119,9 @@ def test_white_is_background_where_there_is_no_alpha(tmp_path):
 def test_lines_of_intrinsics(tmp_path, text, size, world_to_camera):
     path = tmp_path / "intrinsics.txt"
     path.write_bytes(text.encode())
-    matrix, found, inverted = read_intrinsics(path)
+    matrix, read_size, inverted = read_intrinsics(path)
     assert matrix.tolist() == [[131.25, 0, 64], [0, 131.25, 60], [0, 0, 1]]
-    assert found == (None if size is None else (128, 100)) and inverted == world_to_camera
+    assert read_size == (None if size is None else (128, 100)) and inverted == world_to_camera
 
 
 @pytest.mark.parametrize(

@@ -111,12 +111,12 @@ def test_views_that_were_shown_do_not_count():
     images, truth = pictures(4, 4), pictures(5, 4)
     maps = torch.zeros(4, 20, 24, dtype=torch.int64)
     counted = [1, 3]
-    given = ViewMetrics(NAMES, 0, shown={"chair": [0, 2], "other": [1]})
-    given.add_images("chair", range(4), images, truth)
-    given.add_labels("chair", range(4), maps, maps)
+    metrics = ViewMetrics(NAMES, 0, shown={"chair": [0, 2], "other": [1]})
+    metrics.add_images("chair", range(4), images, truth)
+    metrics.add_labels("chair", range(4), maps, maps)
     plain = ViewMetrics(NAMES, 0)
     plain.add_images("chair", counted, images[counted], truth[counted])
-    result = given.result()
+    result = metrics.result()
     assert result["psnr"] == plain.result()["psnr"] and result["ssim"] == plain.result()["ssim"]
     assert result["views"] == {"pictures": 2, "label_maps": 2, "shown": 2}
     assert result["psnr"] == pytest.approx(float(psnr(images, truth)[counted].mean()))
