@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mvdecor.captures.capture import Capture
 from mvdecor.captures.distortion import Distortion
@@ -20,16 +21,37 @@ from mvdecor.files import named_file, read_json
 from mvdecor.shapes.annotations import id_list
 
 REMEDY = "export it again from Blender, instant-ngp's colmap2nerf.py or nerfstudio's ns-process-data"
-LENS = {
-    "PINHOLE",
-    "SIMPLE_PINHOLE",
-    "SIMPLE_RADIAL",
-    "RADIAL",
-    "OPENCV",
-    "PERSPECTIVE",
-}  # camera models that can be undone
-SIZE = ("w", "h")
-FOCAL = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
+PINHOLES = {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "PERSPECTIVE"}
+"""Camera models whose distortion can be undone."""
+Length = Annotated[float, Field(gt=0)]
+Angle = Annotated[float, Field(gt=0, lt=math.pi)]  # radians
+Row = Annotated[list[float], Field(min_length=4, max_length=4)]
+
+
+class FrameValues(BaseModel):
+    """What is read of a frame, and of the file where the frame does not say."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    file_path: Annotated[str, Field(min_length=1)]
+    transform_matrix: Annotated[list[Row], Field(min_length=3, max_length=4)]
+    w: Length | None = None
+    h: Length | None = None
+    fl_x: Length | None = None
+    fl_y: Length | None = None
+    camera_angle_x: Angle | None = None
+    camera_angle_y: Angle | None = None
+    cx: float | None = None
+    cy: float | None = None
+    k1: float = 0.0
+    k2: float = 0.0
+    k3: float = 0.0
+    k4: float = 0.0
+    p1: float = 0.0
+    p2: float = 0.0
+    camera_model: str = "OPENCV"
+    mask_path: str | None = None
+    label_path: str | None = None
 
 
 class Transforms(CaptureFolders):
@@ -73,14 +95,16 @@ class Transforms(CaptureFolders):
         path = folder / self.marker
         content = _content(path)
         names = tuple(id_list(content.get("labels", []), f"{path}, labels"))
-        if model := content.get("camera_model"):
-            _check_model(model, str(path))
-        paths = [_picture(frame, i, path) for i, frame in enumerate(content["frames"])]
+        values = [_values(content, i, path) for i in range(len(content["frames"]))]
+        paths = [_picture(frame.file_path, path) for frame in values]
         missing = [image for image in paths if not image.is_file()]
         self._report(missing, f"{path} names it, but there is no such image", "put it there")
         self._report(_unnamed(folder, paths), f"no frame of {path} has this image", "remove it")
-        present = [(i, image) for i, image in enumerate(paths) if image.is_file()]
-        frames = [_frame({**content, **content["frames"][i]}, i, image, path, bool(names)) for i, image in present]
+        frames = [
+            _frame(frame, image, f"{path}, frame {i} ({frame.file_path})", path, bool(names))
+            for i, (frame, image) in enumerate(zip(values, paths))
+            if image.is_file()
+        ]
         return capture_of(id, frames, self.axes, names, self.reading, path)
 
     def _report(self, files: Sequence[Path], what: str, remedy: str) -> None:
@@ -102,11 +126,20 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _picture(frame: dict[str, Any], number: int, path: Path) -> Path:
+def _values(content: dict[str, Any], number: int, path: Path) -> FrameValues:
+    frame = content["frames"][number]
+    try:
+        return FrameValues.model_validate({**content, **frame})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"{path}, frame {number} ({frame.get('file_path')}): {name}: {first['msg']}; {REMEDY}"
+        ) from None
+
+
+def _picture(name: str, path: Path) -> Path:
     """The file of a frame. Blender's script leaves the suffix out."""
-    name = frame.get("file_path")
-    if not isinstance(name, str) or not name:
-        raise InputError(f'{path}, frame {number}: has no "file_path"; {REMEDY}')
     if name.lower().endswith(SUFFIXES):
         return named_file(name, path)
     candidates = [named_file(name + suffix, path) for suffix in SUFFIXES]
@@ -121,110 +154,55 @@ def _unnamed(folder: Path, paths: Sequence[Path]) -> list[Path]:
     named = {path.resolve() for path in paths}
     for other in sorted(folder.glob("transforms*.json")):
         frames = _content(other)["frames"]
-        named |= {_picture(frame, i, other).resolve() for i, frame in enumerate(frames)}
+        named |= {
+            _picture(name, other).resolve() for frame in frames if isinstance(name := frame.get("file_path"), str)
+        }
     stems = {(path.parent, path.stem) for path in named}
 
     def is_companion(path: Path) -> bool:
-        parts = path.stem.split("_")
-        return any((path.parent, "_".join(parts[:i])) in stems for i in range(1, len(parts)))
+        words = path.stem.split("_")
+        return any((path.parent, "_".join(words[:i])) in stems for i in range(1, len(words)))
 
-    pictures = {
-        file
-        for at in {path.parent for path in named if path.parent != folder.resolve() and path.parent.is_dir()}
-        for file in at.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    }
-    return sorted(file for file in pictures - named if not is_companion(file))
+    folders = {path.parent for path in named if path.parent != folder.resolve() and path.parent.is_dir()}
+    files = {file for beside in folders for file in beside.iterdir() if file.suffix.lower() in SUFFIXES}
+    return sorted(file for file in files - named if not file.name.startswith(".") and not is_companion(file))
 
 
-def _frame(values: dict[str, Any], number: int, image: Path, path: Path, labelled: bool) -> Frame:
-    source = f"{path}, frame {number} ({values['file_path']})"
-    if model := values.get("camera_model"):
-        _check_model(model, source)
-    size = _size(values, image, source)
-    lens = Distortion(*(_number(values, key, source, 0.0) for key in ("k1", "k2", "p1", "p2", "k3")))
-    if k4 := _number(values, "k4", source, 0.0):
-        raise InputError(f"{source}: its lens has a coefficient k4={k4}, of a fisheye: undistort the images first")
+def _frame(values: FrameValues, image: Path, source: str, path: Path, labelled: bool) -> Frame:
+    if values.camera_model.upper() not in PINHOLES or values.k4:
+        model = values.camera_model if not values.k4 else f"with k4={values.k4}, of a fisheye,"
+        raise InputError(
+            f"{source}: camera_model {model} cannot be turned into a pinhole camera here: undistort the images first "
+            "(COLMAP's image_undistorter), or leave them out"
+        )
     mask, labels = (_named(values, key, path, source) for key in ("mask_path", "label_path"))
+    height, width = image_header(image)[:2] if values.w is None or values.h is None else (values.h, values.w)
+    size = (round(height), round(width))
+    rows = values.transform_matrix if len(values.transform_matrix) == 4 else [*values.transform_matrix, [0, 0, 0, 1]]
+    lens = Distortion(values.k1, values.k2, values.p1, values.p2, values.k3)
     return Frame(
-        image,
-        _pose(values, source),
-        _intrinsics(values, size, source),
-        source,
-        size,
-        lens,
-        mask,
-        labels if labelled else None,
+        image, np.array(rows), _intrinsics(values, size, source), source, size, lens, mask, labels if labelled else None
     )
 
 
-def _pose(values: dict[str, Any], source: str) -> NDArray[np.float64]:
-    try:
-        pose = np.array(values.get("transform_matrix"), dtype=np.float64)
-    except (TypeError, ValueError):
-        pose = np.zeros(0)
-    if pose.shape == (3, 4):
-        pose = np.vstack([pose, [0, 0, 0, 1]])
-    if pose.shape != (4, 4):
-        raise InputError(f'{source}: "transform_matrix" should be 4 lists of 4 numbers; {REMEDY}')
-    return pose
-
-
-def _size(values: dict[str, Any], image: Path, source: str) -> tuple[int, int]:
-    if not any(key in values for key in SIZE):
-        return image_header(image)[:2]
-    width, height = (_number(values, key, source) for key in SIZE)
-    if width < 1 or height < 1:
-        raise InputError(f"{source}: w and h are {width:g} and {height:g}; they must be at least 1")
-    return round(height), round(width)
-
-
-def _intrinsics(values: dict[str, Any], size: tuple[int, int], source: str) -> NDArray[np.float64]:
+def _intrinsics(values: FrameValues, size: tuple[int, int], source: str) -> NDArray[np.float64]:
     height, width = size
-    if not any(key in values for key in FOCAL):
-        raise InputError(f"{source}: has neither fl_x nor camera_angle_x, so its focal length is not known; {REMEDY}")
-    fx, fy = (
-        _number(values, focal, source) if focal in values else _from_angle(values, angle, side, source)
-        for focal, angle, side in (("fl_x", "camera_angle_x", width), ("fl_y", "camera_angle_y", height))
-    )
+    fx = values.fl_x or _from_angle(values.camera_angle_x, width)
+    fy = values.fl_y or _from_angle(values.camera_angle_y, height)
     if fx is None and fy is None:
-        raise InputError(f"{source}: its focal length is not known; {REMEDY}")
-    fx, fy = (fx or fy), (fy or fx)  # square pixels where one is missing
-    cx, cy = _number(values, "cx", source, width / 2), _number(values, "cy", source, height / 2)
+        raise InputError(f"{source}: has neither fl_x nor camera_angle_x: its focal length is not known; {REMEDY}")
+    fx, fy = fx or fy, fy or fx  # square pixels where one is missing
+    cx, cy = width / 2 if values.cx is None else values.cx, height / 2 if values.cy is None else values.cy
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
 
 
-def _from_angle(values: dict[str, Any], key: str, side: int, source: str) -> float | None:
-    if key not in values:
-        return None
-    angle = _number(values, key, source)
-    if not 0 < angle < math.pi:
-        raise InputError(f"{source}: {key} is {angle:g}; it should be an angle in radians, above 0 and below pi")
-    return 0.5 * side / math.tan(0.5 * angle)
+def _from_angle(angle: float | None, side: int) -> float | None:
+    return None if angle is None else 0.5 * side / math.tan(0.5 * angle)
 
 
-def _check_model(model: Any, source: str) -> None:
-    if str(model).upper() not in LENS:
-        raise InputError(
-            f"{source}: camera_model {model} cannot be turned into a pinhole camera here: undistort the images first (COLMAP's "
-            "image_undistorter), or leave them out"
-        )
-
-
-def _number(values: dict[str, Any], key: str, source: str, default: float | None = None) -> float:
-    value = values.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{source}: {key} is {value!r} instead of a number; {REMEDY}")
-    return float(value)
-
-
-def _named(values: dict[str, Any], key: str, path: Path, source: str) -> Path | None:
-    name = values.get(key)
-    if name is None:
-        return None
-    if not isinstance(name, str):
-        raise InputError(f"{source}: {key} is {name!r} instead of the name of a file; {REMEDY}")
-    file = named_file(name, path)
-    if not file.is_file():
+def _named(values: FrameValues, key: str, path: Path, source: str) -> Path | None:
+    name = getattr(values, key)
+    file = None if name is None else named_file(name, path)
+    if file is not None and not file.is_file():
         raise InputError(f"{file}: no such file, though {source} names it as {key}: put it there, or take {key} out")
     return file

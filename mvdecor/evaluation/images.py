@@ -1,4 +1,4 @@
-"""Metrics of rendered views: PSNR, SSIM, and the mIoU of label maps."""
+"""Metrics of rendered views: PSNR, SSIM, error of depth, and the mIoU of label maps."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
 
 
 class ViewMetrics:
-    """Collects PSNR, SSIM and label maps of rendered views, and averages over those that were not shown to the model.
+    """Collects pictures, depth and label maps of rendered views, and averages over those that were not shown to the model.
 
     Label mIoU without background is the mean over the other labels; pixels of the true background that were given a part still
     count in that part's union. Pixels whose truth is undetermined (-1) are not counted.
@@ -83,6 +83,7 @@ class ViewMetrics:
         self._shown = {id: frozenset(views) for id, views in (shown or {}).items()}
         self._psnr: dict[tuple[str, int], float] = {}
         self._ssim: dict[tuple[str, int], float] = {}
+        self._depth: dict[tuple[str, int], float] = {}
         self._confusion: dict[tuple[str, int], NDArray[np.int64]] = {}
         self._left_out: set[tuple[str, int]] = set()
 
@@ -100,6 +101,24 @@ class ViewMetrics:
         for view, noise, similarity in zip(views, psnr(images, truth).tolist(), ssim(images, truth).tolist()):
             if self._counts(id, view, self._psnr):
                 self._psnr[id, view], self._ssim[id, view] = noise, similarity
+
+    def add_depth(self, id: str, views: Sequence[int], depth: Tensor, truth: Tensor) -> None:
+        """Count camera z [n, H, W] of views of a capture where the truth is above 0; views without such a pixel do not count.
+
+        Raises:
+            InputError: sizes that differ, or a view that was added before.
+        """
+        if depth.shape != truth.shape or len(depth) != len(views):
+            raise InputError(
+                f"capture {id}: depth {list(depth.shape)} and truth {list(truth.shape)} of {len(views)} views; they must have "
+                "one size"
+            )
+        for view, answer, correct in zip(views, depth, truth):
+            seen = correct > 0
+            if self._counts(id, view, self._depth):
+                self._depth[id, view] = (
+                    float((answer - correct)[seen].abs().mean()) if bool(seen.any()) else float("nan")
+                )
 
     def add_labels(self, id: str, views: Sequence[int], predicted: Tensor, truth: Tensor) -> None:
         """Count label maps [n, H, W] of views of a capture: predictions in [0, C), truth in [-1, C).
@@ -128,13 +147,14 @@ class ViewMetrics:
         """All metrics so far, ready for JSON.
 
         Returns:
-            a dict of `psnr`, `ssim` (means over views; None without pictures), `labels` (None without label maps): {`miou`,
+            a dict of `psnr`, `ssim`, `depth_error` (means over views, the last of absolute errors; None without any), `labels` (None without label maps): {`miou`,
             `miou_per_view`, `miou_with_background`, `miou_per_view_with_background` (percent), `iou` {name: pooled IoU or
             None}}, `views` {`pictures`, `label_maps`: how many were counted, `shown`: how many were left out}.
         """
         return {
             "psnr": _mean(self._psnr.values()),
             "ssim": _mean(self._ssim.values()),
+            "depth_error": _mean(self._depth.values()),
             "labels": self._label_result() if self._confusion else None,
             "views": {
                 "pictures": len(self._psnr),

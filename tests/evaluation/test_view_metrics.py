@@ -123,10 +123,23 @@ def test_views_that_were_shown_do_not_count():
     json.dumps(result)
 
 
+def test_depth_error_is_that_of_pixels_that_see_the_surface():
+    truth = torch.zeros(3, 2, 2)
+    truth[0, 0], truth[1, 1, 1] = 2.0, 4.0
+    depth = torch.full((3, 2, 2), 2.5)
+    metrics = ViewMetrics(shown={"a": [5]})
+    metrics.add_depth("a", [0, 1, 2], depth, truth)
+    metrics.add_depth("a", [5], depth[:1] + 9, truth[:1])
+    assert metrics.result()["depth_error"] == pytest.approx((0.5 + 1.5) / 2)
+    with pytest.raises(InputError, match="capture a: depth"):
+        metrics.add_depth("a", [7], depth, truth)
+
+
 def test_nothing_to_measure():
     assert ViewMetrics().result() == {
         "psnr": None,
         "ssim": None,
+        "depth_error": None,
         "labels": None,
         "views": {"pictures": 0, "label_maps": 0, "shown": 0},
     }
