@@ -1,6 +1,6 @@
 """Posed images: captures, the readers of their formats, and captures rendered of shapes."""
 
-from mvdecor.captures.capture import BACKGROUND, Capture, CaptureSet, PixelMemory, Pixels
+from mvdecor.captures.capture import BACKGROUND_NAME, Capture, CaptureSet, PixelMemory, Pixels
 from mvdecor.captures.colmap import COLMAP
 from mvdecor.captures.llff import LLFF
 from mvdecor.captures.nsvf import NSVF
@@ -9,7 +9,7 @@ from mvdecor.captures.srn import SRN
 from mvdecor.captures.transforms import Transforms
 
 __all__ = [
-    "BACKGROUND",
+    "BACKGROUND_NAME",
     "COLMAP",
     "LLFF",
     "NSVF",

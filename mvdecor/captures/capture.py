@@ -18,7 +18,7 @@ from mvdecor.views.rays import Rays, rays_of
 
 Array = TypeVar("Array", bound=NDArray)
 
-BACKGROUND = "background"
+BACKGROUND_NAME = "background"
 """Name of the label of pixels that see no part, where a capture's label maps have such a label."""
 
 
@@ -88,7 +88,7 @@ class Capture:
         has_alpha: whether the views have an alpha channel or masks.
         has_depth: whether the views have exact depth.
         labelled: views that have a label map, ascending.
-        label_names: name of each label; one may be `BACKGROUND`.
+        label_names: name of each label; one may be `BACKGROUND_NAME`.
         near, far: float32 [N], camera z between which each view's content lies; None if not known.
 
     Raises:
@@ -122,7 +122,7 @@ class Capture:
     @property
     def background(self) -> int | None:
         """The label of pixels that see no part, if there is one."""
-        return self.label_names.index(BACKGROUND) if BACKGROUND in self.label_names else None
+        return self.label_names.index(BACKGROUND_NAME) if BACKGROUND_NAME in self.label_names else None
 
     def images(self, views: Sequence[int] | None = None) -> Tensor:
         """uint8 [n, H, W, 3], RGB of the views (all if None)."""

@@ -64,7 +64,12 @@ class COLMAP(CaptureFolders):
         place = _model_folder(folder)
         assert place is not None
         model, pictures = read_colmap(place), folder / self.images
-        posed = {_inside(image.name, place): image for image in model.images.values()}
+        posed: dict[str, ColmapImage] = {}
+        for image in model.images.values():
+            name = _inside(image.name, place)
+            if name in posed:
+                raise InputError(f"{place}: names the image {name!r} twice; merge or export the model again")
+            posed[name] = image
         if not pictures.is_dir():
             raise InputError(f"{pictures}: no such folder; put the images there, or set capture.images to theirs")
         files = {

@@ -120,8 +120,10 @@ class CaptureFolders(ABC):
         return dict(sorted(folders.items()))
 
     def _split_of(self, folder: Path) -> str | None:
-        """The split that the outermost folder of such a name says."""
-        for part in folder.relative_to(self.root).parts[:-1]:
+        """The split that the outermost folder of such a name says; the root's own name counts last."""
+        if folder == self.root:
+            return None
+        for part in (*folder.relative_to(self.root).parts[:-1], self.root.resolve().name):
             if match := re.search(r"(?:^|[._-])(train|val|test)$", part):
                 return match[1]
         return None

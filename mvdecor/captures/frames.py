@@ -176,9 +176,13 @@ def check_pairs(images: Sequence[Path], others: Mapping[str, Path], what: str) -
     """Check that every picture has its file (of its pose, say) and every file its picture, by name without suffix.
 
     Raises:
-        InputError: naming the first that lacks its partner.
+        InputError: naming the first that lacks its partner, or two pictures of one name.
     """
-    stems = {image.stem: image for image in images}
+    stems: dict[str, Path] = {}
+    for image in images:
+        if image.stem in stems:
+            raise InputError(f"{image}: {stems[image.stem].name} has the same name; which of the two is it? Remove one")
+        stems[image.stem] = image
     if without := sorted(stems.keys() - others.keys()):
         raise InputError(f"{stems[without[0]]}: has no {what} named {without[0]}: add it, or remove the image")
     if without := sorted(others.keys() - stems.keys()):

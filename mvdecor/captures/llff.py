@@ -90,7 +90,7 @@ def _label_maps(folder: Path, views: int) -> tuple[tuple[str, ...], dict[int, Pa
         raise InputError(f"{classes}: should name each label once, a line each")
     maps = {}
     for path in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if not path.name.isdigit() or int(path.name) >= views:
+        if not path.name.isdecimal() or int(path.name) >= views:
             raise InputError(f"{path}: masks of no view: name the folder by the number of its image, 0 to {views - 1}")
         maps[int(path.name)] = path
     return names, maps

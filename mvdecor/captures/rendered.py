@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from mvdecor.captures.capture import BACKGROUND, Capture, PixelMemory, Pixels
+from mvdecor.captures.capture import BACKGROUND_NAME, Capture, PixelMemory, Pixels
 from mvdecor.errors import InputError
 from mvdecor.recent import Recent
 from mvdecor.seeds import seed_of
@@ -31,7 +31,7 @@ class RenderedCaptures:
     """The shapes of a data set, each seen by cameras on a sphere around it, as a `CaptureSet`.
 
     A textured shape shows its texture, unshaded; any other is grey, lit by a light that stands still in the world. The
-    background is white. Label maps hold the shape's labels, and `BACKGROUND` as one more, the last.
+    background is white. Label maps hold the shape's labels, and `BACKGROUND_NAME` as one more, the last.
 
     Args:
         shapes: the data set, any `ShapeSet`.
@@ -39,11 +39,11 @@ class RenderedCaptures:
         seed: of the cameras; each shape has others (with `jitter` 0 and one distance all have the same).
         same_cameras: give all shapes the cameras of the seed.
         light: direction towards the light, world frame.
-        rasterizer: see `make_rasterizer`.
+        rasterizer: "embree" or "pytorch3d", see `make_rasterizer`; on the CPU.
         memory: pixels that are remembered after rendering, in 10^6 bytes, of all captures together.
 
     Attributes:
-        label_names: those of the data set, and `BACKGROUND`; () if it has no labels.
+        label_names: those of the data set, and `BACKGROUND_NAME`; () if it has no labels.
     """
 
     def __init__(
@@ -57,13 +57,15 @@ class RenderedCaptures:
         seed: int = 0,
         same_cameras: bool = False,
         light: Sequence[float] = LIGHT,
-        rasterizer: str = "auto",
+        rasterizer: str = "embree",
         memory: float = 1000.0,
     ) -> None:
         self.shapes, self.seed, self.same_cameras = shapes, seed, same_cameras
-        if BACKGROUND in shapes.label_names:
-            raise InputError(f"a label of the shapes is called {BACKGROUND!r}, the name of what is no shape; rename it")
-        self.label_names: tuple[str, ...] = (*shapes.label_names, BACKGROUND) if shapes.label_names else ()
+        if BACKGROUND_NAME in shapes.label_names:
+            raise InputError(
+                f"a label of the shapes is called {BACKGROUND_NAME!r}, the name of what is no shape; rename it"
+            )
+        self.label_names: tuple[str, ...] = (*shapes.label_names, BACKGROUND_NAME) if shapes.label_names else ()
         if count < 2:
             raise InputError(f"capture.count={count}: a capture needs at least 2 views")
         if len(distance) != 2 or distance[0] <= 1:
@@ -178,7 +180,7 @@ def render_capture(
         has_alpha=True,
         has_depth=True,
         labelled=tuple(range(len(cameras))) if labelled else (),
-        label_names=(*shape.label_names, BACKGROUND) if labelled else (),
+        label_names=(*shape.label_names, BACKGROUND_NAME) if labelled else (),
         near=(distance - 1).clamp_min(NEAR),
         far=distance + 1,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdecor.captures.capture import BACKGROUND, Capture
+from mvdecor.captures.capture import BACKGROUND_NAME, Capture
 from mvdecor.captures.folders import CaptureFolders
 from mvdecor.captures.frames import Frame, capture_of, check_pairs
 from mvdecor.captures.image_files import image_files
@@ -130,12 +130,12 @@ def _read_names(path: Path) -> tuple[str, ...]:
         if not isinstance(content, dict) or "labels" not in content:
             raise InputError(f'{path}: should be {{"labels": [names]}}, the names of the values 0, 1, ...')
         return tuple(id_list(content["labels"], f"{path}, labels"))
-    names = {0: BACKGROUND}
+    names = {0: BACKGROUND_NAME}
     for line in _text(path).splitlines():
         words = line.split()
         if not words:
             continue
-        if len(words) < 2 or not words[0].isdigit() or not 0 < int(words[0]) < 1000 or int(words[0]) in names:
+        if len(words) < 2 or not words[0].isdecimal() or not 0 < int(words[0]) < 1000 or int(words[0]) in names:
             raise InputError(f"{path}: the line {line!r} should be `value name kind`, with each value above 0 once")
         names[int(words[0])] = words[1]
     return tuple(names.get(value, f"unused {value}") for value in range(max(names) + 1))

@@ -147,9 +147,11 @@ class ViewMetrics:
         """All metrics so far, ready for JSON.
 
         Returns:
-            a dict of `psnr`, `ssim`, `depth_error` (means over views, the last of absolute errors; None without any), `labels` (None without label maps): {`miou`,
-            `miou_per_view`, `miou_with_background`, `miou_per_view_with_background` (percent), `iou` {name: pooled IoU or
-            None}}, `views` {`pictures`, `label_maps`: how many were counted, `shown`: how many were left out}.
+            a dict of
+            - `psnr`, `ssim`, `depth_error` (of absolute errors): means over views; None without any;
+            - `labels` {`miou`, `miou_per_view`, `miou_with_background`, `miou_per_view_with_background` (percent), `iou`
+              {name: pooled IoU or None}}; None without label maps;
+            - `views` {`pictures`, `label_maps`: how many were counted, `shown`: how many were left out}.
         """
         return {
             "psnr": _mean(self._psnr.values()),

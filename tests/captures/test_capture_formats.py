@@ -251,6 +251,7 @@ def test_splits(tmp_path):
         "all": ["a", "b", "c", "d"],
     }
     assert captures.load("d").id == "d"
+    assert SRN(tmp_path / "chairs_train").ids("train") == ["a", "b"]
     (tmp_path / "split.json").write_text('{"train": ["d"], "test": ["a"]}')
     listed = SRN(tmp_path)
     assert listed.ids("train") == ["d"] and listed.ids("unlabelled") == ["b", "c", "d"]

@@ -106,6 +106,7 @@ def written(folder: Path) -> Path:
         ("cameras", "7 PINHOLE", "8 PINHOLE", "has a camera 7 that is not there"),
         ("cameras", "PINHOLE 32 24", "PINHOLE 32 x", r"cameras\.txt: damaged"),
         ("images", " 7 2.png", " 7 ../../../2.png", "outside of the folder of images"),
+        ("images", " 7 2.png", " 7 1.png", "names the image '1.png' twice"),
         ("images", " 7 2.png", "", r"images\.txt: damaged"),
         ("points3D", "# 3D point list", "1 0.5 0.5", r"points3D\.txt: damaged"),
     ],

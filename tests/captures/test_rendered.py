@@ -5,7 +5,7 @@ import pytest
 import torch
 import trimesh
 
-from mvdecor.captures import BACKGROUND, RenderedCaptures, render_capture
+from mvdecor.captures import BACKGROUND_NAME, RenderedCaptures, render_capture
 from mvdecor.errors import InputError
 from mvdecor.shapes import PartNet, RenderPeople
 from mvdecor.shapes.shape import Shape
@@ -22,7 +22,7 @@ def test_vertices_project_onto_faces_that_they_belong_to(chairs):
     """A vertex that nothing hides lies in a pixel with its depth and the label of one of its faces."""
     id = chairs.ids("train")[0]
     shape, capture = chairs.shapes.load(id), chairs.load(id)
-    assert capture.label_names == (*shape.label_names, BACKGROUND) == chairs.label_names
+    assert capture.label_names == (*shape.label_names, BACKGROUND_NAME) == chairs.label_names
     assert capture.background == len(shape.label_names) and capture.labelled == tuple(range(6))
     xy, z = capture.cameras.project(shape.vertices.expand(6, -1, 3))
     labels, depth, alpha = capture.labels(), capture.depth(), capture.alpha()

@@ -95,6 +95,13 @@ def test_label_map_of_no_image_is_refused(chairs):
         SRN(chairs).load("aa")
 
 
+def test_two_images_of_one_name_are_refused(tmp_path):
+    write_srn(tmp_path / "a", some_cameras(), some_images())
+    Image.fromarray(some_images()[0]).save(tmp_path / "a" / "rgb" / "000001.jpg")
+    with pytest.raises(InputError, match=r"000001\.png: 000001\.jpg has the same name"):
+        SRN(tmp_path).load("a")
+
+
 def test_white_is_background_where_there_is_no_alpha(tmp_path):
     images = some_images()
     images[:, :4] = 255
