@@ -62,6 +62,12 @@ def people_root() -> Path:
     return _real_data("people")
 
 
+@pytest.fixture(scope="session")
+def captures_root() -> Path:
+    """Real posed images: `ethiopian_head/` (LLFF), `fox/` (transforms.json), `lego_nsvf/`."""
+    return _real_data("captures")
+
+
 # Overrides that make any experiment on the U-Net take seconds.
 TINY = (
     *("views.count=4", "views.size=32", "network=unet_small", "network.decoder_channels=[16,16,16]"),

@@ -15,14 +15,15 @@ MAY_USE = {
     "networks": set(),
     "results": {"shapes", "engine"},  # it reads what the engine wrote
     "views": {"shapes"},
+    "captures": {"shapes", "views"},
     "correspondences": {"views"},
     "lifting": {"shapes", "views"},
     "figures": {"shapes", "views", "lifting"},
     "evaluation": {"shapes", "views", "correspondences", "lifting"},
     "engine": set(),
     "systems": {
-        *("shapes", "made_up", "losses", "networks", "views", "correspondences", "lifting", "figures", "evaluation"),
-        *("results", "engine"),
+        *("shapes", "made_up", "losses", "networks", "views", "captures", "correspondences", "lifting", "figures"),
+        *("evaluation", "results", "engine"),
     },
 }
 PROGRAMS = {"apps", "segmenter", "doctor", "__init__"}

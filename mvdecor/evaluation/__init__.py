@@ -2,6 +2,7 @@
 
 from mvdecor.evaluation.calibration import Reliability, area_mean, describe_calibration, fit_temperature
 from mvdecor.evaluation.ceiling import ceiling_labels, ceiling_table
+from mvdecor.evaluation.images import ViewMetrics, psnr, ssim
 from mvdecor.evaluation.metrics import PROTOCOLS, PartMetrics, undetermined_shares
 from mvdecor.evaluation.progress import ShapeRecords
 from mvdecor.evaluation.transfer import Landings, height_of, land, pixel_centers, summarize_landings
@@ -12,6 +13,7 @@ __all__ = [
     "PartMetrics",
     "Reliability",
     "ShapeRecords",
+    "ViewMetrics",
     "area_mean",
     "ceiling_labels",
     "ceiling_table",
@@ -20,6 +22,8 @@ __all__ = [
     "height_of",
     "land",
     "pixel_centers",
+    "psnr",
+    "ssim",
     "summarize_landings",
     "undetermined_shares",
 ]

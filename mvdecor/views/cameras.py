@@ -1,15 +1,30 @@
-"""Pinhole cameras in OpenCV axes."""
+"""Pinhole cameras in OpenCV axes, and their conversion from and to the axes and poses of others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+from mvdecor.errors import InputError
 
 if TYPE_CHECKING:
     from pytorch3d.renderer import PerspectiveCameras
+
+CAMERA_AXES: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "opencv": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),  # x right, y down, z forward: COLMAP, SRN, NSVF, and this package
+    "opengl": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),  # x right, y up, z back: Blender, instant-ngp, nerfstudio
+    "llff": ((0, 1, 0), (1, 0, 0), (0, 0, -1)),  # x down, y right, z back
+    "pytorch3d": ((-1, 0, 0), (0, -1, 0), (0, 0, 1)),  # x left, y up, z forward
+}
+"""For each convention its x, y and z axis in OpenCV's."""
+HUGE = 1e30  # greater numbers in a file are damage, and would not survive float32
+NO_ROTATION = 1e-3  # greatest entry of R R^T - 1 that rounding in a text file explains
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,55 @@ class Cameras:
         xy = cam[..., :2] / z.clamp_min(1e-9)[..., None] * focal[:, None] + self.intrinsics[:, None, :2, 2]
         return xy, z
 
+    def poses(self, axes: str = "opencv") -> NDArray[np.float64]:
+        """float64 [N, 4, 4], camera to world, for a camera with the `axes` of `CAMERA_AXES`."""
+        poses = np.tile(np.eye(4), (len(self), 1, 1))
+        rotation = self.rotation.double().cpu().numpy()
+        poses[:, :3, :3] = rotation.transpose(0, 2, 1) @ _axes(axes).T
+        poses[:, :3, 3] = -np.einsum("nji,nj->ni", rotation, self.translation.double().cpu().numpy())
+        return poses
+
+    @staticmethod
+    def from_poses(
+        poses: ArrayLike,
+        intrinsics: ArrayLike,
+        height: int,
+        width: int,
+        axes: str = "opencv",
+        sources: Sequence[str] = (),
+    ) -> Cameras:
+        """The cameras of camera-to-world matrices.
+
+        Args:
+            poses: [N, 4, 4], camera to world; the camera has the `axes` of `CAMERA_AXES`.
+            intrinsics: [N, 3, 3], see `Cameras`.
+            height, width: size of the images.
+            axes: a name of `CAMERA_AXES`.
+            sources: where each pose comes from (file and place), for messages.
+
+        Raises:
+            InputError: a pose that is not finite, has another last row than 0 0 0 1, is no rotation (scaled, sheared), or is
+                mirrored, so that one of its two frames is left-handed; or one so far from the origin that float32 blurs it.
+        """
+        matrices = np.asarray(poses, dtype=np.float64).reshape(-1, 4, 4)
+        names = sources or [f"pose {i}" for i in range(len(matrices))]
+        for matrix, name in zip(matrices, names, strict=True):
+            _check_pose(matrix, name)
+        _check_origin(matrices[:, :3, 3], names)
+        rotation = (matrices[:, :3, :3] @ _axes(axes)).transpose(0, 2, 1)
+        translation = -np.einsum("nij,nj->ni", rotation, matrices[:, :3, 3])
+        r, t, k = (
+            torch.from_numpy(np.array(values, dtype=np.float32)) for values in (rotation, translation, intrinsics)
+        )
+        return Cameras(r, t, k, height, width)
+
+    def reduced(self, factor: int) -> Cameras:
+        """The cameras of the same images with `factor` x `factor` pixels averaged into one; both sides must be multiples."""
+        assert self.height % factor == 0 and self.width % factor == 0, "the factor must divide height and width"
+        scale = self.intrinsics.new_tensor([1 / factor, 1 / factor, 1.0])[:, None]
+        size = (self.height // factor, self.width // factor)
+        return Cameras(self.rotation, self.translation, self.intrinsics * scale, *size)
+
     def to(self, device: torch.device | str) -> Cameras:
         """The same cameras with their tensors on `device`."""
         return Cameras(
@@ -113,8 +177,51 @@ class Cameras:
         )
 
     def to_pytorch3d(self) -> PerspectiveCameras:
-        """As PyTorch3D cameras (its x points left, its y up): the only place where the conventions meet."""
+        """As PyTorch3D cameras (its x points left, its y up)."""
         from pytorch3d.utils import cameras_from_opencv_projection
 
         size = torch.tensor([[self.height, self.width]], device=self.rotation.device).expand(len(self), 2)
         return cameras_from_opencv_projection(self.rotation, self.translation, self.intrinsics, size)
+
+
+def _axes(name: str) -> NDArray[np.float64]:
+    """[3, 3], rows are the axes of a convention in OpenCV's."""
+    if name not in CAMERA_AXES:
+        raise InputError(f"camera axes {name!r} are unknown: choose one of {', '.join(CAMERA_AXES)}")
+    return np.array(CAMERA_AXES[name], dtype=np.float64)
+
+
+def _check_pose(matrix: NDArray[np.float64], source: str) -> None:
+    rotation = matrix[:3, :3]
+    if not (np.abs(matrix) < HUGE).all():
+        raise InputError(f"{source}: the pose has values that are not finite: estimate it again or leave the image out")
+    if np.abs(matrix[3] - (0, 0, 0, 1)).max() > NO_ROTATION:
+        raise InputError(
+            f"{source}: the last row of the pose is {matrix[3].tolist()} instead of 0 0 0 1: give a camera-to-world matrix, "
+            "row by row"
+        )
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > NO_ROTATION:
+        lengths = ", ".join(f"{length:.4g}" for length in np.linalg.norm(rotation, axis=0))
+        raise InputError(
+            f"{source}: the pose is no rotation (its columns have the lengths {lengths}): divide the scale out, and give "
+            "perpendicular axes"
+        )
+    if np.linalg.det(rotation) < 0:
+        raise InputError(
+            f"{source}: the pose mirrors (its determinant is -1), so the camera or the world has left-handed axes: negate "
+            "the column of the camera axis that points the wrong way, or, for a left-handed world (Unity, Unreal), one row "
+            "of every pose"
+        )
+
+
+def _check_origin(centers: NDArray[np.float64], sources: Sequence[str]) -> None:
+    """Positions must survive float32: no coordinate may be 100 000 times the extent of all cameras."""
+    if len(centers) < 2:
+        return
+    extent = np.ptp(centers, axis=0).max()
+    farthest = int(np.abs(centers).max(axis=1).argmax())
+    if extent > 0 and np.abs(centers[farthest]).max() > 1e5 * extent:
+        raise InputError(
+            f"{sources[farthest]}: the camera is {np.abs(centers[farthest]).max():.3g} from the origin and all cameras lie "
+            f"within {extent:.3g}: subtract a common offset from all positions"
+        )

@@ -1,0 +1,24 @@
+"""Posed images: captures, the readers of their formats, and captures rendered of shapes."""
+
+from mvdecor.captures.capture import BACKGROUND_NAME, Capture, CaptureSet, PixelMemory, Pixels
+from mvdecor.captures.colmap import COLMAP
+from mvdecor.captures.llff import LLFF
+from mvdecor.captures.nsvf import NSVF
+from mvdecor.captures.rendered import RenderedCaptures, render_capture
+from mvdecor.captures.srn import SRN
+from mvdecor.captures.transforms import Transforms
+
+__all__ = [
+    "BACKGROUND_NAME",
+    "COLMAP",
+    "LLFF",
+    "NSVF",
+    "SRN",
+    "Capture",
+    "CaptureSet",
+    "PixelMemory",
+    "Pixels",
+    "RenderedCaptures",
+    "Transforms",
+    "render_capture",
+]
