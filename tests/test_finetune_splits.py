@@ -133,7 +133,7 @@ def test_shape_of_a_split_cannot_be_skipped(people, split_file, made_up_people, 
     def broken(self, id):
         raise InputError("no vertices")
 
-    cfg = people(use(split_file), "data.on_error=skip", f"out={tmp_path / 'out'}")
+    cfg = people(use(split_file), "data.on_error=skip", "cache=null", f"out={tmp_path / 'out'}")
     monkeypatch.setattr("mvdecor.shapes.RenderPeople.load", broken)
     id = json.loads(split_file.read_text())["runs"][0]["shapes"][0]
     refused(run_finetune, cfg, str(split_file), "run 0", f"shape {id}", "no vertices")
