@@ -25,7 +25,7 @@ from mvdecor.settings import Count
 from mvdecor.shapes import ShapeStore
 from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.systems.mvdecor.check import check_config
-from mvdecor.systems.mvdecor.fewshot import draw_run, split_run
+from mvdecor.systems.mvdecor.fewshot import sample_run, split_run
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import (
@@ -161,7 +161,7 @@ def _few_shot_ids(cfg: DictConfig, shapes: ShapeStore) -> Iterator[list[str]]:
     labels, _ = labels_by_shape(shapes, shapes.ids("train"), cfg.data.on_error)
     for run in runs:
         assert isinstance(run, DictConfig)
-        yield list(dict.fromkeys(draw_run(run, labels, shapes.label_names).shapes))
+        yield list(dict.fromkeys(sample_run(run, labels, shapes.label_names).shapes))
 
 
 def _render(cfg: DictConfig, jobs: list[Job], workers: int) -> Iterator[Done]:

@@ -325,13 +325,13 @@ def _path_rows(matches: Mapping[str, list[PathMatch]], label_names: tuple[str, .
     rows: dict[str | None, dict] = {}
     for id, own in matches.items():
         for match in own:
-            listed = match.listed
-            if not listed.lost and listed.how != LEVEL_LEFT_OUT:
+            listed = match.listed_path
+            if not listed.lost and listed.outcome != LEVEL_LEFT_OUT:
                 continue
             label = label_names[listed.label] if listed.label != UNDETERMINED else None
             known: dict = {
                 "path": match.path,
-                "matched": listed.how,
+                "matched": listed.outcome,
                 "with": listed.list_path,
                 "label": label,
                 "shapes": 0,

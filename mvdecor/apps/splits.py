@@ -12,7 +12,7 @@ from mvdecor.errors import InputError
 from mvdecor.settings import Count, PathName, Settings, WholeNumber, shown
 from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.shapes.partnet import train_lists
-from mvdecor.shapes.splits import FewShotSplit, draw_covering, draw_uniform, write_split
+from mvdecor.shapes.splits import FewShotSplit, sample_covering, sample_uniform, write_split
 from mvdecor.systems.mvdecor.check import check_labels
 from mvdecor.systems.mvdecor.settings import DataSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set, make_store
@@ -117,9 +117,9 @@ def _draw(
         raise InputError(f"k={k} is more than {cfg.data.category} has ({source}): lower k")
     how: dict[str, Any] = {"k": k, "v": v, "num_views": cfg.num_views, "seed": cfg.seed}
     if cfg.rule == "covering":
-        runs = [draw_covering(among, names, run=run, **how) for run in range(cfg.runs)]
+        runs = [sample_covering(among, names, run=run, **how) for run in range(cfg.runs)]
     else:
-        runs = [draw_uniform(among, run=run, **how) for run in range(cfg.runs)]
+        runs = [sample_uniform(among, run=run, **how) for run in range(cfg.runs)]
     return FewShotSplit(
         dataset=cfg.data.name,
         category=cfg.data.category,

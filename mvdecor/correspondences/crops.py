@@ -47,7 +47,7 @@ class Crop:
         return torch.stack([width - x if self.flip else x, y], -1)
 
 
-def draw_crop(
+def sample_crop(
     size: tuple[int, int],
     scale: tuple[float, float],
     ratio: tuple[float, float],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Item = dict[str, Any]
+JsonObject = dict[str, Any]
 
 COMPONENTS = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
 TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
@@ -27,17 +27,17 @@ class Glb:
         tree: the JSON.
     """
 
-    def __init__(self, tree: Item | None = None) -> None:
-        self.tree: Item = {"asset": {"version": "2.0", "generator": "mvdecor"}} if tree is None else tree
+    def __init__(self, tree: JsonObject | None = None) -> None:
+        self.tree: JsonObject = {"asset": {"version": "2.0", "generator": "mvdecor"}} if tree is None else tree
         self._data = bytearray()
 
-    def add(self, kind: str, item: Item) -> int:
+    def add(self, kind: str, item: JsonObject) -> int:
         """Append to a list of the JSON, such as "nodes"; gives the item's number."""
         items = self.tree.setdefault(kind, [])
         items.append(item)
         return len(items) - 1
 
-    def store(self, data: bytes) -> Item:
+    def store(self, data: bytes) -> JsonObject:
         """Append bytes; gives the fields of a buffer view for them."""
         self._data += bytes(-len(self._data) % 4)
         start = len(self._data)
@@ -91,7 +91,7 @@ class Glb:
         return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
-def matt(name: str, **colour: Any) -> Item:
+def matt(name: str, **colour: Any) -> JsonObject:
     """A material without gloss that shows both sides: windings of CAD meshes are not to be trusted.
 
     Without a material programs take the default one, which is a metal: nearly black where nothing is reflected.

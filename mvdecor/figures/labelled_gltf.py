@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.errors import InputError
-from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, Item
+from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, JsonObject
 from mvdecor.figures.part_scene import Parts
 from mvdecor.files import write_atomically
 from mvdecor.shapes.gltf import GltfMesh
@@ -67,7 +67,7 @@ class _Splitter:
 
     def __init__(self, glb: Glb, file: GltfFile, parts: Parts) -> None:
         self._glb, self._file, self._parts = glb, file, parts
-        self._sources: dict[tuple[int, int], tuple[Item, NDArray[np.int64]]] = {}
+        self._sources: dict[tuple[int, int], tuple[JsonObject, NDArray[np.int64]]] = {}
 
     def split(self, number: int, mesh: GltfMesh, faces: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
         """Give a node one child per instance and label instead of its mesh."""
@@ -90,7 +90,7 @@ class _Splitter:
             del node["extensions"]
         node["children"] = [*node.get("children", []), *children]
 
-    def _child(self, node: Item, mesh: GltfMesh, faces: NDArray[np.int64], label: int) -> Item:
+    def _child(self, node: JsonObject, mesh: GltfMesh, faces: NDArray[np.int64], label: int) -> JsonObject:
         """The node of a part: the given faces, all of one node and instance."""
         primitives = []
         for number in np.unique(mesh.face_primitives[faces]).tolist():
@@ -104,7 +104,7 @@ class _Splitter:
             **_fields(node, "skin", "weights"),
         }
 
-    def _source(self, mesh: int, number: int) -> tuple[Item, NDArray[np.int64]]:
+    def _source(self, mesh: int, number: int) -> tuple[JsonObject, NDArray[np.int64]]:
         """A primitive without its indices, and its triangles int64 [F, 3]; decompressed, where Draco compressed it."""
         if (mesh, number) not in self._sources:
             primitive = copy.deepcopy(self._file.item("meshes", mesh)["primitives"][number])
@@ -128,7 +128,7 @@ class _Splitter:
             self._sources[mesh, number] = (primitive, corners)
         return self._sources[mesh, number]
 
-    def _fill(self, accessor: Item, values: NDArray[Any]) -> None:
+    def _fill(self, accessor: JsonObject, values: NDArray[Any]) -> None:
         """Store the decompressed values of an accessor."""
         for key in ("byteOffset", "sparse"):
             accessor.pop(key, None)
@@ -137,7 +137,7 @@ class _Splitter:
             accessor.update(min=values.min(axis=0).tolist(), max=values.max(axis=0).tolist())
         accessor.update(bufferView=self._glb.rows(values, VERTICES), count=len(values))
 
-    def _instance(self, node: Item, number: int) -> Item:
+    def _instance(self, node: JsonObject, number: int) -> JsonObject:
         """Where an instance of EXT_mesh_gpu_instancing lies in its node."""
         instancing = node.get("extensions", {}).get(INSTANCING)
         if instancing is None:
@@ -180,7 +180,7 @@ class _Splitter:
         self._glb.tree.update({"animations": kept} if kept else {})
 
 
-def _fields(item: Item, *keys: str) -> Item:
+def _fields(item: JsonObject, *keys: str) -> JsonObject:
     return {key: copy.deepcopy(item[key]) for key in keys if key in item}
 
 

@@ -11,8 +11,8 @@ from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.splits import (
     FewShotSplit,
-    draw_covering,
-    draw_uniform,
+    sample_covering,
+    sample_uniform,
     format_split,
     read_split,
     sha256_of,
@@ -27,9 +27,9 @@ IDS = sorted(LABELS)
 def split(v: int | None = 2, rule: str = "covering", runs: int = 3) -> FewShotSplit:
     how = {"k": 4, "v": v, "num_views": 9, "seed": 5}
     if rule == "covering":
-        drawn = [draw_covering(LABELS, NAMES, run=r, **how) for r in range(runs)]
+        drawn = [sample_covering(LABELS, NAMES, run=r, **how) for r in range(runs)]
     else:
-        drawn = [draw_uniform(IDS, run=r, **how) for r in range(runs)]
+        drawn = [sample_uniform(IDS, run=r, **how) for r in range(runs)]
     num_views = None if v is None else 9
     return FewShotSplit("partnet", "Chair", "leaf", 4, v, num_views, 5, rule, "a list", drawn)
 
@@ -75,7 +75,7 @@ def test_draws_are_without_replacement_seeded_and_differ_from_run_to_run(rule):
 
 
 def test_the_rule_of_a_draw_is_that_of_the_docstring():
-    run = draw_uniform(IDS, seed=3, run=4, k=4, v=3, num_views=20)
+    run = sample_uniform(IDS, seed=3, run=4, k=4, v=3, num_views=20)
     generator = np.random.default_rng(seed_of(3, 4, "labelled shapes"))
     assert run.shapes == sorted(generator.choice(IDS, 4, replace=False))
     for id, views in run.views.items():
@@ -84,7 +84,7 @@ def test_the_rule_of_a_draw_is_that_of_the_docstring():
 
 
 def test_runs_do_not_share_the_view_sets_of_their_neighbours():
-    runs = [draw_uniform(IDS, k=10, v=5, num_views=86, seed=0, run=r) for r in range(5)]
+    runs = [sample_uniform(IDS, k=10, v=5, num_views=86, seed=0, run=r) for r in range(5)]
     sets = [tuple(views) for run in runs for views in run.views.values()]
     assert len(set(sets)) == 50
 
@@ -92,27 +92,27 @@ def test_runs_do_not_share_the_view_sets_of_their_neighbours():
 def test_order_of_the_shapes_does_not_matter():
     backwards = dict(reversed(LABELS.items()))
     how = {"k": 4, "v": 2, "num_views": 9, "seed": 1, "run": 2}
-    assert draw_covering(LABELS, NAMES, **how) == draw_covering(backwards, NAMES, **how)
-    assert draw_uniform(IDS, **how) == draw_uniform(reversed(IDS), **how)
+    assert sample_covering(LABELS, NAMES, **how) == sample_covering(backwards, NAMES, **how)
+    assert sample_uniform(IDS, **how) == sample_uniform(reversed(IDS), **how)
 
 
 def test_covering_shows_every_label_and_says_what_it_cannot_show():
     for run in split(runs=20).runs:
         assert set().union(*(LABELS[id] for id in run.shapes)) == {0, 1, 2, 3, 4}
         assert run.labels_not_covered == []
-    run = draw_covering(LABELS, NAMES, k=1, v=None, num_views=9, seed=0, run=0)
+    run = sample_covering(LABELS, NAMES, k=1, v=None, num_views=9, seed=0, run=0)
     shown = {NAMES[label] for label in LABELS[run.shapes[0]]}
     assert set(run.labels_not_covered) == set(NAMES) - shown
     assert run.views is None and run.views_of(run.shapes[0], 3) == [0, 1, 2]
-    assert draw_uniform(IDS, k=1, v=None, num_views=9, seed=0, run=0).labels_not_covered is None
+    assert sample_uniform(IDS, k=1, v=None, num_views=9, seed=0, run=0).labels_not_covered is None
 
 
 def test_more_than_there_is():
     for k in (0, 21):
         with pytest.raises(InputError, match=rf"k={k} .*holds 20"):
-            draw_uniform(IDS, k=k, v=None, num_views=9, seed=0, run=0)
+            sample_uniform(IDS, k=k, v=None, num_views=9, seed=0, run=0)
     with pytest.raises(InputError, match=r"v=10 .*there are 9"):
-        draw_uniform(IDS, k=2, v=10, num_views=9, seed=0, run=0)
+        sample_uniform(IDS, k=2, v=10, num_views=9, seed=0, run=0)
 
 
 def damage(path: Path, change) -> None:

@@ -7,7 +7,7 @@ import torch
 import trimesh
 
 from mvdecor.correspondences import Matching, embeddings_at_a, embeddings_at_b
-from mvdecor.correspondences.crops import Crop, crop_images, draw_crop, match_crops
+from mvdecor.correspondences.crops import Crop, crop_images, sample_crop, match_crops
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.crops import CropPairSource
@@ -147,13 +147,13 @@ def test_mirroring_turns_normals_in_camera_axes_only():
 
 def test_drawn_boxes_lie_inside_and_have_the_areas_and_ratios_asked_for():
     generator, size = rng(), (40, 60)
-    crops = [draw_crop(size, (0.1, 0.3), (0.8, 1.25), 0.5, generator) for _ in range(300)]
+    crops = [sample_crop(size, (0.1, 0.3), (0.8, 1.25), 0.5, generator) for _ in range(300)]
     for c in crops:
         assert c.left >= 0 and c.top >= 0 and c.left + c.width <= 60 + 1e-6 and c.top + c.height <= 40 + 1e-6
         assert 0.1 - 1e-6 <= c.width * c.height / 2400 <= 0.3 + 1e-6
         assert 0.8 - 1e-6 <= c.width / c.height <= 1.25 + 1e-6
     assert 100 < sum(c.flip for c in crops) < 200
-    assert draw_crop(size, (1, 1), (1, 1), 0, rng()).height == 40
+    assert sample_crop(size, (1, 1), (1, 1), 0, rng()).height == 40
 
 
 @pytest.mark.parametrize("layers", [1, 2])

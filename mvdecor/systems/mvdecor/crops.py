@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mvdecor.channels import channel_slice
 from mvdecor.correspondences import Matches, sample_matches
-from mvdecor.correspondences.crops import Crop, crop_images, draw_crop, match_crops
+from mvdecor.correspondences.crops import Crop, crop_images, sample_crop, match_crops
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.views import Surface, jitter_colours
@@ -45,7 +45,7 @@ class CropPairSource(PairSource):
             view = views[int(torch.randint(len(views), (1,), generator=generator))]
             surface = self.shape_views.surface(shape, [view])
             size = (surface.mask.shape[-2], surface.mask.shape[-1])
-            a, b = (draw_crop(size, self.scale, self.ratio, self.flip, generator) for _ in range(2))
+            a, b = (sample_crop(size, self.scale, self.ratio, self.flip, generator) for _ in range(2))
             matches = match_crops(surface, a, b)
             if float(matches.overlap) > self.matching.min_overlap:
                 images = self._images(shape, view, surface, (a, b), generator)

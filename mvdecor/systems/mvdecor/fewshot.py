@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, ShapeSet, ShapeStore
 from mvdecor.shapes.loading import labels_by_shape, load_labelled
-from mvdecor.shapes.splits import FewShotRun, draw_covering, read_split, sha256_of
+from mvdecor.shapes.splits import FewShotRun, sample_covering, read_split, sha256_of
 
 
 def few_shot_shapes(cfg: DictConfig, shape_set: ShapeStore) -> tuple[list[Shape], FewShotRun, list]:
@@ -20,17 +20,17 @@ def few_shot_shapes(cfg: DictConfig, shape_set: ShapeStore) -> tuple[list[Shape]
         run = split_run(cfg, shape_set, cfg.run)
         return [_load_of_split(shape_set, id, cfg) for id in run.shapes], run, []
     labels, skipped = labels_by_shape(shape_set, shape_set.ids("train"), cfg.data.on_error)
-    run = draw_run(cfg, labels, shape_set.label_names)
+    run = sample_run(cfg, labels, shape_set.label_names)
     if run.labels_not_covered:
         names = ", ".join(run.labels_not_covered)
         print(f"note: no draw of k={len(run.shapes)} shapes was found that covers all labels; not covered: {names}")
     return [shape_set.load(id) for id in run.shapes], run, skipped
 
 
-def draw_run(cfg: DictConfig, labels: dict[str, set[int]], label_names: tuple[str, ...]) -> FewShotRun:
+def sample_run(cfg: DictConfig, labels: dict[str, set[int]], label_names: tuple[str, ...]) -> FewShotRun:
     """The draw of run `cfg.run` among training shapes, given the labels that each of them shows."""
     settings = cfg.training.finetune
-    return draw_covering(
+    return sample_covering(
         labels,
         label_names,
         k=settings.k,
