@@ -9,7 +9,7 @@ from typing import TypeVar
 EVERY = 30.0
 """Seconds between two lines."""
 
-JsonObject = TypeVar("JsonObject")
+Element = TypeVar("Element")
 
 
 class Timer:
@@ -49,12 +49,12 @@ def say_once(line: str) -> None:
 
 
 def told(
-    items: Iterable[JsonObject],
+    items: Iterable[Element],
     what: str,
     total: int | None,
     every: float = EVERY,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[JsonObject]:
+) -> Iterator[Element]:
     """The items; between two of them, if `every` seconds went by, a line such as "reading shapes: 12 of 400, 1.5 min, ...".
 
     Args:

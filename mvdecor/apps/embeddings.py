@@ -23,14 +23,14 @@ from mvdecor.errors import InputError
 from mvdecor.evaluation import Landings, height_of, land, pixel_centers, summarize_landings
 from mvdecor.figures import (
     EmbeddedView,
-    draw_carried,
-    draw_matches,
     embedding_colours,
+    plot_carried,
+    plot_matches,
     position_colours,
     save_png,
     write_glb,
 )
-from mvdecor.figures.curves import draw_transfer_curves
+from mvdecor.figures.curves import plot_transfer_curves
 from mvdecor.figures.layout import enlarge, sheet, stack
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.lifting.embeddings import FaceMeans, PrincipalColours, at_pixels, nearest, principal_colours
@@ -113,7 +113,7 @@ def figures_stage(job: Job) -> dict:
     colours, coverage = _draw_meshes(cfg, shape_views, embed, out)
     save_png(out / "embeddings.png", _sheet(shape_views, embed, views, colours))
     transfer = summarize_landings(Landings.cat(list(landings.values())))
-    save_png(out / "transfer.png", draw_transfer_curves(transfer))
+    save_png(out / "transfer.png", plot_transfer_curves(transfer))
     print(
         f"transfer: {rounded(transfer['within']['5'])} % of {transfer['points']} points land within 5 % of the shape's height "
         f"(random pixels: {rounded(transfer['chance']['5'])} %), median error {transfer['median_error']:.1f} %: {out}",
@@ -184,10 +184,10 @@ def _draw_pairs(cfg: DictConfig, shape_views: ShapeViews, embed: Embed, views: t
     """Carried colours and lines: of two views of the first shape, and of its view a and view b of the second shape."""
     a, b = (_embedded_view(shape_views, embed, shape_views[0], view) for view in views)
     other = _embedded_view(shape_views, embed, shape_views[1], views[1]) if len(shape_views) > 1 else None
-    save_png(out / "one_shape.png", draw_carried(a, b, cfg.figures.threshold))
+    save_png(out / "one_shape.png", plot_carried(a, b, cfg.figures.threshold))
     save_png(out / "one_shape_matches.png", _lines_of_one_shape(cfg, shape_views, a, b, views))
     if other is not None:
-        save_png(out / "two_shapes.png", draw_carried(a, other, cfg.figures.threshold))
+        save_png(out / "two_shapes.png", plot_carried(a, other, cfg.figures.threshold))
         save_png(out / "two_shapes_matches.png", _lines_of_two_shapes(cfg, a, other))
 
 
@@ -219,7 +219,7 @@ def _lines_of_one_shape(
     landed = land(surface[[0]], surface[[1]], a.embeddings[None], b.embeddings[None], matches, height, generator)
     start = pixel_centers(matches.pixel_a, *a.mask.shape)
     ends = (matches.xy_b, pixel_centers(landed.pixel, *b.mask.shape))
-    rows = [[draw_matches(a.texture, b.texture, start, end, seed=cfg.seed)] for end in ends]
+    rows = [[plot_matches(a.texture, b.texture, start, end, seed=cfg.seed)] for end in ends]
     return sheet(rows, rows=["true points", "by embedding"])
 
 
@@ -230,7 +230,7 @@ def _lines_of_two_shapes(cfg: DictConfig, a: EmbeddedView, b: EmbeddedView) -> n
     best, similarity = nearest(rows_a, rows_b)
     sure = (similarity >= cfg.figures.threshold).cpu()
     start, end = pixel_a[sure], pixel_b[best.cpu()[sure]]
-    return draw_matches(
+    return plot_matches(
         a.texture,
         b.texture,
         pixel_centers(start, *a.mask.shape),

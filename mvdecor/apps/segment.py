@@ -21,7 +21,7 @@ from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_
 from mvdecor.engine.settings import Device, Precision, check_out
 from mvdecor.errors import InputError
 from mvdecor.evaluation import area_mean
-from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
+from mvdecor.figures import colours_of, label_palette, render_segmentation, save_png, write_glb, write_ply
 from mvdecor.figures.labelled_gltf import face_sources, write_labelled_gltf
 from mvdecor.figures.part_scene import write_part_scene
 from mvdecor.lifting import UNFAMILIAR
@@ -256,7 +256,7 @@ def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmen
         write_ply(part / "mesh.ply", shape, found.labels, scalars=scalars)
         write_glb(part / "mesh.glb", shape, colours_of(found.labels.numpy(), label_palette(len(found.label_names))))
         _write_original(part, path, found)
-        save_png(part / "views.png", draw_segmentation(shape, found.labels, found.confidence))
+        save_png(part / "views.png", render_segmentation(shape, found.labels, found.confidence))
         if cfg.parts:
             _write_parts(part / "parts", found)
         key = _key(cfg, segmenter, source).record()

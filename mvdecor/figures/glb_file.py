@@ -31,18 +31,18 @@ class Glb:
         self.tree: JsonObject = {"asset": {"version": "2.0", "generator": "mvdecor"}} if tree is None else tree
         self._data = bytearray()
 
-    def add(self, kind: str, item: JsonObject) -> int:
+    def add(self, kind: str, entry: JsonObject) -> int:
         """Append to a list of the JSON, such as "nodes"; gives the item's number."""
-        items = self.tree.setdefault(kind, [])
-        items.append(item)
-        return len(items) - 1
+        entries = self.tree.setdefault(kind, [])
+        entries.append(entry)
+        return len(entries) - 1
 
-    def store(self, data: bytes) -> JsonObject:
+    def store(self, content: bytes) -> JsonObject:
         """Append bytes; gives the fields of a buffer view for them."""
         self._data += bytes(-len(self._data) % 4)
         start = len(self._data)
-        self._data += data
-        return {"buffer": 0, "byteOffset": start, "byteLength": len(data)}
+        self._data += content
+        return {"buffer": 0, "byteOffset": start, "byteLength": len(content)}
 
     def accessor(self, values: NDArray[Any], target: int, **fields: Any) -> int:
         """Append an accessor of an array [N] or [N, components]; gives its number.
@@ -53,27 +53,27 @@ class Glb:
             fields: further ones, such as normalized=True.
         """
         rows = values.reshape(len(values), -1)
-        stated = {
+        properties = {
             "componentType": COMPONENTS[values.dtype.str[1:]],
             "count": len(rows),
             "type": TYPES[rows.shape[1]],
             "min": rows.min(axis=0).tolist(),
             "max": rows.max(axis=0).tolist(),
         }
-        return self.add("accessors", {"bufferView": self.rows(rows, target), **stated, **fields})
+        return self.add("accessors", {"bufferView": self.rows(rows, target), **properties, **fields})
 
     def rows(self, values: NDArray[Any], target: int) -> int:
         """Append a buffer view of rows [N, components]; gives its number. Rows of vertices begin at multiples of 4 bytes."""
         size = values.itemsize * values.shape[1]
         stride = size + -size % 4 if target == VERTICES else size
-        data = np.zeros((len(values), stride), dtype=np.uint8)
-        data[:, :size] = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), size)
+        padded = np.zeros((len(values), stride), dtype=np.uint8)
+        padded[:, :size] = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), size)
         spaced = {"byteStride": stride} if stride != size else {}
-        return self.add("bufferViews", {**self.store(data.tobytes()), **spaced, "target": target})
+        return self.add("bufferViews", {**self.store(padded.tobytes()), **spaced, "target": target})
 
-    def image(self, name: str, data: bytes, kind: str = "image/png") -> int:
+    def image(self, name: str, content: bytes, kind: str = "image/png") -> int:
         """Append an image file; gives the number of the image."""
-        view = self.add("bufferViews", self.store(data))
+        view = self.add("bufferViews", self.store(content))
         return self.add("images", {"name": name, "mimeType": kind, "bufferView": view})
 
     def content(self) -> bytes:

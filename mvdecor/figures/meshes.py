@@ -78,19 +78,19 @@ def render_shape(
         raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {shape.num_faces} faces; give [F, 3]")
     shape = shape.to("cpu").normalized()
     cameras = turntable_cameras(views, size * OVERSAMPLING, elevation, azimuth)
-    seen = (rasterizer or make_rasterizer("embree"))([shape], [cameras])[0].to("cpu")
-    surface = surface_of(shape, seen)
+    rendered_views = (rasterizer or make_rasterizer("embree"))([shape], [cameras])[0].to("cpu")
+    surface = surface_of(shape, rendered_views)
     # A light up and to the left of each camera: with a light in the camera all the sides of a box look alike.
     light = normalize(torch.tensor([-0.4, -0.6, -1.0]), dim=0) @ cameras.rotation
     facing = (surface.normals[:, 0] * light[:, None, None]).sum(-1).clamp_min(0)
     shade = AMBIENT + (1 - AMBIENT) * facing
-    planes = [face_values_at_pixels(colours[:, k].float(), seen, background=255.0)[:, 0] for k in range(3)]
+    planes = [face_values_at_pixels(colours[:, k].float(), rendered_views, background=255.0)[:, 0] for k in range(3)]
     image = torch.stack([torch.where(surface.mask[:, 0], plane * shade, 255.0) for plane in planes], dim=1)
     pictures = avg_pool2d(image, OVERSAMPLING).round().to(torch.uint8).permute(2, 0, 3, 1)
     return pictures.reshape(size, views * size, 3).numpy()
 
 
-def draw_mesh_comparison(
+def render_mesh_comparison(
     shapes: Sequence[Shape],
     columns: Mapping[str, Sequence[Tensor | np.ndarray]],
     size: int = 192,
@@ -137,7 +137,7 @@ def draw_mesh_comparison(
     return _with_legend(table, np.concatenate([x for row in labels for x in row]), names)
 
 
-def draw_segmentation(
+def render_segmentation(
     shape: Shape,
     labels: Tensor,
     confidence: Tensor,
@@ -164,14 +164,14 @@ def draw_segmentation(
     palette = label_palette(len(shape.label_names))
     low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
     share = confidence.cpu().numpy().clip(0, 1)[:, None]
-    shown = [colours_of(labels.cpu().numpy(), palette), (low + share * (high - low)).round().astype(np.uint8)]
-    rows = [[render_shape(shape, colours, size, views, rasterizer=rasterizer)] for colours in shown]
+    colourings = [colours_of(labels.cpu().numpy(), palette), (low + share * (high - low)).round().astype(np.uint8)]
+    rows = [[render_shape(shape, colours, size, views, rasterizer=rasterizer)] for colours in colourings]
     table = sheet(rows, rows=["parts", "confidence"])
     return _with_legend(table, labels.cpu().numpy(), shape.label_names)
 
 
 def _with_legend(table: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """A picture with the names and colours of the labels that occur below it."""
-    used = np.unique(labels)
-    captions = [names[k] if k >= 0 else "undetermined" for k in used]
-    return stack([table, legend(captions, colours_of(used, label_palette(len(names))), table.shape[1])])
+    occurring = np.unique(labels)
+    captions = [names[k] if k >= 0 else "undetermined" for k in occurring]
+    return stack([table, legend(captions, colours_of(occurring, label_palette(len(names))), table.shape[1])])

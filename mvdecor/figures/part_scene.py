@@ -50,9 +50,9 @@ class Parts:
         painted = {**primitive, "material": self._materials[label]}
         if "material" in primitive:
             extensions = dict(primitive.get("extensions", {}))
-            known = extensions.get(VARIANTS, {"mappings": []})
-            own = {"material": primitive["material"], "variants": [self._original()]}
-            extensions[VARIANTS] = {**known, "mappings": [*known["mappings"], own]}
+            variants = extensions.get(VARIANTS, {"mappings": []})
+            original = {"material": primitive["material"], "variants": [self._original()]}
+            extensions[VARIANTS] = {**variants, "mappings": [*variants["mappings"], original]}
             painted["extensions"] = extensions
         return painted
 
@@ -60,8 +60,8 @@ class Parts:
         """Number of the variant, which is made at the first call."""
         if self._variant is None:
             tree = self._glb.tree
-            used = tree.setdefault("extensionsUsed", [])
-            used += [] if VARIANTS in used else [VARIANTS]
+            extensions = tree.setdefault("extensionsUsed", [])
+            extensions += [] if VARIANTS in extensions else [VARIANTS]
             variants = tree.setdefault("extensions", {}).setdefault(VARIANTS, {}).setdefault("variants", [])
             variants.append({"name": "original"})
             self._variant = len(variants) - 1
@@ -92,10 +92,10 @@ def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> Non
             faces = (labels == label) & (images == image)
             primitive: JsonObject = {"attributes": {}}
             if texture is None:
-                used, index = np.unique(shape.faces.cpu().numpy()[faces], return_inverse=True)
+                vertex_ids, index = np.unique(shape.faces.cpu().numpy()[faces], return_inverse=True)
                 positions = np.empty((shape.vertices.shape[0], 3), dtype=np.float32)
                 positions[shape.faces.cpu().numpy()] = corners
-                primitive["attributes"]["POSITION"] = glb.accessor(positions[used], VERTICES)
+                primitive["attributes"]["POSITION"] = glb.accessor(positions[vertex_ids], VERTICES)
                 primitive["indices"] = glb.accessor(index.reshape(-1).astype(np.uint32), INDICES)
             else:
                 uv = texture.uv.cpu().numpy()[faces].reshape(-1, 2) * np.array([1, -1], np.float32) + np.array(

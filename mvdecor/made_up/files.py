@@ -57,7 +57,7 @@ def _tree(parts: Sequence[Part], files: Sequence[list[str]]) -> dict:
     root: dict = {}
     inner: dict[str, dict] = {}
     number = 0
-    for part, objs in zip(parts, files, strict=True):
+    for part, obj_names in zip(parts, files, strict=True):
         names = part.label.split("/")
         parent = None
         for depth in range(1, len(names) + 1):
@@ -72,7 +72,7 @@ def _tree(parts: Sequence[Part], files: Sequence[list[str]]) -> dict:
                     parent.setdefault("children", []).append(node)
                 if depth < len(names):
                     inner[path] = node
-            node["objs"] += objs
+            node["objs"] += obj_names
             parent = node
     return root
 
@@ -135,5 +135,5 @@ def _obj_faces(solid: Solid, corners: NDArray[np.int64] | None = None) -> str:
     faces = (solid.faces + 1).tolist()
     if corners is None:
         return "".join(f"f {a} {b} {c}\n" for a, b, c in faces)
-    both = zip(faces, (corners + 1).tolist(), strict=True)
-    return "".join(f"f {a}/{i} {b}/{j} {c}/{k}\n" for (a, b, c), (i, j, k) in both)
+    corner_pairs = zip(faces, (corners + 1).tolist(), strict=True)
+    return "".join(f"f {a}/{i} {b}/{j} {c}/{k}\n" for (a, b, c), (i, j, k) in corner_pairs)

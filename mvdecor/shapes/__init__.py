@@ -17,8 +17,8 @@ __all__ = [
     "ShapeSet",
     "ShapeStore",
     "Texture",
-    "sample_few_shot",
-    "sample_views",
     "load_shapes",
     "read_mesh",
+    "sample_few_shot",
+    "sample_views",
 ]

@@ -2,8 +2,8 @@
 
 A seed is not a split: it gives other shapes with other files on disk or another version of numpy. A file does not.
 
-The rule of sampling: run r samples its shapes with the seed `seed_of(seed, r, "labelled shapes")`, and the views of a shape with
-`seed_of(seed, r, "labelled views", id)`, all without replacement, by numpy's default generator.
+The rule of sampling: run r samples its shapes with the seed `seed_of(seed, r, "labelled shapes")`, and the views of a shape
+with `seed_of(seed, r, "labelled views", id)`, all without replacement, by numpy's default generator.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.splits import (
     FewShotSplit,
-    sample_covering,
-    sample_uniform,
     format_split,
     read_split,
+    sample_covering,
+    sample_uniform,
     sha256_of,
     write_split,
 )

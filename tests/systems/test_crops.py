@@ -7,7 +7,7 @@ import torch
 import trimesh
 
 from mvdecor.correspondences import Matching, embeddings_at_a, embeddings_at_b
-from mvdecor.correspondences.crops import Crop, crop_images, sample_crop, match_crops
+from mvdecor.correspondences.crops import Crop, crop_images, match_crops, sample_crop
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.crops import CropPairSource

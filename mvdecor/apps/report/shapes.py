@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from mvdecor.apps.report.charts import text
 from mvdecor.errors import InputError
-from mvdecor.figures import colours_of, draw_mesh_comparison, label_palette
+from mvdecor.figures import colours_of, label_palette, render_mesh_comparison
 from mvdecor.results.pipeline import Results
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.held_out import held_out_data
@@ -95,7 +95,7 @@ def worst_and_best(results: Results, count: int, data_root: str | None = None) -
 
 def picture(shown: Shown) -> np.ndarray:
     """The shape from two sides in the colours of each column, with a legend, uint8 [H, W, 3]."""
-    return draw_mesh_comparison([shown.shape], {name: [x] for name, x in shown.labels.items()}, views=2)
+    return render_mesh_comparison([shown.shape], {name: [x] for name, x in shown.labels.items()}, views=2)
 
 
 def turning_figure(shapes: Sequence[Shown]) -> go.Figure:

@@ -14,11 +14,11 @@ from torch import nn
 
 from mvdecor.channels import channel_slice, find_channel
 from mvdecor.figures import (
-    draw_channels,
-    draw_matches,
-    draw_mesh_comparison,
-    draw_predictions,
     embedding_colours,
+    plot_channels,
+    plot_matches,
+    plot_predictions,
+    render_mesh_comparison,
     save_png,
 )
 from mvdecor.figures.layout import sheet
@@ -32,7 +32,7 @@ def channels_sheet(source: PairSource, views: int = 4) -> np.ndarray:
     """The network's input channels for a few views (outermost layer), uint8 [H, W, 3]."""
     batch = source.draw(seed=0, step=0)
     images = batch.images[:, :, 0].flatten(0, 1)[:views]
-    return draw_channels(images.cpu(), source.rendering.channels)
+    return plot_channels(images.cpu(), source.rendering.channels)
 
 
 def matches_sheet(source: PairSource) -> np.ndarray:
@@ -43,7 +43,7 @@ def matches_sheet(source: PairSource) -> np.ndarray:
     matches = batch.matches.select((outer & (batch.matches.pair == 0)).nonzero()[:, 0])
     xy_a = torch.stack([matches.pixel_a % width, matches.pixel_a // width], dim=1) + 0.5
     a, b = (as_rgb(batch.images[i, 0, :1], source.rendering.channels)[0] for i in (0, 1))
-    return draw_matches(a, b, xy_a.cpu(), matches.xy_b.cpu())
+    return plot_matches(a, b, xy_a.cpu(), matches.xy_b.cpu())
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def predictions_sheet(fabric: Fabric, model: Model, source: LabelledSource) -> n
     names = source.shape_views[0].label_names
     shown = as_rgb(images, source.rendering.channels)
     mask = (images != 0).any(dim=1).cpu()
-    return draw_predictions(shown, batch.labels[:, 0].cpu(), predicted.cpu(), names, mask=mask)
+    return plot_predictions(shown, batch.labels[:, 0].cpu(), predicted.cpu(), names, mask=mask)
 
 
 @torch.no_grad()
@@ -104,7 +104,7 @@ def pipeline_figures(cfg: DictConfig, out: Path, shapes: int = 4) -> None:
     columns: dict[str, list] = {"truth": [s.face_labels for s in meshes]}
     for method in ("scratch", "pretrained"):
         columns[method] = [np.load(out / method / "run_0" / "labels" / f"{id}.npy") for id in ids]
-    save_png(out / "figures" / "meshes.png", draw_mesh_comparison(meshes, columns, views=2))
+    save_png(out / "figures" / "meshes.png", render_mesh_comparison(meshes, columns, views=2))
     few, _ = pretraining_shapes(OmegaConf.merge(cfg, {"data": {"pretrain_limit": 4}}))  # type: ignore[arg-type]
     source = make_pair_source(cfg, make_shape_views(cfg, few, torch.device("cpu")), 4)
     save_png(out / "figures" / "matches.png", matches_sheet(source))
