@@ -64,9 +64,9 @@ class FoundationFeatures(nn.Module):
         self.vit: Any = vit.requires_grad_(False).eval()
         self.projection = nn.Conv2d(vit.num_features, embedding_dim, kernel_size=1)
         mean, std = torch.tensor(CHANNELS["rgb"].mean), torch.tensor(CHANNELS["rgb"].std)
-        own_mean, own_std = (torch.tensor(vit.pretrained_cfg[name]) for name in ("mean", "std"))
-        self.register_buffer("factor", (std / own_std)[:, None, None])
-        self.register_buffer("shift", ((mean - own_mean) / own_std)[:, None, None])
+        encoder_mean, encoder_std = (torch.tensor(vit.pretrained_cfg[name]) for name in ("mean", "std"))
+        self.register_buffer("factor", (std / encoder_std)[:, None, None])
+        self.register_buffer("shift", ((mean - encoder_mean) / encoder_std)[:, None, None])
 
     def train(self, mode: bool = True) -> FoundationFeatures:
         """As `nn.Module.train`, but the encoder stays in evaluation mode."""

@@ -57,8 +57,8 @@ def read_results(folder: Path) -> Results:
     if (folder / "table.json").exists():
         table = read_stage(folder / "table.json", ("rows", "runs", "config"))
         runs = [_run(folder / row["method"] / f"run_{row['run']}", row["method"]) for row in table["runs"]]
-        own = folder / "pretrain" / "pretrain.json"
-        pretrained = read_stage(own, TRAINED) if own.exists() else None
+        stage_file = folder / "pretrain" / "pretrain.json"
+        pretrained = read_stage(stage_file, TRAINED) if stage_file.exists() else None
         return Results(folder, tuple(runs), table, pretrained)
     if not (folder / "metrics.json").exists():
         raise InputError(
@@ -98,5 +98,5 @@ def _scalars(stage: Path) -> dict[str, Curve]:
 
 def _run(folder: Path, method: str | None) -> Run:
     run = read_run(folder, method, MEASURED)
-    own = folder / "finetune.json"
-    return replace(run, finetuned=read_stage(own, TRAINED)) if own.exists() else run
+    stage_file = folder / "finetune.json"
+    return replace(run, finetuned=read_stage(stage_file, TRAINED)) if stage_file.exists() else run
