@@ -78,7 +78,7 @@ def test_order_of_the_lists_does_not_matter(draw, stats, tmp_path):
         (["k=[2]", "seed=x"], ["seed=x"]),
         (["k=[2]", "rule=best"], ["rule=best", "covering or uniform"]),
         (["k=[2]", "data.category=Flat"], ["data.category=Flat", "Few, Many, Some"]),
-        (["k=[50]", "data.category=all"], ["no split could be drawn", "Few, k=50"]),
+        (["k=[50]", "data.category=all"], ["no split could be sampled", "Few, k=50"]),
         (["k=[2]", "data.level=2"], ["no category", "level 2"]),
     ],
 )

@@ -69,42 +69,43 @@ class Stopwatch(Log):
 def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A step of the pretraining loop, its views read from the cache, against the network's part of it."""
     with tempfile.TemporaryDirectory() as folder:
-        own = _config(cfg, device, f"views.cache={folder}", "views.keep=false")
-        fabric, people = _fabric(own), shapes.some("people", 2)
-        shape_views = make_shape_views(own, people, drawing_device(own, fabric))
-        settings = own.training.pretrain
-        source = make_pair_source(own, shape_views, settings.pairs, augment="pretrain")
-        loss = instantiate(own.loss)
+        step_cfg = _config(cfg, device, f"views.cache={folder}", "views.keep=false")
+        fabric, people = _fabric(step_cfg), shapes.some("people", 2)
+        shape_views = make_shape_views(step_cfg, people, drawing_device(step_cfg, fabric))
+        settings = step_cfg.training.pretrain
+        source = make_pair_source(step_cfg, shape_views, settings.pairs, augment="pretrain")
+        loss = instantiate(step_cfg.loss)
         images = source.draw(0, 0).to(device).images.flatten(0, 2)
         for shape in shape_views:
             shape_views.views(shape)  # fills the cache
-        drawn = time_runs(lambda: source.draw(0, 1), cfg.slow_repeats, device, 1e-3)
+        batch_time = time_runs(lambda: source.draw(0, 1), cfg.slow_repeats, device, 1e-3)
 
         def train(steps: int, log: Log) -> None:
             validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
             train_loop(
-                Loop(fabric, log, workers=own.workers), _recipe(own, "pretrain", steps), _model(own, None),
+                Loop(fabric, log, workers=step_cfg.workers), _recipe(step_cfg, "pretrain", steps), _model(step_cfg, None),
                 {"pairs": (source, "pairs")}, partial(pretrain.step, fabric=fabric, loss=loss),
                 Validation(validation, steps, lambda figures: None),
             )  # fmt: skip
 
-        bare = _bare_step(fabric, _model(own, None), images, Model.embed)
+        bare = _bare_step(fabric, _model(step_cfg, None), images, Model.embed)
         figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
-    size = (
-        f"{settings.pairs} pairs of views of {own.views.size}x{own.views.size}, {settings.points} matches a pair, "
-        f"{own.network.encoder}, workers={own.workers}, {shapes.kind} people, views from the cache; drawing a batch takes "
-        f"{drawn.median:.0f} ms"
+    size, encoder = step_cfg.views.size, step_cfg.network.encoder
+    description = (
+        f"{settings.pairs} pairs of views of {size}x{size}, {settings.points} matches per pair, {encoder}, "
+        f"workers={step_cfg.workers}, {shapes.kind} people, views from the cache; sampling a batch takes "
+        f"{batch_time.median:.0f} ms"
     )
-    return Row("pretrain_step", *figures, "ms a step", size, device_name(device), 1.15, more=False)
+    return Row("pretrain_step", *figures, "ms a step", description, device_name(device), 1.15, more=False)
 
 
 def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A step of the fine-tuning loop against the network's part of it."""
-    own = _config(cfg, device, "training.finetune.lambda_ssl=0")
-    fabric, people = _fabric(own), shapes.some("people", 2)
-    settings = own.training.finetune
-    shape_views = make_shape_views(own, people, drawing_device(own, fabric))
-    rendering, views = make_rendering(own, augment="finetune"), [range(own.views.count)] * len(people)
+    step_cfg = _config(cfg, device, "training.finetune.lambda_ssl=0")
+    fabric, people = _fabric(step_cfg), shapes.some("people", 2)
+    settings = step_cfg.training.finetune
+    shape_views = make_shape_views(step_cfg, people, drawing_device(step_cfg, fabric))
+    rendering, views = make_rendering(step_cfg, augment="finetune"), [range(step_cfg.views.count)] * len(people)
     source = LabelledSource(shape_views, rendering, views, settings.batch_size)
     labels = len(people[0].label_names)
     images = source.draw(0, 0).to(device).images.flatten(0, 1)
@@ -112,17 +113,17 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         shape_views.views(shape)  # kept in memory
 
     def train(steps: int, log: Log) -> None:
-        loop = Loop(fabric, log, workers=own.workers)
-        recipe, labelled = _recipe(own, "finetune", steps), {"labelled": (source, "batch_size")}
-        train_loop(loop, recipe, _model(own, labels), labelled, partial(finetune.step, fabric=fabric))
+        loop = Loop(fabric, log, workers=step_cfg.workers)
+        recipe, labelled = _recipe(step_cfg, "finetune", steps), {"labelled": (source, "batch_size")}
+        train_loop(loop, recipe, _model(step_cfg, labels), labelled, partial(finetune.step, fabric=fabric))
 
-    bare = _bare_step(fabric, _model(own, labels), images, Model.forward)
+    bare = _bare_step(fabric, _model(step_cfg, labels), images, Model.forward)
     figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
-    size = (
-        f"{settings.batch_size} views of {own.views.size}x{own.views.size}, {own.network.encoder}, workers={own.workers}, "
-        f"{shapes.kind} people"
+    size, encoder = step_cfg.views.size, step_cfg.network.encoder
+    description = (
+        f"{settings.batch_size} views of {size}x{size}, {encoder}, workers={step_cfg.workers}, {shapes.kind} people"
     )
-    return Row("finetune_step", *figures, "ms a step", size, device_name(device), 1.10, more=False)
+    return Row("finetune_step", *figures, "ms a step", description, device_name(device), 1.10, more=False)
 
 
 def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
@@ -137,13 +138,13 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         seen, rendering, batch = shape_views.views(shape), make_rendering(own), own.evaluation.batch_size
         ready = [
             rendering(shape, part, surface_of(shape, part)).flatten(0, 1)
-            for part in (seen[slice(start, start + batch)] for start in range(0, len(seen), batch))
+            for part in (views[slice(start, start + batch)] for start in range(0, len(views), batch))
         ]
 
         def ours() -> None:
-            labels, ceiling = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
-            found = Evaluated(labels, ceiling, Reliability(), Reliability())
-            evaluate_shape(own, fabric, model, shape, 0, found, Calibration())
+            labels, ceiling = (PartMetrics(shape.label_names, "mvdecor", step_cfg.evaluation.points) for _ in range(2))
+            evaluated = Evaluated(labels, ceiling, Reliability(), Reliability())
+            evaluate_shape(step_cfg, fabric, model, shape, 0, evaluated, Calibration())
 
         @torch.no_grad()
         def bare() -> None:
@@ -152,27 +153,27 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
                     model(images)
 
         figures = time_both(ours, bare, cfg.slow_repeats, device)
-    size = (
-        f"{len(seen)} views of {own.views.size}x{own.views.size}, {shape.num_faces} faces, {own.network.encoder}, "
+    description = (
+        f"{len(views)} views of {cfg.size}x{cfg.size}, {shape.num_faces} faces, {step_cfg.network.encoder}, "
         f"{shapes.kind} person; rendered, embedded, voted, filled, measured, its ceiling too, and written"
     )
-    return Row("evaluate_shape", *figures, "s a shape", size, device_name(device), 1.3, more=False)
+    return Row("evaluate_shape", *figures, "s a shape", description, device_name(device), 1.3, more=False)
 
 
-def _config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
+def _config(cfg: DictConfig, device: torch.device, *row_overrides: str) -> DictConfig:
     overrides = [
         f"experiment={cfg.step_experiment}",
         "data.root=none",
         f"device={device.type}",
         *(cfg.overrides or ()),
-        *more,
+        *row_overrides,
     ]
     return compose_config(overrides)
 
 
-def _model(own: DictConfig, labels: int | None) -> Model:
+def _model(step_cfg: DictConfig, labels: int | None) -> Model:
     torch.manual_seed(0)
-    return prepared(build_model(own.network, own.views.channels, labels, initial_weights=False), own)
+    return prepared(build_model(step_cfg.network, step_cfg.views.channels, labels, initial_weights=False), step_cfg)
 
 
 def _bare_step(

@@ -93,17 +93,17 @@ def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
     names = [text(name) for name in runs[0].metrics["parts"]]
     numbers = "%{text}" if len(names) <= 16 else None  # more would not be legible
     hover = "truth: %{y}<br>prediction: %{x}<br>%{customdata} %<extra></extra>"
-    shown = [[None if np.isnan(x) else float(x) for x in row] for row in share]
-    whole, exact = ([[text("" if x is None else rounded(x, n)) for x in row] for row in shown] for n in (0, 1))
+    cells = [[None if np.isnan(x) else float(x) for x in row] for row in share]
+    integers, exact = ([[text("" if x is None else rounded(x, n)) for x in row] for row in cells] for n in (0, 1))
     figure = go.Figure(
         go.Heatmap(
-            z=shown,
+            z=cells,
             x=names,
             y=names,
             zmin=0,
             zmax=100,
             colorscale="Blues",
-            text=whole,
+            text=integers,
             customdata=exact,
             texttemplate=numbers,
             hovertemplate=hover,

@@ -63,26 +63,26 @@ def prepare_round(cfg: DictConfig, labels: LabelFolder, ids: Sequence[str]) -> P
     number = 1 + max((int(p.name[6:]) for p in out.glob("round_*") if p.name[6:].isdigit()), default=0)
     folder = (out / f"round_{number}").absolute()
     unlabelled = [id for id in ids if id not in labelled]
-    about = {
+    summary = {
         "labelled": train,
         "predict": unlabelled,
         "labels_sha256": {id: sha256_of(labels.path(id)) for id in train},
     }
     write_json(folder / SPLIT, {"train": train, "test": unlabelled})
-    write_json(folder / ABOUT, about)
+    write_json(folder / ABOUT, summary)
     write_atomically(folder / CONFIG, OmegaConf.to_yaml(_config(cfg, folder, len(train))).encode())
     return folder
 
 
 def _config(cfg: DictConfig, folder: Path, k: int) -> DictConfig:
-    whole: Any = OmegaConf.to_container(cfg, resolve=True)
-    whole = {
-        name: value for name, value in whole.items() if name in MvDeCorSettings.model_fields
+    round_config: Any = OmegaConf.to_container(cfg, resolve=True)
+    round_config = {
+        name: value for name, value in round_config.items() if name in MvDeCorSettings.model_fields
     }  # not the viewer's own
-    whole |= {"out": str(folder), "run": 0, "progress": False}
-    whole["data"]["labelled"]["splits"] = str(folder / SPLIT)
-    whole["training"]["finetune"] |= {"k": k, "split": None, "replace": False}
-    return OmegaConf.create(whole)
+    round_config |= {"out": str(folder), "run": 0, "progress": False}
+    round_config["data"]["labelled"]["splits"] = str(folder / SPLIT)
+    round_config["training"]["finetune"] |= {"k": k, "split": None, "replace": False}
+    return OmegaConf.create(round_config)
 
 
 def run_round(folder: Path) -> None:
@@ -101,12 +101,12 @@ def run_round(folder: Path) -> None:
     for id in json.loads((folder / ABOUT).read_bytes())["predict"]:
         try:
             shape = shape_set.load(id)
-            found = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.evaluation.batch_size)
+            segmentation = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.evaluation.batch_size)
         except InputError as error:
             print(f"warning: skipped shape {id}: {error}", flush=True)
             skipped.append((id, str(error)))
             continue
-        prediction = Prediction.of(found)
+        prediction = Prediction.of(segmentation)
         prediction.save(folder / "predictions" / f"{id}.npz")
         ranking.append((id, prediction.uncertainty(shape)))
         ranking.sort(key=lambda pair: -pair[1])

@@ -48,14 +48,14 @@ class Embedder:
         batch_size: int = 16,
     ) -> None:
         self._fabric = open_device(device, precision)
-        model, info = load_checkpoint(checkpoint, self._fabric.device)
-        views = info.get("config", {}).get("views")
+        model, metadata = load_checkpoint(checkpoint, self._fabric.device)
+        views = metadata.get("config", {}).get("views")
         if not views:
             raise InputError(f"{checkpoint}: its checkpoint.json does not say which views it takes: train it again")
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._config = OmegaConf.create({"views": views})
         self._rasterizer = make_rasterizer(views["rasterizer"], self._fabric.device)
-        self._textured = info.get("textured")
+        self._textured = metadata.get("textured")
         self._seed, self._batch_size = seed, batch_size
         self._means: Recent[Tensor] = Recent(KEPT)
         self._colours: PrincipalColours | None = None
@@ -76,8 +76,8 @@ class Embedder:
 
     def similarity(self, query: Shape, face: int, shape: Shape) -> Tensor:
         """float32 [F] in [-1, 1]: cosine between the embedding of one face and those of another shape, or its own."""
-        asked = normalize(self.on_faces(query)[face], dim=0)
-        return (normalize(self.on_faces(shape), dim=1) @ asked).clamp(-1, 1)
+        query_embedding = normalize(self.on_faces(query)[face], dim=0)
+        return (normalize(self.on_faces(shape), dim=1) @ query_embedding).clamp(-1, 1)
 
     def _embed(self, shape: Shape) -> Tensor:
         if self._textured is False:  # trained on shading, it never saw an image
@@ -93,4 +93,4 @@ class Embedder:
         mean, seen = means.result()
         if not bool(seen.any()):
             raise InputError(f"shape {shape.id}: no view sees any of it; check that the mesh has a surface")
-        return mean[seen_faces(shape, seen)].cpu()
+        return mean[seen_faces(shape, visible)].cpu()
