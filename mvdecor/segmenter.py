@@ -147,7 +147,7 @@ class Segmenter:
         disagreement = found.disagreement.cpu()
         if shape.polygons is not None:
             before, areas, polygons = labels, shape.face_areas, shape.polygons
-            labels, _ = agree_in_polygons(before, found.share.cpu(), areas, polygons)
+            labels, _ = agree_in_polygons(before, prediction.share.cpu(), areas, polygons)
             confidence = mean_in_polygons(torch.where(labels == before, confidence, 0.0), areas, polygons)
             disagreement = mean_in_polygons(disagreement, areas, polygons)
         return Segmentation(
@@ -155,10 +155,10 @@ class Segmenter:
             labels,
             confidence,
             filled,
-            found.coverage,
+            prediction.coverage,
             time.perf_counter() - start,
             disagreement,
-            self.calibration.familiarity(found.evidence),
+            self.calibration.familiarity(prediction.evidence),
         )
 
     @property
@@ -191,27 +191,29 @@ class Segmenter:
         return replace(shape, label_names=self.label_names, face_labels=None, texture=texture)
 
 
-def _check_segments(model: Model, info: Mapping[str, Any], checkpoint: Path | str) -> None:
+def _check_segments(model: Model, metadata: Mapping[str, Any], checkpoint: Path | str) -> None:
     """Raise InputError for a checkpoint that cannot label anything."""
-    check_labels_of(info, checkpoint)
-    missing = [key for key in ("views", "lifting") if not info.get("config", {}).get(key)]
-    if missing or len(info.get("label_names", [])) != model.num_labels:
+    check_labels_of(metadata, checkpoint)
+    missing = [key for key in ("views", "lifting") if not metadata.get("config", {}).get(key)]
+    if missing or len(metadata.get("label_names", [])) != model.num_labels:
         raise InputError(
             f"{checkpoint}: its checkpoint.json does not say which {' and '.join(missing) or 'labels'} it takes: give a "
             "checkpoint that scripts/finetune.py wrote"
         )
 
 
-def _config(info: Mapping[str, Any], checkpoint: Path | str, changes: Mapping[str, Mapping[str, Any]]) -> DictConfig:
+def _config(
+    metadata: Mapping[str, Any], checkpoint: Path | str, changes: Mapping[str, Mapping[str, Any]]
+) -> DictConfig:
     """`views` and `lifting` of the checkpoint with the changes of the user; what an older checkpoint lacks, by default."""
     merged = {}
     for group, kind in GROUPS.items():
-        recorded = {key: value for key, value in info["config"][group].items() if key in kind.model_fields}
-        trained, used = kind.of(recorded, group), kind.of({**recorded, **changes[group]}, group)
+        recorded = {key: value for key, value in metadata["config"][group].items() if key in kind.model_fields}
+        trained, changed = kind.of(recorded, group), kind.of({**recorded, **changes[group]}, group)
         for key in changes[group]:
-            if key in TRAINED_IN and getattr(used, key) != getattr(trained, key):
+            if key in TRAINED_IN and getattr(changed, key) != getattr(trained, key):
                 raise InputError(
-                    f"{group}.{key}={shown(getattr(used, key))}: {checkpoint} was trained with "
+                    f"{group}.{key}={shown(getattr(changed, key))}: {checkpoint} was trained with "
                     f"{shown(getattr(trained, key))}, which cannot be changed after"
                 )
         merged[group] = {**kind().model_dump(mode="json"), **recorded, **changes[group]}

@@ -120,10 +120,10 @@ def _import(module: str) -> str:
 def _rasterize(name: str, device: str) -> str:
     cameras = sphere_cameras(2, 32).to(device)
     views = make_rasterizer(name, device)([TRIANGLE.to(device)], [cameras])[0]
-    covered = int((views.face_ids == 0).sum())
-    if not 0 < covered < views.face_ids.numel():
-        raise RuntimeError(f"a triangle covers {covered} of {views.face_ids.numel()} pixels")
-    return f"a triangle covers {covered} pixels of two views"
+    pixels = int((views.face_ids == 0).sum())
+    if not 0 < pixels < views.face_ids.numel():
+        raise RuntimeError(f"a triangle covers {pixels} of {views.face_ids.numel()} pixels")
+    return f"a triangle covers {pixels} pixels of two views"
 
 
 def _match() -> str:

@@ -27,9 +27,9 @@ from mvdecor.networks.model import Model, build_model
 
 FORMAT = "mvdecor-checkpoint-1"
 WEIGHTS = "model.safetensors"
-INFO = "checkpoint.json"
+RECORD = "checkpoint.json"
 CARD = "README.md"
-FILES = (WEIGHTS, INFO, CARD)
+FILES = (WEIGHTS, RECORD, CARD)
 KINDS = ("pretrained", "finetuned")
 
 
@@ -60,7 +60,7 @@ def save_checkpoint(folder: Path | str, model: Model, metadata: Mapping[str, Any
     try:
         new_folder.mkdir()
         _write_synced(new_folder / WEIGHTS, weights)
-        _write_synced(new_folder / INFO, text.encode())
+        _write_synced(new_folder / RECORD, text.encode())
         _write_synced(new_folder / CARD, card.encode())
         _sync_folder(new_folder)
         _swap(new_folder, folder)
@@ -86,7 +86,7 @@ def load_checkpoint(folder: Path | str, device: torch.device | str = "cpu") -> t
     try:
         model = build_model(metadata["network"], metadata["channels"], metadata["num_labels"], initial_weights=False)
     except Exception as error:  # an edited or damaged description can name anything
-        raise InputError(f"{path / INFO}: the model it describes cannot be made: {error}") from error
+        raise InputError(f"{path / RECORD}: the model it describes cannot be made: {error}") from error
     _load_state(model, _read_weights(path, metadata), path)
     return model.to(device).eval(), metadata
 
@@ -237,7 +237,7 @@ def _find(folder: Path) -> Path:
         return folder
     if _previous(folder).is_dir():
         return _previous(folder)
-    raise InputError(f"{folder}: no checkpoint folder here; give the folder that holds {WEIGHTS} and {INFO}")
+    raise InputError(f"{folder}: no checkpoint folder here; give the folder that holds {WEIGHTS} and {RECORD}")
 
 
 def _read(path: Path) -> bytes:
@@ -250,7 +250,7 @@ def _read(path: Path) -> bytes:
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
-    path = folder / INFO
+    path = folder / RECORD
     try:
         metadata = json.loads(_read(path))
     except ValueError as error:  # not UTF-8 or not JSON
@@ -271,7 +271,7 @@ def _read_weights(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Tensor
     path = folder / WEIGHTS
     content = _read(path)
     if hashlib.sha256(content).hexdigest() != metadata["weights_sha256"]:
-        raise InputError(f"{path} is damaged, or not the one that {INFO} belongs to: copy both again or train again")
+        raise InputError(f"{path} is damaged, or not the one that {RECORD} belongs to: copy both again or train again")
     try:
         return load_tensors(content)
     except SafetensorError as error:
@@ -284,7 +284,7 @@ def _load_state(model: Model, state: Mapping[str, Tensor], folder: Path) -> None
     wrong += [k for k in model_state if k in state and model_state[k].shape != state[k].shape]
     if wrong:
         raise InputError(
-            f"{folder / WEIGHTS}: {len(wrong)} tensors do not fit the network that {INFO} describes "
+            f"{folder / WEIGHTS}: {len(wrong)} tensors do not fit the network that {RECORD} describes "
             f"(first: {wrong[0]}); use the version of mvdecor that wrote it, or train again"
         )
     model.load_state_dict(dict(state))

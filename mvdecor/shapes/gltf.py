@@ -33,7 +33,7 @@ APPLIED = {
     "KHR_node_visibility",
     "KHR_texture_transform",
 }
-LOOKS = (  # neither the surface nor its base colour: left out without a word, unless the file requires them
+APPEARANCE = (  # neither the surface nor its base colour: left out without a word, unless the file requires them
     "KHR_lights_",
     "KHR_materials_",
     "EXT_lights_",
@@ -140,7 +140,7 @@ def _check_extensions(file: GltfFile) -> None:
             f"{file.path}: requires {', '.join(refused)}, which is not read; export it without, or convert it"
         )
     not_applied = [name for name in file.json.get("extensionsUsed", []) if name not in APPLIED]
-    unknown = [name for name in not_applied if not name.startswith(LOOKS)]
+    unknown = [name for name in not_applied if not name.startswith(APPEARANCE)]
     if unknown:
         warnings.warn(f"{file.path}: uses {', '.join(unknown)}, which is not read: left out", stacklevel=4)
 

@@ -25,11 +25,11 @@ from mvdecor.shapes.ply import read_ply
 from mvdecor.shapes.polygons import Mesh
 from mvdecor.shapes.shape import Shape, Texture, positions
 from mvdecor.shapes.stl import read_stl
-from mvdecor.shapes.texture import PLAIN, check_materials, corner_image, image_tensor, obj_texture, plain_image
+from mvdecor.shapes.texture import DEFAULT_COLOUR, check_materials, corner_image, image_tensor, obj_texture, plain_image
 
 SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf")
 COARSE = 1e-3  # steps of coordinates, in radii, that are worth a warning
-Placed = tuple[trimesh.Trimesh, NDArray[np.float64]]  # a mesh and the 4 x 4 transform of its node
+PlacedMesh = tuple[trimesh.Trimesh, NDArray[np.float64]]  # a mesh and the 4 x 4 transform of its node
 Joined = tuple[NDArray[np.float64], NDArray[np.int64], Texture | None]  # vertices [V, 3], faces [F, 3], texture
 REMEDY = "export it again as OBJ, PLY, OFF, STL or GLB with triangles"
 
@@ -158,7 +158,7 @@ def mesh_of(mesh: trimesh.Trimesh | trimesh.Scene, id: str = "mesh", texture_siz
     )
 
 
-def _placed_meshes(scene: trimesh.Scene) -> list[Placed]:
+def _placed_meshes(scene: trimesh.Scene) -> list[PlacedMesh]:
     """(mesh, 4 x 4 node transform) of each placed geometry that is a mesh."""
     rank = {name: number for number, name in enumerate(scene.geometry)}
     geometries = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
@@ -170,7 +170,7 @@ def _placed_meshes(scene: trimesh.Scene) -> list[Placed]:
     return [(mesh, transform) for mesh, transform in meshes if isinstance(mesh, trimesh.Trimesh)]
 
 
-def _join(placed_meshes: list[Placed], texture_size: int | None) -> Joined:
+def _join(placed_meshes: list[PlacedMesh], texture_size: int | None) -> Joined:
     """Vertices [V, 3], faces [F, 3] and texture of several placed meshes one after the other."""
     vertices, faces = [np.empty((0, 3))], [np.empty((0, 3), dtype=np.int64)]
     for mesh, transform in placed_meshes:
@@ -190,7 +190,7 @@ def _join_textures(meshes: list[trimesh.Trimesh], texture_size: int | None) -> T
     index: dict[object, int] = {}
     uvs, image_ids = [], []
     for mesh, surface in zip(meshes, surfaces, strict=True):
-        source = PLAIN if surface is None else surface
+        source = DEFAULT_COLOUR if surface is None else surface
         key = source if isinstance(source, tuple) else id(source)  # primitives share the image object of a material
         uv = getattr(mesh.visual, "uv", None)
         uv = np.zeros((len(mesh.faces), 3, 2)) if uv is None else np.asarray(uv, dtype=np.float64)[mesh.faces]

@@ -213,8 +213,8 @@ def _read_list(stats: Path, category: str, level: str = "") -> list[tuple[int, s
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {DOWNLOAD}")
     if not (folder / f"{category}.txt").is_file():
-        known = sorted(path.stem for path in folder.glob("*.txt") if "-" not in path.stem)
-        raise InputError(f"{folder}: no part labels for category {category!r}; choose one of {', '.join(known)}")
+        categories = sorted(path.stem for path in folder.glob("*.txt") if "-" not in path.stem)
+        raise InputError(f"{folder}: no part labels for category {category!r}; choose one of {', '.join(categories)}")
     file = folder / f"{category}{level}.txt"
     if not file.is_file():
         levels = [number for number in "123" if (folder / f"{category}-level-{number}.txt").is_file()] + ["leaf"]

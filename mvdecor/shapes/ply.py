@@ -262,7 +262,7 @@ def _texture(
     names: list[str],
     texture_size: int | None,
 ) -> Texture | None:
-    """Images where a face has one and texture coordinates; else colours of vertices, or else of faces, or else `PLAIN`."""
+    """Images where a face has one and texture coordinates; else colours of vertices, of faces, or `DEFAULT_COLOUR`."""
     uv = _corner_coordinates(path, vertex, face, corners, sizes) if names else None
     colours = _corner_colours(path, vertex, face, corners, sizes)
     if names and uv is None:

@@ -20,7 +20,7 @@ from mvdecor.files import named_file, text_of, unquoted
 from mvdecor.shapes.obj import ObjMesh
 from mvdecor.shapes.shape import Texture
 
-PLAIN = (0.8, 0.8, 0.8)
+DEFAULT_COLOUR = (0.8, 0.8, 0.8)
 """Colour of a face without material, and of a material that states none."""
 
 
@@ -44,7 +44,7 @@ class Material:
     Texture coordinates (u, v) become scale * (u, v) + offset. `clamped`: the image should not repeat.
     """
 
-    color: tuple[float, ...] = PLAIN
+    color: tuple[float, ...] = DEFAULT_COLOUR
     image: Path | None = None
     scale: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
@@ -119,7 +119,7 @@ def complete_texture(
     colours: NDArray[np.uint8] | None = None,
     coloured: NDArray[np.bool_] | None = None,
 ) -> Texture:
-    """A texture from images of some faces; the others take the colours of their corners, or else `PLAIN`.
+    """A texture from images of some faces; the others take the colours of their corners, or else `DEFAULT_COLOUR`.
 
     Args:
         uv: float64 [F, 3, 2]; of no meaning where a face has no image.
@@ -140,7 +140,7 @@ def complete_texture(
     if bare.any():
         uv[bare] = 0
         image_ids[bare] = len(images)
-        images.append(plain_image(PLAIN))
+        images.append(plain_image(DEFAULT_COLOUR))
     return Texture(torch.from_numpy(uv).float(), tuple(images), torch.from_numpy(image_ids))
 
 
@@ -269,7 +269,7 @@ def obj_texture(mesh: ObjMesh, path: Path, max_size: int | None = None) -> Textu
     """Texture of an OBJ file that was read from `path`, or None if it has neither materials nor colours of vertices.
 
     A face whose material has an image takes it through its texture coordinates; any other face has the colours of its
-    vertices if the file has some, or else the plain colour of its material (`PLAIN` without one). Images that several
+    vertices if the file has some, or else the plain colour of its material (`DEFAULT_COLOUR` without one). Images that several
     materials share are stored once.
 
     Raises:

@@ -17,7 +17,7 @@ from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.shapes import Shape
 from mvdecor.views.channels import GREY, sample_texture
 
-SHOWN = ("texture", "labels", "prediction", "confidence", "error", "embedding", "similarity")
+MODES = ("texture", "labels", "prediction", "confidence", "error", "embedding", "similarity")
 RIGHT_COLOUR, WRONG_COLOUR = (190, 220, 190), (214, 32, 32)
 SIMILARITY = "viridis"
 
@@ -31,7 +31,7 @@ def corner_colours(session: Session, id: str, mode: str, query: tuple[str, int] 
     Args:
         session: where they come from.
         id: the shape.
-        mode: one of `SHOWN`.
+        mode: one of `MODES`.
         query: shape and face that `similarity` is to.
 
     Raises:

@@ -18,7 +18,7 @@ from mvdecor.shapes.label_files import ENDINGS, find_labels, read_face_labels, r
 from mvdecor.shapes.shape import UNDETERMINED
 
 NAMES_FILE, SPLIT_FILE = "labels.json", "split.json"
-MOST = 255
+MAX_LABELS = 255
 """Label names; one more, and 255 would no longer mean undetermined."""
 
 
@@ -123,6 +123,6 @@ class LabelFolder:
 
 def _checked(names: Sequence[str]) -> tuple[str, ...]:
     stripped = tuple(str(name).strip() for name in names)
-    if not stripped or not all(stripped) or len(set(stripped)) < len(stripped) or len(stripped) > MOST:
-        raise InputError(f"labels=[{','.join(stripped)}]: give between 1 and {MOST} different names")
+    if not stripped or not all(stripped) or len(set(stripped)) < len(stripped) or len(stripped) > MAX_LABELS:
+        raise InputError(f"labels=[{','.join(stripped)}]: give between 1 and {MAX_LABELS} different names")
     return stripped

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mvdecor.apps.viewer.colours import SHOWN, corner_colours, legend
+from mvdecor.apps.viewer.colours import MODES, corner_colours, legend
 from mvdecor.apps.viewer.rounds import Round
 from mvdecor.apps.viewer.scene import ColouredMesh
 from mvdecor.apps.viewer.session import Session
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import viser
 
 NONE, ERASE = "–", "(erase)"
-LISTED = 12
+MAX_RANKED = 12
 """Shapes of the ranking that are shown."""
 CLICKS = {
     "show what is similar": None,
@@ -104,7 +104,7 @@ class Panel:
     def _add_colour_controls(self) -> None:
         gui: Any = self._server.gui
         with gui.add_folder("Colours"):
-            self._shown = gui.add_dropdown("show", SHOWN)
+            self._shown = gui.add_dropdown("show", MODES)
             self._legend = gui.add_html("")
         self._shown.on_update(lambda _: self._do(self._render))
 
@@ -293,7 +293,7 @@ class Panel:
             return
         labelled = set(folder.labelled([id for id, _ in ranking]))
         ranking = [(id, value) for id, value in ranking if id not in labelled]
-        rows = "".join(f"<li>{escape(id)} <small>({value:.3f})</small></li>" for id, value in ranking[:LISTED])
+        rows = "".join(f"<li>{escape(id)} <small>({value:.3f})</small></li>" for id, value in ranking[:MAX_RANKED])
         title = f"Without labels, most uncertain first ({len(ranking)}):"
         self._ranking.content = f"<div style='font-size:0.85em;padding:0 1em'>{title}<ol>{rows}</ol></div>"
         options = (NONE, *(id for id, _ in ranking))

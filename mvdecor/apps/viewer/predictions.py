@@ -24,7 +24,7 @@ from mvdecor.systems.mvdecor.check import check_labels_of
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import seed_of_test_views
 
-KEPT = 32
+CACHE_SIZE = 32
 """Shapes whose predictions stay in memory."""
 
 
@@ -100,7 +100,7 @@ class Predictor:
         if label_names:
             check_labels_of(self._segmenter.info, checkpoint, label_names)
         self._batch_size = batch_size
-        self._known: Recent[Prediction] = Recent(KEPT)
+        self._known: Recent[Prediction] = Recent(CACHE_SIZE)
 
     def __call__(self, shape: Shape, seed: int = 0) -> Prediction:
         """The prediction for a shape; `seed` is that of the cameras."""

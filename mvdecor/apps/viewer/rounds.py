@@ -24,7 +24,7 @@ from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set
 from mvdecor.systems.mvdecor.stages import run_finetune
 
-CONFIG, SPLIT, ABOUT = "config.yaml", "split.json", "round.json"
+CONFIG, SPLIT, SUMMARY = "config.yaml", "split.json", "round.json"
 RANKING, OUTPUT, CLOSED = "ranking.json", "output.txt", "predicted.json"
 
 
@@ -69,7 +69,7 @@ def prepare_round(cfg: DictConfig, labels: LabelFolder, ids: Sequence[str]) -> P
         "labels_sha256": {id: sha256_of(labels.path(id)) for id in train},
     }
     write_json(folder / SPLIT, {"train": train, "test": unlabelled})
-    write_json(folder / ABOUT, summary)
+    write_json(folder / SUMMARY, summary)
     write_atomically(folder / CONFIG, OmegaConf.to_yaml(_config(cfg, folder, len(train))).encode())
     return folder
 
@@ -98,7 +98,7 @@ def run_round(folder: Path) -> None:
     shape_set = make_shape_set(cfg.data.labelled)
     ranking: list[tuple[str, float]] = []
     skipped: list[tuple[str, str]] = []
-    for id in json.loads((folder / ABOUT).read_bytes())["predict"]:
+    for id in json.loads((folder / SUMMARY).read_bytes())["predict"]:
         try:
             shape = shape_set.load(id)
             segmentation = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.evaluation.batch_size)
@@ -152,7 +152,7 @@ class Round:
                 reason = lines[-1] if lines else reason
             return Progress(f"{name}: {reason}", 0.0, "failed")
         if (self.folder / "finetune.json").exists():
-            predict = len(json.loads((self.folder / ABOUT).read_bytes())["predict"])
+            predict = len(json.loads((self.folder / SUMMARY).read_bytes())["predict"])
             return Progress(
                 f"{name}: labelling shape {len(self.ranking()) + 1} of {predict}",
                 len(self.ranking()) / max(1, predict),

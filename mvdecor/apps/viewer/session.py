@@ -22,7 +22,7 @@ from mvdecor.shapes import MeshFolder, Shape, ShapeSet
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
 TOOLS = ("component", "brush", "crease")
-KEPT = 8
+CACHE_SIZE = 8
 """Shapes whose meshes stay in memory."""
 
 
@@ -62,8 +62,8 @@ class Session:
         self.round = last_round(Path(cfg.out)) if self.labels else None
         self._embedder: Embedder | None = None
         self._predictor: Predictor | None = None
-        self._shapes: Recent[Shape] = Recent(KEPT)
-        self._tools: Recent[FaceTools] = Recent(KEPT)
+        self._shapes: Recent[Shape] = Recent(CACHE_SIZE)
+        self._tools: Recent[FaceTools] = Recent(CACHE_SIZE)
         self._edits: dict[str, Edits] = {}
 
     def shape(self, id: str) -> Shape:

@@ -21,7 +21,7 @@ from mvdecor.systems.mvdecor.setup import make_rendering, place
 from mvdecor.views import make_rasterizer
 from mvdecor.views.shape_views import ShapeViews
 
-KEPT = 8
+CACHE_SIZE = 8
 """Shapes whose embeddings stay in memory: faces x dimensions x 4 bytes each."""
 
 
@@ -57,7 +57,7 @@ class Embedder:
         self._rasterizer = make_rasterizer(views["rasterizer"], self._fabric.device)
         self._textured = metadata.get("textured")
         self._seed, self._batch_size = seed, batch_size
-        self._means: Recent[Tensor] = Recent(KEPT)
+        self._means: Recent[Tensor] = Recent(CACHE_SIZE)
         self._colours: PrincipalColours | None = None
 
     def on_faces(self, shape: Shape) -> Tensor:
