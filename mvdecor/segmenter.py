@@ -40,7 +40,7 @@ class Segmentation:
     Attributes:
         shape: the mesh as it was given (not normalised), with the model's `label_names`; no labels of its own.
         labels: int64 [F], on the CPU; `labels[i]` is the part of `shape.faces[i]`, which is face i of the file. The
-            triangles of a larger polygon agree; `of_file` has one label a polygon.
+            triangles of a larger polygon agree; `of_file` has one label per polygon.
         confidence: float32 [F], in [0, 1], the label's calibrated probability by the mean of the views that see its face
             (docs/method.md); a filled face has its source's.
         filled: bool [F], True where no view saw the face and the label is a copy of another's.

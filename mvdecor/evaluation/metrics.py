@@ -48,7 +48,7 @@ class PartMetrics:
         if protocol not in PROTOCOLS:
             raise InputError(f"unknown protocol {protocol!r}; choose one of: {', '.join(PROTOCOLS)}")
         if points < 0:
-            raise InputError(f"{points} evaluation points a shape; choose 0 (exact areas) or more")
+            raise InputError(f"{points} evaluation points per shape; choose 0 (exact areas) or more")
         doubled = sorted({n for n in label_names if list(label_names).count(n) > 1})
         if not label_names or doubled:
             raise InputError(

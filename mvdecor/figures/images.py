@@ -21,7 +21,7 @@ Picture = Tensor | np.ndarray
 
 
 def plot_channels(channels: Tensor, names: Sequence[str], mask: Tensor | None = None) -> np.ndarray:
-    """The input of the network as a sheet: a row a view, a column a channel group, captions above.
+    """The input of the network as a sheet: a row per view, a column per channel group, captions above.
 
     rgb is shown as it is, normals and points as (x + 1) / 2, the others as grey; each group's values are clipped to
     [0, 1], except metric depths (values above 1), which are scaled over the view.
@@ -143,7 +143,7 @@ def _check_channels(channels: Tensor, names: Sequence[str]) -> None:
     width = num_channels(names)
     if channels.ndim != 4 or channels.shape[1] != width:
         raise InputError(
-            f"channels {list(names)} are {width} numbers a pixel, but the images are {list(channels.shape)}"
+            f"channels {list(names)} are {width} numbers per pixel, but the images are {list(channels.shape)}"
         )
 
 

@@ -99,7 +99,7 @@ def render_mesh_comparison(
     azimuth: float = 30.0,
     rasterizer: Rasterizer | None = None,
 ) -> np.ndarray:
-    """Labelled meshes in a table: a row a shape, a column a labelling, and a legend of the labels that occur.
+    """Labelled meshes in a table: a row per shape, a column per labelling, and a legend of the labels that occur.
 
     Args:
         shapes: S shapes with the same `label_names`.

@@ -132,7 +132,7 @@ def write_people_like(
 ) -> Path:
     """Write textured made-up shapes in the layout of a RenderPeople-like delivery.
 
-    `NAME/NAME.obj` + `NAME.mtl` + `tex/NAME_dif.jpg` + `NAME_labels.npy` (uint8, one a face, 255 = undetermined), and
+    `NAME/NAME.obj` + `NAME.mtl` + `tex/NAME_dif.jpg` + `NAME_labels.npy` (uint8, one per face, 255 = undetermined), and
     `split.json` with the label names and the train and test names. One shape in four has a small undetermined patch.
 
     Args, returns and errors as for `write_partnet`, with one `category` and no validation split.

@@ -1,7 +1,7 @@
 """Wavefront OBJ, read with every face in the file's order and one texture coordinate a corner.
 
 General loaders split an OBJ by material and merge position and texture indices, so faces and vertices come out in
-another order and number, and labels that lie beside the file as one value a face would slide. This reader keeps both.
+another order and number, and labels that lie beside the file as one value per face would slide. This reader keeps both.
 """
 
 from __future__ import annotations

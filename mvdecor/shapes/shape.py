@@ -302,7 +302,7 @@ def _check_labels(shape: Shape) -> None:
         raise InputError(f"shape {shape.id}: face labels must be int64 [F], got {labels.dtype} {list(labels.shape)}")
     if len(labels) != len(shape.faces):
         raise InputError(
-            f"shape {shape.id}: {len(labels)} face labels for {len(shape.faces)} faces; one a face is needed"
+            f"shape {shape.id}: {len(labels)} face labels for {len(shape.faces)} faces; one per face is needed"
         )
     if int(labels.min()) < UNDETERMINED or int(labels.max()) >= len(shape.label_names):
         raise InputError(

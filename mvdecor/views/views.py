@@ -161,7 +161,7 @@ def face_values_at_pixels(values: Tensor, views: Views, background: float | int 
     """Carry a value of each face to the pixels that see it (labels, for example).
 
     Args:
-        values: [F], one value a face.
+        values: [F], one value per face.
         views: N views in L layers.
         background: value of background pixels.
 

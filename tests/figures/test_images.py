@@ -50,7 +50,7 @@ def test_metric_depth_is_scaled_over_the_view_and_a_mask_shows_black_surfaces() 
     assert (plot_channels(black, ["rgb"], seen)[TEXT_HEIGHT:, :SIZE] == 0).all()
 
 
-@pytest.mark.parametrize(("names", "message"), [(["rgb", "heat"], "heat"), (["rgb", "depth"], "4 numbers a pixel")])
+@pytest.mark.parametrize(("names", "message"), [(["rgb", "heat"], "heat"), (["rgb", "depth"], "4 numbers per pixel")])
 def test_channel_names_that_do_not_fit(names: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         plot_channels(torch.zeros(1, 3, 8, 8), names)

@@ -37,7 +37,7 @@ class Row:
     Attributes:
         row: its name.
         ours, reference: in `unit`; the less the better.
-        unit: e.g. "ms a pair".
+        unit: e.g. "ms per pair".
         size: what it was measured on, and whatever else must be known.
         device: "cpu (2 threads)" or the GPU's name.
         goal: the ratio it should have.

@@ -11,7 +11,7 @@ from torch import Tensor
 from mvdecor.views import Surface
 
 RELEASED_BYTES_A_PIXEL = 26
-"""Of the loose arrays that the paper's released code writes: 1.7 MB a view of 256 x 256 pixels."""
+"""Of the loose arrays that the paper's released code writes: 1.7 MB per view of 256 x 256 pixels."""
 
 
 def match_by_tree(a: Surface, b: Surface, tolerance: float, library: str) -> list[Tensor]:

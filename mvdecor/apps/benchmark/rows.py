@@ -65,7 +65,7 @@ def match(cfg: DictConfig, shapes: Shapes, device: torch.device, library: str = 
     return Row(
         "match" if library == "sklearn" else "match_scipy",
         *time_both(lambda: match_views(a, b, TOLERANCE), by_tree, cfg.repeats, device, cfg.pairs / 1e3),
-        "ms a pair",
+        "ms per pair",
         f"{cfg.pairs} pairs at once, {cfg.size}x{cfg.size}, {shapes.kind} people and PartNet, "
         f"{float(a.mask.float().mean()):.0%} foreground, {recall:.1%} of the pixels of {names[library]} found",
         device_name(device),
@@ -94,7 +94,7 @@ def vote_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         "vote",
         time_runs(lambda: vote(*on_device, "entropy", power=POWER), cfg.repeats, device),
         Spread(*(x + ready.median for x in (scaled.median, scaled.low, scaled.high))),
-        "s a shape",
+        "s per shape",
         f"{cfg.num_views} views, {cfg.size}x{cfg.size}, {shape.num_faces} faces, {cfg.classes} classes, float16 logits; the "
         f"loop timed on {len(sample)} random faces and scaled to all; their labels identical",
         device_name(device),
@@ -117,7 +117,7 @@ def view(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         "view",
         time_runs(_views_run(cfg, shape, device), cfg.repeats, device, cfg.num_views / 1e3),
         time_runs(slow, cfg.slow_repeats, CPU, len(slow_cameras) / 1e3),
-        "ms a view",
+        "ms per view",
         f"{shape.num_faces} faces, {cfg.size}x{cfg.size}, over {cfg.num_views} views ({len(slow_cameras)} by PyTorch3D), "
         "depths agree",
         device_name(device),
@@ -133,7 +133,7 @@ def view_scaling(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     return Row(
         "view_scaling",
         *time_both(of_many, of_few, cfg.repeats, device, cfg.num_views / 1e3),
-        "ms a view",
+        "ms per view",
         f"one surface in {many_faces} faces, against {few_faces}; {cfg.size}x{cfg.size}, over {cfg.num_views} views",
         device_name(device),
         2,
@@ -156,7 +156,7 @@ def cache(cfg: DictConfig, shapes: Shapes, device: torch.device, name: str, goal
         f"cache_{name}",
         Spread(mean, min(sizes), max(sizes)),
         Spread(released, released, released),
-        "bytes a view",
+        "bytes per view",
         f"{len(sizes)} shapes ({shapes.kind}), {cfg.num_views} views, {cfg.size}x{cfg.size}, read back bit for bit",
         "disk",
         goal,

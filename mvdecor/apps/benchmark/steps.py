@@ -96,7 +96,7 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         f"workers={step_cfg.workers}, {shapes.kind} people, views from the cache; sampling a batch takes "
         f"{batch_time.median:.0f} ms"
     )
-    return Row("pretrain_step", *figures, "ms a step", description, device_name(device), 1.15, more=False)
+    return Row("pretrain_step", *figures, "ms per step", description, device_name(device), 1.15, more=False)
 
 
 def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
@@ -123,7 +123,7 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     description = (
         f"{settings.batch_size} views of {size}x{size}, {encoder}, workers={step_cfg.workers}, {shapes.kind} people"
     )
-    return Row("finetune_step", *figures, "ms a step", description, device_name(device), 1.10, more=False)
+    return Row("finetune_step", *figures, "ms per step", description, device_name(device), 1.10, more=False)
 
 
 def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
@@ -157,7 +157,7 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         f"{len(views)} views of {cfg.size}x{cfg.size}, {shape.num_faces} faces, {step_cfg.network.encoder}, "
         f"{shapes.kind} person; rendered, embedded, voted, filled, measured, its ceiling too, and written"
     )
-    return Row("evaluate_shape", *figures, "s a shape", description, device_name(device), 1.3, more=False)
+    return Row("evaluate_shape", *figures, "s per shape", description, device_name(device), 1.3, more=False)
 
 
 def _config(cfg: DictConfig, device: torch.device, *row_overrides: str) -> DictConfig:

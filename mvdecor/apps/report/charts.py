@@ -115,7 +115,7 @@ def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
 
 
 def calibration_figure(results: Results) -> go.Figure | None:
-    """Accuracy against confidence, a line a run, and the diagonal where both are equal; None if no run kept them."""
+    """Accuracy against confidence, a line per run, and the diagonal where both are equal; None if no run kept them."""
     measured = [run for run in results.runs if (run.metrics.get("calibration") or {}).get("bins")]
     if not measured:
         return None

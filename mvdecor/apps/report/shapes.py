@@ -168,8 +168,8 @@ def thin_out(shape: Shape, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _snap_to_grid(vertices: np.ndarray, faces: np.ndarray, cells: float) -> tuple[np.ndarray, np.ndarray]:
-    """One vertex, the mean, for those of each cell of a grid of `cells` cells a side over the unit sphere's box."""
-    side = int(cells) + 2  # one number a cell: np.unique of rows is slow on large meshes
+    """One vertex, the mean, for those of each cell of a grid of `cells` cells per side over the unit sphere's box."""
+    side = int(cells) + 2  # one number per cell: np.unique of rows is slow on large meshes
     place = np.floor((vertices + 1) / 2 * cells).clip(0).astype(np.int64) @ np.array([side * side, side, 1])
     _, cell, count = np.unique(place, return_inverse=True, return_counts=True)
     sums = [np.bincount(cell, weights=vertices[:, axis]) for axis in range(3)]

@@ -66,7 +66,7 @@ class Panel:
         self._do(self._open)
 
     def tick(self) -> None:
-        """Look how far the round is; to be called about once a second."""
+        """Look how far the round is; to be called about once per second."""
         with self._lock:
             if self._round is None:
                 return
