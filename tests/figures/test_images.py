@@ -63,16 +63,16 @@ def test_match_lines_end_at_the_given_pixels() -> None:
     picture = plot_matches(a, b, xy_a, xy_b, scale=scale).astype(int)
     assert picture.shape == (32 * scale, (40 + 48) * scale + GAP, 3)
     colour = label_palette(1)[0]
-    drawn = (picture == colour).all(-1)
+    coloured = (picture == colour).all(-1)
     start = (int(20.5 * scale), int(8.5 * scale))
     end = (int(4.75 * scale), 40 * scale + GAP + int(30.25 * scale))
-    assert drawn[start] and drawn[end]
-    rows, columns = np.nonzero(drawn)
+    assert coloured[start] and coloured[end]
+    rows, columns = np.nonzero(coloured)
     reach = 2  # radius of the dots
     assert (columns.min(), columns.max()) == (start[1] - reach, end[1] + reach)
     assert (rows.min(), rows.max()) == (end[0] - reach, start[0] + reach)
     middle = ((start[0] + end[0]) // 2, (start[1] + end[1]) // 2)
-    assert drawn[middle[0] - 1 : middle[0] + 2, middle[1]].any()
+    assert coloured[middle[0] - 1 : middle[0] + 2, middle[1]].any()
 
 
 def test_count_limits_the_matches_and_the_seed_chooses_them() -> None:
@@ -99,7 +99,7 @@ def test_ends_that_do_not_pair_are_refused() -> None:
         plot_matches(image, image, np.zeros((3, 2)), np.zeros((2, 2)))
 
 
-def test_labels_are_drawn_in_the_palette() -> None:
+def test_labels_are_shown_in_the_palette() -> None:
     palette = label_palette(4)
     picture = colours_of(np.array([[3, -1, BACKGROUND]]), palette)
     np.testing.assert_array_equal(picture, [[palette[3], LIGHT_GREY, (255, 255, 255)]])

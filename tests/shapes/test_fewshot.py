@@ -1,4 +1,4 @@
-"""Few-shot draws: a covering set wherever one exists (checked by trying them all), seeds, bad requests."""
+"""Few-shot samples: a covering set wherever one exists (checked by trying them all), seeds, bad requests."""
 
 from itertools import combinations
 
@@ -35,21 +35,21 @@ def test_one_covering_set_in_millions_is_found():
     assert ids == [f"rare_{i:02}" for i in range(20)] and not missing
 
 
-def test_draws_are_seeded_differ_and_do_not_depend_on_the_order_of_the_split():
+def test_samples_are_seeded_differ_and_do_not_depend_on_the_order_of_the_split():
     split = {f"shape_{i}": {i % 2} for i in range(30)}
     backwards = dict(reversed(split.items()))
     assert sample_few_shot(split, 5, 1) == sample_few_shot(backwards, 5, 1)
-    draws = {tuple(sample_few_shot(split, 5, seed)[0]) for seed in range(10)}
-    assert len(draws) == 10
-    assert set().union(*draws) > set(draws.pop())  # not the same few shapes again and again
+    samples = {tuple(sample_few_shot(split, 5, seed)[0]) for seed in range(10)}
+    assert len(samples) == 10
+    assert set().union(*samples) > set(samples.pop())  # not the same few shapes again and again
 
 
-def test_draws_with_replacement_repeat_shapes_and_search_for_nothing():
+def test_samples_with_replacement_repeat_shapes_and_search_for_nothing():
     split = {f"shape_{i}": {i % 2} for i in range(6)}
-    draws = [sample_few_shot(split, 5, seed, replace=True) for seed in range(40)]
-    assert all(len(ids) == 5 and set(ids) <= set(split) and ids == sorted(ids) for ids, _ in draws)
-    assert all(set().union(*(split[i] for i in ids)) == {0, 1} and not missing for ids, missing in draws)
-    assert sum(len(set(ids)) < 5 for ids, _ in draws) > 25  # 5 of 6 without a double: 9 % of the draws
+    samples = [sample_few_shot(split, 5, seed, replace=True) for seed in range(40)]
+    assert all(len(ids) == 5 and set(ids) <= set(split) and ids == sorted(ids) for ids, _ in samples)
+    assert all(set().union(*(split[i] for i in ids)) == {0, 1} and not missing for ids, missing in samples)
+    assert sum(len(set(ids)) < 5 for ids, _ in samples) > 25  # 5 of 6 without a double: 9 % of the samples
     ids, missing = sample_few_shot({"a": {0}}, 1, 0, replace=True)
     assert ids == ["a"] and not missing
     rare = {f"plain_{i:03}": {0} for i in range(500)} | {"rare": {1}}
@@ -76,10 +76,10 @@ def test_bad_requests_say_what_to_change():
 
 def test_views_are_all_or_v_different_ones():
     assert sample_views(5, None, seed=0) == [0, 1, 2, 3, 4]
-    drawn = [sample_views(20, 4, seed) for seed in range(30)]
-    assert all(len(set(d)) == 4 and d == sorted(d) and set(d) <= set(range(20)) for d in drawn)
-    assert drawn == [sample_views(20, 4, seed) for seed in range(30)]
-    assert set().union(*drawn) == set(range(20))
+    views = [sample_views(20, 4, seed) for seed in range(30)]
+    assert all(len(set(d)) == 4 and d == sorted(d) and set(d) <= set(range(20)) for d in views)
+    assert views == [sample_views(20, 4, seed) for seed in range(30)]
+    assert set().union(*views) == set(range(20))
     assert sample_views(5, 5, seed=1) == [0, 1, 2, 3, 4]
     doubles = [sample_views(5, 5, seed, replace=True) for seed in range(20)]
     assert all(len(d) == 5 and d == sorted(d) and set(d) <= set(range(5)) for d in doubles)

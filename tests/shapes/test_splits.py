@@ -1,4 +1,4 @@
-"""Split files: what is written is read back, drawn sets keep their promises, damaged files are refused."""
+"""Split files: what is written is read back, sampled sets keep their promises, damaged files are refused."""
 
 import json
 from dataclasses import replace
@@ -27,11 +27,11 @@ IDS = sorted(LABELS)
 def split(v: int | None = 2, rule: str = "covering", runs: int = 3) -> FewShotSplit:
     how = {"k": 4, "v": v, "num_views": 9, "seed": 5}
     if rule == "covering":
-        drawn = [sample_covering(LABELS, NAMES, run=r, **how) for r in range(runs)]
+        sampled = [sample_covering(LABELS, NAMES, run=r, **how) for r in range(runs)]
     else:
-        drawn = [sample_uniform(IDS, run=r, **how) for r in range(runs)]
+        sampled = [sample_uniform(IDS, run=r, **how) for r in range(runs)]
     num_views = None if v is None else 9
-    return FewShotSplit("partnet", "Chair", "leaf", 4, v, num_views, 5, rule, "a list", drawn)
+    return FewShotSplit("partnet", "Chair", "leaf", 4, v, num_views, 5, rule, "a list", sampled)
 
 
 @pytest.mark.parametrize("v", [None, 2, 9])
@@ -40,7 +40,7 @@ def test_a_file_gives_back_what_was_written(v, rule, tmp_path):
     first, path = split(v, rule), tmp_path / "new" / "split.json"
     assert write_split(path, first)
     assert read_split(path) == first
-    assert not write_split(path, split(v, rule)), "the same draw is the same bytes"
+    assert not write_split(path, split(v, rule)), "the same sample is the same bytes"
     text = path.read_text()
     assert text.endswith("}\n") and text == format_split(first)
     assert list(json.loads(text))[:3] == ["format", "dataset", "category"]
@@ -63,7 +63,7 @@ def test_another_split_is_never_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["covering", "uniform"])
-def test_draws_are_without_replacement_seeded_and_differ_from_run_to_run(rule):
+def test_samples_are_without_replacement_seeded_and_differ_from_run_to_run(rule):
     one = split(rule=rule, runs=30)
     for run in one.runs:
         assert run.shapes == sorted(set(run.shapes)) and len(run.shapes) == 4 and set(run.shapes) <= set(IDS)
@@ -74,7 +74,7 @@ def test_draws_are_without_replacement_seeded_and_differ_from_run_to_run(rule):
     assert split(rule=rule, runs=30) == one
 
 
-def test_the_rule_of_a_draw_is_that_of_the_docstring():
+def test_the_rule_of_sampling_is_that_of_the_docstring():
     run = sample_uniform(IDS, seed=3, run=4, k=4, v=3, num_views=20)
     generator = np.random.default_rng(seed_of(3, 4, "labelled shapes"))
     assert run.shapes == sorted(generator.choice(IDS, 4, replace=False))

@@ -157,8 +157,8 @@ def test_colours_of_vertices_show_where_the_material_has_no_image(folder):
     faces = "usemtl none\nf 1/1 2/2 3/3\nusemtl pic\nf 1/1 2/2 3/3\nf 1 2 3\n"
     (folder / "m.obj").write_text("mtllib m.mtl\n" + HALF + faces)
     texture = obj_texture(read_obj(folder / "m.obj"), folder / "m.obj")
-    drawn = 255 * sample_texture(texture, texture.image_ids, texture.uv.mean(dim=1))
-    assert drawn[0].round().tolist() == drawn[2].round().tolist() == [255, 0, 0]
+    sampled = 255 * sample_texture(texture, texture.image_ids, texture.uv.mean(dim=1))
+    assert sampled[0].round().tolist() == sampled[2].round().tolist() == [255, 0, 0]
     assert np.array_equal(texture.images[texture.image_ids[1]].numpy(), np.arange(24).reshape(2, 4, 3))
 
 
