@@ -167,9 +167,9 @@ class Segmenter:
         return "rgb" in self.model.channels and self.info.get("textured") is not False
 
     def read(self, mesh: Path | str | Shape | trimesh.Trimesh | trimesh.Scene) -> Shape:
-        """The mesh as the model takes it: the model's label names, no labels, a texture only if it looks at textures.
+        """The mesh as the model takes it: the model's label names, no labels, a texture only if it uses textures.
 
-        Materials and images of a file are not opened by a model that does not look at them: they may be missing.
+        Materials and images of a file are not opened by a model that does not use them: they may be missing.
 
         Raises:
             InputError: the file or mesh is bad, or has no texture where the model needs one.

@@ -57,7 +57,7 @@ class Matches:
 
     @staticmethod
     def cat(matches: list[Matches]) -> Matches:
-        """Matches of several sets of pairs as one; pairs are numbered on."""
+        """Matches of several sets of pairs as one; the pair numbers continue."""
         offsets = [0]
         for m in matches:
             offsets.append(offsets[-1] + len(m.overlap))

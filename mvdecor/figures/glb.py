@@ -100,7 +100,7 @@ def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray) -> bytes:
     """The content of a GLB file of faces that share no vertex, with a colour at each corner, blended over the face.
 
     The colours are attributes of vertices, which three.js and Blender show, but not every program beside a material
-    (`write_glb` is for those). They are linear, of 16 bits: every sRGB value of 8 bits comes out as it went in.
+    (`write_glb` is for those). They are linear, of 16 bits: every sRGB value of 8 bits is reproduced exactly.
 
     Args:
         name: of the geometry.

@@ -21,7 +21,7 @@ class Glb:
     """A GLB file with one buffer.
 
     Args:
-        tree: the JSON to go on with, with its buffer views in `data`; None begins an empty scene.
+        tree: the JSON to extend, with its buffer views in `data`; None begins an empty scene.
 
     Attributes:
         tree: the JSON.

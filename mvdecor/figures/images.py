@@ -92,7 +92,7 @@ def plot_matches(
 def plot_predictions(
     images: Picture, truth: Picture, predicted: Picture, label_names: Sequence[str], mask: Picture | None = None
 ) -> np.ndarray:
-    """Predictions against truth: four rows (input, truth, prediction, errors in red), a column a view, and a legend.
+    """Predictions against truth: four rows (input, truth, prediction, errors in red), a column per view, and a legend.
 
     Args:
         images: uint8 [N, H, W, 3]; their background is shown white.

@@ -20,7 +20,7 @@ from mvdecor.views.rasterizers import Rasterizer, make_rasterizer
 from mvdecor.views.views import face_values_at_pixels, surface_of
 
 FIELD_OF_VIEW = 30.0  # degrees; narrow, so that a shape looks little distorted
-OVERSAMPLING = 2  # rays a pixel and direction, against jagged edges
+OVERSAMPLING = 2  # rays per pixel and direction, against jagged edges
 AMBIENT = 0.45
 SURE_COLOUR, UNSURE_COLOUR = (214, 228, 214), (214, 32, 32)
 
@@ -71,7 +71,7 @@ def render_shape(
         uint8 [size, views * size, 3].
 
     Raises:
-        InputError: if there is not one colour a face.
+        InputError: if there is not one colour per face.
     """
     colours = torch.as_tensor(face_colours).cpu()
     if colours.shape != (shape.num_faces, 3):
@@ -115,7 +115,7 @@ def render_mesh_comparison(
         uint8 [height, width, 3].
 
     Raises:
-        InputError: if there are no shapes or columns, a column has not one labelling a shape, label names differ, or a
+        InputError: if there are no shapes or columns, a column has not one labelling per shape, label names differ, or a
             labelling does not fit its shape.
     """
     if not shapes or not columns:
@@ -159,7 +159,7 @@ def render_segmentation(
         uint8 [height, width, 3].
 
     Raises:
-        InputError: if there is not one label and one confidence a face.
+        InputError: if there is not one label and one confidence per face.
     """
     palette = label_palette(len(shape.label_names))
     low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)

@@ -67,7 +67,7 @@ def colours_of(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _all_colours() -> np.ndarray:
-    """uint8 [256, 3]: `_FIRST`, then again and again the candidate farthest from every colour so far."""
+    """uint8 [256, 3]: `_FIRST`, then repeatedly the candidate farthest from every colour so far."""
     steps = np.linspace(0, 255, 16).round()
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = _lab(grid)

@@ -43,7 +43,7 @@ def infonce_blocks(
 
 
 class _Contrast(torch.autograd.Function):
-    """The loss and, while the similarities are at hand, its gradients.
+    """The loss and, while the similarities are in memory, its gradients.
 
     Similarities of some matches of A (`ROWS`) to all of B are computed at a time: first for the sums of both softmaxes (one
     exponential serves both directions), then once more for the gradients. So memory grows with the matches, not with their

@@ -115,7 +115,7 @@ def write_textured(folder: Path, name: str, model: Model, rng: np.random.Generat
 
 
 def _face_labels(model: Model, solid: Solid, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """uint8 [F], index into the category's labels; one shape in four has a patch nobody could tell."""
+    """uint8 [F], index into the category's labels; one shape in four has an undetermined patch."""
     order = list(model.paths.values())
     sizes = [sum(len(s.faces) for s in part.solids) for part in model.parts]
     labels = np.repeat([order.index(part.label) for part in model.parts], sizes).astype(np.uint8)

@@ -214,7 +214,7 @@ def _previous(folder: Path) -> Path:
 
 
 def _swap(new_folder: Path, folder: Path) -> None:
-    """Give `new` the name of `folder`. No system call replaces a full folder, so the old one steps aside first."""
+    """Give `new` the name of `folder`. No system call replaces a full folder, so the old one is renamed first."""
     old_folder = _previous(folder)
     if folder.exists():
         shutil.rmtree(old_folder, ignore_errors=True)
@@ -230,7 +230,7 @@ def _swap(new_folder: Path, folder: Path) -> None:
 
 
 def _find(folder: Path) -> Path:
-    """The folder to read: from the hub, or the old one that stepped aside if a save was killed between its two renames."""
+    """The folder to read: from the hub, or the old one under its other name if a save was killed between its two renames."""
     if str(folder).startswith(hub.PREFIX):
         return hub.download(str(folder), FILES)
     if folder.is_dir():

@@ -16,7 +16,7 @@ from mvdecor.networks.encoders import check_embedding_dim, checked_encoder
 
 
 class FoundationFeatures(nn.Module):
-    """Patch tokens of a frozen ViT, projected (1x1) and upsampled bilinearly to one embedding a pixel.
+    """Patch tokens of a frozen ViT, projected (1x1) and upsampled bilinearly to one embedding per pixel.
 
     Only the projection is trained. It is applied before the upsampling: the two commute, and few channels are cheaper to
     enlarge than many. Default weights: DINOv2 (Oquab et al., 2023).

@@ -12,7 +12,7 @@ from mvdecor.networks.encoders import check_embedding_dim, checked_encoder, pad_
 
 
 class UNet(nn.Module):
-    """A U-Net on any timm encoder: one embedding a pixel, at the size of the input.
+    """A U-Net on any timm encoder: one embedding per pixel, at the size of the input.
 
     Lighter than the recipe's DeepLabV3+ and sharper at thin parts, since the decoder sees every resolution.
 

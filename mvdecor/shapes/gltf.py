@@ -133,7 +133,7 @@ def read_gltf(path: str | Path, texture_size: int | None = None, textures: bool 
 
 
 def _check_extensions(file: GltfFile) -> None:
-    """Refuse required extensions that are not applied, and warn of optional ones that nobody here knows."""
+    """Refuse required extensions that are not applied, and warn of unknown optional ones."""
     refused = [name for name in file.required if name not in APPLIED]
     if refused:
         raise InputError(

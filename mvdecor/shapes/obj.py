@@ -1,6 +1,6 @@
-"""Wavefront OBJ, read with every face in the file's order and one texture coordinate a corner.
+"""Wavefront OBJ, read with every face in the file's order and one texture coordinate per corner.
 
-General loaders split an OBJ by material and merge position and texture indices, so faces and vertices come out in
+General loaders split an OBJ by material and merge position and texture indices, so faces and vertices have
 another order and number, and labels that lie beside the file as one value per face would slide. This reader keeps both.
 """
 

@@ -38,7 +38,7 @@ class RenderPeople:
         self.root = Path(root)
         if not self.root.is_dir():
             raise InputError(
-                f"{self.root}: no such folder; set data.root to the folder that holds one folder a person "
+                f"{self.root}: no such folder; set data.root to the folder that holds one folder per person "
                 "(NAME/NAME.obj, NAME.mtl, tex/; RenderPeople is bought from renderpeople.com)"
             )
         if texture_size is not None and texture_size < 1:

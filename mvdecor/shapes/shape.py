@@ -43,7 +43,7 @@ class Texture:
             the image (OBJ convention), values outside [0, 1] repeat the image unless `samplers` says otherwise.
         images: RGB images, each uint8 [H, W, 3], row 0 at the top.
         image_ids: int64 [F], the image of each face. A face of plain colour has a 1x1 image.
-        samplers: int64 [I, 3], of each image: how it goes on along u and along v (`REPEAT`, `MIRROR` or `CLAMP`), and
+        samplers: int64 [I, 3], of each image: how it continues along u and along v (`REPEAT`, `MIRROR` or `CLAMP`), and
             1 where the nearest texel counts instead of a bilinear blend. None: all repeat, bilinear.
     """
 

@@ -62,7 +62,7 @@ class FewShotSplit:
         v: labelled views of a shape; None: all.
         num_views: views of a shape, of which v were sampled; None with v: all, however many there are.
         seed: of the samples, see the rule above.
-        rule: "covering" (`sample_few_shot`) or "uniform" (any k of the list, for shapes whose labels are not at hand).
+        rule: "covering" (`sample_few_shot`) or "uniform" (any k of the list, for shapes whose labels are unknown).
         source: the list of ids that the shapes were sampled from, in words.
         runs: one per sample.
 
@@ -221,7 +221,7 @@ def _run_value(value: Any) -> str:
 
 
 def _block(lines: dict[str, str], indent: int) -> str:
-    """A JSON object with a key a line; the values are JSON already."""
+    """A JSON object with a key per line; the values are JSON already."""
     space = "\n" + " " * indent
     return "{" + ",".join(f"{space} {_json(key)}: {value}" for key, value in lines.items()) + space + "}"
 

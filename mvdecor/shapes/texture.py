@@ -58,7 +58,7 @@ def plain_image(color: tuple[float, ...]) -> Tensor:
 
 def image_tensor(image: Image.Image, max_size: int | None = None) -> Tensor:
     """uint8 [H, W, 3] of a Pillow image without its alpha; reduced so that no side exceeds `max_size`."""
-    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would cut off at 255
+    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow's own conversion would cut off at 255
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of no stated range")

@@ -91,7 +91,7 @@ def time_both(
     device: torch.device,
     divisor: float = 1.0,
 ) -> tuple[Spread, Spread]:
-    """`time_runs` of two functions by turns, so that what else slows the machine down slows both."""
+    """`time_runs` of two functions alternately, so that other load on the machine slows both."""
     ours(), reference()
     seconds = [(seconds_of(ours, device) / divisor, seconds_of(reference, device) / divisor) for _ in range(repeats)]
     our_seconds, reference_seconds = zip(*seconds, strict=True)
@@ -108,7 +108,7 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for a GPU to finish what it was given."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

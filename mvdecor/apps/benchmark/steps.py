@@ -196,7 +196,7 @@ def _bare_step(
 def _time_steps(
     train: Callable[[int, Log], None], bare: Callable[[], None], steps: int, rounds: int, device: torch.device
 ) -> tuple[Spread, Spread]:
-    """Milliseconds of a step of `train(steps, log)` and of a bare step, some of the steps of each by turns."""
+    """Milliseconds of a step of `train(steps, log)` and of a bare step, some of the steps of each alternately."""
     of_loop, of_network = [], []
     for _ in range(rounds):
         watch = Stopwatch(device)

@@ -32,7 +32,7 @@ class LabelFolder:
 
     Args:
         root: the folder.
-        names: the palette; None takes the folder's own. A palette that goes on where the folder's own ends extends it.
+        names: the palette; None takes the folder's own. A palette that begins with the folder's own names extends them.
 
     Attributes:
         label_names: the palette.

@@ -76,7 +76,7 @@ class Prediction:
 
 
 class Predictor:
-    """Labels shapes with a fine-tuned model when asked to, and remembers what it said.
+    """Labels shapes with a fine-tuned model on request, and caches the predictions.
 
     Args:
         checkpoint: the model.

@@ -1,4 +1,4 @@
-"""Rounds of labelling: fine-tune on what is labelled so far, then label the rest, in a process of its own."""
+"""Rounds of labelling: fine-tune on what is labelled so far, then label the others, in a separate process."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Round:
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Run it in a process of its own, which goes through what `run_round` says."""
+        """Run `run_round` in a separate process."""
         with (self.folder / OUTPUT).open("wb") as output:
             command = [sys.executable, "-m", "mvdecor.apps.viewer.rounds", str(self.folder)]
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
