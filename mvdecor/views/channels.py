@@ -144,9 +144,9 @@ def _in_camera(surface: Surface) -> Tensor:
 
 
 def _front_depth(surface: Surface) -> Tensor:
-    behind = torch.zeros_like(surface.depth)
-    behind[:, 1:] = surface.depth[:, 1:] - surface.depth[:, :-1]
-    return torch.where(surface.mask, behind, 0.0)
+    gap = torch.zeros_like(surface.depth)
+    gap[:, 1:] = surface.depth[:, 1:] - surface.depth[:, :-1]
+    return torch.where(surface.mask, gap, 0.0)
 
 
 def _layer(surface: Surface) -> Tensor:

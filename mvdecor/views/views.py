@@ -153,8 +153,8 @@ def _foreground(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _spread(values: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
     """[N, L, H, W, ...]: the values [Q, ...] at the foreground, 0 elsewhere."""
-    whole = values.new_zeros(mask.numel(), *values.shape[1:])
-    return whole.index_copy_(0, seen, values).view(*mask.shape, *values.shape[1:])
+    spread = values.new_zeros(mask.numel(), *values.shape[1:])
+    return spread.index_copy_(0, seen, values).view(*mask.shape, *values.shape[1:])
 
 
 def face_values_at_pixels(values: Tensor, views: Views, background: float | int = -1) -> Tensor:

@@ -17,7 +17,7 @@ from mvdecor.errors import InputError
 from mvdecor.made_up.generate import write_partnet, write_people_like
 from mvdecor.shapes import PartNet, RenderPeople, Shape, ShapeSet
 from mvdecor.views import Surface, Views, make_rasterizer, sphere_cameras, surface_of
-from mvdecor.views.rasterizers import drawable_faces
+from mvdecor.views.rasterizers import rasterized_faces
 
 
 class Shapes:
@@ -68,7 +68,7 @@ def with_faces(shape: Shape, count: int) -> Shape:
     Raises:
         InputError: if the shape has more faces than that already.
     """
-    faces = drawable_faces(shape)
+    faces = rasterized_faces(shape)
     if len(faces) > count:
         raise InputError(f"benchmark: shape {shape.id} has {len(faces)} faces without twins, {count} are asked for")
     corners = shape.vertices[shape.faces[faces]]
@@ -92,10 +92,10 @@ def _quarters(corners: Tensor) -> Tensor:
 
 def simple_shape(shapes: Shapes, most_faces: int) -> Shape:
     """The PartNet shape with the most faces, not counting twins, of those with at most `most_faces`."""
-    candidates = [s for s in shapes.some("partnet", 8) if len(drawable_faces(s)) <= most_faces]
+    candidates = [s for s in shapes.some("partnet", 8) if len(rasterized_faces(s)) <= most_faces]
     if not candidates:
         raise InputError(f"benchmark: none of the PartNet shapes tried has at most {most_faces} faces")
-    return max(candidates, key=lambda s: len(drawable_faces(s)))
+    return max(candidates, key=lambda s: len(rasterized_faces(s)))
 
 
 def views_of(shape: Shape, count: int, size: int) -> Views:

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mvdecor.lifting.fill import components_of
 from mvdecor.shapes import Shape
-from mvdecor.views.rasterizers import drawable_faces
+from mvdecor.views.rasterizers import rasterized_faces
 
 Faces = NDArray[np.bool_]
 """bool [F], True for the faces meant."""
@@ -50,7 +50,7 @@ class FaceTools:
         self._centers = shape.face_centers.double().numpy()
         self._components = components_of(shape)
         self._pairs, self._angles = neighbours(shape)
-        self._rasterized = drawable_faces(shape).numpy()
+        self._rasterized = rasterized_faces(shape).numpy()
         self._scene = EmbreeScene(robust=True)
         faces = shape.faces.numpy()[self._rasterized].astype(np.int32)
         TriangleMesh(self._scene, np.ascontiguousarray(shape.vertices.numpy()), faces)
