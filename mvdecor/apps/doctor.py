@@ -208,9 +208,9 @@ def print_data(report: DataReport, name: str, rows: int = DoctorSettings().rows)
     """
     print(f"\n{name}: " + ", ".join(f"{n} {k}" for k, n in report.splits.items()))
     shapes = sorted(report.shapes, key=lambda shape: not (shape.reader_warnings or shape.suspicious))[:rows]
-    columns = [shape.row() for shape in shapes]
-    empty = {key for key in (columns[0] if columns else ()) if all(row[key] is None for row in columns)}
-    print(format_table([{k: v for k, v in row.items() if k not in empty} for row in columns]))
+    table = [shape.row() for shape in shapes]
+    keys = [key for key in (table[0] if table else ()) if any(row[key] is not None for row in table)]
+    print(format_table([{key: row[key] for key in keys} for row in table]))
     if len(report.shapes) > len(shapes):
         print(f"and {len(report.shapes) - len(shapes)} shapes more: doctor.rows=N shows N, doctor.json=FILE writes all")
     print("\n" + format_table(report.labels))

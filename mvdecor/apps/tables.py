@@ -158,9 +158,10 @@ def read_table(cfg: DictConfig) -> dict:
     tasks = [column["name"] for column in columns if not column.get("mean_of")]
     if len({_folder(n) for n in headings}) < len(headings) or len(set(methods)) < len(methods):
         raise InputError(f"table {name}: a method or a column occurs twice, or two columns' names differ in signs only")
-    if unknown := [n for column in columns for n in column.get("mean_of") or () if n not in tasks]:
+    averaged = [name for column in columns for name in column.get("mean_of") or ()]
+    if unknown := [name for name in averaged if name not in tasks]:
         raise InputError(f"table {name}: a mean of the unknown column {unknown[0]!r}: choose among {', '.join(tasks)}")
-    if unknown := [n for n in cfg.columns or () if n not in tasks]:
+    if unknown := [name for name in cfg.columns or () if name not in tasks]:
         raise InputError(f"table {name}: unknown column {unknown[0]!r}: choose among {'; '.join(tasks)}")
     if cfg.checkpoint is not None:
         raise InputError("a table pretrains its methods itself and takes no checkpoint=: leave it out")

@@ -128,13 +128,16 @@ def render_mesh_comparison(
         if len(labellings) != len(shapes):
             raise InputError(f"column {caption!r} has {len(labellings)} labellings for {len(shapes)} shapes")
     palette = label_palette(len(names))
-    labels = [[torch.as_tensor(column[s]).cpu().numpy() for column in columns.values()] for s in range(len(shapes))]
-    rows = [
-        [render_shape(shape, colours_of(x, palette), size, views, elevation, azimuth, rasterizer) for x in row]
-        for shape, row in zip(shapes, labels, strict=True)
-    ]
-    table = sheet(rows, columns=list(columns))
-    return _with_legend(table, np.concatenate([x for row in labels for x in row]), names)
+    rows, all_labels = [], []
+    for number, shape in enumerate(shapes):
+        row = []
+        for labellings in columns.values():
+            labels = torch.as_tensor(labellings[number]).cpu().numpy()
+            colours = colours_of(labels, palette)
+            row.append(render_shape(shape, colours, size, views, elevation, azimuth, rasterizer))
+            all_labels.append(labels)
+        rows.append(row)
+    return _with_legend(sheet(rows, columns=list(columns)), np.concatenate(all_labels), names)
 
 
 def render_segmentation(

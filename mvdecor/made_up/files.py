@@ -84,7 +84,10 @@ def write_stats(
     paths: list[str] = []
     for label in labels:
         names = label.split("/")
-        paths += [p for p in ("/".join(names[: d + 1]) for d in range(len(names))) if p not in paths]
+        for depth in range(1, len(names) + 1):
+            path = "/".join(names[:depth])
+            if path not in paths:
+                paths.append(path)
     # ids follow the tree depth first, as PartNet's do; the labels are listed in that order
     lines = [(p, f"{i} {p} {'leaf' if p in labels else 'subcomponents'}\n") for i, p in enumerate(paths, start=1)]
     folder = stats / "after_merging_label_ids"

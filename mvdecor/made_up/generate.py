@@ -185,7 +185,7 @@ def split_models(models: Sequence[Model], test: float, val: float, seed: int) ->
         missing = {name: len(labels.difference(*(shown_labels[i] for i in part))) for name, part in ends.items()}
         score = (missing["train"], missing["test"])
         if best is None or score < best:
-            best, split = score, {name: sorted(int(i) for i in part) for name, part in ends.items()}
+            best, split = score, {name: sorted(part.tolist()) for name, part in ends.items()}
         if best == (0, 0):
             break
     if best is None or best[0] > 0:

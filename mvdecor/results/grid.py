@@ -129,7 +129,9 @@ def make_grid(
     expected = runs or max((row["runs"] for row in means.values()), default=0)
     our_rows = {title: Row(title, "ours", _cells(means, name, columns, expected)) for name, title in methods.items()}
     paper_rows = _paper_rows(paper, columns) if paper else {}
-    ordered = [row for title in our_rows for row in (our_rows[title], paper_rows.get(title)) if row is not None]
+    ordered: list[Row] = []
+    for title, row in our_rows.items():
+        ordered += [row, paper_rows[title]] if title in paper_rows else [row]
     ordered += [row for title, row in paper_rows.items() if title not in our_rows]
     source = paper["source"] if paper and paper_rows else None
     return Grid(tuple(c.name for c in columns), tuple(ordered), source, _occurring_parts(results, columns))
@@ -160,8 +162,12 @@ def latex(grid: Grid) -> str:
     lines += [f"% rows marked paper: {grid.paper}"] if grid.paper else []
     lines += [rf"\begin{{tabular}}{{llr{'r' * len(grid.columns)}}}", r"\toprule"]
     texts = [_header(grid), *(_texts(grid, row) for row in grid.rows)]
-    body = [" & ".join("".join(LATEX.get(c, c) for c in text) for text in line) + r" \\" for line in texts]
+    body = [" & ".join(_latex_text(text) for text in line) + r" \\" for line in texts]
     return "\n".join([*lines, body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex_text(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in text)
 
 
 def csv_text(grid: Grid) -> str:

@@ -93,7 +93,9 @@ def part_iou(runs: Sequence[Run], part: str) -> tuple[float | None, float | None
 def _scalars(stage: Path) -> dict[str, Curve]:
     """The scalars of a stage with steps counted from 1, as the JSON files count; none if it wrote no CSV."""
     file = stage / "log" / SCALARS
-    return {name: [(s + 1, v) for s, v in curve] for name, curve in read_scalars(file).items()} if file.exists() else {}
+    if not file.exists():
+        return {}
+    return {name: [(step + 1, value) for step, value in curve] for name, curve in read_scalars(file).items()}
 
 
 def _run(folder: Path, method: str | None) -> Run:

@@ -73,10 +73,10 @@ def format_table(rows: Sequence[Mapping]) -> str:
     cells = [header, *([_cell(row, k) for k in columns] for row in rows)]
     width = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     right = [_is_numeric(rows, k) for k in columns]
-    lines = [
-        "| " + " | ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, width, right, strict=True)) + " |"
-        for line in cells
-    ]
+    lines = []
+    for line in cells:
+        padded = [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, width, right, strict=True)]
+        lines.append("| " + " | ".join(padded) + " |")
     rule = "|" + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(width, right, strict=True)) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
 

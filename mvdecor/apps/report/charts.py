@@ -87,14 +87,16 @@ def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
         return None
     total = np.sum([np.array(matrix, dtype=np.float64) for matrix in matrices], axis=0)
     rows = total.sum(axis=1, keepdims=True)
-    share = 100 * np.divide(
-        total, rows, out=np.full_like(total, np.nan), where=rows > 0
-    )  # a part without a point: blank
+    # a part without a point: blank
+    share = 100 * np.divide(total, rows, out=np.full_like(total, np.nan), where=rows > 0)
     names = [text(name) for name in runs[0].metrics["parts"]]
     numbers = "%{text}" if len(names) <= 16 else None  # more would not be legible
     hover = "truth: %{y}<br>prediction: %{x}<br>%{customdata} %<extra></extra>"
     cells = [[None if np.isnan(x) else float(x) for x in row] for row in share]
-    integers, exact = ([[text("" if x is None else rounded(x, n)) for x in row] for row in cells] for n in (0, 1))
+
+    def texts(digits: int) -> list[list[str]]:
+        return [[text("" if x is None else rounded(x, digits)) for x in row] for row in cells]
+
     figure = go.Figure(
         go.Heatmap(
             z=cells,
@@ -103,8 +105,8 @@ def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
             zmin=0,
             zmax=100,
             colorscale="Blues",
-            text=integers,
-            customdata=exact,
+            text=texts(0),
+            customdata=texts(1),
             texttemplate=numbers,
             hovertemplate=hover,
         )
