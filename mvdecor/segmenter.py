@@ -141,10 +141,10 @@ class Segmenter:
         )
         rendering = make_rendering(self.config)
         settings = {**self.config.lifting, "batch_size": batch_size, "temperature": self.calibration.temperature}
-        found = predict_faces(self.fabric, self.model, shape_views, shape_views[0], rendering, **settings)
-        assert found.share is not None and found.disagreement is not None
-        labels, confidence, filled = (x.cpu() for x in (found.labels, found.confidence, found.filled))
-        disagreement = found.disagreement.cpu()
+        prediction = predict_faces(self.fabric, self.model, shape_views, shape_views[0], rendering, **settings)
+        assert prediction.share is not None and prediction.disagreement is not None
+        labels, confidence, filled = (x.cpu() for x in (prediction.labels, prediction.confidence, prediction.filled))
+        disagreement = prediction.disagreement.cpu()
         if shape.polygons is not None:
             before, areas, polygons = labels, shape.face_areas, shape.polygons
             labels, _ = agree_in_polygons(before, prediction.share.cpu(), areas, polygons)

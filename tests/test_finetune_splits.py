@@ -57,7 +57,7 @@ def test_a_sample_and_its_file_train_the_same(people, split_file, tmp_path):
 def test_every_run_has_the_sampled_shapes_and_views(people, split_file, run):
     cfg = people(f"run={run}")
     shape_set = make_store(cfg, cfg.data.labelled)
-    _, drawn, _ = few_shot_shapes(cfg, shape_set)
+    _, sampled, _ = few_shot_shapes(cfg, shape_set)
     shapes, read, skipped = few_shot_shapes(people(f"run={run}", use(split_file)), shape_set)
     assert sampled == read and [s.id for s in shapes] == read.shapes and skipped == []
 

@@ -138,9 +138,9 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
     generator = torch.Generator().manual_seed(seed_of(cfg.seed, "transfer"))
     landings: dict[str, Landings] = {}
     for shape in shape_views:
-        found: list[Landings] = []
+        shape_landings: list[Landings] = []
         rejected: set[frozenset[int]] = set()
-        while len(found) < cfg.figures.pairs:
+        while len(shape_landings) < cfg.figures.pairs:
             pair = _choose(cfg, shape_views, shape, generator, rejected)
             if pair is None:
                 print(f"warning: shape {shape.id}: no two of its views overlap enough; it is not measured")
@@ -175,18 +175,17 @@ def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
     if cfg.figures.views is not None:
         a, b = cfg.figures.views
         return a, b
-    found = _choose(
-        cfg, shape_views, shape_views[0], torch.Generator().manual_seed(seed_of(cfg.seed, "pair of views")), set()
-    )
-    if found is None:
+    generator = torch.Generator().manual_seed(seed_of(cfg.seed, "pair of views"))
+    pair = _choose(cfg, shape_views, shape_views[0], generator, set())
+    if pair is None:
         raise InputError(f"no two views of shape {shape_views[0].id} overlap enough: name two with figures.views=[a,b]")
-    return found[:2]
+    return pair[:2]
 
 
 def _plot_pairs(cfg: DictConfig, shape_views: ShapeViews, embed: Embed, views: tuple[int, int], out: Path) -> None:
     """Carried colours and lines: of two views of the first shape, and of its view a and view b of the second shape."""
     a, b = (_embedded_view(shape_views, embed, shape_views[0], view) for view in views)
-    other = _embedded_view(shape_views, embed, shape_views[1], views[1]) if len(shape_views) > 1 else None
+    second_shape = _embedded_view(shape_views, embed, shape_views[1], views[1]) if len(shape_views) > 1 else None
     save_png(out / "one_shape.png", plot_carried(a, b, cfg.figures.threshold))
     save_png(out / "one_shape_matches.png", _lines_of_one_shape(cfg, shape_views, a, b, views))
     if second_shape is not None:
@@ -216,10 +215,10 @@ def _lines_of_one_shape(
     cfg: DictConfig, shape_views: ShapeViews, a: EmbeddedView, b: EmbeddedView, views: tuple[int, int]
 ) -> np.ndarray:
     """Some surface points in both views: where they truly are (above), and where the embedding takes them (below)."""
-    own, surface = cfg.training.matching, _outermost(shape_views.surface(shape_views[0], views))
-    matches = match_views(surface[[0]], surface[[1]], own.tolerance, own.min_cosine, own.unique)
+    matching, surface = cfg.training.matching, _outermost(shape_views.surface(shape_views[0], views))
+    matches = match_views(surface[[0]], surface[[1]], matching.tolerance, matching.min_cosine, matching.unique)
     generator, height = torch.Generator().manual_seed(seed_of(cfg.seed, "matches")), height_of(shape_views[0])
-    landed = land(surface[[0]], surface[[1]], a.embeddings[None], b.embeddings[None], matches, height, generator)
+    landings = land(surface[[0]], surface[[1]], a.embeddings[None], b.embeddings[None], matches, height, generator)
     start = pixel_centers(matches.pixel_a, *a.mask.shape)
     ends = (matches.xy_b, pixel_centers(landings.pixel, *b.mask.shape))
     rows = [[plot_matches(a.texture, b.texture, start, end, seed=cfg.seed)] for end in ends]
@@ -270,8 +269,8 @@ def _render_meshes(
         means.append(on_faces.result())
     colours = principal_colours(torch.cat(sample))
     coverage = {}
-    for shape, (mean, seen) in zip(shape_views, means, strict=True):
-        painted = torch.where(seen.cpu()[:, None], colours(mean), torch.tensor(LIGHT_GREY, dtype=torch.uint8))
+    for shape, (mean, visible) in zip(shape_views, means, strict=True):
+        painted = torch.where(visible.cpu()[:, None], colours(mean), torch.tensor(LIGHT_GREY, dtype=torch.uint8))
         write_glb(out / "meshes" / f"{shape.id}.glb", shape, painted)
         coverage[shape.id] = 100 * float(shape.face_areas[visible].sum() / shape.face_areas.sum())
     return colours, coverage

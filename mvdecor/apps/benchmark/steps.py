@@ -130,12 +130,12 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
     """All that is done with a test shape that was read, against the recipe's network on its views."""
     shape = shapes.some("people", 2)[0]
     with tempfile.TemporaryDirectory() as folder:
-        views = (f"views.count={cfg.num_views}", f"views.size={cfg.size}", "views.close_ups=0")
-        own = _config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
-        fabric = _fabric(own)
-        model = _model(own, len(shape.label_names)).to(fabric.device).eval()
-        shape_views = make_shape_views(own, [shape], fabric.device, views_seed=seed_of_test_views)
-        seen, rendering, batch = shape_views.views(shape), make_rendering(own), own.evaluation.batch_size
+        size = (f"views.count={cfg.num_views}", f"views.size={cfg.size}", "views.close_ups=0")
+        step_cfg = _config(cfg, device, *size, f"network={cfg.evaluate_network}", f"out={folder}")
+        fabric = _fabric(step_cfg)
+        model = _model(step_cfg, len(shape.label_names)).to(fabric.device).eval()
+        shape_views = make_shape_views(step_cfg, [shape], fabric.device, views_seed=seed_of_test_views)
+        views, rendering, batch = shape_views.views(shape), make_rendering(step_cfg), step_cfg.evaluation.batch_size
         ready = [
             rendering(shape, part, surface_of(shape, part)).flatten(0, 1)
             for part in (views[slice(start, start + batch)] for start in range(0, len(views), batch))

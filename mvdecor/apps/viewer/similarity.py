@@ -90,7 +90,7 @@ class Embedder:
         for index in torch.arange(len(cameras)).split(step):
             embedded = embed_views(self._fabric, self._model, shape_views, shape_views[0], index.tolist(), rendering)
             means.add(shape_views.views(shape, index.tolist()).face_ids.flatten(0, 1), embedded.flatten(0, 1))
-        mean, seen = means.result()
-        if not bool(seen.any()):
+        mean, visible = means.result()
+        if not bool(visible.any()):
             raise InputError(f"shape {shape.id}: no view sees any of it; check that the mesh has a surface")
         return mean[seen_faces(shape, visible)].cpu()

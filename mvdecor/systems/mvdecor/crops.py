@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mvdecor.channels import channel_slice
 from mvdecor.correspondences import Matches, sample_matches
-from mvdecor.correspondences.crops import Crop, crop_images, sample_crop, match_crops
+from mvdecor.correspondences.crops import Crop, crop_images, match_crops, sample_crop
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.views import Surface, jitter_colours

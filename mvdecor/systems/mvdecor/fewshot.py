@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, ShapeSet, ShapeStore
 from mvdecor.shapes.loading import labels_by_shape, load_labelled
-from mvdecor.shapes.splits import FewShotRun, sample_covering, read_split, sha256_of
+from mvdecor.shapes.splits import FewShotRun, read_split, sample_covering, sha256_of
 
 
 def few_shot_shapes(cfg: DictConfig, shape_set: ShapeStore) -> tuple[list[Shape], FewShotRun, list]:
