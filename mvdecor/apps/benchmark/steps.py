@@ -29,12 +29,12 @@ from mvdecor.systems.mvdecor import finetune, pretrain
 from mvdecor.systems.mvdecor.batches import LabelledSource
 from mvdecor.systems.mvdecor.evaluate import Evaluated, evaluate_shape
 from mvdecor.systems.mvdecor.setup import (
-    drawing_device,
     make_pair_source,
     make_recipe,
     make_rendering,
     make_shape_views,
     prepared,
+    rasterizing_device,
     seed_of_test_views,
 )
 from mvdecor.views import surface_of
@@ -71,14 +71,14 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         step_cfg = _config(cfg, device, f"views.cache={folder}", "views.keep=false")
         fabric, people = _fabric(step_cfg), shapes.some("people", 2)
-        shape_views = make_shape_views(step_cfg, people, drawing_device(step_cfg, fabric))
+        shape_views = make_shape_views(step_cfg, people, rasterizing_device(step_cfg, fabric))
         settings = step_cfg.training.pretrain
         source = make_pair_source(step_cfg, shape_views, settings.pairs, augment="pretrain")
         loss = instantiate(step_cfg.loss)
-        images = source.draw(0, 0).to(device).images.flatten(0, 2)
+        images = source.sample(0, 0).to(device).images.flatten(0, 2)
         for shape in shape_views:
             shape_views.views(shape)  # fills the cache
-        batch_time = time_runs(lambda: source.draw(0, 1), cfg.slow_repeats, device, 1e-3)
+        batch_time = time_runs(lambda: source.sample(0, 1), cfg.slow_repeats, device, 1e-3)
 
         def train(steps: int, log: Log) -> None:
             validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
@@ -104,11 +104,11 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     step_cfg = _config(cfg, device, "training.finetune.lambda_ssl=0")
     fabric, people = _fabric(step_cfg), shapes.some("people", 2)
     settings = step_cfg.training.finetune
-    shape_views = make_shape_views(step_cfg, people, drawing_device(step_cfg, fabric))
+    shape_views = make_shape_views(step_cfg, people, rasterizing_device(step_cfg, fabric))
     rendering, views = make_rendering(step_cfg, augment="finetune"), [range(step_cfg.views.count)] * len(people)
     source = LabelledSource(shape_views, rendering, views, settings.batch_size)
     labels = len(people[0].label_names)
-    images = source.draw(0, 0).to(device).images.flatten(0, 1)
+    images = source.sample(0, 0).to(device).images.flatten(0, 1)
     for shape in shape_views:
         shape_views.views(shape)  # kept in memory
 

@@ -23,10 +23,10 @@ from mvdecor.views import Surface, jitter_colours
 
 @dataclass
 class CropPairSource(PairSource):
-    """Draws batches of pairs of crops, each pair from one view of one shape.
+    """Samples batches of pairs of crops, each pair from one view of one shape.
 
     The view is rendered once; each crop changes its colours by itself. A pair counts if more than `matching.min_overlap` of the
-    smaller crop's foreground is in both; a shape of which `matching.tries` pairs do not is reported, and not drawn from again.
+    smaller crop's foreground is in both; a shape of which `matching.tries` pairs do not is reported, and not sampled again.
     The rest of `matching` has no part in this.
     """
 
@@ -37,7 +37,7 @@ class CropPairSource(PairSource):
     flip: float = 0.5
     """Probability of mirroring a crop."""
 
-    what: ClassVar[str] = "crops of one view"
+    stream: ClassVar[str] = "crops of one view"
 
     def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
         views = range(self.shape_views.num_views(shape))
