@@ -76,8 +76,8 @@ class History:
             if not math.isfinite(loss) or abs(loss) > limit:
                 diverged = step + 1 - len(losses) + i
                 raise Diverged(
-                    f"the loss is {loss:g} at step {diverged + 1} (it was {self._first:.3g} at first): lower the rate, "
-                    "or look for the cause in the shapes of that batch",
+                    f"the loss is {loss:g} at step {diverged + 1} (it was {self._first:.3g} at first): "
+                    "lower the learning rate, or look for the cause in the shapes of that batch",
                     {"step": diverged + 1, "loss": str(loss), "losses_before": losses[:i], **batch},
                 )
         self._checked += losses
