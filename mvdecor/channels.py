@@ -86,5 +86,5 @@ def num_channels(names: Sequence[str]) -> int:
 
 def channel_slice(channels: Sequence[str], name: str) -> slice:
     """The places of the channel `name` in a network input of `channels`."""
-    start = sum(find_channel(other).width for other in channels[: list(channels).index(name)])
+    start = sum(find_channel(previous).width for previous in channels[: list(channels).index(name)])
     return slice(start, start + find_channel(name).width)

@@ -134,16 +134,16 @@ def named_file(name: str, source: Path, folders: Sequence[str] = (".",)) -> Path
     Raises:
         InputError: it leads elsewhere, and there is no file of that name beside.
     """
-    plain = os.path.normpath(name.replace("\\", "/"))
-    inside = not os.path.isabs(plain) and plain.split("/")[0] != ".."
-    beside = [source.parent / folder / os.path.basename(plain) for folder in folders]
-    as_named = [source.parent / plain] if inside or _is_beside(plain, source) else []
-    for path in (*as_named, *beside):
+    normalized = os.path.normpath(name.replace("\\", "/"))
+    inside = not os.path.isabs(normalized) and normalized.split("/")[0] != ".."
+    candidates = [source.parent / folder / os.path.basename(normalized) for folder in folders]
+    as_named = [source.parent / normalized] if inside or _is_beside(normalized, source) else []
+    for path in (*as_named, *candidates):
         if os.path.isfile(path):  # False for whatever cannot be a name
             return path
-    for path in (*(as_named if inside else ()), *beside):
-        if (other := _spelled_otherwise(path)) is not None:
-            return other
+    for path in (*(as_named if inside else ()), *candidates):
+        if (spelled := _spelled_otherwise(path)) is not None:
+            return spelled
     if not as_named:
         raise InputError(f"{source}: names the file {name!r}, outside of its folder: put that file beside it")
     return as_named[0]
@@ -162,16 +162,16 @@ def _spelled_otherwise(path: Path) -> Path | None:
     return path.parent / names[0] if len(names) == 1 and os.path.isfile(path.parent / names[0]) else None
 
 
-def _is_beside(plain: str, source: Path) -> bool:
+def _is_beside(relative_path: str, source: Path) -> bool:
     """Whether a normalised name leads up by at most `PARENTS` folders, and down into another, to a file that may be read."""
-    parts = plain.split("/")
+    parts = relative_path.split("/")
     up = parts.count("..")
-    if not 0 < up <= PARENTS or len(parts) < up + 2 or os.path.splitext(plain)[1].lower() not in LOOKED_UP:
+    if not 0 < up <= PARENTS or len(parts) < up + 2 or os.path.splitext(relative_path)[1].lower() not in LOOKED_UP:
         return False
     try:
         folder = source.parent.resolve()
         top = folder.parents[up - 1]
-        return top != top.parent and (folder / plain).resolve().is_relative_to(top)
+        return top != top.parent and (folder / relative_path).resolve().is_relative_to(top)
     except (
         OSError,
         ValueError,

@@ -6,27 +6,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-EVERY = 30.0
+INTERVAL = 30.0
 """Seconds between two lines."""
 
-Item = TypeVar("Item")
+Element = TypeVar("Element")
 
 
 class Timer:
     """Says when a line is due. Nothing but what is printed may depend on it.
 
     Args:
-        every: seconds between two lines.
+        interval: seconds between two lines.
         clock: seconds of any clock that does not go back.
     """
 
-    def __init__(self, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
-        self._every, self._clock = every, clock
+    def __init__(self, interval: float = INTERVAL, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval, self._clock = interval, clock
         self._start = self._last = clock()
 
     def due(self) -> bool:
         """Whether so many seconds went by since the last line (or the start)."""
-        return self._clock() - self._last >= self._every
+        return self._clock() - self._last >= self._interval
 
     def printed(self) -> None:
         """Note that a line was printed."""
@@ -34,8 +34,8 @@ class Timer:
 
     def text(self, count: int, total: int | None) -> str:
         """Time since the start, and how long the rest of `total` takes if it goes on like the first `count`."""
-        spent = self._clock() - self._start
-        return _minutes(spent) + ("" if total is None else f", {_minutes(spent / count * (total - count))} left")
+        elapsed = self._clock() - self._start
+        return _minutes(elapsed) + ("" if total is None else f", {_minutes(elapsed / count * (total - count))} left")
 
 
 _said: set[str] = set()
@@ -49,25 +49,25 @@ def say_once(line: str) -> None:
 
 
 def told(
-    items: Iterable[Item],
-    what: str,
+    elements: Iterable[Element],
+    task: str,
     total: int | None,
-    every: float = EVERY,
+    interval: float = INTERVAL,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Item]:
-    """The items; between two of them, if `every` seconds went by, a line such as "reading shapes: 12 of 400, 1.5 min, ...".
+) -> Iterator[Element]:
+    """The elements; every `interval` seconds, a line such as "reading shapes: 12 of 400, 1.5 min, ..." is printed.
 
     Args:
-        items: what to go through.
-        what: what is done with them.
+        elements: what to go through.
+        task: what is done with them.
         total: how many there are; None = not known.
-        every, clock: see `Timer`.
+        interval, clock: see `Timer`.
     """
-    timer = Timer(every, clock)
-    for count, item in enumerate(items, start=1):
-        yield item
+    timer = Timer(interval, clock)
+    for count, element in enumerate(elements, start=1):
+        yield element
         if count != total and timer.due():
-            print(f"{what}: {count}{'' if total is None else f' of {total}'}, {timer.text(count, total)}", flush=True)
+            print(f"{task}: {count}{'' if total is None else f' of {total}'}, {timer.text(count, total)}", flush=True)
             timer.printed()
 
 

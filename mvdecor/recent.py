@@ -6,24 +6,24 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
-class Recent(Generic[Made]):
-    """Things that are made when first asked for; of more than `size` the one used longest ago is forgotten."""
+class Recent(Generic[Value]):
+    """Values that are computed when first asked for; of more than `size`, the least recently used is dropped."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[Hashable, Made] = OrderedDict()
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._values)
 
-    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What is kept under a key, made if need be."""
-        if key not in self._kept:
-            self._kept[key] = make()
-        self._kept.move_to_end(key)
-        if len(self._kept) > self._size:
-            self._kept.popitem(last=False)
-        return self._kept[key]
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """The value of a key, computed if it is not in the cache."""
+        if key not in self._values:
+            self._values[key] = make()
+        self._values.move_to_end(key)
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)
+        return self._values[key]

@@ -40,7 +40,7 @@ class Segmentation:
     Attributes:
         shape: the mesh as it was given (not normalised), with the model's `label_names`; no labels of its own.
         labels: int64 [F], on the CPU; `labels[i]` is the part of `shape.faces[i]`, which is face i of the file. The
-            triangles of a larger polygon agree; `of_file` has one label a polygon.
+            triangles of a larger polygon agree; `of_file` has one label per polygon.
         confidence: float32 [F], in [0, 1], the label's calibrated probability by the mean of the views that see its face
             (docs/method.md); a filled face has its source's.
         filled: bool [F], True where no view saw the face and the label is a copy of another's.
@@ -141,13 +141,13 @@ class Segmenter:
         )
         rendering = make_rendering(self.config)
         settings = {**self.config.lifting, "batch_size": batch_size, "temperature": self.calibration.temperature}
-        found = predict_faces(self.fabric, self.model, shape_views, shape_views[0], rendering, **settings)
-        assert found.share is not None and found.disagreement is not None
-        labels, confidence, filled = (x.cpu() for x in (found.labels, found.confidence, found.filled))
-        disagreement = found.disagreement.cpu()
+        prediction = predict_faces(self.fabric, self.model, shape_views, shape_views[0], rendering, **settings)
+        assert prediction.share is not None and prediction.disagreement is not None
+        labels, confidence, filled = (x.cpu() for x in (prediction.labels, prediction.confidence, prediction.filled))
+        disagreement = prediction.disagreement.cpu()
         if shape.polygons is not None:
             before, areas, polygons = labels, shape.face_areas, shape.polygons
-            labels, _ = agree_in_polygons(before, found.share.cpu(), areas, polygons)
+            labels, _ = agree_in_polygons(before, prediction.share.cpu(), areas, polygons)
             confidence = mean_in_polygons(torch.where(labels == before, confidence, 0.0), areas, polygons)
             disagreement = mean_in_polygons(disagreement, areas, polygons)
         return Segmentation(
@@ -155,10 +155,10 @@ class Segmenter:
             labels,
             confidence,
             filled,
-            found.coverage,
+            prediction.coverage,
             time.perf_counter() - start,
             disagreement,
-            self.calibration.familiarity(found.evidence),
+            self.calibration.familiarity(prediction.evidence),
         )
 
     @property
@@ -167,9 +167,9 @@ class Segmenter:
         return "rgb" in self.model.channels and self.info.get("textured") is not False
 
     def read(self, mesh: Path | str | Shape | trimesh.Trimesh | trimesh.Scene) -> Shape:
-        """The mesh as the model takes it: the model's label names, no labels, a texture only if it looks at textures.
+        """The mesh as the model takes it: the model's label names, no labels, a texture only if it uses textures.
 
-        Materials and images of a file are not opened by a model that does not look at them: they may be missing.
+        Materials and images of a file are not opened by a model that does not use them: they may be missing.
 
         Raises:
             InputError: the file or mesh is bad, or has no texture where the model needs one.
@@ -191,27 +191,29 @@ class Segmenter:
         return replace(shape, label_names=self.label_names, face_labels=None, texture=texture)
 
 
-def _check_segments(model: Model, info: Mapping[str, Any], checkpoint: Path | str) -> None:
+def _check_segments(model: Model, metadata: Mapping[str, Any], checkpoint: Path | str) -> None:
     """Raise InputError for a checkpoint that cannot label anything."""
-    check_labels_of(info, checkpoint)
-    missing = [key for key in ("views", "lifting") if not info.get("config", {}).get(key)]
-    if missing or len(info.get("label_names", [])) != model.num_labels:
+    check_labels_of(metadata, checkpoint)
+    missing = [key for key in ("views", "lifting") if not metadata.get("config", {}).get(key)]
+    if missing or len(metadata.get("label_names", [])) != model.num_labels:
         raise InputError(
             f"{checkpoint}: its checkpoint.json does not say which {' and '.join(missing) or 'labels'} it takes: give a "
             "checkpoint that scripts/finetune.py wrote"
         )
 
 
-def _config(info: Mapping[str, Any], checkpoint: Path | str, changes: Mapping[str, Mapping[str, Any]]) -> DictConfig:
+def _config(
+    metadata: Mapping[str, Any], checkpoint: Path | str, changes: Mapping[str, Mapping[str, Any]]
+) -> DictConfig:
     """`views` and `lifting` of the checkpoint with the changes of the user; what an older checkpoint lacks, by default."""
     merged = {}
     for group, kind in GROUPS.items():
-        recorded = {key: value for key, value in info["config"][group].items() if key in kind.model_fields}
-        trained, used = kind.of(recorded, group), kind.of({**recorded, **changes[group]}, group)
+        recorded = {key: value for key, value in metadata["config"][group].items() if key in kind.model_fields}
+        trained, changed = kind.of(recorded, group), kind.of({**recorded, **changes[group]}, group)
         for key in changes[group]:
-            if key in TRAINED_IN and getattr(used, key) != getattr(trained, key):
+            if key in TRAINED_IN and getattr(changed, key) != getattr(trained, key):
                 raise InputError(
-                    f"{group}.{key}={shown(getattr(used, key))}: {checkpoint} was trained with "
+                    f"{group}.{key}={shown(getattr(changed, key))}: {checkpoint} was trained with "
                     f"{shown(getattr(trained, key))}, which cannot be changed after"
                 )
         merged[group] = {**kind().model_dump(mode="json"), **recorded, **changes[group]}

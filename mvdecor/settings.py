@@ -61,44 +61,46 @@ class Settings(BaseModel):
         Raises:
             InputError: one line that names each setting that is wrong or unknown, its value, and what to give instead.
         """
-        plain: Any = OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
-        if isinstance(plain, dict):
-            plain = {name: value for name, value in plain.items() if value != "???"}  # Hydra's mark of a missing value
+        values_by_name: Any = OmegaConf.to_container(values, resolve=True) if OmegaConf.is_config(values) else values
+        if isinstance(values_by_name, dict):
+            # "???" is Hydra's mark of a missing value
+            values_by_name = {name: value for name, value in values_by_name.items() if value != "???"}
         try:
-            settings = cls.model_validate(plain)
+            settings = cls.model_validate(values_by_name)
         except ValidationError as error:
-            lines = [_line(cls, plain, one, group) for one in error.errors(include_url=False)]
+            lines = [_line(cls, values_by_name, fault, group) for fault in error.errors(include_url=False)]
             raise InputError("; ".join(dict.fromkeys(lines))) from None
         if complete and (missing := list(_missing(settings, group))):
             raise InputError(f"{missing[0]} is missing: give all settings of its group")
         return settings
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The name among `known` that is most like a misspelt one; None if none is. Dotted names may lack their groups."""
-    names = list(known)
+def nearest(name: str, known_names: Iterable[str]) -> str | None:
+    """The name among `known_names` that is most like a misspelt one; None if none is. Dotted names may lack their groups."""
+    names = list(known_names)
     group, _, last = name.rpartition(".")
 
-    def closest(among: Iterable[str], cutoff: float) -> str | None:
-        by_last = {other.rpartition(".")[2]: other for other in sorted(among, key=len, reverse=True)}
+    def closest(candidates: Iterable[str], cutoff: float) -> str | None:
+        by_last = {candidate.rpartition(".")[2]: candidate for candidate in sorted(candidates, key=len, reverse=True)}
         close = difflib.get_close_matches(last, by_last, n=1, cutoff=cutoff)
         return by_last[close[0]] if close else None
 
-    if same := [other for other in names if other.rpartition(".")[2] == last]:
-        return max(same, key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
-    siblings = [other for other in names if other.rpartition(".")[0] == group]
-    whole = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
-    return closest(siblings, 0.6) or closest(names, 0.7) or (whole[0] if whole else None)
+    if same_last := [candidate for candidate in names if candidate.rpartition(".")[2] == last]:
+        return max(same_last, key=lambda candidate: difflib.SequenceMatcher(None, name, candidate).ratio())
+    siblings = [candidate for candidate in names if candidate.rpartition(".")[0] == group]
+    closest_full = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+    return closest(siblings, 0.6) or closest(names, 0.7) or (closest_full[0] if closest_full else None)
 
 
-def unknown_setting(name: str, known: Iterable[str]) -> str:
+def unknown_setting(name: str, known_names: Iterable[str]) -> str:
     """What to say of a setting that does not exist."""
-    names = list(known)
+    names = list(known_names)
     if suggestion := nearest(name, names):
         return f"{name} is unknown: did you mean {suggestion}?"
     group = name.rpartition(".")[0]
-    siblings = [other for other in dict.fromkeys(names) if other.rpartition(".")[0] == group]
-    return f"{name} is unknown: choose {_either(siblings or [other for other in names if '.' not in other])}"
+    siblings = [candidate for candidate in dict.fromkeys(names) if candidate.rpartition(".")[0] == group]
+    choices = siblings or [candidate for candidate in names if "." not in candidate]
+    return f"{name} is unknown: choose {_either(choices)}"
 
 
 def shown(value: Any) -> str:
@@ -157,9 +159,11 @@ def _find(cls: type[Settings], steps: tuple[int | str, ...]) -> _Place:
         if nested is not None and isinstance(step, str):
             place = _Place([*place.names, step], place.depth + 1, _fields(nested).get(step), nested)
             nested = None if place.field is None else _nested(place.field.annotation)
-        elif isinstance(step, int) and place.field is not None and (of := _listed(place.field.annotation)) is not None:
-            place = _Place([*place.names[:-1], f"{place.names[-1]}[{step}]"], place.depth + 1, None, of)
-            nested = of
+        elif isinstance(step, int) and place.field is not None:
+            nested = _listed(place.field.annotation)
+            if nested is None:
+                break
+            place = _Place([*place.names[:-1], f"{place.names[-1]}[{step}]"], place.depth + 1, None, nested)
         else:
             break
     return place
@@ -176,8 +180,9 @@ def _advice(field: FieldInfo, error: Any) -> str:
     description = field.description
     kind = _without_null(field.annotation)
     if get_origin(kind) is Annotated:
-        kind, *more = get_args(kind)
-        description = description or next((one.description for one in more if isinstance(one, FieldInfo)), None)
+        kind, *annotations = get_args(kind)
+        descriptions = [entry.description for entry in annotations if isinstance(entry, FieldInfo)]
+        description = description or (descriptions[0] if descriptions else None)
     if description is not None:
         return description + null
     if kind is bool:
@@ -219,8 +224,8 @@ def _listed(annotation: Any) -> type[Settings] | None:
 def _without_null(annotation: Any) -> Any:
     """X of `X | None`; any other type as it is."""
     if get_origin(annotation) in (Union, UnionType):
-        rest = [kind for kind in get_args(annotation) if kind is not NoneType]
-        return rest[0] if len(rest) == 1 else annotation
+        kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+        return kinds[0] if len(kinds) == 1 else annotation
     return annotation
 
 
@@ -230,7 +235,8 @@ def _missing(settings: Settings, group: str) -> Iterable[str]:
         part = getattr(settings, name)
         if isinstance(part, Settings):
             key = f"{group}.{name}" if group else name
-            yield from (f"{key}.{other}" for other in type(part).model_fields if other not in part.model_fields_set)
+            unset = [field for field in type(part).model_fields if field not in part.model_fields_set]
+            yield from (f"{key}.{field}" for field in unset)
             yield from _missing(part, key)
 
 

@@ -7,15 +7,15 @@ from mvdecor.engine.cli import main
 from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.systems.mvdecor.stages import run_pretrain
 
-draw = PairSource.draw
+sample = PairSource.sample
 
 
-def draw_or_die(self, seed, step, items=None):
+def sample_or_die(self, seed, step, items=None):
     if step == 7 and items is not None:  # in training, not in validation
         os.kill(os.getpid(), signal.SIGKILL)
-    return draw(self, seed, step, items)
+    return sample(self, seed, step, items)
 
 
 if __name__ == "__main__":
-    PairSource.draw = draw_or_die  # type: ignore[method-assign]
+    PairSource.sample = sample_or_die  # type: ignore[method-assign]
     main(run_pretrain)

@@ -359,7 +359,7 @@ def write_compressed(path: Path) -> Path:
     ids = {attribute["attribute_type"]: attribute["unique_id"] for attribute in DracoPy.decode(data).attributes}
     draco = {"bufferView": writer.view(data), "attributes": {"POSITION": ids[0], "TEXCOORD_0": ids[3]}}
     extensions = {"KHR_draco_mesh_compression": draco}
-    drawn = {"attributes": attributes, "indices": indices, "material": 0, "extensions": extensions}
+    textured = {"attributes": attributes, "indices": indices, "material": 0, "extensions": extensions}
     image = writer.image(Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)))
     writer.add("textures", {"source": image})
     writer.add("materials", {"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}})
@@ -372,7 +372,7 @@ def write_compressed(path: Path) -> Path:
         },
         "indices": writer.compressed(faces.reshape(-1, 1), "u2", mode="TRIANGLES"),
     }
-    writer.add("meshes", {"primitives": [drawn, plain]})
+    writer.add("meshes", {"primitives": [textured, plain]})
     writer.add("meshes", {"primitives": [plain]})
     writer.add("skins", {"joints": [1]})
     writer.json["nodes"] = [{"mesh": 0, "children": [1]}, {"translation": [1, 2, 3]}, {"mesh": 1, "skin": 0}]

@@ -1,4 +1,4 @@
-"""Fine-tuning on a split file: the same training set as a draw; a file that does not fit is refused before training."""
+"""Fine-tuning on a split file: the same training set as sampling; a file that does not fit is refused before training."""
 
 import hashlib
 import json
@@ -40,26 +40,26 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_a_draw_and_its_file_train_the_same(people, split_file, tmp_path):
-    drawn = run_finetune(people("run=1", f"out={tmp_path / 'drawn'}"))
+def test_a_sample_and_its_file_train_the_same(people, split_file, tmp_path):
+    sampled = run_finetune(people("run=1", f"out={tmp_path / 'sampled'}"))
     read = run_finetune(people("run=1", use(split_file), f"out={tmp_path / 'read'}"))
     for key in ("shapes", "views", "labels_not_covered", "history"):
-        assert drawn[key] == read[key], key
+        assert sampled[key] == read[key], key
     weights = Path("model", "model.safetensors")
-    assert sha256(tmp_path / "drawn" / weights) == sha256(tmp_path / "read" / weights)
-    assert drawn["split"] is None
+    assert sha256(tmp_path / "sampled" / weights) == sha256(tmp_path / "read" / weights)
+    assert sampled["split"] is None
     assert read["split"] == {"file": str(split_file), "sha256": sha256(split_file)}
     run = json.loads(split_file.read_text())["runs"][1]
     assert (read["shapes"], read["views"]) == (run["shapes"], run["views"])
 
 
 @pytest.mark.parametrize("run", [0, 1, 2])
-def test_every_run_has_the_drawn_shapes_and_views(people, split_file, run):
+def test_every_run_has_the_sampled_shapes_and_views(people, split_file, run):
     cfg = people(f"run={run}")
     shape_set = make_store(cfg, cfg.data.labelled)
-    _, drawn, _ = few_shot_shapes(cfg, shape_set)
+    _, sampled, _ = few_shot_shapes(cfg, shape_set)
     shapes, read, skipped = few_shot_shapes(people(f"run={run}", use(split_file)), shape_set)
-    assert drawn == read and [s.id for s in shapes] == read.shapes and skipped == []
+    assert sampled == read and [s.id for s in shapes] == read.shapes and skipped == []
 
 
 def test_a_file_that_changed_is_not_the_same_result(people, split_file, tmp_path):

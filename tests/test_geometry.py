@@ -53,7 +53,7 @@ def whole_path(octant_model, tmp_path):
         rendering, fabric = Rendering(("points",)), Fabric(accelerator="cpu", devices=1, precision="32-true")
         if matches:
             source = PairSource(shape_views, rendering, 2, 50, Matching(min_overlap=0.05))
-            loss, accuracy = contrast(open_device("cpu", "32-true"), octant_model, source.draw(0, 0), InfoNCE())
+            loss, accuracy = contrast(open_device("cpu", "32-true"), octant_model, source.sample(0, 0), InfoNCE())
             assert bool(torch.isfinite(loss)) and 0 <= float(accuracy) <= 1
         found = predict_faces(fabric, octant_model, shape_views, shape_views[0], rendering)
         assert found.labels.shape == (len(faces),) and bool(((found.labels >= 0) & (found.labels < 8)).all())

@@ -1,4 +1,4 @@
-"""Workers draw what this process draws, beside threads that would lock a fork for good."""
+"""Workers sample what this process samples, beside threads that would lock a fork for good."""
 
 import threading
 
@@ -16,9 +16,9 @@ LOCK = threading.Lock()
 
 
 class LockedSource:
-    """Draws under a lock, as a library's call would."""
+    """Samples under a lock, as a library's call would."""
 
-    def draw(self, seed, step, items=None):
+    def sample(self, seed, step, items=None):
         with LOCK:
             return torch.full((2,), seed + step)
 
@@ -48,14 +48,14 @@ def lock_is_held():
 
 
 def test_workers_start_while_a_thread_holds_a_lock(lock_is_held):
-    drawn = list(batches(fabric(), LockedSource(), 10, range(3), range(2), workers=2))
-    assert [batch.tolist() for batch in drawn] == [[10, 10], [11, 11], [12, 12]]
+    sampled = list(batches(fabric(), LockedSource(), 10, range(3), range(2), workers=2))
+    assert [batch.tolist() for batch in sampled] == [[10, 10], [11, 11], [12, 12]]
     shapes, _ = load_shapes(LockedShapes(), ["a", "b"], workers=2)
     assert shapes.ids == ["a", "b"]
 
 
 @pytest.mark.parametrize("kind", ["pairs", "labelled"])
-def test_workers_draw_the_same_batches(kind):
+def test_workers_sample_the_same_batches(kind):
     stage = shape_views(2)
     source = (
         PairSource(stage, RENDERING, 2, 60) if kind == "pairs" else LabelledSource(stage, RENDERING, [range(8)] * 2, 4)

@@ -3,7 +3,7 @@
 from itertools import product
 
 from mvdecor.seeds import seed_of
-from mvdecor.shapes.splits import draw_covering
+from mvdecor.shapes.splits import sample_covering
 
 LABELS = {f"s{i}": {0, 1} for i in range(40)}
 
@@ -17,7 +17,7 @@ def test_no_two_runs_share_a_seed():
 
 def test_seed_0_of_run_1_is_not_seed_1_of_run_0():
     def sampled(seed: int, run: int):
-        return draw_covering(LABELS, ("a", "b"), k=5, v=3, num_views=90, seed=seed, run=run)
+        return sample_covering(LABELS, ("a", "b"), k=5, v=3, num_views=90, seed=seed, run=run)
 
     for other in range(1, 5):
         assert sampled(0, other).shapes != sampled(other, 0).shapes

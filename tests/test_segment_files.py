@@ -277,7 +277,7 @@ def test_nothing_half_written(segment, ball, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(segment_files, "draw_segmentation", fails)
+        patch.setattr(segment_files, "render_segmentation", fails)
         with pytest.raises(InputError, match=r"cannot write .*ball: disk full"):
             segment(ball)
         assert not (tmp_path / "out").exists()

@@ -281,8 +281,8 @@ def test_bad_meshes(segmenter, tmp_path):
 
 
 def test_load_takes_a_path_or_a_string_and_seeds_nothing(tmp_path):
-    path, drawn = save_octants(tmp_path / "model"), []
+    path, numbers = save_octants(tmp_path / "model"), []
     for checkpoint in (Path(path), str(path)):
         mvdecor.load(checkpoint).segment(trimesh.creation.box())
-        drawn.append(torch.rand(4))
-    assert not torch.equal(*drawn), "a user's own random numbers do not begin anew"
+        numbers.append(torch.rand(4))
+    assert not torch.equal(*numbers), "a user's own random numbers do not begin anew"

@@ -44,12 +44,12 @@ def test_workers_change_nothing(stage, settings, make_config, tmp_path):
 
 
 class Deadly(PairSource):
-    """Kills the worker that draws step 5."""
+    """Kills the worker that samples step 5."""
 
-    def draw(self, seed, step, items=None):
+    def sample(self, seed, step, items=None):
         if step == 5:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().draw(seed, step, items)
+        return super().sample(seed, step, items)
 
 
 def deadly() -> Deadly:

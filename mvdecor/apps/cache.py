@@ -25,7 +25,7 @@ from mvdecor.settings import Count
 from mvdecor.shapes import ShapeStore
 from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.systems.mvdecor.check import check_config
-from mvdecor.systems.mvdecor.fewshot import draw_run, split_run
+from mvdecor.systems.mvdecor.fewshot import sample_run, split_run
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import (
@@ -102,15 +102,15 @@ def run_render(cfg: DictConfig) -> list[Done]:
     print(f"shard {index} of {count}: {len(jobs)} shapes x {views} -> {cfg.views.cache}", flush=True)
     step = max(1, len(jobs) // TRIALS)
     first = jobs[::step][:TRIALS]
-    done = list(_render(cfg, first, workers=1))
-    _estimate(cfg, done, len(jobs))
-    rest = [job for job in jobs if job not in set(first)]
-    for one in _render(cfg, rest, cfg.workers):
-        done.append(one)
-        if len(done) % 100 == 0:
-            print(f"{len(done)}/{len(jobs)} shapes", flush=True)
-    _report(cfg, done)
-    return done
+    results = list(_render(cfg, first, workers=1))
+    _estimate(cfg, results, len(jobs))
+    remaining = [job for job in jobs if job not in set(first)]
+    for finished in _render(cfg, remaining, cfg.workers):
+        results.append(finished)
+        if len(results) % 100 == 0:
+            print(f"{len(results)}/{len(jobs)} shapes", flush=True)
+    _report(cfg, results)
+    return results
 
 
 def plan(cfg: DictConfig) -> list[Job]:
@@ -161,7 +161,7 @@ def _few_shot_ids(cfg: DictConfig, shapes: ShapeStore) -> Iterator[list[str]]:
     labels, _ = labels_by_shape(shapes, shapes.ids("train"), cfg.data.on_error)
     for run in runs:
         assert isinstance(run, DictConfig)
-        yield list(dict.fromkeys(draw_run(run, labels, shapes.label_names).shapes))
+        yield list(dict.fromkeys(sample_run(run, labels, shapes.label_names).shapes))
 
 
 def _render(cfg: DictConfig, jobs: list[Job], workers: int) -> Iterator[Done]:
@@ -170,9 +170,9 @@ def _render(cfg: DictConfig, jobs: list[Job], workers: int) -> Iterator[Done]:
         renderer = Renderer(cfg)
         yield from (renderer(job) for job in jobs)
         return
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    config = OmegaConf.to_container(cfg, resolve=True)
     try:
-        with ProcessPoolExecutor(min(workers, len(jobs)), worker_context(), _start_worker, (plain,)) as pool:
+        with ProcessPoolExecutor(min(workers, len(jobs)), worker_context(), _start_worker, (config,)) as pool:
             yield from pool.map(_work, jobs)
     except BrokenProcessPool as error:
         raise InputError(
@@ -189,7 +189,9 @@ class Renderer:
         device = _device(cfg)
         self._rasterizer = make_rasterizer(cfg.views.rasterizer, device)
         self._name = rasterizer_name(cfg.views.rasterizer, device)
-        self._shapes = cache(lambda data: make_store(cfg, held_out_data(cfg) if data == HELD_OUT else cfg.data[data]))
+        self._shapes = cache(
+            lambda data_role: make_store(cfg, held_out_data(cfg) if data_role == HELD_OUT else cfg.data[data_role])
+        )
 
     def __call__(self, job: Job) -> Done:
         """Render the views of a shape unless they are there."""
@@ -210,10 +212,10 @@ class Renderer:
 _renderer: Renderer | None = None  # of a worker process
 
 
-def _start_worker(plain: Any) -> None:
+def _start_worker(config: Any) -> None:
     global _renderer
     torch.set_num_threads(1)
-    _renderer = Renderer(OmegaConf.create(plain))
+    _renderer = Renderer(OmegaConf.create(config))
 
 
 def _work(job: Job) -> Done:
@@ -228,12 +230,12 @@ def _device(cfg: DictConfig) -> str:
     return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
 
 
-def _estimate(cfg: DictConfig, done: list[Done], shapes: int) -> None:
-    sizes = [one.bytes for one in done if one.skipped is None]
+def _estimate(cfg: DictConfig, results: list[Done], shapes: int) -> None:
+    sizes = [result.bytes for result in results if result.skipped is None]
     if not sizes:
         return
     total = sum(sizes) / len(sizes) * shapes
-    missing = total * sum(not one.was_there for one in done) / len(done)
+    missing = total * sum(not result.was_there for result in results) / len(results)
     print(f"estimated from {len(sizes)} shapes: {total / 1e6:.1f} MB in all", flush=True)
     free = shutil.disk_usage(Path(cfg.views.cache)).free
     if missing > free:
@@ -243,14 +245,14 @@ def _estimate(cfg: DictConfig, done: list[Done], shapes: int) -> None:
         )
 
 
-def _report(cfg: DictConfig, done: list[Done]) -> None:
-    skipped = [one for one in done if one.skipped is not None]
-    written = [one for one in done if one.skipped is None and not one.was_there]
-    there, total = len(done) - len(skipped) - len(written), sum(one.bytes for one in done)
-    views = max(1, (len(done) - len(skipped)) * cfg.views.count)
+def _report(cfg: DictConfig, results: list[Done]) -> None:
+    skipped = [result for result in results if result.skipped is not None]
+    written = [result for result in results if result.skipped is None and not result.was_there]
+    present, total = len(results) - len(skipped) - len(written), sum(result.bytes for result in results)
+    views = max(1, (len(results) - len(skipped)) * cfg.views.count)
     print(
-        f"{len(written)} shapes rendered, {there} were there, {len(skipped)} skipped: {total / 1e6:.1f} MB, "
+        f"{len(written)} shapes rendered, {present} were there, {len(skipped)} skipped: {total / 1e6:.1f} MB, "
         f"{total / views / 1e3:.1f} KB a view: {cfg.views.cache}"
     )
-    for one in skipped:
-        print(f"  {one.job.id}: {one.skipped}")
+    for result in skipped:
+        print(f"  {result.job.id}: {result.skipped}")

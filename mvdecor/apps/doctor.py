@@ -94,18 +94,21 @@ def examine_installation() -> list[Finding]:
     else:
         findings.append(Finding("CUDA", None, "PyTorch sees no device: everything runs on the processor"))
     for module, use in EXTRAS.items():
-        there = importlib.util.find_spec(module.partition(".")[0]) is not None
+        installed = importlib.util.find_spec(module.partition(".")[0]) is not None
         name = module.rpartition(".")[2]
-        findings.append(_try(name, lambda: _import(module)) if there else Finding(name, None, f"not installed ({use})"))  # noqa: B023
+        if installed:
+            findings.append(_try(name, lambda: _import(module)))  # noqa: B023
+        else:
+            findings.append(Finding(name, None, f"not installed ({use})"))
     return findings
 
 
-def _try(what: str, run: Callable[[], str]) -> Finding:
+def _try(subject: str, run: Callable[[], str]) -> Finding:
     try:
-        return Finding(what, True, run())
+        return Finding(subject, True, run())
     except Exception as error:  # whatever a broken library raises
         return Finding(
-            what, False, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            subject, False, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
         )
 
 
@@ -117,19 +120,19 @@ def _import(module: str) -> str:
 def _rasterize(name: str, device: str) -> str:
     cameras = sphere_cameras(2, 32).to(device)
     views = make_rasterizer(name, device)([TRIANGLE.to(device)], [cameras])[0]
-    seen = int((views.face_ids == 0).sum())
-    if not 0 < seen < views.face_ids.numel():
-        raise RuntimeError(f"a triangle covers {seen} of {views.face_ids.numel()} pixels")
-    return f"a triangle covers {seen} pixels of two views"
+    pixels = int((views.face_ids == 0).sum())
+    if not 0 < pixels < views.face_ids.numel():
+        raise RuntimeError(f"a triangle covers {pixels} of {views.face_ids.numel()} pixels")
+    return f"a triangle covers {pixels} pixels of two views"
 
 
 def _match() -> str:
     """Compiles the loops of the CPU, if no one has."""
     surface = surface_of(TRIANGLE, make_rasterizer("embree")([TRIANGLE], [sphere_cameras(2, 32)])[0])
-    matched, seen = len(match_views(surface, surface)), int(surface.mask.sum())
-    if matched != seen:
-        raise RuntimeError(f"a view matches itself at {matched} of {seen} pixels")
-    return f"two views match themselves at all {seen} pixels"
+    matched, foreground = len(match_views(surface, surface)), int(surface.mask.sum())
+    if matched != foreground:
+        raise RuntimeError(f"a view matches itself at {matched} of {foreground} pixels")
+    return f"two views match themselves at all {foreground} pixels"
 
 
 def _run_network() -> str:
@@ -162,10 +165,10 @@ def run_doctor(cfg: DictConfig, overrides: Sequence[str]) -> None:
     else:
         print("\nno data set was checked: add data=NAME data.root=DIR and the other settings of the data set")
     if settings.json_file is not None:
-        whole = {root: {k: v for k, v in asdict(r).items() if k != "contents"} for root, r in reports.items()}
+        data_sets = {root: {k: v for k, v in asdict(r).items() if k != "contents"} for root, r in reports.items()}
         write_json(
             Path(settings.json_file),
-            {"installation": [asdict(f) for f in findings], "data": whole, "in_order": not broken},
+            {"installation": [asdict(f) for f in findings], "data": data_sets, "in_order": not broken},
         )
         print(f"\nfull report: {settings.json_file}")
     print("\n" + (f"not in order: {', '.join(broken)}" if broken else "all in order"))
@@ -205,9 +208,9 @@ def print_data(report: DataReport, name: str, rows: int = DoctorSettings().rows)
     """
     print(f"\n{name}: " + ", ".join(f"{n} {k}" for k, n in report.splits.items()))
     shapes = sorted(report.shapes, key=lambda shape: not (shape.reader_warnings or shape.suspicious))[:rows]
-    columns = [shape.row() for shape in shapes]
-    empty = {key for key in (columns[0] if columns else ()) if all(row[key] is None for row in columns)}
-    print(format_table([{k: v for k, v in row.items() if k not in empty} for row in columns]))
+    table = [shape.row() for shape in shapes]
+    keys = [key for key in (table[0] if table else ()) if any(row[key] is not None for row in table)]
+    print(format_table([{key: row[key] for key in keys} for row in table]))
     if len(report.shapes) > len(shapes):
         print(f"and {len(report.shapes) - len(shapes)} shapes more: doctor.rows=N shows N, doctor.json=FILE writes all")
     print("\n" + format_table(report.labels))

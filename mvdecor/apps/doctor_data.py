@@ -113,25 +113,25 @@ def examine_data(shape_set: ShapeSet, coverage: Callable[[Shape], float] | None 
     report = DataReport()
     _examine_lists(shape_set, report)
     counts = _Counts(report.lists)
-    everything = dict.fromkeys([*shape_set.ids("all"), *(id for ids in report.lists.values() for id in ids)])
+    all_ids = dict.fromkeys([*shape_set.ids("all"), *(id for ids in report.lists.values() for id in ids)])
     matches: dict[str, list[PathMatch]] = {}
-    for id in told(everything, "reading shapes", len(everything)):
+    for id in told(all_ids, "reading shapes", len(all_ids)):
         try:
-            with warnings.catch_warnings(record=True) as caught:
+            with warnings.catch_warnings(record=True) as reader_warnings:
                 warnings.simplefilter("always")
                 shape, matches[id] = _read(shape_set, id)
         except InputError as error:
             report.problems.append(f"{id}: {error}")
             continue
-        own = _examine_shape(id, shape, coverage)
-        own.lists = [name for name, ids in report.lists.items() if id in ids]
-        own.reader_warnings = list(dict.fromkeys(str(one.message) for one in caught))
-        report.shapes.append(own)
+        shape_report = _examine_shape(id, shape, coverage)
+        shape_report.lists = [name for name, ids in report.lists.items() if id in ids]
+        shape_report.reader_warnings = list(dict.fromkeys(str(warning.message) for warning in reader_warnings))
+        report.shapes.append(shape_report)
         report.contents[id] = content_of(shape)
-        if shape.face_labels is None and shape_set.label_names and own.lists:
-            report.problems.append(f"{id}: in the {own.lists[0]} list, and without labels")
+        if shape.face_labels is None and shape_set.label_names and shape_report.lists:
+            report.problems.append(f"{id}: in the {shape_report.lists[0]} list, and without labels")
         elif shape.face_labels is not None:
-            counts.add(shape, own.lists)
+            counts.add(shape, shape_report.lists)
     report.paths = _path_rows(matches, shape_set.label_names)
     _compare_shapes(report)
     _report_duplicates(report)
@@ -154,9 +154,11 @@ def _examine_lists(shape_set: ShapeSet, report: DataReport) -> None:
     report.splits = {name: len(ids) for name, ids in report.lists.items()} | {"all": len(shape_set.ids("all"))}
     for name, ids in report.lists.items():
         report.problems += [f"{id}: {n} times in the {name} list" for id, n in Counter(ids).items() if n > 1]
-    for name, other in (("train", "val"), ("train", "test"), ("val", "test")):
-        both = set(report.lists[other])
-        report.problems += [f"{id}: in the {name} and in the {other} list" for id in report.lists[name] if id in both]
+    for name, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        shared_ids = set(report.lists[second])
+        report.problems += [
+            f"{id}: in the {name} and in the {second} list" for id in report.lists[name] if id in shared_ids
+        ]
 
 
 def _read(shape_set: ShapeSet, id: str) -> tuple[Shape, list[PathMatch]]:
@@ -168,7 +170,7 @@ def _read(shape_set: ShapeSet, id: str) -> tuple[Shape, list[PathMatch]]:
 
 def _examine_shape(id: str, shape: Shape, coverage: Callable[[Shape], float] | None) -> ShapeReport:
     undetermined = None if shape.face_labels is None else undetermined_shares(shape)
-    used = shape.vertices[shape.faces.reshape(-1)]
+    used_vertices = shape.vertices[shape.faces.reshape(-1)]
     report = ShapeReport(
         id=id,
         lists=[],
@@ -178,32 +180,32 @@ def _examine_shape(id: str, shape: Shape, coverage: Callable[[Shape], float] | N
         parts=None if shape.face_labels is None else len(labels_of(shape)),
         undetermined=undetermined,
         coverage=None if coverage is None else coverage(shape),
-        tallest=int((used.amax(dim=0) - used.amin(dim=0)).argmax()),
+        tallest=int((used_vertices.amax(dim=0) - used_vertices.amin(dim=0)).argmax()),
     )
     report.suspicious = [*_suspicious_mesh(shape), *_suspicious_labels(shape, undetermined)]
     return report
 
 
 def _suspicious_mesh(shape: Shape) -> list[str]:
-    found = []
+    problems = []
     if shape.num_faces > MANY_FACES:
-        found.append(
-            f"{shape.num_faces / 1e6:.1f} million faces: slow to read and to draw; simplify it if details do not matter"
+        problems.append(
+            f"{shape.num_faces / 1e6:.1f} million faces: slow to read and to render; simplify it if details do not matter"
         )
     areas = shape.face_areas.double()
     flat = float((areas <= 0).double().mean())
     if flat > NO_AREA:
-        found.append(f"{percent(flat)} of its faces have no area: degenerate, or its coordinates lost their digits")
+        problems.append(f"{percent(flat)} of its faces have no area: degenerate, or its coordinates lost their digits")
     if not float(areas.sum()) > 0:
-        return found
+        return problems
     if float(areas.sum()) < SMALL_AREA:
-        found.append("it has hardly any surface for its size: lines and points, or stray faces far away")
+        problems.append("it has hardly any surface for its size: lines and points, or stray faces far away")
     radius = _core_radius(shape)
     if radius < SMALL_CORE:
-        found.append(
+        problems.append(
             f"99 % of its area is within {radius:.2f} of the radius that its farthest vertex sets: stray faces far away?"
         )
-    return found
+    return problems
 
 
 def _core_radius(shape: Shape) -> float:
@@ -220,20 +222,20 @@ def _core_radius(shape: Shape) -> float:
 def _suspicious_labels(shape: Shape, undetermined: Mapping[str, float] | None) -> list[str]:
     if undetermined is None or shape.face_labels is None:
         return []
-    found = []
+    problems = []
     parts = labels_of(shape)
-    most = max(undetermined.values()) / 100
-    if parts and most > UNDETERMINED_AREA:
-        found.append(
+    largest_share = max(undetermined.values()) / 100
+    if parts and largest_share > UNDETERMINED_AREA:
+        problems.append(
             f"{rounded(undetermined['faces'])} % of its faces, {rounded(undetermined['area'])} % of its area are undetermined"
         )
     if len(parts) == 1 and len(shape.label_names) > 1:
-        found.append(f"all its labelled faces are {shape.label_names[parts.pop()]}")
+        problems.append(f"all its labelled faces are {shape.label_names[parts.pop()]}")
     first = shape.face_labels[shape.twin_groups]
     unlike = int(((shape.face_labels != first) & (shape.face_labels != UNDETERMINED) & (first != UNDETERMINED)).sum())
     if unlike:
-        found.append(f"{unlike} faces lie exactly on one of another part: views show one of the two")
-    return found
+        problems.append(f"{unlike} faces lie exactly on one of another part: views show one of the two")
+    return problems
 
 
 class _Counts:
@@ -275,21 +277,21 @@ def _compare_shapes(report: DataReport) -> None:
 
 def _report_duplicates(report: DataReport) -> None:
     report.problems += _same_meshes(report, report)
-    same = defaultdict(list)
+    ids_by_content = defaultdict(list)
     for id, content in report.contents.items():
-        same[content].append(id)
-    report.notes += [f"the same mesh: {', '.join(ids)}" for ids in same.values() if len(ids) > 1]
+        ids_by_content[content].append(id)
+    report.notes += [f"the same mesh: {', '.join(ids)}" for ids in ids_by_content.values() if len(ids) > 1]
 
 
 def _same_meshes(trained: DataReport, tested: DataReport) -> list[str]:
     """Pairs of a training and a test shape that are one mesh (but not of one id and list, which is said elsewhere)."""
     by_content = {trained.contents[id]: id for id in trained.lists["train"] if id in trained.contents}
-    found = []
+    problems = []
     for id in tested.lists["test"]:
         twin = by_content.get(tested.contents.get(id, ""))
         if twin is not None and not (trained is tested and twin == id):
-            found.append(f"{id}: in the test list, and its mesh is that of {twin} in the train list")
-    return found
+            problems.append(f"{id}: in the test list, and its mesh is that of {twin} in the train list")
+    return problems
 
 
 def _report_labels(report: DataReport, counts: _Counts, label_names: tuple[str, ...]) -> None:
@@ -323,20 +325,20 @@ def _report_labels(report: DataReport, counts: _Counts, label_names: tuple[str, 
 def _path_rows(matches: Mapping[str, list[PathMatch]], label_names: tuple[str, ...]) -> list[dict]:
     """Paths of trees that the lists do not name as they are, the largest first."""
     rows: dict[str | None, dict] = {}
-    for id, own in matches.items():
-        for match in own:
-            listed = match.listed
-            if not listed.lost and listed.how != LEVEL_LEFT_OUT:
+    for id, shape_matches in matches.items():
+        for match in shape_matches:
+            listed_path = match.listed_path
+            if not listed_path.lost and listed_path.outcome != LEVEL_LEFT_OUT:
                 continue
-            label = label_names[listed.label] if listed.label != UNDETERMINED else None
-            known: dict = {
+            label = label_names[listed_path.label] if listed_path.label != UNDETERMINED else None
+            columns: dict = {
                 "path": match.path,
-                "matched": listed.how,
-                "with": listed.list_path,
+                "matched": listed_path.outcome,
+                "with": listed_path.list_path,
                 "label": label,
                 "shapes": 0,
             }
-            row = rows.setdefault(match.path, {**known, "faces %": 0.0, "area %": 0.0, "most in": id})
+            row = rows.setdefault(match.path, {**columns, "faces %": 0.0, "area %": 0.0, "most in": id})
             row["shapes"] += 1
             if 100 * match.faces > row["faces %"]:
                 row |= {"faces %": 100 * match.faces, "area %": 100 * match.area, "most in": id}

@@ -1,6 +1,6 @@
 """Pictures of what a model's embeddings see, and how far points carried by them land off (scripts/figures.py).
 
-Nothing here trains: views of a few shapes are embedded, compared and drawn; docs/figures.md says what is written.
+Nothing here trains: views of a few shapes are embedded, compared and plotted; docs/figures.md says what is written.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from mvdecor.errors import InputError
 from mvdecor.evaluation import Landings, height_of, land, pixel_centers, summarize_landings
 from mvdecor.figures import (
     EmbeddedView,
-    draw_carried,
-    draw_matches,
     embedding_colours,
+    plot_carried,
+    plot_matches,
     position_colours,
     save_png,
     write_glb,
 )
-from mvdecor.figures.curves import draw_transfer_curves
+from mvdecor.figures.curves import plot_transfer_curves
 from mvdecor.figures.layout import enlarge, sheet, stack
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.lifting.embeddings import FaceMeans, PrincipalColours, at_pixels, nearest, principal_colours
@@ -89,7 +89,7 @@ class FiguresConfig(MvDeCorSettings):
 
 
 def figures_stage(job: Job) -> dict:
-    """Draw the pictures of configs/figures.yaml into `cfg.out` and measure the transfer between views (docs/figures.md).
+    """Plot the pictures of configs/figures.yaml into `cfg.out` and measure the transfer between views (docs/figures.md).
 
     Cameras are those of the evaluation, which no training has seen.
 
@@ -100,7 +100,7 @@ def figures_stage(job: Job) -> dict:
         InputError: a bad setting, checkpoint or shape, or results of other settings in `out`.
     """
     cfg, out, fabric = job.cfg, job.out, job.open_device()
-    model, info = load_checkpoint(cfg.checkpoint, fabric.device)
+    model, metadata = load_checkpoint(cfg.checkpoint, fabric.device)
     check_channels(model, cfg)
     shape_set = make_store(cfg, held_out_data(cfg))
     shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
@@ -109,11 +109,11 @@ def figures_stage(job: Job) -> dict:
     embed = partial(embed_views, fabric, model, shape_views, rendering=make_rendering(cfg))
     landings = _transfer(cfg, shape_views, embed)
     views = _views(cfg, shape_views)
-    _draw_pairs(cfg, shape_views, embed, views, out)
-    colours, coverage = _draw_meshes(cfg, shape_views, embed, out)
+    _plot_pairs(cfg, shape_views, embed, views, out)
+    colours, coverage = _render_meshes(cfg, shape_views, embed, out)
     save_png(out / "embeddings.png", _sheet(shape_views, embed, views, colours))
     transfer = summarize_landings(Landings.cat(list(landings.values())))
-    save_png(out / "transfer.png", draw_transfer_curves(transfer))
+    save_png(out / "transfer.png", plot_transfer_curves(transfer))
     print(
         f"transfer: {rounded(transfer['within']['5'])} % of {transfer['points']} points land within 5 % of the shape's height "
         f"(random pixels: {rounded(transfer['chance']['5'])} %), median error {transfer['median_error']:.1f} %: {out}",
@@ -123,11 +123,13 @@ def figures_stage(job: Job) -> dict:
         "shapes": [shape.id for shape in shapes],
         "views": list(views),
         "transfer": transfer,
-        "transfer_within_5": {id: summarize_landings(found)["within"]["5"] for id, found in landings.items()},
+        "transfer_within_5": {
+            id: summarize_landings(shape_landings)["within"]["5"] for id, shape_landings in landings.items()
+        },
         "without_pairs": [shape.id for shape in shapes if shape.id not in landings],
         "coverage": coverage,
         "skipped": skipped,
-        "weights_sha256": info["weights_sha256"],
+        "weights_sha256": metadata["weights_sha256"],
     }
 
 
@@ -136,9 +138,9 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
     generator = torch.Generator().manual_seed(seed_of(cfg.seed, "transfer"))
     landings: dict[str, Landings] = {}
     for shape in shape_views:
-        found: list[Landings] = []
+        shape_landings: list[Landings] = []
         rejected: set[frozenset[int]] = set()
-        while len(found) < cfg.figures.pairs:
+        while len(shape_landings) < cfg.figures.pairs:
             pair = _choose(cfg, shape_views, shape, generator, rejected)
             if pair is None:
                 print(f"warning: shape {shape.id}: no two of its views overlap enough; it is not measured")
@@ -147,9 +149,10 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
             surface, embedded = shape_views.surface(shape, [a, b]), embed(shape, [a, b])
             matches = sample_matches(matches, cfg.figures.points, generator)
             height = height_of(shape)
-            found.append(land(surface[[0]], surface[[1]], embedded[0], embedded[1], matches, height, generator))
-        if found:
-            landings[shape.id] = Landings.cat(found)
+            landing = land(surface[[0]], surface[[1]], embedded[0], embedded[1], matches, height, generator)
+            shape_landings.append(landing)
+        if shape_landings:
+            landings[shape.id] = Landings.cat(shape_landings)
     if not landings:
         raise InputError(
             f"no shape has two views that overlap in more than {100 * cfg.training.matching.min_overlap:g} % of the smaller "
@@ -168,27 +171,26 @@ def _choose(
 
 
 def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
-    """Numbers of the two views to draw."""
+    """Numbers of the two views to plot."""
     if cfg.figures.views is not None:
         a, b = cfg.figures.views
         return a, b
-    found = _choose(
-        cfg, shape_views, shape_views[0], torch.Generator().manual_seed(seed_of(cfg.seed, "pair of views")), set()
-    )
-    if found is None:
+    generator = torch.Generator().manual_seed(seed_of(cfg.seed, "pair of views"))
+    pair = _choose(cfg, shape_views, shape_views[0], generator, set())
+    if pair is None:
         raise InputError(f"no two views of shape {shape_views[0].id} overlap enough: name two with figures.views=[a,b]")
-    return found[:2]
+    return pair[:2]
 
 
-def _draw_pairs(cfg: DictConfig, shape_views: ShapeViews, embed: Embed, views: tuple[int, int], out: Path) -> None:
+def _plot_pairs(cfg: DictConfig, shape_views: ShapeViews, embed: Embed, views: tuple[int, int], out: Path) -> None:
     """Carried colours and lines: of two views of the first shape, and of its view a and view b of the second shape."""
     a, b = (_embedded_view(shape_views, embed, shape_views[0], view) for view in views)
-    other = _embedded_view(shape_views, embed, shape_views[1], views[1]) if len(shape_views) > 1 else None
-    save_png(out / "one_shape.png", draw_carried(a, b, cfg.figures.threshold))
+    second_shape = _embedded_view(shape_views, embed, shape_views[1], views[1]) if len(shape_views) > 1 else None
+    save_png(out / "one_shape.png", plot_carried(a, b, cfg.figures.threshold))
     save_png(out / "one_shape_matches.png", _lines_of_one_shape(cfg, shape_views, a, b, views))
-    if other is not None:
-        save_png(out / "two_shapes.png", draw_carried(a, other, cfg.figures.threshold))
-        save_png(out / "two_shapes_matches.png", _lines_of_two_shapes(cfg, a, other))
+    if second_shape is not None:
+        save_png(out / "two_shapes.png", plot_carried(a, second_shape, cfg.figures.threshold))
+        save_png(out / "two_shapes_matches.png", _lines_of_two_shapes(cfg, a, second_shape))
 
 
 def _embedded_view(shape_views: ShapeViews, embed: Embed, shape: Shape, view: int) -> EmbeddedView:
@@ -213,13 +215,13 @@ def _lines_of_one_shape(
     cfg: DictConfig, shape_views: ShapeViews, a: EmbeddedView, b: EmbeddedView, views: tuple[int, int]
 ) -> np.ndarray:
     """Some surface points in both views: where they truly are (above), and where the embedding takes them (below)."""
-    own, surface = cfg.training.matching, _outermost(shape_views.surface(shape_views[0], views))
-    matches = match_views(surface[[0]], surface[[1]], own.tolerance, own.min_cosine, own.unique)
+    matching, surface = cfg.training.matching, _outermost(shape_views.surface(shape_views[0], views))
+    matches = match_views(surface[[0]], surface[[1]], matching.tolerance, matching.min_cosine, matching.unique)
     generator, height = torch.Generator().manual_seed(seed_of(cfg.seed, "matches")), height_of(shape_views[0])
-    landed = land(surface[[0]], surface[[1]], a.embeddings[None], b.embeddings[None], matches, height, generator)
+    landings = land(surface[[0]], surface[[1]], a.embeddings[None], b.embeddings[None], matches, height, generator)
     start = pixel_centers(matches.pixel_a, *a.mask.shape)
-    ends = (matches.xy_b, pixel_centers(landed.pixel, *b.mask.shape))
-    rows = [[draw_matches(a.texture, b.texture, start, end, seed=cfg.seed)] for end in ends]
+    ends = (matches.xy_b, pixel_centers(landings.pixel, *b.mask.shape))
+    rows = [[plot_matches(a.texture, b.texture, start, end, seed=cfg.seed)] for end in ends]
     return sheet(rows, rows=["true points", "by embedding"])
 
 
@@ -230,7 +232,7 @@ def _lines_of_two_shapes(cfg: DictConfig, a: EmbeddedView, b: EmbeddedView) -> n
     best, similarity = nearest(rows_a, rows_b)
     sure = (similarity >= cfg.figures.threshold).cpu()
     start, end = pixel_a[sure], pixel_b[best.cpu()[sure]]
-    return draw_matches(
+    return plot_matches(
         a.texture,
         b.texture,
         pixel_centers(start, *a.mask.shape),
@@ -245,7 +247,7 @@ def _outermost(surface: Surface) -> Surface:
     )
 
 
-def _draw_meshes(
+def _render_meshes(
     cfg: DictConfig, shape_views: ShapeViews, embed: Embed, out: Path
 ) -> tuple[PrincipalColours, dict[str, float]]:
     """Write each shape in the colours of its faces' mean embeddings; light grey where no view saw a face.
@@ -267,10 +269,10 @@ def _draw_meshes(
         means.append(on_faces.result())
     colours = principal_colours(torch.cat(sample))
     coverage = {}
-    for shape, (mean, seen) in zip(shape_views, means, strict=True):
-        painted = torch.where(seen.cpu()[:, None], colours(mean), torch.tensor(LIGHT_GREY, dtype=torch.uint8))
+    for shape, (mean, visible) in zip(shape_views, means, strict=True):
+        painted = torch.where(visible.cpu()[:, None], colours(mean), torch.tensor(LIGHT_GREY, dtype=torch.uint8))
         write_glb(out / "meshes" / f"{shape.id}.glb", shape, painted)
-        coverage[shape.id] = 100 * float(shape.face_areas[seen].sum() / shape.face_areas.sum())
+        coverage[shape.id] = 100 * float(shape.face_areas[visible].sum() / shape.face_areas.sum())
     return colours, coverage
 
 
@@ -290,21 +292,22 @@ def _sheet(shape_views: ShapeViews, embed: Embed, views: tuple[int, int], colour
 
 
 def _ids(cfg: DictConfig, shape_set: ShapeSet) -> list[str]:
-    """The shapes to draw and measure."""
-    wanted = cfg.figures.shapes
-    if wanted is None:
+    """The shapes to plot and measure."""
+    ids = cfg.figures.shapes
+    if ids is None:
         return shape_set.ids(cfg.evaluation.split)[: cfg.figures.limit]
-    wanted = [str(wanted)] if isinstance(wanted, str | int) else [str(id) for id in wanted]
-    known = shape_set.ids("all")
-    for id in wanted:
-        if id not in known:
-            some = ", ".join(known[:3])
+    ids = [str(ids)] if isinstance(ids, str | int) else [str(id) for id in ids]
+    all_ids = shape_set.ids("all")
+    for id in ids:
+        if id not in all_ids:
+            examples = ", ".join(all_ids[:3])
             raise InputError(
-                f"figures.shapes: {cfg.data.root} ({cfg.data.category}) has no shape {id}; it has {len(known)}: {some}, ..."
+                f"figures.shapes: {cfg.data.root} ({cfg.data.category}) has no shape {id}; "
+                f"it has {len(all_ids)}: {examples}, ..."
             )
-        if wanted.count(id) > 1:
+        if ids.count(id) > 1:
             raise InputError(f"figures.shapes names {id} twice: name each shape once")
-    return wanted
+    return ids
 
 
 def _check(cfg: DictConfig) -> None:
@@ -314,8 +317,8 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
-    chosen = [*keys.VIEWS, "seed", "precision", "training.matching", "figures", "-figures.shapes", "-figures.limit"]
-    return keys.stage_settings(cfg, "labelled", chosen)
+    relevant = [*keys.VIEWS, "seed", "precision", "training.matching", "figures", "-figures.shapes", "-figures.limit"]
+    return keys.stage_settings(cfg, "labelled", relevant)
 
 
 def _files(cfg: DictConfig) -> dict[str, Files]:

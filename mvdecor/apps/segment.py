@@ -21,7 +21,7 @@ from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_
 from mvdecor.engine.settings import Device, Precision, check_out
 from mvdecor.errors import InputError
 from mvdecor.evaluation import area_mean
-from mvdecor.figures import colours_of, draw_segmentation, label_palette, save_png, write_glb, write_ply
+from mvdecor.figures import colours_of, label_palette, render_segmentation, save_png, write_glb, write_ply
 from mvdecor.figures.labelled_gltf import face_sources, write_labelled_gltf
 from mvdecor.figures.part_scene import write_part_scene
 from mvdecor.lifting import UNFAMILIAR
@@ -114,11 +114,11 @@ class BadMesh(InputError):
     """A mesh that cannot be labelled, which on_error=skip passes over. The message begins with its file."""
 
 
-def find_meshes(given: Iterable[str]) -> dict[str, Path]:
+def find_meshes(patterns: Iterable[str]) -> dict[str, Path]:
     """Mesh files by the name of their results.
 
     Args:
-        given: files, folders (the meshes directly in it, by name) and patterns (`glob`, with ** for any depth).
+        patterns: files, folders (the meshes directly in it, by name) and patterns (`glob`, with ** for any depth).
 
     Returns:
         the files in the order given, each once. A name is the file's without its ending; where two are equal, all names are
@@ -128,8 +128,8 @@ def find_meshes(given: Iterable[str]) -> dict[str, Path]:
         InputError: nothing there, no mesh among what is there, or two meshes that differ only in their ending.
     """
     files: dict[Path, Path] = {}
-    for one in given:
-        for path in _expand(one):
+    for pattern in patterns:
+        for path in _expand(pattern):
             files.setdefault(path.resolve(), path)
     paths = list(files.values())
     names = [_name(path) for path in paths]
@@ -138,7 +138,7 @@ def find_meshes(given: Iterable[str]) -> dict[str, Path]:
         names = [os.path.relpath(path.parent / _name(path), common) for path in files]
     for name in names:
         if names.count(name) > 1:
-            twins = [str(path) for path, own in zip(paths, names, strict=True) if own == name]
+            twins = [str(path) for path, path_name in zip(paths, names, strict=True) if path_name == name]
             raise InputError(
                 f"mesh: the results of {' and '.join(twins)} would share the name {name}: label them one by one"
             )
@@ -152,29 +152,29 @@ def _name(path: Path) -> str:
 
 def _refuse_others(paths: Iterable[Path]) -> None:
     """Refuse files that are no meshes by their ending, before any is labelled."""
-    others = [str(path) for path in paths if path.suffix.lower() not in SUFFIXES]
-    if others:
-        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+    refused = [str(path) for path in paths if path.suffix.lower() not in SUFFIXES]
+    if refused:
+        count = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
         raise InputError(
-            f"mesh: {others[0]}{more} is no mesh format that can be read ({', '.join(SUFFIXES)}): leave it out, give the "
+            f"mesh: {refused[0]}{count} is no mesh format that can be read ({', '.join(SUFFIXES)}): leave it out, give the "
             "folder, of which only meshes are taken, or go on past it with on_error=skip"
         )
 
 
-def _expand(one: str) -> list[Path]:
-    path = Path(one)
+def _expand(pattern: str) -> list[Path]:
+    path = Path(pattern)
     if path.is_file():
         return [path]  # even if its name looks like a pattern; its format is checked when it is read
     if path.is_dir():
-        found = [file for file in sorted(path.iterdir(), key=lambda file: file.name) if not file.name.startswith(".")]
-    elif any(mark in one for mark in "*?["):
-        found = [Path(file) for file in sorted(glob(one, recursive=True))]
+        files = [file for file in sorted(path.iterdir(), key=lambda file: file.name) if not file.name.startswith(".")]
+    elif any(mark in pattern for mark in "*?["):
+        files = [Path(file) for file in sorted(glob(pattern, recursive=True))]
     else:
-        raise InputError(f"mesh={one}: no such file or folder; check the path")
-    meshes = [file for file in found if file.is_file() and file.suffix.lower() in SUFFIXES]
+        raise InputError(f"mesh={pattern}: no such file or folder; check the path")
+    meshes = [file for file in files if file.is_file() and file.suffix.lower() in SUFFIXES]
     if not meshes:
-        where = "directly in this folder" if path.is_dir() else "that fits this pattern"
-        raise InputError(f"mesh={one}: there is no mesh file ({', '.join(SUFFIXES)}) {where}; check the path")
+        location = "directly in this folder" if path.is_dir() else "that fits this pattern"
+        raise InputError(f"mesh={pattern}: there is no mesh file ({', '.join(SUFFIXES)}) {location}; check the path")
     return meshes
 
 
@@ -182,29 +182,29 @@ def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmente
     try:
         shape = segmenter.read(path)
         source = {"file": str(path), "sha256": Files.of(files_of_mesh(path)).identity()["sha256"]}
-        if (done := _existing(folder, cfg, segmenter, source)) is not None:
+        if (existing := _existing(folder, cfg, segmenter, source)) is not None:
             print(f"{folder}: finished before with the same mesh, model and settings; not made again", flush=True)
-            return done
-        found = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.batch_size, up=cfg.up)
+            return existing
+        segmentation = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.batch_size, up=cfg.up)
     except Refused:
         raise
     except InputError as error:
-        named = str(error) if str(path) in str(error) else f"{path}: {error}"
-        raise BadMesh(named) from error
-    result = _write(folder, found, cfg, segmenter, path, source)
+        message = str(error) if str(path) in str(error) else f"{path}: {error}"
+        raise BadMesh(message) from error
+    result = _write(folder, segmentation, cfg, segmenter, path, source)
     print(
-        f"{path}: {result['faces']} faces, {percent(found.coverage)} of the area seen, "
+        f"{path}: {result['faces']} faces, {percent(segmentation.coverage)} of the area seen, "
         f"mean confidence {result['confidence']:.2f}, disagreement of the views {result['disagreement']:.2f}, "
         f"{percent(result['low_confidence'], 1)} of the faces below confidence {cfg.low_confidence:g}, "
-        f"{found.seconds:.1f} s: {folder}",
+        f"{segmentation.seconds:.1f} s: {folder}",
         flush=True,
     )
     if result["hint"]:
         print(f"warning: {path}: {result['hint']}", flush=True)
-    if found.familiarity is not None and found.familiarity < UNFAMILIAR:
+    if segmentation.familiarity is not None and segmentation.familiarity < UNFAMILIAR:
         print(
-            f"warning: {path}: familiarity {found.familiarity:.2f} (1 on the labelled shapes): this mesh does not look like "
-            "the labelled shapes; check its parts before use, even where the confidence is high",
+            f"warning: {path}: familiarity {segmentation.familiarity:.2f} (1 on the labelled shapes): this mesh does not "
+            "look like the labelled shapes; check its parts before use, even where the confidence is high",
             flush=True,
         )
     return result
@@ -219,48 +219,51 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
     if not folder.exists():
         return None
     try:
-        done = read_result(folder / RESULT, _key(cfg, segmenter, source), quiet=True)
+        existing = read_result(folder / RESULT, _key(cfg, segmenter, source), quiet=True)
     except InputError as error:
         raise Refused(str(error)) from error
-    if done is None:
+    if existing is None:
         raise Refused(f"{folder} is there already and holds no {RESULT}: choose another out=")
-    return done
+    return existing
 
 
 def _key(cfg: DictConfig, segmenter: Segmenter, source: dict | None) -> Key:
     """What the parts of a mesh depend on; None: of a mesh that is not read yet."""
     model = {f"model.{name}": segmenter.info.get(name) for name in ("weights_sha256", "label_names", "calibration")}
     model["mesh"] = source["sha256"] if source else UNKNOWN
-    used = settings_of(segmenter.config, ("views", "-views.cache", "-views.keep", "lifting"))
-    return Key(used | settings_of(cfg, SETTINGS) | model)
+    settings = settings_of(segmenter.config, ("views", "-views.cache", "-views.keep", "lifting"))
+    return Key(settings | settings_of(cfg, SETTINGS) | model)
 
 
-def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmenter, path: Path, source: dict) -> dict:
+def _write(
+    folder: Path, segmentation: Segmentation, cfg: DictConfig, segmenter: Segmenter, path: Path, source: dict
+) -> dict:
     """Write all files of a mesh into a folder beside its place, which then takes the name."""
-    shape = found.shape
+    shape = segmentation.shape
     part = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         part.mkdir(parents=True)
-        labels = found.of_file(found.labels).numpy()
+        labels = segmentation.of_file(segmentation.labels).numpy()
         for ending in ("npy", "txt", "seg", "json"):
-            write_labels(part / f"labels.{ending}", labels, found.label_names)
-        np.save(part / "confidence.npy", found.of_file(found.confidence).numpy())
+            write_labels(part / f"labels.{ending}", labels, segmentation.label_names)
+        np.save(part / "confidence.npy", segmentation.of_file(segmentation.confidence).numpy())
         if shape.polygons is not None:
-            write_labels(part / "triangle_labels.npy", found.labels.numpy(), found.label_names)
+            write_labels(part / "triangle_labels.npy", segmentation.labels.numpy(), segmentation.label_names)
         scalars = {
-            "confidence": found.confidence,
-            "disagreement": found.disagreement,
-            "filled": found.filled.float(),
+            "confidence": segmentation.confidence,
+            "disagreement": segmentation.disagreement,
+            "filled": segmentation.filled.float(),
         }
-        write_ply(part / "mesh.ply", shape, found.labels, scalars=scalars)
-        write_glb(part / "mesh.glb", shape, colours_of(found.labels.numpy(), label_palette(len(found.label_names))))
-        _write_original(part, path, found)
-        save_png(part / "views.png", draw_segmentation(shape, found.labels, found.confidence))
+        write_ply(part / "mesh.ply", shape, segmentation.labels, scalars=scalars)
+        colours = colours_of(segmentation.labels.numpy(), label_palette(len(segmentation.label_names)))
+        write_glb(part / "mesh.glb", shape, colours)
+        _write_original(part, path, segmentation)
+        save_png(part / "views.png", render_segmentation(shape, segmentation.labels, segmentation.confidence))
         if cfg.parts:
-            _write_parts(part / "parts", found)
+            _write_parts(part / "parts", segmentation)
         key = _key(cfg, segmenter, source).record()
-        result = write_result(part / RESULT, _summary(found, cfg, segmenter, source), provenance(cfg), key)
+        result = write_result(part / RESULT, _summary(segmentation, cfg, segmenter, source), provenance(cfg), key)
         part.rename(folder)
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror or error}; choose another out= or free it") from error
@@ -269,72 +272,77 @@ def _write(folder: Path, found: Segmentation, cfg: DictConfig, segmenter: Segmen
     return result
 
 
-def _write_original(folder: Path, path: Path, found: Segmentation) -> None:
+def _write_original(folder: Path, path: Path, segmentation: Segmentation) -> None:
     """`original.glb`, the mesh as a scene of its parts; for glTF `face_sources.npy`, which says where faces come from."""
-    labels = found.labels.numpy()
+    labels = segmentation.labels.numpy()
     if path.suffix.lower() not in GLTF_SUFFIXES:
-        write_part_scene(folder / "original.glb", found.shape, labels)
+        write_part_scene(folder / "original.glb", segmentation.shape, labels)
         return
     mesh = read_gltf(path, textures=False)
     if len(mesh.faces) != len(labels):
         raise InputError(f"{path}: was changed while it was labelled: label it again")
     np.save(folder / "face_sources.npy", face_sources(mesh))
-    write_labelled_gltf(folder / "original.glb", path, mesh, labels, found.label_names)
+    write_labelled_gltf(folder / "original.glb", path, mesh, labels, segmentation.label_names)
 
 
-def _write_parts(folder: Path, found: Segmentation) -> None:
+def _write_parts(folder: Path, segmentation: Segmentation) -> None:
     """A PLY file of each part: its faces in the order of the mesh, on shared vertices."""
-    for label in found.labels.unique().tolist():
-        faces = (found.labels == label).nonzero()[:, 0]
-        used, corners = found.shape.faces[faces].unique(return_inverse=True)
-        name = re.sub(r"[^\w.-]+", "_", found.label_names[label])
+    for label in segmentation.labels.unique().tolist():
+        faces = (segmentation.labels == label).nonzero()[:, 0]
+        vertex_ids, corners = segmentation.shape.faces[faces].unique(return_inverse=True)
+        name = re.sub(r"[^\w.-]+", "_", segmentation.label_names[label])
         part = Shape(
-            f"{found.shape.id}_{name}", found.shape.vertices[used], corners, label_names=found.shape.label_names
+            f"{segmentation.shape.id}_{name}",
+            segmentation.shape.vertices[vertex_ids],
+            corners,
+            label_names=segmentation.shape.label_names,
         )
-        confidence = {"confidence": found.confidence[faces]}
-        write_ply(folder / f"{label}_{name}.ply", part, found.labels[faces], scalars=confidence, vertex_colours=False)
+        confidence = {"confidence": segmentation.confidence[faces]}
+        write_ply(
+            folder / f"{label}_{name}.ply", part, segmentation.labels[faces], scalars=confidence, vertex_colours=False
+        )
 
 
-def _summary(found: Segmentation, cfg: DictConfig, segmenter: Segmenter, source: dict) -> dict:
-    areas = found.shape.face_areas.double()
+def _summary(segmentation: Segmentation, cfg: DictConfig, segmenter: Segmenter, source: dict) -> dict:
+    areas = segmentation.shape.face_areas.double()
     total = float(areas.sum()) or 1.0
     parts = {}
-    for label, name in enumerate(found.label_names):
-        faces = int((found.of_file(found.labels) == label).sum())
-        parts[name] = {"faces": faces, "area": float(areas[found.labels == label].sum()) / total}
+    for label, name in enumerate(segmentation.label_names):
+        faces = int((segmentation.of_file(segmentation.labels) == label).sum())
+        parts[name] = {"faces": faces, "area": float(areas[segmentation.labels == label].sum()) / total}
     return {
         "input": source,
         "weights_sha256": segmenter.info["weights_sha256"],
         "model_config": OmegaConf.to_container(segmenter.config),
-        "faces": len(found.of_file(found.labels)),
-        "triangles": found.shape.num_faces,
-        "label_names": list(found.label_names),
+        "faces": len(segmentation.of_file(segmentation.labels)),
+        "triangles": segmentation.shape.num_faces,
+        "label_names": list(segmentation.label_names),
         "parts": parts,
-        "coverage": 100 * found.coverage,
-        "filled": float(found.filled.float().mean()),
-        "confidence": area_mean(found.shape, found.confidence),
-        "disagreement": area_mean(found.shape, found.disagreement),
-        "familiarity": found.familiarity,
-        "low_confidence": found.low_confidence(cfg.low_confidence),
-        "hint": coverage_hint(found, segmenter.config.views),
-        "seconds": round(found.seconds, 2),
+        "coverage": 100 * segmentation.coverage,
+        "filled": float(segmentation.filled.float().mean()),
+        "confidence": area_mean(segmentation.shape, segmentation.confidence),
+        "disagreement": area_mean(segmentation.shape, segmentation.disagreement),
+        "familiarity": segmentation.familiarity,
+        "low_confidence": segmentation.low_confidence(cfg.low_confidence),
+        "hint": coverage_hint(segmentation, segmenter.config.views),
+        "seconds": round(segmentation.seconds, 2),
     }
 
 
-def coverage_hint(found: Segmentation, views: DictConfig) -> str:
+def coverage_hint(segmentation: Segmentation, views: DictConfig) -> str:
     """What to do where the views saw less than `LOW_COVERAGE` of the area; empty otherwise."""
-    if found.coverage >= LOW_COVERAGE:
+    if segmentation.coverage >= LOW_COVERAGE:
         return ""
     remedies = []
     if views.layers < 3:
         remedies.append("look behind the outermost surface, views.layers=3, if it has inner faces (shelves, linings)")
     remedies.append(f"look from more sides, views.count={2 * views.count} (now {views.count})")
     remedies.append("check that the right axis points up (up=z for many CAD files and scans)")
-    faces = found.shape.vertices[found.shape.faces].double().reshape(-1, 3)
+    faces = segmentation.shape.vertices[segmentation.shape.faces].double().reshape(-1, 3)
     size, farthest = (faces.amax(0) - faces.amin(0)).max(), faces.abs().max()
     if farthest > 100 * size:
         remedies.append(f"move the mesh to the origin: it lies {farthest / size:.0f} times its size away from it")
     return (
-        f"only {100 * found.coverage:.0f} % of the area was seen, the labels of the rest are copies of the nearest seen "
+        f"only {100 * segmentation.coverage:.0f} % of the area was seen, the labels of the rest are copies of the nearest seen "
         f"face's: {'; '.join(remedies)}"
     )

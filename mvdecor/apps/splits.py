@@ -12,7 +12,7 @@ from mvdecor.errors import InputError
 from mvdecor.settings import Count, PathName, Settings, WholeNumber, shown
 from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.shapes.partnet import train_lists
-from mvdecor.shapes.splits import FewShotSplit, draw_covering, draw_uniform, write_split
+from mvdecor.shapes.splits import FewShotSplit, sample_covering, sample_uniform, write_split
 from mvdecor.systems.mvdecor.check import check_labels
 from mvdecor.systems.mvdecor.settings import DataSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set, make_store
@@ -39,48 +39,48 @@ class SplitsSettings(Settings):
 
     @model_validator(mode="after")
     def _enough_views(self) -> Self:
-        most = max((v for v in self.v if v is not None), default=0)
-        if most > self.num_views:
+        largest_v = max((v for v in self.v if v is not None), default=0)
+        if largest_v > self.num_views:
             raise ValueError(f"v={shown(self.v)}, but num_views={self.num_views}: lower v or raise num_views")
         return self
 
 
 def run_splits(cfg: DictConfig) -> list[Path]:
-    """Draw and write the split files that configs/splits.yaml describes; the same command writes the same bytes.
+    """Sample and write the split files that configs/splits.yaml describes; the same command writes the same bytes.
 
-    With `data.category=all` (PartNet) every category is tried; those that cannot be drawn are listed with the reason.
+    With `data.category=all` (PartNet) every category is tried; those that cannot be sampled are listed with the reason.
 
     Returns:
         The files.
 
     Raises:
-        InputError: a bad setting; a split that cannot be drawn if one category was asked for, or if it is so for all.
+        InputError: a bad setting; a split that cannot be sampled if one category was asked for, or if it is so for all.
     """
     SplitsSettings.of(cfg)
-    every = cfg.data.category == "all"
+    all_categories = cfg.data.category == "all"
     splits: list[FewShotSplit] = []
     skipped: list[str] = []
     for category, ids in _training_ids(cfg).items():
-        one: Any = OmegaConf.merge(cfg, {"data": {"category": category}})
+        category_cfg: Any = OmegaConf.merge(cfg, {"data": {"category": category}})
         try:
-            names, among = _labels(one, ids) if cfg.rule == "covering" else ((), {id: set() for id in ids})
+            names, labels = _labels(category_cfg, ids) if cfg.rule == "covering" else ((), {id: set() for id in ids})
         except InputError as error:
-            if not every:
+            if not all_categories:
                 raise
             skipped.append(f"{category}: {error}")
             continue
         for k in cfg.k:
             try:
-                splits += [_draw(one, ids, names, among, k, v) for v in cfg.v]
+                splits += [_sample(category_cfg, ids, names, labels, k, v) for v in cfg.v]
             except InputError as error:
-                if not every:
+                if not all_categories:
                     raise
                 skipped.append(f"{category}, k={k}: {error}")
     if not splits:
-        raise InputError(f"no split could be drawn; the first because: {skipped[0]}")
+        raise InputError(f"no split could be sampled; the first because: {skipped[0]}")
     files = [_write(cfg, split) for split in splits]
     if skipped:
-        print(f"skipped, because they could not be drawn ({len(skipped)}):")
+        print(f"skipped, because they could not be sampled ({len(skipped)}):")
         for reason in skipped:
             print(f"  {reason}")
     return files
@@ -108,18 +108,18 @@ def _labels(cfg: DictConfig, ids: list[str]) -> tuple[tuple[str, ...], dict[str,
     return shape_set.label_names, labels_by_shape(shape_set, ids, cfg.data.on_error)[0]
 
 
-def _draw(
-    cfg: DictConfig, ids: list[str], names: tuple[str, ...], among: dict[str, set[int]], k: int, v: int | None
+def _sample(
+    cfg: DictConfig, ids: list[str], names: tuple[str, ...], labels: dict[str, set[int]], k: int, v: int | None
 ) -> FewShotSplit:
-    left_out = "" if len(among) == len(ids) else f", of which {len(among)} could be read"
+    left_out = "" if len(labels) == len(ids) else f", of which {len(labels)} could be read"
     source = f"training list, {_lists(cfg)}: {len(ids)} shapes{left_out}"
-    if k > len(among):
+    if k > len(labels):
         raise InputError(f"k={k} is more than {cfg.data.category} has ({source}): lower k")
-    how: dict[str, Any] = {"k": k, "v": v, "num_views": cfg.num_views, "seed": cfg.seed}
+    options: dict[str, Any] = {"k": k, "v": v, "num_views": cfg.num_views, "seed": cfg.seed}
     if cfg.rule == "covering":
-        runs = [draw_covering(among, names, run=run, **how) for run in range(cfg.runs)]
+        runs = [sample_covering(labels, names, run=run, **options) for run in range(cfg.runs)]
     else:
-        runs = [draw_uniform(among, run=run, **how) for run in range(cfg.runs)]
+        runs = [sample_uniform(labels, run=run, **options) for run in range(cfg.runs)]
     return FewShotSplit(
         dataset=cfg.data.name,
         category=cfg.data.category,

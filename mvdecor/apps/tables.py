@@ -130,8 +130,8 @@ def run_table(cfg: DictConfig, overrides: Sequence[str]) -> dict | None:
         if stage.result() is None:
             print(f"== {stage.kind}, {stage.label} -> {stage.cfg.out}", flush=True)
             stage.run()
-    done = [stage.result() for stage in plan]
-    cost = total_cost([result["cost"] for result in done if result is not None])
+    stage_results = [stage.result() for stage in plan]
+    cost = total_cost([result["cost"] for result in stage_results if result is not None])
     results = read_runs([out])
     return _write(cfg, _grid(table, overrides, results), results, {"cost": cost})
 
@@ -149,18 +149,19 @@ def read_table(cfg: DictConfig) -> dict:
     TableSettings.of(cfg.table, "table")
     table: Any = OmegaConf.to_container(cfg.table, resolve=True)
     name, methods, columns = table["name"], table["methods"], table["columns"]
-    known = sorted(path.stem for path in Path(CONFIGS, "method").glob("*.yaml"))
-    if unknown := [m for m in methods if m not in known]:
+    method_names = sorted(path.stem for path in Path(CONFIGS, "method").glob("*.yaml"))
+    if unknown := [m for m in methods if m not in method_names]:
         raise InputError(
-            f"table {name}: unknown method {unknown[0]!r}: choose among {', '.join(known)} (configs/method)"
+            f"table {name}: unknown method {unknown[0]!r}: choose among {', '.join(method_names)} (configs/method)"
         )
     headings = [column["name"] for column in columns]
     tasks = [column["name"] for column in columns if not column.get("mean_of")]
     if len({_folder(n) for n in headings}) < len(headings) or len(set(methods)) < len(methods):
         raise InputError(f"table {name}: a method or a column occurs twice, or two columns' names differ in signs only")
-    if unknown := [n for column in columns for n in column.get("mean_of") or () if n not in tasks]:
+    averaged = [name for column in columns for name in column.get("mean_of") or ()]
+    if unknown := [name for name in averaged if name not in tasks]:
         raise InputError(f"table {name}: a mean of the unknown column {unknown[0]!r}: choose among {', '.join(tasks)}")
-    if unknown := [n for n in cfg.columns or () if n not in tasks]:
+    if unknown := [name for name in cfg.columns or () if name not in tasks]:
         raise InputError(f"table {name}: unknown column {unknown[0]!r}: choose among {'; '.join(tasks)}")
     if cfg.checkpoint is not None:
         raise InputError("a table pretrains its methods itself and takes no checkpoint=: leave it out")
@@ -175,12 +176,12 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
     """
     out = Path(cfg.out)
     cells: list[tuple[str, DictConfig, Path | None, Path]] = []
-    data: list[Any] = []  # the data sets to pretrain on
+    data_sets: list[Any] = []  # the data sets to pretrain on
     for column in table["columns"]:
         if not column.get("mean_of") and (cfg.columns is None or column["name"] in cfg.columns):
             for method in table["methods"]:
                 cell = cell_config(table, overrides, method, column)
-                start = out / "pretrain" / _pretraining_key(cell, data) if cell.method.pretrain else None
+                start = out / "pretrain" / _pretraining_key(cell, data_sets) if cell.method.pretrain else None
                 cells.append((f"{method}: {column['name']}", cell, start, out / _folder(column["name"]) / method))
     plan: list[CellStage] = []
     pretrained: set[Path] = set()
@@ -188,20 +189,22 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
         for label, cell, start, folder in cells:
             if start is not None and start not in pretrained:
                 pretrained.add(start)
-                users = "; ".join(other for other, _, theirs, _ in cells if theirs == start)
+                users = "; ".join(cell_label for cell_label, _, start_folder, _ in cells if start_folder == start)
                 plan.append(CellStage("pretraining", users, changed(cell, out=start)))
-            own, place = f"{label}, run {run}", folder / f"run_{run}"
+            cell_name, place = f"{label}, run {run}", folder / f"run_{run}"
             checkpoint = None if start is None else start / "model"
-            plan.append(CellStage("fine-tuning", own, changed(cell, out=place, run=run, checkpoint=checkpoint)))
-            plan.append(CellStage("evaluation", own, changed(cell, out=place, run=run, checkpoint=place / "model")))
+            plan.append(CellStage("fine-tuning", cell_name, changed(cell, out=place, run=run, checkpoint=checkpoint)))
+            plan.append(
+                CellStage("evaluation", cell_name, changed(cell, out=place, run=run, checkpoint=place / "model"))
+            )
     return plan
 
 
 def cell_config(table: Mapping, overrides: Sequence[str], method: str, column: Mapping) -> DictConfig:
     """The configuration of a method in a column, as a stage's script would compose it."""
     shared = [o for o in overrides if o.split("=")[0].lstrip("+") not in OWN_KEYS]
-    own = [f"method={method}", *(column.get("overrides") or ())]
-    cfg = compose_config([*shared, *own])
+    cell_overrides = [f"method={method}", *(column.get("overrides") or ())]
+    cfg = compose_config([*shared, *cell_overrides])
     OmegaConf.set_struct(cfg, False)
     OmegaConf.resolve(cfg)
     cfg.pop("table", None)
@@ -251,20 +254,20 @@ def _check_before(plan: Sequence[CellStage]) -> None:
         columns.add(stage.cfg.cell.column)
 
 
-def _pretraining_key(cfg: DictConfig, data: list[Any]) -> str:
+def _pretraining_key(cfg: DictConfig, data_sets: list[Any]) -> str:
     """A short name of a pretraining: its settings, which shapes of the data set, and its number among the table's data sets.
 
     Where the first data set lies is no part of it: a table may be moved with its data, and the stage looks at the content.
 
     Args:
         cfg: of the cell.
-        data: the data sets of the cells before; this one is added if it is another.
+        data_sets: those of the cells before; this one is added if it is another.
     """
     settings = run_pretrain.settings(cfg) | {key: cfg.data[key] for key in ("pretrain_split", "pretrain_limit")}
     reader = OmegaConf.to_container(cfg.data.unlabelled, resolve=True)
-    if reader not in data:
-        data.append(reader)
-    settings["number of the data set"] = data.index(reader)
+    if reader not in data_sets:
+        data_sets.append(reader)
+    settings["number of the data set"] = data_sets.index(reader)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -285,7 +288,7 @@ def _grid_of_results(results: Sequence[Run]) -> Grid:
     return make_grid(results, columns, {r.method: r.title for r in results})
 
 
-def _write(cfg: DictConfig, grid: Grid, results: Sequence[Run], more: dict) -> dict:
+def _write(cfg: DictConfig, grid: Grid, results: Sequence[Run], extra: dict) -> dict:
     out = Path(cfg.out)
     runs = [
         {"method": r.method, "column": r.column, "seed": r.seed, "run": r.number}
@@ -294,7 +297,7 @@ def _write(cfg: DictConfig, grid: Grid, results: Sequence[Run], more: dict) -> d
     ]
     if len(revisions := sorted({r.revision for r in results})) > 1:
         print(f"note: the results are of {len(revisions)} revisions of the code: {', '.join(revisions)}")
-    table = {"grid": as_dict(grid), "runs": runs, **more, **provenance(cfg), "seed": cfg.seed}
+    table = {"grid": as_dict(grid), "runs": runs, **extra, **provenance(cfg), "seed": cfg.seed}
     if rank() > 0:
         return table
     write_json(out / "table.json", table)

@@ -47,7 +47,7 @@ class Crop:
         return torch.stack([width - x if self.flip else x, y], -1)
 
 
-def draw_crop(
+def sample_crop(
     size: tuple[int, int],
     scale: tuple[float, float],
     ratio: tuple[float, float],
@@ -56,12 +56,12 @@ def draw_crop(
 ) -> Crop:
     """A random box: area uniform in `scale`, ratio log-uniform in `ratio` (cut to fit), uniform position."""
     height, width = size
-    draws = torch.rand(5, generator=generator).tolist()
-    area = (scale[0] + (scale[1] - scale[0]) * draws[0]) * height * width
-    aspect = math.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * draws[1])
+    uniform = torch.rand(5, generator=generator).tolist()
+    area = (scale[0] + (scale[1] - scale[0]) * uniform[0]) * height * width
+    aspect = math.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * uniform[1])
     box_width, box_height = min(width, math.sqrt(area * aspect)), min(height, math.sqrt(area / aspect))
-    left, top = (width - box_width) * draws[2], (height - box_height) * draws[3]
-    return Crop(left, top, box_width, box_height, draws[4] < flip, size)
+    left, top = (width - box_width) * uniform[2], (height - box_height) * uniform[3]
+    return Crop(left, top, box_width, box_height, uniform[4] < flip, size)
 
 
 def crop_images(images: Tensor, crop: Crop, channels: Sequence[str], normal_frame: str = "camera") -> Tensor:
@@ -120,14 +120,14 @@ def match_crops(surface: Surface, a: Crop, b: Crop) -> Matches:
         layer, pixel = layer[keep], pixel[keep]
 
     centres = _pixel_centres(height, width, device).reshape(-1, 2)
-    seen = [int(mask[:, _pixel(crop.from_view(centres), height, width) >= 0].sum()) for crop in (a, b)]
+    foreground = [int(mask[:, _pixel(crop.from_view(centres), height, width) >= 0].sum()) for crop in (a, b)]
     return Matches(
         pair=torch.zeros_like(pixel),
         pixel_a=layer * (height * width) + pixel,
         layer_b=layer,
         xy_b=xy_b[pixel],
         points=surface.points[0].reshape(layers, -1, 3)[layer, source[pixel]],
-        overlap=torch.tensor([len(pixel) / max(1, min(seen))], device=device),
+        overlap=torch.tensor([len(pixel) / max(1, min(foreground))], device=device),
     )
 
 

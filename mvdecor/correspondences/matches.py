@@ -1,4 +1,4 @@
-"""`Matches`: which pixels of two views see the same surface point, draws of them, and the embeddings at both ends."""
+"""`Matches`: which pixels of two views see the same surface point, samples of them, and the embeddings at both ends."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Matches:
 
     @staticmethod
     def cat(matches: list[Matches]) -> Matches:
-        """Matches of several sets of pairs as one; pairs are numbered on."""
+        """Matches of several sets of pairs as one; the pair numbers continue."""
         offsets = [0]
         for m in matches:
             offsets.append(offsets[-1] + len(m.overlap))
@@ -74,21 +74,21 @@ class Matches:
 def sample_matches(
     matches: Matches, count: int, generator: torch.Generator | None = None, replace: bool = False
 ) -> Matches:
-    """At most `count` random matches of each pair, drawn without replacement.
+    """At most `count` random matches of each pair, sampled without replacement.
 
     Args:
         matches: of P pairs.
-        count: most matches a pair.
-        generator: on the CPU, for the same draw on every device.
-        replace: draw with replacement as the released code does: exactly `count` of each pair that has any, some of them
+        count: most matches per pair.
+        generator: on the CPU, for the same sample on every device.
+        replace: sample with replacement as the released code does: exactly `count` of each pair that has any, some of them
             twice. The loss does not know doubles: they are each other's negatives.
     """
     if replace:
         sizes = torch.bincount(matches.pair, minlength=len(matches.overlap)).cpu()
-        starts, some = sizes.cumsum(0) - sizes, sizes > 0
+        starts, nonempty = sizes.cumsum(0) - sizes, sizes > 0
         share = torch.rand(len(sizes), count, generator=generator, dtype=torch.float64)
-        drawn = starts[:, None] + (share * sizes[:, None]).long()
-        return matches.select(drawn[some].flatten().to(matches.pair.device))
+        sampled = starts[:, None] + (share * sizes[:, None]).long()
+        return matches.select(sampled[nonempty].flatten().to(matches.pair.device))
     order = torch.rand(len(matches), generator=generator).argsort().to(matches.pair.device)
     order = order[torch.argsort(matches.pair[order], stable=True)]
     pair = matches.pair[order]

@@ -44,9 +44,10 @@ def match_by_tensors(a: Surface, b: Surface, tolerance: float, min_cosine: float
     """`match_views` on any device, for all foreground pixels of A at once."""
     pairs, layers, height, width = b.mask.shape
     of_view = a.mask[0].numel()
-    seen = where(a.mask.flatten())
-    pair = seen // of_view
-    points, normals = a.points.reshape(-1, 3)[seen], a.normals.reshape(-1, 3)[seen]  # [M, 3], M the foreground of A
+    source = where(a.mask.flatten())
+    pair = source // of_view
+    # [M, 3], M the foreground of A
+    points, normals = a.points.reshape(-1, 3)[source], a.normals.reshape(-1, 3)[source]
     cameras = b.cameras[pair]
     xy, z = (x[:, 0] for x in cameras.project(points[:, None]))
     column, row = xy.floor().unbind(-1)
@@ -58,13 +59,13 @@ def match_by_tensors(a: Surface, b: Surface, tolerance: float, min_cosine: float
     for layer in range(layers):
         target = (pair * layers + layer) * (height * width) + pixel
         depth = b.depth.flatten()[target]
-        there, facing = b.points.reshape(-1, 3)[target], b.normals.reshape(-1, 3)[target]
-        off_plane = ((points - there) * facing).sum(-1).abs()
-        slant = ((there - centers) * facing).sum(-1).abs() / depth.clamp_min(1e-9)
+        points_b, facing = b.points.reshape(-1, 3)[target], b.normals.reshape(-1, 3)[target]
+        off_plane = ((points - points_b) * facing).sum(-1).abs()
+        slant = ((points_b - centers) * facing).sum(-1).abs() / depth.clamp_min(1e-9)
         reach = tolerance + z / (focal * slant.clamp_min(0.1))
         cosine = (normals * facing).sum(-1).clamp_min(-1)  # rounding must not fall below -1
-        same = inside & (depth > 0) & (cosine >= min_cosine) & ((z - depth).abs() < reach) & (off_plane < nearest)
-        layer_b, nearest = torch.where(same, layer, layer_b), torch.where(same, off_plane, nearest)
+        fits = inside & (depth > 0) & (cosine >= min_cosine) & ((z - depth).abs() < reach) & (off_plane < nearest)
+        layer_b, nearest = torch.where(fits, layer, layer_b), torch.where(fits, off_plane, nearest)
 
     keep = where(layer_b >= 0)
     if unique:
@@ -75,7 +76,7 @@ def match_by_tensors(a: Surface, b: Surface, tolerance: float, min_cosine: float
     pair = pair[keep]
     return Matches(
         pair,
-        seen[keep] - pair * of_view,
+        source[keep] - pair * of_view,
         layer_b[keep],
         xy[keep],
         points[keep],

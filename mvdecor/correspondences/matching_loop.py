@@ -21,12 +21,12 @@ compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 def match_by_loop(a: Surface, b: Surface, tolerance: float, min_cosine: float, unique: bool) -> Matches:
     """`match_views` of surfaces on the CPU, in one thread."""
-    of_a = (a.mask.flatten(1), a.points.flatten(1, 3), a.normals.flatten(1, 3))
-    of_b = (b.depth, b.normals, b.cameras.rotation, b.cameras.translation, b.cameras.intrinsics)
-    arrays = (x.contiguous().numpy() for x in (*of_a, *of_b))
+    arrays_a = (a.mask.flatten(1), a.points.flatten(1, 3), a.normals.flatten(1, 3))
+    arrays_b = (b.depth, b.normals, b.cameras.rotation, b.cameras.translation, b.cameras.intrinsics)
+    arrays = (x.contiguous().numpy() for x in (*arrays_a, *arrays_b))
     foreground = np.array([[np.count_nonzero(mask) for mask in s.mask.numpy()] for s in (a, b)], np.int64)
-    found = _match(*arrays, foreground, F(tolerance), F(min_cosine), unique)
-    return Matches(*map(torch.from_numpy, found))
+    matches = _match(*arrays, foreground, F(tolerance), F(min_cosine), unique)
+    return Matches(*map(torch.from_numpy, matches))
 
 
 @compiled
@@ -55,12 +55,12 @@ def _match(
         start, r, t, k = end, rotation[p], translation[p], intrinsics[p]
         pixel, xy, z = _project(mask_a[p], points_a[p], foreground[0, p], r, t, k, height, width)
         layer = _fitting_layer(pixel, xy, z, normals_a[p], depth_b[p], normals_b[p], r, k, tolerance, min_cosine)
-        found = 0
+        count = 0
         for m in range(len(pixel)):
-            pixel[found], layer[found], xy[found, 0], xy[found, 1] = pixel[m], layer[m], xy[m, 0], xy[m, 1]
-            found += layer[m] >= 0
-        keep = _nearest_to_centre(layer[:found], xy[:found], depth_b.shape) if unique else np.ones(found, np.bool_)
-        for m in range(found):
+            pixel[count], layer[count], xy[count, 0], xy[count, 1] = pixel[m], layer[m], xy[m, 0], xy[m, 1]
+            count += layer[m] >= 0
+        keep = _nearest_to_centre(layer[:count], xy[:count], depth_b.shape) if unique else np.ones(count, np.bool_)
+        for m in range(count):
             pair[end], pixel_a[end], layer_b[end] = p, pixel[m], layer[m]
             xy_b[end, 0], xy_b[end, 1] = xy[m, 0], xy[m, 1]
             point = points_a[p, pixel[m]]
@@ -83,7 +83,7 @@ def _project(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the S foreground pixels of A whose points fall into B's image: pixel [S], (x, y) in B [S, 2], camera z in B [S]."""
     pixel, xy, depth = np.empty(foreground, np.int32), np.empty((foreground, 2), F), np.empty(foreground, F)
-    found = 0
+    count = 0
     for q in range(len(mask)):
         if not mask[q]:
             continue
@@ -91,9 +91,9 @@ def _project(
         x, y, z = x + t[0], y + t[1], z + t[2]
         per_z = F(1) / z
         x, y = k[0, 0] * x * per_z + k[0, 2], k[1, 1] * y * per_z + k[1, 2]
-        pixel[found], xy[found, 0], xy[found, 1], depth[found] = q, x, y, z
-        found += (z > F(1e-6)) & (x >= 0) & (x < F(width)) & (y >= 0) & (y < F(height))
-    return pixel[:found], xy[:found], depth[:found]
+        pixel[count], xy[count, 0], xy[count, 1], depth[count] = q, x, y, z
+        count += (z > F(1e-6)) & (x >= 0) & (x < F(width)) & (y >= 0) & (y < F(height))
+    return pixel[:count], xy[:count], depth[:count]
 
 
 @compiled
@@ -143,8 +143,8 @@ def _nearest_to_centre(layer: np.ndarray, xy: np.ndarray, shape: tuple[int, int,
         i, j = int(xy[m, 1]), int(xy[m, 0])
         x, y = xy[m, 0] - F(j) - F(0.5), xy[m, 1] - F(i) - F(0.5)
         pixel[m], off_centre[m] = (layer[m] * shape[2] + i) * shape[3] + j, x * x + y * y
-        other = nearest[pixel[m]]
-        nearest[pixel[m]] = m if (other < 0) | (off_centre[m] < off_centre[other]) else other
+        rival = nearest[pixel[m]]
+        nearest[pixel[m]] = m if (rival < 0) | (off_centre[m] < off_centre[rival]) else rival
     keep = np.empty(len(xy), np.bool_)
     for m in range(len(xy)):
         keep[m] = nearest[pixel[m]] == m

@@ -19,13 +19,13 @@ def choose_pair(
     generator: torch.Generator,
     rejected: set[frozenset[int]] | None = None,
 ) -> tuple[int, int, Matches] | None:
-    """Draw pairs of views until one overlaps in more than `matching.min_overlap` of the smaller view's foreground.
+    """Sample pairs of views until one overlaps in more than `matching.min_overlap` of the smaller view's foreground.
 
     Args:
         surface: gives the surfaces of the listed views of one shape, in that order.
         views: views to choose from.
         matching: what matches, the least overlap, and how many pairs to try at most, all different.
-        generator: CPU generator of the draws.
+        generator: CPU generator of the samples.
         rejected: pairs of `views` known to overlap too little, which are not matched again; those found here are added.
             What is chosen does not depend on it.
 
@@ -34,15 +34,17 @@ def choose_pair(
         shape instead of looking for ever.
     """
     rejected = set() if rejected is None else rejected
-    tried: set[frozenset[int]] = set()
-    while len(tried) < min(matching.tries, len(views) * (len(views) - 1) // 2):
+    tried_pairs: set[frozenset[int]] = set()
+    while len(tried_pairs) < min(matching.tries, len(views) * (len(views) - 1) // 2):
         a, b = (views[i] for i in torch.randperm(len(views), generator=generator)[:2].tolist())
         pair = frozenset((a, b))
         if pair not in rejected:
-            both = surface([a, b])
-            matches = match_views(both[[0]], both[[1]], matching.tolerance, matching.min_cosine, matching.unique)
+            surfaces = surface([a, b])
+            matches = match_views(
+                surfaces[[0]], surfaces[[1]], matching.tolerance, matching.min_cosine, matching.unique
+            )
             if float(matches.overlap[0]) > matching.min_overlap:
                 return a, b, matches
             rejected.add(pair)
-        tried.add(pair)
+        tried_pairs.add(pair)
     return None

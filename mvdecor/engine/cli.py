@@ -35,14 +35,14 @@ def main(stage: Callable[[DictConfig], object], config: str = "config") -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
-    raised: list[Exception] = []
+    stage_errors: list[Exception] = []
 
     def run(cfg: DictConfig) -> None:
         try:
             with one_line():
                 stage(cfg)
         except Exception as error:
-            raised.append(error)
+            stage_errors.append(error)
             raise
 
     with one_line():
@@ -53,7 +53,7 @@ def main(stage: Callable[[DictConfig], object], config: str = "config") -> None:
         except InterpolationResolutionError:
             raise
         except Exception as error:
-            if error in raised or os.environ.get(FULL_ERROR) == "1":  # no fault of the command line; or asked for
+            if error in stage_errors or os.environ.get(FULL_ERROR) == "1":  # no fault of the command line; or asked for
                 raise
             GlobalHydra.instance().clear()
             words = [word for word in sys.argv[1:] if not word.startswith("-")]

@@ -26,8 +26,8 @@ class Cost:
         if dist.is_initialized():
             costs = [None] * dist.get_world_size()
             dist.all_gather_object(costs, self.here())
-        everyone = total_cost(costs) | {"wall_seconds": max(cost["wall_seconds"] for cost in costs)}
-        self._all = total_cost([*self._before, everyone])
+        total = total_cost(costs) | {"wall_seconds": max(cost["wall_seconds"] for cost in costs)}
+        self._all = total_cost([*self._before, total])
         return self._all
 
     def here(self) -> dict:
@@ -58,7 +58,7 @@ def total_cost(costs: list[dict]) -> dict:
 
 def peak_memory_gb() -> dict[str, float]:
     """Largest memory of this process or one of its workers so far, in GB: of the host and, if used, of the GPU."""
-    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    largest = max(resource.getrusage(owner).ru_maxrss for owner in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     peak = {"host": largest / 1e6}
     if torch.cuda.is_available():
         peak["gpu"] = torch.cuda.max_memory_allocated() / 1e9

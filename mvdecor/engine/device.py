@@ -29,25 +29,25 @@ def open_device(device: str = "auto", precision: str = "auto", unused_weights: b
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device=cuda, but PyTorch sees no CUDA device here: use device=cpu or auto")
     accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    chosen = precision
+    resolved = precision
     if precision == "auto":
-        chosen = "bf16-mixed" if accelerator == "cuda" or _cpu_has_bfloat16() else "32-true"
-    here = int(os.environ["LOCAL_WORLD_SIZE"]) if processes() > 1 else 1  # on this machine
-    if accelerator == "cuda" and here > torch.cuda.device_count():
+        resolved = "bf16-mixed" if accelerator == "cuda" or _cpu_has_bfloat16() else "32-true"
+    local_processes = int(os.environ["LOCAL_WORLD_SIZE"]) if processes() > 1 else 1  # on this machine
+    if accelerator == "cuda" and local_processes > torch.cuda.device_count():
         raise InputError(
-            f"{here} processes, but PyTorch sees {torch.cuda.device_count()} CUDA devices: start one for each "
+            f"{local_processes} processes, but PyTorch sees {torch.cuda.device_count()} CUDA devices: start one for each "
             "(torchrun --nproc_per_node), or use device=cpu"
         )
     # batch norms agree by themselves, and a pass that not all processes make must not wait for the others
-    several = DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused_weights)
-    strategy = several if processes() > 1 else "auto"
+    data_parallel = DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused_weights)
+    strategy = data_parallel if processes() > 1 else "auto"
     try:
         fabric = Fabric(
             accelerator=accelerator,
             strategy=strategy,
-            devices=here,
-            num_nodes=processes() // here,
-            precision=chosen,  # type: ignore[arg-type]
+            devices=local_processes,
+            num_nodes=processes() // local_processes,
+            precision=resolved,  # type: ignore[arg-type]
         )
     except ValueError as error:
         raise InputError(f"precision={precision!r}: {error}") from error

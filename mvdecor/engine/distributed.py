@@ -1,6 +1,6 @@
 """Several processes that train one model, started by `torchrun` (Fabric's DDP): who does what, and what they must agree on.
 
-A step's batch is the same for any number of processes: each draws its share of the items, batch norms use the statistics of
+A step's batch is the same for any number of processes: each samples its share of the items, batch norms use the statistics of
 the whole batch, and the gradient is that of the loss over the whole batch. So the learning rate needs no rule either.
 """
 
@@ -44,20 +44,20 @@ def one_voice() -> Iterator[None]:
     if rank() == 0:
         yield
     else:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with open(os.devnull, "w") as null_device, contextlib.redirect_stdout(null_device):
             yield
 
 
-def share_of_batch(fabric: Fabric, size: int, what: str) -> range:
+def share_of_batch(fabric: Fabric, size: int, setting: str) -> range:
     """The items of a batch that this process computes.
 
     Raises:
-        InputError: `what`, a setting, gives a number that the processes cannot share evenly.
+        InputError: `setting` gives a number that the processes cannot share evenly.
     """
-    each, rest = divmod(size, fabric.world_size)
-    if rest:
-        raise InputError(f"{what}={size} cannot be shared by {fabric.world_size} processes: give a multiple of that")
-    return range(each * fabric.global_rank, each * (fabric.global_rank + 1))
+    per_process, remainder = divmod(size, fabric.world_size)
+    if remainder:
+        raise InputError(f"{setting}={size} cannot be shared by {fabric.world_size} processes: give a multiple of that")
+    return range(per_process * fabric.global_rank, per_process * (fabric.global_rank + 1))
 
 
 def weight_of_mean(fabric: Fabric, count: Tensor) -> Tensor | float:
@@ -73,13 +73,13 @@ def mean_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
     return values if fabric.world_size == 1 else fabric.all_reduce(values.detach().clone(), reduce_op="mean")  # type: ignore[return-value]
 
 
-def gather_lists(items: list[Any]) -> list[Any]:
-    """The items of all processes, each once, those of the first process first; all processes must ask for it."""
-    lists: list[Any] = [items]
+def gather_lists(elements: list[Any]) -> list[Any]:
+    """The elements of all processes, each once, those of the first process first; all processes must ask for it."""
+    lists: list[Any] = [elements]
     if dist.is_initialized():
         lists = [None] * dist.get_world_size()
-        dist.all_gather_object(lists, items)
-    return list(dict.fromkeys(item for part in lists for item in part))
+        dist.all_gather_object(lists, elements)
+    return list(dict.fromkeys(element for part in lists for element in part))
 
 
 def gather_matches(
@@ -150,6 +150,6 @@ def _follow(module: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Ten
     module.running_var.lerp_(variance, momentum)
 
 
-def own_part(items: Sequence[Any]) -> list[Any]:
+def own_part(elements: Sequence[Any]) -> list[Any]:
     """Every n-th of a list: this process's, where no step needs all processes together."""
-    return list(items[rank() :: processes()])
+    return list(elements[rank() :: processes()])

@@ -49,9 +49,9 @@ def guard(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        what = "be opened" if error.errno in (errno.EACCES, errno.EPERM) else "be written"
+        action = "be opened" if error.errno in (errno.EACCES, errno.EPERM) else "be written"
         raise InputError(
-            f"{out}: {error.filename or 'a file'} cannot {what} ({error.strerror}): make room or set its rights, and run "
+            f"{out}: {error.filename or 'a file'} cannot {action} ({error.strerror}): make room or set its rights, and run "
             "the same command again"
         ) from error
     except RuntimeError as error:
@@ -88,7 +88,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process is in it.
     """
-    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    new_folders = [p for p in (folder, *folder.parents) if not p.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / LOCK
     try:
@@ -101,7 +101,7 @@ def alone_in(folder: Path) -> Iterator[None]:
                 file.unlink()
     finally:
         with contextlib.suppress(OSError):  # not empty
-            for path in made:
+            for path in new_folders:
                 path.rmdir()
 
 
@@ -115,18 +115,18 @@ def _lock(file: Path) -> Iterator[int]:
                 lock = stack.enter_context(locked(file))
                 break
             except BlockingIOError:
-                who = file.read_text(errors="replace") or "another process"
-                if not _is_dead(who) or time.monotonic() > end:
+                owner = file.read_text(errors="replace") or "another process"
+                if not _is_dead(owner) or time.monotonic() > end:
                     raise InputError(
-                        f"out={file.parent}: {who} is at work there: wait for it, or choose another out="
+                        f"out={file.parent}: {owner} is at work there: wait for it, or choose another out="
                     ) from None
                 time.sleep(0.1)
         yield lock
 
 
-def _is_dead(who: str) -> bool:
+def _is_dead(owner: str) -> bool:
     """Whether "process N on HOST" is of this machine and no more."""
-    words = who.split()
+    words = owner.split()
     if len(words) != 4 or words[3] != socket.gethostname():
         return False
     try:

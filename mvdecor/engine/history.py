@@ -74,11 +74,11 @@ class History:
         limit = EXPLODED * max(1.0, abs(self._first))
         for i, (loss, batch) in enumerate(zip(losses, self._batches, strict=True)):
             if not math.isfinite(loss) or abs(loss) > limit:
-                at = step + 1 - len(losses) + i
+                diverged = step + 1 - len(losses) + i
                 raise Diverged(
-                    f"the loss is {loss:g} at step {at + 1} (it was {self._first:.3g} at first): lower the learning rate, or "
-                    "look for the cause in the shapes of that batch",
-                    {"step": at + 1, "loss": str(loss), "losses_before": losses[:i], **batch},
+                    f"the loss is {loss:g} at step {diverged + 1} (it was {self._first:.3g} at first): "
+                    "lower the learning rate, or look for the cause in the shapes of that batch",
+                    {"step": diverged + 1, "loss": str(loss), "losses_before": losses[:i], **batch},
                 )
         self._checked += losses
         self._losses, self._batches = [], []

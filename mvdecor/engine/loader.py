@@ -15,26 +15,26 @@ from mvdecor.processes import worker_context
 
 
 class Source(Protocol):
-    """What `batches` draws from: `PairSource`, `LabelledSource`."""
+    """What `batches` samples from: `PairSource`, `LabelledSource`."""
 
     def __len__(self) -> int: ...
 
-    def draw(self, seed: int, step: int, items: range | None = None) -> Any: ...
+    def sample(self, seed: int, step: int, positions: range | None = None) -> Any: ...
 
 
 class _Steps(Dataset):
     """Step to batch; an InputError is handed on as it is, since a worker's exceptions arrive wrapped in their traceback."""
 
-    def __init__(self, source: Source, seed: int, items: range) -> None:
-        self.source, self.seed, self.items = source, seed, items
+    def __init__(self, source: Source, seed: int, positions: range) -> None:
+        self.source, self.seed, self.positions = source, seed, positions
 
     def __reduce__(self) -> tuple:
         # as bytes: tensors by themselves would each take an open file of shared memory
-        return _unpickled, (pickle.dumps((self.source, self.seed, self.items)),)
+        return _unpickled, (pickle.dumps((self.source, self.seed, self.positions)),)
 
     def __getitem__(self, step: int) -> Any:
         try:
-            return self.source.draw(self.seed, step, self.items)
+            return self.source.sample(self.seed, step, self.positions)
         except InputError as error:
             return error
 
@@ -43,41 +43,43 @@ def _unpickled(content: bytes) -> _Steps:
     return _Steps(*pickle.loads(content))
 
 
-def batches(fabric: Fabric, source: Source, seed: int, steps: range, items: range, workers: int = 0) -> Iterator[Any]:
+def batches(
+    fabric: Fabric, source: Source, seed: int, steps: range, positions: range, workers: int = 0
+) -> Iterator[Any]:
     """The batch of each step on the fabric's device.
 
     Args:
         fabric: device.
-        source: what to draw from; with workers it is pickled, must be on the CPU, and each worker has one of its own.
-        seed: of the draws.
-        steps: steps to draw for.
-        items: the items of each batch that this process computes.
-        workers: processes that draw ahead; 0 draws in this one. The batches are the same for any number.
+        source: what to sample from; with workers it is pickled, must be on the CPU, and each worker has its own copy.
+        seed: of the samples.
+        steps: steps to sample for.
+        positions: the items of each batch that this process computes.
+        workers: processes that sample ahead; 0 samples in this one. The batches are the same for any number.
 
     Raises:
         InputError: the source's.
         RuntimeError: a worker died; raised in the middle of whatever this process does then.
     """
     loader = DataLoader(
-        _Steps(source, seed, items),
+        _Steps(source, seed, positions),
         batch_size=None,
         sampler=steps,
         num_workers=workers,
         pin_memory=workers > 0 and fabric.device.type == "cuda",
         multiprocessing_context=worker_context() if workers else None,
-        generator=torch.Generator(),  # or it would draw from the global one
+        generator=torch.Generator(),  # or it would sample from the global one
     )
-    drawn = iter(loader)
-    while (batch := _next(drawn)) is not None:
+    batch_iterator = iter(loader)
+    while (batch := _next(batch_iterator)) is not None:
         if isinstance(batch, InputError):
             raise batch
         yield batch.to(fabric.device)
 
 
-def _next(drawn: Iterator[Any]) -> Any:
+def _next(batch_iterator: Iterator[Any]) -> Any:
     """The next batch, or None after the last; a worker that dies while its batch is fetched is told of like any other."""
     try:
-        return next(drawn, None)
+        return next(batch_iterator, None)
     except (ConnectionError, EOFError, FileNotFoundError) as error:
         if "in DataLoader worker process" in str(error):  # raised in the worker, by the source
             raise

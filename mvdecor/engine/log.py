@@ -75,7 +75,7 @@ class Log:
         return step % self.every == 0
 
     def picture_due(self, step: int) -> bool:
-        """Whether a picture is worth drawing after this step (0-based) of the loop under `progress`."""
+        """Whether a picture is due after this step (0-based) of the loop under `progress`."""
         return self._writer is not None and step + 1 in {self._total >> k for k in range(PICTURES)}
 
     def progress(self, steps: int, name: str, first: int = 0) -> Iterator[int]:
@@ -149,10 +149,10 @@ def log_outcome(folder: Path, cfg: DictConfig, metrics: Mapping[str, float]) -> 
     """Log a run's settings with its final metrics: a row of TensorBoard's HPARAMS, which compares runs."""
     if rank() > 0:
         return
-    whole: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    full_config: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
     settings: dict[str, Any] = {}
     for key in HPARAMS:
-        settings |= _leaves(key, OmegaConf.select(whole, key))
+        settings |= _leaves(key, OmegaConf.select(full_config, key))
     with SummaryWriter(str(folder)) as writer:  # "." for this folder instead of a new one below it
         writer.add_hparams(settings, dict(metrics), run_name=".")
 
@@ -167,15 +167,15 @@ def _leaves(key: str, value: Any) -> dict[str, Any]:
 
 def _open_table(file: Path, first: int) -> TextIO:
     """The CSV file, opened to go on after the rows of the steps before `first`, which are all that is kept of it."""
-    kept = io.StringIO()
+    content = io.StringIO()
     rows = [row for row in _rows(file) if int(row[0]) < first] if file.exists() else []
-    csv.writer(kept, lineterminator="\n").writerows([COLUMNS, *rows])
-    write_atomically(file, kept.getvalue().encode())
+    csv.writer(content, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_atomically(file, content.getvalue().encode())
     return file.open("a", newline="")
 
 
 def _rows(file: Path) -> list[list[str]]:
     """The rows below the header; the last one only if its line has an end."""
     lines = file.read_text().splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    return [row for row in csv.reader(whole[1:]) if len(row) == len(COLUMNS)]
+    complete = [line for line in lines if line.endswith("\n")]
+    return [row for row in csv.reader(complete[1:]) if len(row) == len(COLUMNS)]

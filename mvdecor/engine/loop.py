@@ -1,6 +1,6 @@
 """The training loop, written once for all systems.
 
-It resumes a run that was cut off, takes this process's share of each batch, draws batches ahead, updates the weights, logs,
+It resumes a run that was cut off, takes this process's share of each batch, samples batches ahead, updates the weights, logs,
 checks that losses are finite, validates, and saves its state. What is minimised is the system's: `step`.
 """
 
@@ -40,7 +40,7 @@ class Loop:
         fabric: device, precision and processes.
         log: where scalars, pictures and progress go.
         snapshots: the saved state of a run that was cut off, and where this one's is saved; by default neither.
-        workers: processes that draw batches ahead; 0 draws them in this one. The batches are the same.
+        workers: processes that sample batches ahead; 0 samples them in this one. The batches are the same.
     """
 
     fabric: Fabric
@@ -99,12 +99,12 @@ def train(
         loop: device, log, snapshots.
         recipe: steps, optimizer, schedule, seed.
         model: methods named in its `forward_methods` go through Fabric as `forward` does.
-        sources: what batches are drawn from, by the name that `step` knows them by, each with the setting that gives the size
+        sources: what batches are sampled from, by the name that `step` knows them by, each with the setting that gives the size
             of its batch.
         step: the losses of a batch, see `Step`.
         validation: None for none.
         mode: puts the model into training mode.
-        picture: called with the number of a step at which a picture is worth drawing.
+        picture: called with the number of a step at which a picture is due.
 
     Raises:
         InputError: no validation loss was finite; a batch that the processes cannot share.
@@ -120,7 +120,7 @@ def train(
     history = History(fabric)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "history": history}
     first = loop.snapshots.restore(state)
-    drawn = {
+    batch_iterators = {
         name: batches(
             fabric,
             source,
@@ -133,13 +133,13 @@ def train(
     }
     mode(wrapped)
     for index in log.progress(steps, recipe.name, first):
-        batch = {name: next(items) for name, items in drawn.items()}
+        batch = {name: next(iterator) for name, iterator in batch_iterators.items()}
         figures: dict[str, Tensor] = {}
-        for loss, shown in step(wrapped, batch):
+        for loss, scalars in step(wrapped, batch):
             optimizer.zero_grad()
             fabric.backward(loss)
             optimizer.step()
-            figures |= {name: value.detach() for name, value in shown.items()}
+            figures |= {name: value.detach() for name, value in scalars.items()}
         if not isinstance(schedule, ReduceLROnPlateau):
             schedule.step()
         history.add(next(iter(figures.values())), next(iter(batch.values())))

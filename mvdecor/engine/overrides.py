@@ -68,12 +68,12 @@ def command_line(words: Sequence[str], config: str) -> list[str]:
     ready, names = [], []
     previous = ""
     for word in words:
-        named = config in POSITIONAL and previous not in VALUE_OPTIONS
-        if named and word.startswith("-") and os.path.isfile(word) and word not in SWEEP_OPTIONS + VALUE_OPTIONS:
+        takes_paths = config in POSITIONAL and previous not in VALUE_OPTIONS
+        if takes_paths and word.startswith("-") and os.path.isfile(word) and word not in SWEEP_OPTIONS + VALUE_OPTIONS:
             names.append(word)
         elif word.startswith("-") or previous in VALUE_OPTIONS:
             ready.append(word)
-        elif named and _is_name(word):
+        elif takes_paths and _is_name(word):
             names.append(word)
         else:
             ready.append(override(word, config, sweep))

@@ -21,15 +21,15 @@ UNKNOWN = "not known yet"
 
 def settings_of(cfg: DictConfig, keys: Iterable[str]) -> dict[str, Any]:
     """The values of some dotted keys, groups unfolded: {"views.count": 86, ...}. A key with "-" in front leaves out."""
-    whole: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
-    chosen: dict[str, Any] = {}
+    full_config: Any = OmegaConf.create(OmegaConf.to_container(cfg, resolve=True))
+    selected: dict[str, Any] = {}
     for key in keys:
         if key.startswith("-"):
             left_out = key[1:]
-            chosen = {k: v for k, v in chosen.items() if k != left_out and not k.startswith(f"{left_out}.")}
+            selected = {k: v for k, v in selected.items() if k != left_out and not k.startswith(f"{left_out}.")}
         else:
-            chosen |= _unfolded(key, OmegaConf.select(whole, key))
-    return chosen
+            selected |= _unfolded(key, OmegaConf.select(full_config, key))
+    return selected
 
 
 def _unfolded(key: str, value: Any) -> dict[str, Any]:
@@ -64,12 +64,12 @@ class Key:
 
     def differences(self, recorded: Mapping[str, Any]) -> list[str]:
         """What differs between a recorded key and this one, in words; empty if nothing does."""
-        before, now = recorded["settings"], json.loads(json.dumps(dict(self.settings)))
+        before, current = recorded["settings"], json.loads(json.dumps(dict(self.settings)))
         unset = "not set"
         settings = [
-            f"{name}={before.get(name, unset)} there, {now.get(name, unset)} here"
-            for name in sorted(before.keys() | now.keys())
-            if before.get(name, unset) != now.get(name, unset) and now.get(name) != UNKNOWN
+            f"{name}={before.get(name, unset)} there, {current.get(name, unset)} here"
+            for name in sorted(before.keys() | current.keys())
+            if before.get(name, unset) != current.get(name, unset) and current.get(name) != UNKNOWN
         ]
         content = recorded["content"]
         inputs = [

@@ -50,10 +50,10 @@ def make_schedule(setting: str | Mapping[str, Any], **decay_settings: Any) -> Sc
     Raises:
         InputError: for an unknown name.
     """
-    known = SCHEDULES | ({"decay": partial(decay, **decay_settings)} if decay_settings else {})
+    schedules = SCHEDULES | ({"decay": partial(decay, **decay_settings)} if decay_settings else {})
     if not isinstance(setting, str):
         return instantiate(setting, _partial_=True)
-    if setting not in known:
-        names = list(known)
+    if setting not in schedules:
+        names = list(schedules)
         raise InputError(f"unknown schedule {setting!r}: choose {', '.join(names[:-1])} or {names[-1]}")
-    return known[setting]
+    return schedules[setting]

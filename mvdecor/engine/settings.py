@@ -25,7 +25,7 @@ class RunSettings(Settings):
         seed: of everything random.
         run: number of the few-shot run.
         device, precision: see `mvdecor.engine.device.open_device`.
-        workers: processes that draw batches ahead; 0 draws them in the main process.
+        workers: processes that sample batches ahead; 0 samples them in the main process.
         progress: progress bars instead of lines.
         save_every: steps after which a loop saves its state.
     """

@@ -98,10 +98,10 @@ class Snapshots:
         }
         stream = io.BytesIO()
         torch.save(content, stream)
-        data = stream.getvalue()
-        write_atomically(self.folder / f"step_{step:09d}.pt", hashlib.sha256(data).digest() + data)
-        for old in self._files()[:-KEEP]:
-            old.unlink()
+        serialized = stream.getvalue()
+        write_atomically(self.folder / f"step_{step:09d}.pt", hashlib.sha256(serialized).digest() + serialized)
+        for outdated in self._files()[:-KEEP]:
+            outdated.unlink()
 
     def remove(self) -> None:
         """Remove the folder: the run is finished."""
@@ -114,10 +114,10 @@ class Snapshots:
     def _newest(self) -> dict | None:
         """The newest file that is whole; a damaged one is named and passed over."""
         for file in reversed(self._files()):
-            data = file.read_bytes()
-            if hashlib.sha256(data[DIGEST:]).digest() == data[:DIGEST]:
+            serialized = file.read_bytes()
+            if hashlib.sha256(serialized[DIGEST:]).digest() == serialized[:DIGEST]:
                 try:
-                    return torch.load(io.BytesIO(data[DIGEST:]), map_location="cpu", weights_only=True)
+                    return torch.load(io.BytesIO(serialized[DIGEST:]), map_location="cpu", weights_only=True)
                 except (pickle.UnpicklingError, RuntimeError, EOFError):
                     pass  # whole, but not written by this code
             print(f"warning: {file} is damaged, the state before it is taken", flush=True)

@@ -54,8 +54,8 @@ class Reliability:
                 f"shape {shape.id}: confidences span {confident.min()}..{confident.max()}; allowed is 0..1"
             )
         areas = shape.face_areas.double().cpu().numpy()
-        known = truth != UNDETERMINED
-        weight = np.where(known, areas, 0.0) / max(areas[known].sum(), 1e-300)
+        labelled = truth != UNDETERMINED
+        weight = np.where(labelled, areas, 0.0) / max(areas[labelled].sum(), 1e-300)
         right = predicted.cpu().numpy() == truth
         bins = np.minimum((confident * BINS).astype(np.int64), BINS - 1)
         columns = (weight, weight * confident, weight * right)
@@ -150,8 +150,8 @@ def describe_calibration(figures: dict) -> str:
         words = ", ".join(f"{ranked_by[key]} {value:.2f}" for key, value in rank.items())
         lines.append(line + (f"; rank correlation of a shape's error with {words}" if words else ""))
     if (unfamiliar := figures.get("unfamiliar")) and unfamiliar["shapes"]:
-        others = "no others" if unfamiliar["others"] is None else f"{unfamiliar['others']:.1f} of the others"
+        others_accuracy = "no others" if unfamiliar["others"] is None else f"{unfamiliar['others']:.1f} of the others"
         lines.append(
-            f"{unfamiliar['shapes']} shapes unlike the labelled ones: accuracy {unfamiliar['accuracy']:.1f}, {others}"
+            f"{unfamiliar['shapes']} shapes unlike the labelled ones: accuracy {unfamiliar['accuracy']:.1f}, {others_accuracy}"
         )
     return "\n".join(lines)

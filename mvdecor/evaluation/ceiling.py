@@ -114,15 +114,15 @@ class _Category:
 
     def row(self, name: str, layers: int) -> dict:
         """The category's line of the table at one number of layers: counts, shares, metrics."""
-        seen, result = self.seen.get(layers, []), self.metrics[layers].result()
+        area_seen, result = self.seen.get(layers, []), self.metrics[layers].result()
         return {
             "category": name,
-            "shapes": len(seen),
-            "undetermined_shapes": len(self.undetermined) - len(seen),
+            "shapes": len(area_seen),
+            "undetermined_shapes": len(self.undetermined) - len(area_seen),
             "undetermined_faces": float(np.mean([share["faces"] for share in self.undetermined])),
             "undetermined_area": float(np.mean([share["area"] for share in self.undetermined])),
             "layers": layers,
-            "area_seen": float(np.mean(seen)) if seen else None,
+            "area_seen": float(np.mean(area_seen)) if area_seen else None,
             "parts_occur": f"{len(result['occurring'])} of {len(result['parts'])}",
             "part_miou": result["part_miou"],
         }

@@ -27,8 +27,8 @@ class PartMetrics:
     - shape mIoU: the mean over shapes of the mean IoU over the parts that occur in the shape (as truth or as
       prediction), under either protocol.
 
-    A shape counts by `points` faces drawn by area, with replacement (the paper's sampled surface points: all points
-    of a face share its labels). The draw depends on the seed and the shape's id only, not on the order of shapes. With
+    A shape counts by `points` faces sampled by area, with replacement (the paper's sampled surface points: all points
+    of a face share its labels). The sample depends on the seed and the shape's id only, not on the order of shapes. With
     `points=0` faces count by their exact share of the shape's area instead. Points on undetermined faces are dropped.
     """
 
@@ -39,8 +39,8 @@ class PartMetrics:
         Args:
             label_names: names of the C parts, all different.
             protocol: "mvdecor" or "partnet".
-            points: draws a shape; 0 = exact areas.
-            seed: of the draws.
+            points: samples per shape; 0 = exact areas.
+            seed: of the samples.
 
         Raises:
             InputError: for an unknown protocol, a negative number of points, no label names or doubled ones.
@@ -48,7 +48,7 @@ class PartMetrics:
         if protocol not in PROTOCOLS:
             raise InputError(f"unknown protocol {protocol!r}; choose one of: {', '.join(PROTOCOLS)}")
         if points < 0:
-            raise InputError(f"{points} evaluation points a shape; choose 0 (exact areas) or more")
+            raise InputError(f"{points} evaluation points per shape; choose 0 (exact areas) or more")
         doubled = sorted({n for n in label_names if list(label_names).count(n) > 1})
         if not label_names or doubled:
             raise InputError(
@@ -75,8 +75,8 @@ class PartMetrics:
         areas = shape.face_areas.double().cpu().numpy()
         share = areas / areas.sum()
         if self.points > 0:
-            drawn = torch.from_numpy(_generator(self.seed, shape.id).choice(len(share), size=self.points, p=share))
-            self._confusion[shape.id] = _count(truth[drawn], predicted[drawn], len(self.label_names))
+            sampled = torch.from_numpy(_generator(self.seed, shape.id).choice(len(share), size=self.points, p=share))
+            self._confusion[shape.id] = _count(truth[sampled], predicted[sampled], len(self.label_names))
         else:
             self._confusion[shape.id] = _weigh(truth, predicted, share, len(self.label_names))
         return self._confusion[shape.id].tolist()
@@ -112,7 +112,7 @@ class PartMetrics:
             "accuracy": _accuracy(total) if counted else None,
             "parts": {n: None if np.isnan(x) else float(x) for n, x in zip(self.label_names, iou, strict=True)},
             "absent": [n for n, missing in zip(self.label_names, absent, strict=True) if missing],
-            "occurring": [n for n, there in zip(self.label_names, occurring, strict=True) if there],
+            "occurring": [n for n, occurs in zip(self.label_names, occurring, strict=True) if occurs],
             "confusion": total.tolist(),
             "shapes": shapes,
             "undetermined_shapes": sorted(self._confusion.keys() - counted.keys()),
@@ -170,17 +170,19 @@ def _generator(seed: int, shape_id: str) -> np.random.Generator:
 
 def _count(truth: Tensor, predicted: Tensor, labels: int) -> np.ndarray:
     """float64 [C, C], number of points by truth (rows) and prediction (columns)."""
-    known = truth != UNDETERMINED
+    labelled = truth != UNDETERMINED
     if labels == 1:  # torchmetrics counts from two classes up
-        return np.array([[float(known.sum())]])
-    return multiclass_confusion_matrix(predicted[known], truth[known], num_classes=labels).numpy().astype(np.float64)
+        return np.array([[float(labelled.sum())]])
+    return (
+        multiclass_confusion_matrix(predicted[labelled], truth[labelled], num_classes=labels).numpy().astype(np.float64)
+    )
 
 
 def _weigh(truth: Tensor, predicted: Tensor, share: np.ndarray, labels: int) -> np.ndarray:
     """float64 [C, C], share of the area by truth (rows) and prediction (columns)."""
-    known = (truth != UNDETERMINED).numpy()
-    cell = (truth * labels + predicted).numpy()[known]
-    return np.bincount(cell, weights=share[known], minlength=labels * labels).reshape(labels, labels)
+    labelled = (truth != UNDETERMINED).numpy()
+    cell = (truth * labels + predicted).numpy()[labelled]
+    return np.bincount(cell, weights=share[labelled], minlength=labels * labels).reshape(labels, labels)
 
 
 def _iou(confusion: np.ndarray) -> np.ndarray:

@@ -93,19 +93,19 @@ def land(
     layers, _, rows, columns = embedded_b.shape
     assert len(a) == len(b) == len(matches.overlap) == 1, "one pair at a time"
     candidates = b.mask.flatten().nonzero()[:, 0]
-    of_a, of_b = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in (embedded_a, embedded_b))
-    best, similarity = nearest(of_a[matches.pixel_a], of_b[candidates])
+    vectors_a, vectors_b = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in (embedded_a, embedded_b))
+    best, similarity = nearest(vectors_a[matches.pixel_a], vectors_b[candidates])
     pixel = candidates[best]
-    draw = torch.randint(len(candidates), (len(matches),), generator=generator).to(candidates.device)
-    seen = b.points.reshape(layers * rows * columns, 3)
+    random_choice = torch.randint(len(candidates), (len(matches),), generator=generator).to(candidates.device)
+    points_b = b.points.reshape(layers * rows * columns, 3)
     sight_a, sight_b = (normalize(x.cameras.centers - matches.points, dim=1) for x in (a, b))
     return Landings(
         pixel,
         similarity,
-        100 * (seen[pixel] - matches.points).norm(dim=1) / height,
+        100 * (points_b[pixel] - matches.points).norm(dim=1) / height,
         (pixel_centers(pixel, rows, columns) - matches.xy_b).norm(dim=1),
         torch.rad2deg(torch.acos((sight_a * sight_b).sum(dim=1).clamp(-1, 1))),
-        100 * (seen[candidates[draw]] - matches.points).norm(dim=1) / height,
+        100 * (points_b[candidates[random_choice]] - matches.points).norm(dim=1) / height,
     )
 
 
@@ -123,9 +123,9 @@ def summarize_landings(landings: Landings) -> dict:
         inside = (landings.angle >= start) & ((landings.angle < stop) | (stop == 180))
         if bool(inside.any()):
             rows.append({"from": start, "to": stop, **_shares(landings, inside)})
-    everything = torch.ones(len(landings), dtype=torch.bool)
+    all_landings = torch.ones(len(landings), dtype=torch.bool)
     return {
-        **_shares(landings, everything),
+        **_shares(landings, all_landings),
         "median_error": float(landings.error.median()),
         "by_angle": rows,
         "by_distance": [

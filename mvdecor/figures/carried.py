@@ -43,8 +43,8 @@ def position_colours(shape: Shape, points: Tensor, mask: Tensor) -> np.ndarray:
     Returns:
         uint8 [..., 3], never white.
     """
-    used = shape.vertices[shape.faces.reshape(-1)]
-    low, high = used.amin(dim=0), used.amax(dim=0)
+    used_vertices = shape.vertices[shape.faces.reshape(-1)]
+    low, high = used_vertices.amin(dim=0), used_vertices.amax(dim=0)
     share = ((points - low) / (high - low).clamp_min(1e-9)).clamp(0, 1)
     colours = (15 + 225 * share).round().cpu().numpy().astype(np.uint8)
     return np.where(mask.cpu().numpy()[..., None], colours, np.uint8(255))
@@ -66,15 +66,15 @@ def carry_colours(source: EmbeddedView, target: EmbeddedView, threshold: float =
     doubtful = (similarity < threshold).cpu().numpy()
     pictures = []
     for colours in (source.texture, source.position):
-        carried = colours[source.mask][best.cpu().numpy()]
-        carried[doubtful] = WRONG_COLOUR
+        colours_at_target = colours[source.mask][best.cpu().numpy()]
+        colours_at_target[doubtful] = WRONG_COLOUR
         picture = np.full((*target.mask.shape, 3), WHITE, dtype=np.uint8)
-        picture[target.mask] = carried
+        picture[target.mask] = colours_at_target
         pictures.append(picture)
     return pictures[0], pictures[1]
 
 
-def draw_carried(a: EmbeddedView, b: EmbeddedView, threshold: float) -> np.ndarray:
+def plot_carried(a: EmbeddedView, b: EmbeddedView, threshold: float) -> np.ndarray:
     """Two views of one shape or of two, and each one's colours on the other.
 
     Columns: (a), (b), (c) the colours of b on a, (d) the colours of a on b, red where the similarity is below `threshold`.

@@ -1,4 +1,4 @@
-"""Curves, drawn with matplotlib and no display."""
+"""Curves, plotted by matplotlib without a display."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 
-def draw_transfer_curves(summary: Mapping[str, Any]) -> np.ndarray:
+def plot_transfer_curves(summary: Mapping[str, Any]) -> np.ndarray:
     """How often points carried by embedding arrive: against the angle between the views, and within which distance.
 
     Args:
-        summary: of `mvdecor.evaluation.summarize_landings`. Angles that fewer than 1 % of the points have are not drawn.
+        summary: of `mvdecor.evaluation.summarize_landings`. Angles that fewer than 1 % of the points have are left out.
 
     Returns:
         uint8 [height, width, 3].

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.figures.glb_file import VERTICES, Glb, Item, matt
+from mvdecor.figures.glb_file import VERTICES, Glb, JsonObject, matt
 from mvdecor.files import write_atomically
 from mvdecor.shapes.gltf_materials import linear
 from mvdecor.shapes.shape import Shape
@@ -56,14 +56,14 @@ def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray)
     write_atomically(path, glb.content())
 
 
-def add_scene(glb: Glb, nodes: list[int], name: str, place: Item) -> None:
+def add_scene(glb: Glb, nodes: list[int], name: str, place: JsonObject) -> None:
     """Make nodes the file's scene, below one that has the fields `place` if there are any."""
     if place:
         nodes = [glb.add("nodes", {"name": f"{name} (place)", **place, "children": nodes})]
     glb.tree.update(scene=glb.add("scenes", {"nodes": nodes}))
 
 
-def placed_corners(shape: Shape) -> tuple[NDArray[np.float32], Item]:
+def placed_corners(shape: Shape) -> tuple[NDArray[np.float32], JsonObject]:
     """Corners float32 [F, 3, 3], and the translation and scale of the node that puts them where they are.
 
     glTF's positions are float32: of a shape with float64 vertices, which these would blur, the node has place and size.
@@ -100,7 +100,7 @@ def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray) -> bytes:
     """The content of a GLB file of faces that share no vertex, with a colour at each corner, blended over the face.
 
     The colours are attributes of vertices, which three.js and Blender show, but not every program beside a material
-    (`write_glb` is for those). They are linear, of 16 bits: every sRGB value of 8 bits comes out as it went in.
+    (`write_glb` is for those). They are linear, of 16 bits: every sRGB value of 8 bits is reproduced exactly.
 
     Args:
         name: of the geometry.

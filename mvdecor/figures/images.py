@@ -20,8 +20,8 @@ SMALL = 256  # pictures lower than this are enlarged
 Picture = Tensor | np.ndarray
 
 
-def draw_channels(channels: Tensor, names: Sequence[str], mask: Tensor | None = None) -> np.ndarray:
-    """The input of the network as a sheet: a row a view, a column a channel group, captions above.
+def plot_channels(channels: Tensor, names: Sequence[str], mask: Tensor | None = None) -> np.ndarray:
+    """The input of the network as a sheet: a row per view, a column per channel group, captions above.
 
     rgb is shown as it is, normals and points as (x + 1) / 2, the others as grey; each group's values are clipped to
     [0, 1], except metric depths (values above 1), which are scaled over the view.
@@ -36,9 +36,9 @@ def draw_channels(channels: Tensor, names: Sequence[str], mask: Tensor | None = 
     """
     _check_channels(channels, names)
     values = channels.detach().float().cpu().numpy()
-    seen = (values != 0).any(axis=1) if mask is None else _array(mask)
+    masks = (values != 0).any(axis=1) if mask is None else _array(mask)
     rows = []
-    for view, foreground in zip(values, seen, strict=True):
+    for view, foreground in zip(values, masks, strict=True):
         row, start = [], 0
         for name in names:
             picture = _group_picture(name, view[start : start + find_channel(name).width], foreground)
@@ -48,7 +48,7 @@ def draw_channels(channels: Tensor, names: Sequence[str], mask: Tensor | None = 
     return sheet(rows, columns=names)
 
 
-def draw_matches(
+def plot_matches(
     image_a: Picture,
     image_b: Picture,
     xy_a: Picture,
@@ -64,9 +64,9 @@ def draw_matches(
         image_b: uint8 [H, W, 3].
         xy_a: [M, 2], image positions (x, y) in A in pixels; the centre of the first pixel is (0.5, 0.5).
         xy_b: [M, 2], the same in B.
-        count: how many matches are drawn, at random without repeats; all if there are fewer.
+        count: how many matches are shown, sampled without repeats; all if there are fewer.
         seed: of that choice.
-        scale: each pixel is drawn as scale x scale pixels; by default as large as makes the picture `SMALL` high.
+        scale: each pixel is shown as scale x scale pixels; by default as large as makes the picture `SMALL` high.
     """
     a, b, ends_a, ends_b = (_array(x) for x in (image_a, image_b, xy_a, xy_b))
     if ends_a.shape != ends_b.shape or ends_a.ndim != 2 or ends_a.shape[1] != 2:
@@ -74,25 +74,25 @@ def draw_matches(
     scale = scale or max(1, round(SMALL / max(a.shape[0], b.shape[0])))
     page = sheet([[enlarge(a, scale), enlarge(b, scale)]])
     offset = a.shape[1] * scale + GAP
-    chosen = np.random.default_rng(seed).permutation(len(ends_a))[:count]
-    colours = label_palette(min(max(len(chosen), 1), 64))
+    sampled = np.random.default_rng(seed).permutation(len(ends_a))[:count]
+    colours = label_palette(min(max(len(sampled), 1), 64))
     image = Image.fromarray(page)
-    draw = ImageDraw.Draw(image)
-    for k, match in enumerate(chosen):
+    canvas = ImageDraw.Draw(image)
+    for k, match in enumerate(sampled):
         colour = tuple(int(c) for c in colours[k % len(colours)])
         start = [int(v) for v in np.floor(ends_a[match] * scale)]
         end = [int(v) for v in np.floor(ends_b[match] * scale)]
         end[0] += offset
-        draw.line([*start, *end], fill=colour)
+        canvas.line([*start, *end], fill=colour)
         for x, y in (start, end):
-            draw.ellipse([x - 2, y - 2, x + 2, y + 2], fill=colour)
+            canvas.ellipse([x - 2, y - 2, x + 2, y + 2], fill=colour)
     return np.array(image)
 
 
-def draw_predictions(
+def plot_predictions(
     images: Picture, truth: Picture, predicted: Picture, label_names: Sequence[str], mask: Picture | None = None
 ) -> np.ndarray:
-    """Predictions against truth: four rows (input, truth, prediction, errors in red), a column a view, and a legend.
+    """Predictions against truth: four rows (input, truth, prediction, errors in red), a column per view, and a legend.
 
     Args:
         images: uint8 [N, H, W, 3]; their background is shown white.
@@ -143,7 +143,7 @@ def _check_channels(channels: Tensor, names: Sequence[str]) -> None:
     width = num_channels(names)
     if channels.ndim != 4 or channels.shape[1] != width:
         raise InputError(
-            f"channels {list(names)} are {width} numbers a pixel, but the images are {list(channels.shape)}"
+            f"channels {list(names)} are {width} numbers per pixel, but the images are {list(channels.shape)}"
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.errors import InputError
-from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, Item
+from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, JsonObject
 from mvdecor.figures.part_scene import Parts
 from mvdecor.files import write_atomically
 from mvdecor.shapes.gltf import GltfMesh
@@ -67,7 +67,7 @@ class _Splitter:
 
     def __init__(self, glb: Glb, file: GltfFile, parts: Parts) -> None:
         self._glb, self._file, self._parts = glb, file, parts
-        self._sources: dict[tuple[int, int], tuple[Item, NDArray[np.int64]]] = {}
+        self._sources: dict[tuple[int, int], tuple[JsonObject, NDArray[np.int64]]] = {}
 
     def split(self, number: int, mesh: GltfMesh, faces: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
         """Give a node one child per instance and label instead of its mesh."""
@@ -75,14 +75,15 @@ class _Splitter:
         children = []
         for instance in np.unique(mesh.face_instances[faces]).tolist():
             for label in np.unique(labels).tolist():
-                chosen = faces[(mesh.face_instances[faces] == instance) & (labels == label)]
-                if len(chosen):
-                    child = self._child(node, mesh, chosen, label)
+                face_ids = faces[(mesh.face_instances[faces] == instance) & (labels == label)]
+                if len(face_ids):
+                    child = self._child(node, mesh, face_ids, label)
                     child.update(self._instance(node, instance))
                     children.append(self._glb.add("nodes", child))
-        rest = [p for p in self._file.item("meshes", node["mesh"])["primitives"] if p.get("mode", 4) < TRIANGLES]
-        if rest:  # points and lines
-            left = self._glb.add("meshes", {"primitives": copy.deepcopy(rest)})
+        primitives = self._file.item("meshes", node["mesh"])["primitives"]
+        points_and_lines = [p for p in primitives if p.get("mode", 4) < TRIANGLES]
+        if points_and_lines:
+            left = self._glb.add("meshes", {"primitives": copy.deepcopy(points_and_lines)})
             children.append(self._glb.add("nodes", {"mesh": left, **_fields(node, "skin")}))
         for key in ("mesh", "skin", "weights"):
             node.pop(key, None)
@@ -90,31 +91,31 @@ class _Splitter:
             del node["extensions"]
         node["children"] = [*node.get("children", []), *children]
 
-    def _child(self, node: Item, mesh: GltfMesh, faces: NDArray[np.int64], label: int) -> Item:
+    def _child(self, node: JsonObject, mesh: GltfMesh, faces: NDArray[np.int64], label: int) -> JsonObject:
         """The node of a part: the given faces, all of one node and instance."""
         primitives = []
         for number in np.unique(mesh.face_primitives[faces]).tolist():
             primitive, corners = self._source(node["mesh"], number)
-            chosen = corners[mesh.face_triangles[faces[mesh.face_primitives[faces] == number]]]
-            index = self._glb.accessor(chosen.reshape(-1).astype(np.uint32), INDICES)
+            triangles = corners[mesh.face_triangles[faces[mesh.face_primitives[faces] == number]]]
+            index = self._glb.accessor(triangles.reshape(-1).astype(np.uint32), INDICES)
             primitives.append(self._parts.painted({**copy.deepcopy(primitive), "indices": index}, label))
-        whole = self._file.item("meshes", node["mesh"])
+        full_mesh = self._file.item("meshes", node["mesh"])
         return {
-            **self._parts.node(label, primitives, **_fields(whole, "weights", "extras")),
+            **self._parts.node(label, primitives, **_fields(full_mesh, "weights", "extras")),
             **_fields(node, "skin", "weights"),
         }
 
-    def _source(self, mesh: int, number: int) -> tuple[Item, NDArray[np.int64]]:
+    def _source(self, mesh: int, number: int) -> tuple[JsonObject, NDArray[np.int64]]:
         """A primitive without its indices, and its triangles int64 [F, 3]; decompressed, where Draco compressed it."""
         if (mesh, number) not in self._sources:
             primitive = copy.deepcopy(self._file.item("meshes", mesh)["primitives"][number])
             extension = primitive.get("extensions", {}).pop(DRACO, None)
             mode = primitive.pop("mode", TRIANGLES)
             if extension is not None:
-                what = f"primitive {number} of meshes[{mesh}]"
-                corners, values = self._file.draco(extension, what)
-                for name, data in values.items():
-                    self._fill(self._glb.tree["accessors"][primitive["attributes"][name]], data)
+                subject = f"primitive {number} of meshes[{mesh}]"
+                corners, values = self._file.draco(extension, subject)
+                for name, components in values.items():
+                    self._fill(self._glb.tree["accessors"][primitive["attributes"][name]], components)
             elif "indices" in primitive:
                 corners = triangles(self._file.accessor(primitive["indices"])[:, 0].astype(np.int64), mode)
             else:
@@ -128,7 +129,7 @@ class _Splitter:
             self._sources[mesh, number] = (primitive, corners)
         return self._sources[mesh, number]
 
-    def _fill(self, accessor: Item, values: NDArray[Any]) -> None:
+    def _fill(self, accessor: JsonObject, values: NDArray[Any]) -> None:
         """Store the decompressed values of an accessor."""
         for key in ("byteOffset", "sparse"):
             accessor.pop(key, None)
@@ -137,7 +138,7 @@ class _Splitter:
             accessor.update(min=values.min(axis=0).tolist(), max=values.max(axis=0).tolist())
         accessor.update(bufferView=self._glb.rows(values, VERTICES), count=len(values))
 
-    def _instance(self, node: Item, number: int) -> Item:
+    def _instance(self, node: JsonObject, number: int) -> JsonObject:
         """Where an instance of EXT_mesh_gpu_instancing lies in its node."""
         instancing = node.get("extensions", {}).get(INSTANCING)
         if instancing is None:
@@ -153,17 +154,17 @@ class _Splitter:
     def finish(self) -> None:
         """Remove what no longer is there: the undivided meshes, animations of their weights, names of extensions."""
         tree = self._glb.tree
-        used = sorted({node["mesh"] for node in tree["nodes"] if "mesh" in node})
-        tree["meshes"] = [tree["meshes"][number] for number in used]
+        mesh_ids = sorted({node["mesh"] for node in tree["nodes"] if "mesh" in node})
+        tree["meshes"] = [tree["meshes"][number] for number in mesh_ids]
         for node in tree["nodes"]:
             if "mesh" in node:
-                node["mesh"] = used.index(node["mesh"])
+                node["mesh"] = mesh_ids.index(node["mesh"])
         self._remove_animated_weights()
         primitives = [primitive for mesh in tree["meshes"] for primitive in mesh["primitives"]]
-        kept = {name for item in (*primitives, *tree["nodes"]) for name in item.get("extensions", {})}
-        gone = {*MESHOPT, DRACO, INSTANCING} - kept
+        applied = {name for element in (*primitives, *tree["nodes"]) for name in element.get("extensions", {})}
+        removed = {*MESHOPT, DRACO, INSTANCING} - applied
         for key in ("extensionsUsed", "extensionsRequired"):
-            names = [name for name in tree.pop(key, []) if name not in gone]
+            names = [name for name in tree.pop(key, []) if name not in removed]
             tree.update({key: names} if names else {})
 
     def _remove_animated_weights(self) -> None:
@@ -175,33 +176,33 @@ class _Splitter:
                     f"{self._file.path}: animated morph weights are left out of the labelled file", stacklevel=5
                 )
             animation["channels"] = channels
-        kept = [animation for animation in animations if animation["channels"]]
+        nonempty = [animation for animation in animations if animation["channels"]]
         self._glb.tree.pop("animations", None)
-        self._glb.tree.update({"animations": kept} if kept else {})
+        self._glb.tree.update({"animations": nonempty} if nonempty else {})
 
 
-def _fields(item: Item, *keys: str) -> Item:
-    return {key: copy.deepcopy(item[key]) for key in keys if key in item}
+def _fields(source: JsonObject, *keys: str) -> JsonObject:
+    return {key: copy.deepcopy(source[key]) for key in keys if key in source}
 
 
 def _embed(glb: Glb, file: GltfFile) -> None:
     """Take all buffer views, decompressed, and all images of other files into the GLB."""
     for number, view in enumerate(glb.tree.get("bufferViews", [])):
-        kept = _fields(view, "byteStride", "target", "name", "extras")
+        layout = _fields(view, "byteStride", "target", "name", "extras")
         view.clear()
-        view.update(kept, **glb.store(file.view(number).tobytes()))
+        view.update(layout, **glb.store(file.view(number).tobytes()))
     for image in glb.tree.get("images", []):
         if "uri" not in image:
             continue
         try:
-            data = file.resource(image["uri"], "image")
+            encoded = file.resource(image["uri"], "image")
         except InputError as error:
             warnings.warn(f"{error} (the labelled file names it as it was)", stacklevel=4)
             continue
-        kind = "image/jpeg" if data[:2] == b"\xff\xd8" else "image/png"
-        stated = image.get("mimeType") or _stated_kind(image.pop("uri")) or kind
+        kind = "image/jpeg" if encoded[:2] == b"\xff\xd8" else "image/png"
+        mime_type = image.get("mimeType") or _stated_kind(image.pop("uri")) or kind
         image.pop("uri", None)
-        image.update(mimeType=stated, bufferView=glb.add("bufferViews", glb.store(data)))
+        image.update(mimeType=mime_type, bufferView=glb.add("bufferViews", glb.store(encoded)))
 
 
 def _stated_kind(uri: str) -> str | None:

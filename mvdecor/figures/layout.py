@@ -64,11 +64,11 @@ def legend(names: Sequence[str], colours: np.ndarray, width: int) -> np.ndarray:
     """
     places, x, y, widest = [], 0, 0, width
     for name in names:
-        needed = TEXT_HEIGHT + text_width(name) + 2 * GAP
-        if x and x + needed > width:
+        entry_width = TEXT_HEIGHT + text_width(name) + 2 * GAP
+        if x and x + entry_width > width:
             x, y = 0, y + TEXT_HEIGHT
         places.append((x, y))
-        x += needed
+        x += entry_width
         widest = max(widest, x)
     page = blank(y + TEXT_HEIGHT, widest)
     for (x, y), colour in zip(places, colours, strict=True):
@@ -86,9 +86,9 @@ def write_text(picture: np.ndarray, lines: Sequence[tuple[int, int, str]]) -> np
     if not lines:
         return picture
     image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
+    canvas = ImageDraw.Draw(image)
     for x, y, text in lines:
-        draw.text((x, y), text, fill=(0, 0, 0), font=_font())
+        canvas.text((x, y), text, fill=(0, 0, 0), font=_font())
     return np.array(image)
 
 

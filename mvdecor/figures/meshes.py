@@ -20,7 +20,7 @@ from mvdecor.views.rasterizers import Rasterizer, make_rasterizer
 from mvdecor.views.views import face_values_at_pixels, surface_of
 
 FIELD_OF_VIEW = 30.0  # degrees; narrow, so that a shape looks little distorted
-OVERSAMPLING = 2  # rays a pixel and direction, against jagged edges
+OVERSAMPLING = 2  # rays per pixel and direction, against jagged edges
 AMBIENT = 0.45
 SURE_COLOUR, UNSURE_COLOUR = (214, 228, 214), (214, 32, 32)
 
@@ -71,26 +71,26 @@ def render_shape(
         uint8 [size, views * size, 3].
 
     Raises:
-        InputError: if there is not one colour a face.
+        InputError: if there is not one colour per face.
     """
     colours = torch.as_tensor(face_colours).cpu()
     if colours.shape != (shape.num_faces, 3):
         raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {shape.num_faces} faces; give [F, 3]")
     shape = shape.to("cpu").normalized()
     cameras = turntable_cameras(views, size * OVERSAMPLING, elevation, azimuth)
-    seen = (rasterizer or make_rasterizer("embree"))([shape], [cameras])[0].to("cpu")
-    surface = surface_of(shape, seen)
+    rendered_views = (rasterizer or make_rasterizer("embree"))([shape], [cameras])[0].to("cpu")
+    surface = surface_of(shape, rendered_views)
     # A light up and to the left of each camera: with a light in the camera all the sides of a box look alike.
     light = normalize(torch.tensor([-0.4, -0.6, -1.0]), dim=0) @ cameras.rotation
     facing = (surface.normals[:, 0] * light[:, None, None]).sum(-1).clamp_min(0)
     shade = AMBIENT + (1 - AMBIENT) * facing
-    planes = [face_values_at_pixels(colours[:, k].float(), seen, background=255.0)[:, 0] for k in range(3)]
+    planes = [face_values_at_pixels(colours[:, k].float(), rendered_views, background=255.0)[:, 0] for k in range(3)]
     image = torch.stack([torch.where(surface.mask[:, 0], plane * shade, 255.0) for plane in planes], dim=1)
     pictures = avg_pool2d(image, OVERSAMPLING).round().to(torch.uint8).permute(2, 0, 3, 1)
     return pictures.reshape(size, views * size, 3).numpy()
 
 
-def draw_mesh_comparison(
+def render_mesh_comparison(
     shapes: Sequence[Shape],
     columns: Mapping[str, Sequence[Tensor | np.ndarray]],
     size: int = 192,
@@ -99,7 +99,7 @@ def draw_mesh_comparison(
     azimuth: float = 30.0,
     rasterizer: Rasterizer | None = None,
 ) -> np.ndarray:
-    """Labelled meshes in a table: a row a shape, a column a labelling, and a legend of the labels that occur.
+    """Labelled meshes in a table: a row per shape, a column per labelling, and a legend of the labels that occur.
 
     Args:
         shapes: S shapes with the same `label_names`.
@@ -115,7 +115,7 @@ def draw_mesh_comparison(
         uint8 [height, width, 3].
 
     Raises:
-        InputError: if there are no shapes or columns, a column has not one labelling a shape, label names differ, or a
+        InputError: if there are no shapes or columns, a column has not one labelling per shape, label names differ, or a
             labelling does not fit its shape.
     """
     if not shapes or not columns:
@@ -128,16 +128,19 @@ def draw_mesh_comparison(
         if len(labellings) != len(shapes):
             raise InputError(f"column {caption!r} has {len(labellings)} labellings for {len(shapes)} shapes")
     palette = label_palette(len(names))
-    labels = [[torch.as_tensor(column[s]).cpu().numpy() for column in columns.values()] for s in range(len(shapes))]
-    rows = [
-        [render_shape(shape, colours_of(x, palette), size, views, elevation, azimuth, rasterizer) for x in row]
-        for shape, row in zip(shapes, labels, strict=True)
-    ]
-    table = sheet(rows, columns=list(columns))
-    return _with_legend(table, np.concatenate([x for row in labels for x in row]), names)
+    rows, all_labels = [], []
+    for number, shape in enumerate(shapes):
+        row = []
+        for labellings in columns.values():
+            labels = torch.as_tensor(labellings[number]).cpu().numpy()
+            colours = colours_of(labels, palette)
+            row.append(render_shape(shape, colours, size, views, elevation, azimuth, rasterizer))
+            all_labels.append(labels)
+        rows.append(row)
+    return _with_legend(sheet(rows, columns=list(columns)), np.concatenate(all_labels), names)
 
 
-def draw_segmentation(
+def render_segmentation(
     shape: Shape,
     labels: Tensor,
     confidence: Tensor,
@@ -159,19 +162,19 @@ def draw_segmentation(
         uint8 [height, width, 3].
 
     Raises:
-        InputError: if there is not one label and one confidence a face.
+        InputError: if there is not one label and one confidence per face.
     """
     palette = label_palette(len(shape.label_names))
     low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
     share = confidence.cpu().numpy().clip(0, 1)[:, None]
-    shown = [colours_of(labels.cpu().numpy(), palette), (low + share * (high - low)).round().astype(np.uint8)]
-    rows = [[render_shape(shape, colours, size, views, rasterizer=rasterizer)] for colours in shown]
+    colourings = [colours_of(labels.cpu().numpy(), palette), (low + share * (high - low)).round().astype(np.uint8)]
+    rows = [[render_shape(shape, colours, size, views, rasterizer=rasterizer)] for colours in colourings]
     table = sheet(rows, rows=["parts", "confidence"])
     return _with_legend(table, labels.cpu().numpy(), shape.label_names)
 
 
 def _with_legend(table: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """A picture with the names and colours of the labels that occur below it."""
-    used = np.unique(labels)
-    captions = [names[k] if k >= 0 else "undetermined" for k in used]
-    return stack([table, legend(captions, colours_of(used, label_palette(len(names))), table.shape[1])])
+    occurring = np.unique(labels)
+    captions = [names[k] if k >= 0 else "undetermined" for k in occurring]
+    return stack([table, legend(captions, colours_of(occurring, label_palette(len(names))), table.shape[1])])

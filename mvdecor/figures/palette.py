@@ -60,22 +60,22 @@ def colours_of(labels: np.ndarray, palette: np.ndarray) -> np.ndarray:
         InputError: if a label has no colour in the palette.
     """
     if labels.size and labels.max() >= len(palette):
-        raise InputError(f"label {int(labels.max())} cannot be drawn with a palette of {len(palette)} colours")
+        raise InputError(f"label {int(labels.max())} cannot be shown with a palette of {len(palette)} colours")
     table = np.concatenate([np.array([WHITE, LIGHT_GREY], np.uint8), palette.astype(np.uint8)])
     return table[np.clip(labels, BACKGROUND, None).astype(np.int64) - BACKGROUND]
 
 
 @lru_cache(maxsize=1)
 def _all_colours() -> np.ndarray:
-    """uint8 [256, 3]: `_FIRST`, then again and again the candidate farthest from every colour so far."""
+    """uint8 [256, 3]: `_FIRST`, then repeatedly the candidate farthest from every colour so far."""
     steps = np.linspace(0, 255, 16).round()
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = _lab(grid)
     vivid = (lab[:, 0] > 25) & (lab[:, 0] < 88) & (np.hypot(lab[:, 1], lab[:, 2]) > 18)
     grid, lab = grid[vivid], lab[vivid]
     colours = [np.array(colour, dtype=np.float64) for colour in _FIRST]
-    taken = _lab(np.array([*colours, WHITE, LIGHT_GREY, (0, 0, 0)], dtype=np.float64))
-    nearest = np.linalg.norm(lab[:, None] - taken[None], axis=-1).min(axis=1)
+    reserved = _lab(np.array([*colours, WHITE, LIGHT_GREY, (0, 0, 0)], dtype=np.float64))
+    nearest = np.linalg.norm(lab[:, None] - reserved[None], axis=-1).min(axis=1)
     while len(colours) < 256:
         best = int(nearest.argmax())
         colours.append(grid[best])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.figures.glb import add_scene, placed_corners, png
-from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, Item, matt
+from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, JsonObject, matt
 from mvdecor.figures.palette import label_palette
 from mvdecor.files import write_atomically
 from mvdecor.shapes.gltf_materials import linear
@@ -36,13 +36,13 @@ class Parts:
         self._materials: dict[int, int] = {}
         self._variant: int | None = None
 
-    def node(self, label: int, primitives: list[Item], **mesh: Item) -> Item:
+    def node(self, label: int, primitives: list[JsonObject], **mesh: JsonObject) -> JsonObject:
         """A node of the part's name that shows primitives as its mesh; `mesh` holds further fields of the mesh."""
         name = self._names[label]
         number = self._glb.add("meshes", {**mesh, "name": name, "primitives": primitives})
         return {"name": name, "mesh": number, "extras": {"label": label, "label_name": name}}
 
-    def painted(self, primitive: Item, label: int) -> Item:
+    def painted(self, primitive: JsonObject, label: int) -> JsonObject:
         """The primitive with its part's material; the one that it has becomes the variant "original"."""
         if label not in self._materials:
             colour = [*self._colours[label].tolist(), 1.0]
@@ -50,9 +50,9 @@ class Parts:
         painted = {**primitive, "material": self._materials[label]}
         if "material" in primitive:
             extensions = dict(primitive.get("extensions", {}))
-            known = extensions.get(VARIANTS, {"mappings": []})
-            own = {"material": primitive["material"], "variants": [self._original()]}
-            extensions[VARIANTS] = {**known, "mappings": [*known["mappings"], own]}
+            variants = extensions.get(VARIANTS, {"mappings": []})
+            original = {"material": primitive["material"], "variants": [self._original()]}
+            extensions[VARIANTS] = {**variants, "mappings": [*variants["mappings"], original]}
             painted["extensions"] = extensions
         return painted
 
@@ -60,8 +60,8 @@ class Parts:
         """Number of the variant, which is made at the first call."""
         if self._variant is None:
             tree = self._glb.tree
-            used = tree.setdefault("extensionsUsed", [])
-            used += [] if VARIANTS in used else [VARIANTS]
+            extensions = tree.setdefault("extensionsUsed", [])
+            extensions += [] if VARIANTS in extensions else [VARIANTS]
             variants = tree.setdefault("extensions", {}).setdefault(VARIANTS, {}).setdefault("variants", [])
             variants.append({"name": "original"})
             self._variant = len(variants) - 1
@@ -90,12 +90,12 @@ def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> Non
         primitives = []
         for image in np.unique(images[labels == label]).tolist():
             faces = (labels == label) & (images == image)
-            primitive: Item = {"attributes": {}}
+            primitive: JsonObject = {"attributes": {}}
             if texture is None:
-                used, index = np.unique(shape.faces.cpu().numpy()[faces], return_inverse=True)
+                vertex_ids, index = np.unique(shape.faces.cpu().numpy()[faces], return_inverse=True)
                 positions = np.empty((shape.vertices.shape[0], 3), dtype=np.float32)
                 positions[shape.faces.cpu().numpy()] = corners
-                primitive["attributes"]["POSITION"] = glb.accessor(positions[used], VERTICES)
+                primitive["attributes"]["POSITION"] = glb.accessor(positions[vertex_ids], VERTICES)
                 primitive["indices"] = glb.accessor(index.reshape(-1).astype(np.uint32), INDICES)
             else:
                 uv = texture.uv.cpu().numpy()[faces].reshape(-1, 2) * np.array([1, -1], np.float32) + np.array(

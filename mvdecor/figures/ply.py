@@ -43,7 +43,7 @@ def write_ply(
         vertex_colours: False keeps the shape's shared vertices, which then have no colour.
 
     Raises:
-        InputError: if an array does not have one row a face, a label has no name, a scalar's name cannot be a property,
+        InputError: if an array does not have one row per face, a label has no name, a scalar's name cannot be a property,
             or the file cannot be written.
     """
     scalars = {} if scalars is None else scalars
@@ -119,7 +119,7 @@ def _check_rows(
     count = shape.num_faces
     if labels is not None:
         if labels.shape != (count,):
-            raise InputError(f"shape {shape.id}: labels {list(labels.shape)} for {count} faces; one a face is needed")
+            raise InputError(f"shape {shape.id}: labels {list(labels.shape)} for {count} faces; one per face is needed")
         if int(labels.min()) < UNDETERMINED or int(labels.max()) >= len(shape.label_names):
             raise InputError(
                 f"shape {shape.id}: labels {int(labels.min())}..{int(labels.max())} cannot be written with "
@@ -129,7 +129,7 @@ def _check_rows(
         raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {count} faces; give [F, 3]")
     for name, values in scalars.items():
         if values.shape != (count,):
-            raise InputError(f"shape {shape.id}: {name} {list(values.shape)} for {count} faces; one a face is needed")
+            raise InputError(f"shape {shape.id}: {name} {list(values.shape)} for {count} faces; one per face is needed")
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or name in RESERVED:
             raise InputError(f"shape {shape.id}: {name!r} cannot name a face property; choose a plain, unused word")
 

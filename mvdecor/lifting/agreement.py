@@ -14,7 +14,7 @@ class ViewAgreement:
     with one, and an image that is sure as much as one that is not.
 
     Args:
-        rows: R, number of things that are seen (faces, or groups of twins, of each layer that is kept apart).
+        rows: R, number of elements that are seen (faces, or groups of twins, of each layer that is kept apart).
         num_labels: C.
         temperature: divides the logits; 1 leaves them.
         device: where the sums live.
@@ -34,13 +34,13 @@ class ViewAgreement:
             image: int64 [P], its image, numbered within this call.
             logits: float32 [P, C].
         """
-        looks, look, pixels = (image * self.rows + row).unique(return_inverse=True, return_counts=True)
+        sightings, sighting, pixels = (image * self.rows + row).unique(return_inverse=True, return_counts=True)
         probabilities = (logits / self.temperature).softmax(dim=-1)
-        sums = torch.zeros(len(looks), logits.shape[1], device=logits.device)
-        mean = sums.index_add_(0, look, probabilities) / pixels[:, None]
-        self._probabilities.index_add_(0, looks % self.rows, mean)
+        sums = torch.zeros(len(sightings), logits.shape[1], device=logits.device)
+        mean = sums.index_add_(0, sighting, probabilities) / pixels[:, None]
+        self._probabilities.index_add_(0, sightings % self.rows, mean)
         labels = torch.nn.functional.one_hot(mean.argmax(dim=-1), logits.shape[1]).float()
-        self._images.index_add_(0, looks % self.rows, labels)
+        self._images.index_add_(0, sightings % self.rows, labels)
 
     def result(self) -> tuple[Tensor, Tensor]:
         """Two float32 [R, C]: mean of the images' probabilities, and share of the images that would give each label.

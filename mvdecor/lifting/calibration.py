@@ -26,13 +26,13 @@ class Calibration:
     evidence: float | None = None
 
     @classmethod
-    def of(cls, info: Mapping[str, Any], checkpoint: object) -> Calibration:
+    def of(cls, metadata: Mapping[str, Any], checkpoint: object) -> Calibration:
         """That of a checkpoint's `checkpoint.json`; one that was written without has temperature 1 and no evidence.
 
         Raises:
             InputError: it is there and holds no such numbers.
         """
-        record = info.get("calibration")
+        record = metadata.get("calibration")
         if record is None:
             return cls()
         values = [record.get(key) if isinstance(record, Mapping) else None for key in ("temperature", "evidence")]

@@ -24,9 +24,9 @@ def agree_in_polygons(labels: Tensor, confidence: Tensor, areas: Tensor, polygon
     share = _share_of_polygon(areas, group, sizes)
     votes = torch.zeros(len(sizes), int(labels.max()) + 1, dtype=torch.float64)
     votes.index_put_((group, labels), share * confidence.double(), accumulate=True)
-    most, label = votes.max(dim=1)
-    alone = sizes[group] == 1
-    return torch.where(alone, labels, label[group]), torch.where(alone, confidence, most[group].float())
+    best_votes, label = votes.max(dim=1)
+    single = sizes[group] == 1
+    return torch.where(single, labels, label[group]), torch.where(single, confidence, best_votes[group].float())
 
 
 def mean_in_polygons(values: Tensor, areas: Tensor, polygons: Tensor) -> Tensor:

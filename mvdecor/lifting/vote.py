@@ -108,15 +108,15 @@ class FaceVoter:
         device = shape.faces.device if device is None else device
         representatives, group = shape.twin_groups.unique(return_inverse=True)
         self._group = group.to(device)
-        kept_layers = layers if layer_order == "outer_first" else 1
+        separate_layers = layers if layer_order == "outer_first" else 1
         # sums of logits do not tell the sum of their weights, which gets a column of its own
         columns = num_labels + (rule in LOGIT_RULES)
         # weights of (log C - 1) ** power and their neighbours near 0 are together too far apart for float32
         dtype = torch.float64 if rule == "official" else torch.float32
-        self._sums = torch.zeros(kept_layers, len(representatives), columns, device=device, dtype=dtype)
-        self._seen = torch.zeros(kept_layers, len(representatives), dtype=torch.bool, device=device)
+        self._sums = torch.zeros(separate_layers, len(representatives), columns, device=device, dtype=dtype)
+        self._seen = torch.zeros(separate_layers, len(representatives), dtype=torch.bool, device=device)
         self._broken = torch.zeros((), dtype=torch.bool, device=device)
-        self._agreement = ViewAgreement(kept_layers * len(representatives), num_labels, temperature, device)
+        self._agreement = ViewAgreement(separate_layers * len(representatives), num_labels, temperature, device)
         self._evidence = torch.zeros(2, dtype=torch.float64, device=device)  # sum, pixels
 
     def add(self, face_ids: Tensor, logits: Tensor) -> None:

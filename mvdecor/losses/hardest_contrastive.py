@@ -50,11 +50,11 @@ class HardestContrastive(nn.Module):
         back = self._push(zb, za, similarity.T)
         return positive + (forth + back) / 2
 
-    def _push(self, anchors: Tensor, others: Tensor, similarity: Tensor) -> Tensor:
+    def _push(self, anchors: Tensor, partners: Tensor, similarity: Tensor) -> Tensor:
         """Mean squared hinge of the anchors on their hardest negatives; 0 if none has one."""
-        hardest, found = hardest_negative(similarity)
-        hinge = F.relu(self.negative_margin - (anchors - others[hardest]).norm(dim=1)).square()
-        return (hinge * found).sum() / found.sum().clamp_min(1)
+        hardest, has_negative = hardest_negative(similarity)
+        hinge = F.relu(self.negative_margin - (anchors - partners[hardest]).norm(dim=1)).square()
+        return (hinge * has_negative).sum() / has_negative.sum().clamp_min(1)
 
 
 def hardest_negative(similarity: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,7 +78,7 @@ class InfoNCE(nn.Module):
             pair: int64 [M], ascending: the pair that each match belongs to.
 
         Returns:
-            the loss (scalar; about log K for K matches a pair at the start) and the share of pixels of A whose most
+            the loss (scalar; about log K for K matches per pair at the start) and the share of pixels of A whose most
             similar partner within the pair is the right one (scalar, without gradient; chance is 1 / K).
         """
         a, b = F.normalize(a.float(), dim=-1), F.normalize(b.float(), dim=-1)

@@ -43,7 +43,7 @@ def infonce_blocks(
 
 
 class _Contrast(torch.autograd.Function):
-    """The loss and, while the similarities are at hand, its gradients.
+    """The loss and, while the similarities are in memory, its gradients.
 
     Similarities of some matches of A (`ROWS`) to all of B are computed at a time: first for the sums of both softmaxes (one
     exponential serves both directions), then once more for the gradients. So memory grows with the matches, not with their
@@ -55,18 +55,18 @@ class _Contrast(torch.autograd.Function):
         ctx, za: Tensor, zb: Tensor, points: Tensor, counts: list[int], settings: Settings
     ) -> tuple[Tensor, Tensor]:
         """See `infonce_blocks`."""
-        own, of_rows, of_columns = (_zeros(za, settings.temperature) for _ in range(3))
+        positives, of_rows, of_columns = (_zeros(za, settings.temperature) for _ in range(3))
         hits = torch.empty(len(za), device=za.device)
         step = ROWS_CUDA if za.is_cuda else ROWS
         for rows, pair in _blocks(counts, step):
             similarity = _similarity(za, zb, points, rows, pair, settings)
             hits[rows] = _found(similarity, rows, pair)
             weights = _weights(similarity, rows, pair, settings)
-            own[rows] = weights.diagonal(rows.start)
+            positives[rows] = weights.diagonal(rows.start)
             of_rows[rows] = weights.sum(dim=1)
             of_columns += weights.sum(dim=0)
         share = torch.cat([torch.full((k,), 1 / (k * len(counts)), device=za.device) for k in counts])
-        forth, back = own / of_rows, own / of_columns  # probability of the right partner
+        forth, back = positives / of_rows, positives / of_columns  # probability of the right partner
         if any(ctx.needs_input_grad[:2]):
             scale = share / (2 * settings.temperature)
             grad_a, grad_b = torch.empty_like(za), torch.zeros_like(zb)
@@ -120,8 +120,8 @@ def _weights(similarity: Tensor, rows: slice, pair: slice, settings: Settings) -
     """[R, M], the exponentials that the softmaxes sum, 0 for what is no negative; changes `similarity`."""
     if settings.negatives == "batch":
         within = similarity[:, pair]
-        own = within.diagonal(rows.start - pair.start).clone()
-        within.fill_(-math.inf).diagonal(rows.start - pair.start).copy_(own)
+        positives = within.diagonal(rows.start - pair.start).clone()
+        within.fill_(-math.inf).diagonal(rows.start - pair.start).copy_(positives)
     return similarity.to(_precision(settings.temperature)).exp_()
 
 

@@ -22,7 +22,7 @@ class Triplet(nn.Module):
     With d the Euclidean distance of unit embeddings (0 to 2), the loss of anchor a_i is
     `max(0, d(a_i, b_i) - d(a_i, b_n) + margin)`, averaged over all anchors of A and B of a pair, then over pairs. The
     negative b_n is the closest of those farther than the match; where the match is the farthest of all, the farthest
-    negative. (The closest of all negatives, often almost the same surface point, draws everything into one point.) Surface
+    negative. (The closest of all negatives, often almost the same surface point, pulls everything into one point.) Surface
     points closer than `radius` are never each other's negatives; an anchor without negatives has loss 0.
 
     Args:
@@ -48,11 +48,11 @@ class Triplet(nn.Module):
         similarity = similarity.detach()
         return (self._one_way(za, zb, similarity) + self._one_way(zb, za, similarity.T)) / 2
 
-    def _one_way(self, anchors: Tensor, others: Tensor, similarity: Tensor) -> Tensor:
+    def _one_way(self, anchors: Tensor, partners: Tensor, similarity: Tensor) -> Tensor:
         """Mean hinge of the anchors, whose similarities to the others are the rows."""
-        negative, found = semi_hard_negative(similarity)
-        distance = (anchors - others).norm(dim=1) - (anchors - others[negative]).norm(dim=1)
-        return (F.relu(distance + self.margin) * found).mean()
+        negative, has_negative = semi_hard_negative(similarity)
+        distance = (anchors - partners).norm(dim=1) - (anchors - partners[negative]).norm(dim=1)
+        return (F.relu(distance + self.margin) * has_negative).mean()
 
 
 def semi_hard_negative(similarity: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,8 +64,8 @@ def semi_hard_negative(similarity: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         int64 [K], the index of the negative, and bool [K], false where the match has none at all (the index is then any).
     """
-    own = similarity.diagonal()[:, None]
-    value, semi_hard = similarity.masked_fill(similarity >= own, -math.inf).max(dim=1)
+    positive = similarity.diagonal()[:, None]
+    value, semi_hard = similarity.masked_fill(similarity >= positive, -math.inf).max(dim=1)
     no_negative = similarity.isinf() | torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
     farthest = similarity.masked_fill(no_negative, math.inf).argmin(dim=1)
     return torch.where(value.isinf(), farthest, semi_hard), ~no_negative.all(dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mvdecor.made_up.model import Draw, Model, short_names
+from mvdecor.made_up.model import Model, Sampler, short_names
 from mvdecor.made_up.solids import (
     Array,
     Solid,
@@ -37,27 +37,27 @@ LABELS = (
 )
 
 
-def make_chair(draw: Draw) -> Model:
+def make_chair(sample: Sampler) -> Model:
     """One chair; seat about 0.45 m high."""
     model = Model("Chair", short_names(LABELS))
-    width, depth, height = draw.between(0.38, 0.6), draw.between(0.36, 0.55), draw.between(0.38, 0.55)
-    thick = draw.between(0.015, 0.09)
-    base = draw.deal("base", ("legs", "star", "legs", "sled", "pedestal", "star", "legs"))
-    seat = draw.deal("seat", ("square", "rounded", "bevelled", "round"))
+    width, depth, height = sample.between(0.38, 0.6), sample.between(0.36, 0.55), sample.between(0.38, 0.55)
+    thick = sample.between(0.015, 0.09)
+    base = sample.deal("base", ("legs", "star", "legs", "sled", "pedestal", "star", "legs"))
+    seat = sample.deal("seat", ("square", "rounded", "bevelled", "round"))
     model.add("seat_board", _seat(seat, width, depth, thick).moved(y=height + thick / 2))
     if base in ("legs", "sled"):
-        _legs(model, draw, width, depth, height, base == "sled", seat)
+        _legs(model, sample, width, depth, height, base == "sled", seat)
     else:
-        _column(model, draw, min(width, depth), height, base == "star")
-    back = draw.deal("back", ("panel", "slats", "ladder", "framed", "slats", "ladder", "panel", "none"))
+        _column(model, sample, min(width, depth), height, base == "star")
+    back = sample.deal("back", ("panel", "slats", "ladder", "framed", "slats", "ladder", "panel", "none"))
     top = height + thick
     if back != "none":
         # a round seat is narrow at its rear: a wide back would stand in the air
-        share = draw.between(0.5, 0.65) if seat == "round" else draw.between(0.75, 0.98)
+        share = sample.between(0.5, 0.65) if seat == "round" else sample.between(0.75, 0.98)
         rear = depth * (np.sqrt(1 - share**2) if seat == "round" else 1) / 2
-        _back(model, draw, back, width * share, rear - 0.03, top)
-    if back != "none" and seat != "round" and draw.deal("arms", (True, True, False)):
-        _arms(model, draw, width, depth, top)
+        _back(model, sample, back, width * share, rear - 0.03, top)
+    if back != "none" and seat != "round" and sample.deal("arms", (True, True, False)):
+        _arms(model, sample, width, depth, top)
     return model
 
 
@@ -71,40 +71,40 @@ def _seat(kind: str, width: float, depth: float, thick: float) -> Solid:
     return slab(ellipse(width / 2, depth / 2, 28), thick, bevel=0.01)
 
 
-def _legs(model: Model, draw: Draw, width: float, depth: float, height: float, sled: bool, seat: str) -> None:
+def _legs(model: Model, sample: Sampler, width: float, depth: float, height: float, sled: bool, seat: str) -> None:
     inset = {"round": 0.19 * width, "rounded": 0.055}.get(seat, 0.03)
     x, z = width / 2 - inset, depth / 2 - inset
-    section = draw.section("leg section", 0.022, 0.05)
-    splay = 1.0 if sled else draw.between(0.9, 1.3)
-    taper = 1.0 if sled else draw.between(0.5, 1.1)
+    section = sample.section("leg section", 0.022, 0.05)
+    splay = 1.0 if sled else sample.between(0.9, 1.3)
+    taper = 1.0 if sled else sample.between(0.5, 1.1)
     floor = 0.015 if sled else 0.0
     corners = [(sx, sz) for sx in (-1, 1) for sz in (-1, 1)]
     for sx, sz in corners:
         model.add("leg", bar((sx * x, height, sz * z), (sx * x * splay, floor, sz * z * splay), section, taper))
     if sled:
-        runner = draw.section("runner section", 0.022, 0.04)
+        runner = sample.section("runner section", 0.022, 0.04)
         for sx in (-1, 1):
-            reach = z + draw.between(0.01, 0.06)
+            reach = z + sample.between(0.01, 0.06)
             model.add("foot", bar((sx * x, 0.012, -reach), (sx * x, 0.012, reach), runner))
-    if seat != "round" and draw.deal("apron", (True, True, False)):
-        _aprons(model, draw, x, z, height)
-    kind = draw.deal("stretchers", ("box", "none", "h", "cross", "none"))
-    _stretchers(model, draw, kind, x, z, height, splay)
+    if seat != "round" and sample.deal("apron", (True, True, False)):
+        _aprons(model, sample, x, z, height)
+    kind = sample.deal("stretchers", ("box", "none", "h", "cross", "none"))
+    _stretchers(model, sample, kind, x, z, height, splay)
 
 
-def _aprons(model: Model, draw: Draw, x: float, z: float, height: float) -> None:
-    section, drop = rectangle(0.018, draw.between(0.04, 0.09)), height
+def _aprons(model: Model, sample: Sampler, x: float, z: float, height: float) -> None:
+    section, drop = rectangle(0.018, sample.between(0.04, 0.09)), height
     y = drop - float(section[:, 1].max())
     for s in (-1, 1):
         model.add("apron", bar((-x, y, s * z), (x, y, s * z), section))
         model.add("apron", bar((s * x, y, -z), (s * x, y, z), section))
 
 
-def _stretchers(model: Model, draw: Draw, kind: str, x: float, z: float, height: float, splay: float) -> None:
+def _stretchers(model: Model, sample: Sampler, kind: str, x: float, z: float, height: float, splay: float) -> None:
     if kind == "none":
         return
-    section = draw.section("stretcher section", 0.014, 0.026)
-    y = height * draw.between(0.2, 0.5)
+    section = sample.section("stretcher section", 0.014, 0.026)
+    y = height * sample.between(0.2, 0.5)
     spread = splay + (1 - splay) * y / height
     x, z = x * spread, z * spread
     if kind == "cross":
@@ -116,52 +116,52 @@ def _stretchers(model: Model, draw: Draw, kind: str, x: float, z: float, height:
     if kind == "h":
         model.add("stretcher", bar((-x, y, 0), (x, y, 0), section))
     else:
-        low = y * draw.between(0.7, 1.0)
+        low = y * sample.between(0.7, 1.0)
         for s in (-1, 1):
             model.add("stretcher", bar((-x, low, s * z), (x, low, s * z), section))
 
 
-def _column(model: Model, draw: Draw, width: float, height: float, star: bool) -> None:
-    radius = draw.between(0.018, 0.045)
-    reach = width * draw.between(0.42, 0.6)
+def _column(model: Model, sample: Sampler, width: float, height: float, star: bool) -> None:
+    radius = sample.between(0.018, 0.045)
+    reach = width * sample.between(0.42, 0.6)
     if not star:
-        thick = draw.between(0.015, 0.05)
-        if draw.deal("plate", ("round", "square")) == "round":
+        thick = sample.between(0.015, 0.05)
+        if sample.deal("plate", ("round", "square")) == "round":
             profile = [(0.0, 0.0), (reach / 2, 0.0), (reach, 0.0), (reach, thick * 0.4), (radius * 1.5, thick)]
             model.add("foot", lathe([*profile, (0.0, thick)], 24))
         else:
             model.add("foot", slab(rectangle(1.7 * reach, 1.7 * reach, 6), thick, bevel=0.01).moved(y=thick / 2))
-        _post(model, draw, radius, thick, height)
+        _post(model, sample, radius, thick, height)
         return
-    wheel = draw.between(0.018, 0.035) if draw.deal("wheels", (True, True, False)) else 0.0
+    wheel = sample.between(0.018, 0.035) if sample.deal("wheels", (True, True, False)) else 0.0
     rise = 2 * wheel + 0.02
-    count = draw.count(4, 6)
+    count = sample.count(4, 6)
     for i in range(count):
         turn = rotation("y", 360 * i / count)
-        arm = bar((0, rise + 0.05, 0), (reach, rise, 0), rectangle(0.03, 0.03), draw.between(0.6, 0.9))
+        arm = bar((0, rise + 0.05, 0), (reach, rise, 0), rectangle(0.03, 0.03), sample.between(0.6, 0.9))
         model.add("foot", arm.turned(turn))
         if wheel > 0:
             tyre = torus(wheel * 0.6, wheel * 0.4, 12, 6).turned(rotation("x", 90)).moved(reach - 0.02, wheel)
             hub = ball(wheel * 0.35, 6).moved(reach - 0.02, wheel)
             model.add("wheel", tyre.turned(turn), hub.turned(turn))
-    _post(model, draw, radius, rise + 0.03, height)
+    _post(model, sample, radius, rise + 0.03, height)
 
 
-def _post(model: Model, draw: Draw, radius: float, low: float, high: float) -> None:
-    waist = draw.between(0.6, 1.5)
+def _post(model: Model, sample: Sampler, radius: float, low: float, high: float) -> None:
+    waist = sample.between(0.6, 1.5)
     heights = np.linspace(low, high, 7)
     profile = [(radius * (1 + (waist - 1) * np.sin(np.pi * (y - low) / (high - low))), y) for y in heights]
     model.add("column", lathe([(0.0, low), *profile, (0.0, high)], 12))
 
 
-def _back(model: Model, draw: Draw, kind: str, width: float, rear: float, seat_top: float) -> None:
+def _back(model: Model, sample: Sampler, kind: str, width: float, rear: float, seat_top: float) -> None:
     """Built upright in the plane z = 0 with its foot at the origin, then bent, reclined and set on z = -rear."""
-    height = draw.between(0.3, 0.6)
-    thick = draw.between(0.01, 0.03)
+    height = sample.between(0.3, 0.6)
+    thick = sample.between(0.01, 0.03)
     parts: list[tuple[str, Solid]] = []
-    x, gap = width / 2, draw.between(0.0, 0.3) * height
-    if kind == "panel" and draw.deal("panel posts", (True, False)):
-        section = draw.section("back post", 0.02, 0.03)
+    x, gap = width / 2, sample.between(0.0, 0.3) * height
+    if kind == "panel" and sample.deal("panel posts", (True, False)):
+        section = sample.section("back post", 0.02, 0.03)
         parts += [
             ("back_post", bar((s * x * 0.5, 0, -0.02), (s * x * 0.5, height * 0.6, -0.02), section)) for s in (-1, 1)
         ]
@@ -169,11 +169,11 @@ def _back(model: Model, draw: Draw, kind: str, width: float, rear: float, seat_t
     elif kind == "panel":
         gap = 0.0
     if kind == "panel":
-        outline = rounded(width, height - gap, draw.between(0.2, 0.8)) if gap else rectangle(width, height, 7)
+        outline = rounded(width, height - gap, sample.between(0.2, 0.8)) if gap else rectangle(width, height, 7)
         parts.append(("back_panel", _upright(outline, thick).moved(y=(height + gap) / 2)))
     else:
-        parts += _framed_back(draw, kind, x, height, gap, thick)
-    curve, tilt = draw.between(0.0, 0.25), rotation("x", -draw.between(2, 16))
+        parts += _framed_back(sample, kind, x, height, gap, thick)
+    curve, tilt = sample.between(0.0, 0.25), rotation("x", -sample.between(2, 16))
     for name, solid in parts:
         curved = solid.bent(lambda v: v + np.outer(v[:, 0] ** 2 - x**2, [0, 0, -curve / x]))
         model.add(name, curved.turned(tilt).moved(y=seat_top - 0.005, z=-rear))
@@ -183,10 +183,12 @@ def _upright(outline: Array, thick: float) -> Solid:
     return slab(outline, thick, rings=3).turned(rotation("x", 90))
 
 
-def _framed_back(draw: Draw, kind: str, x: float, height: float, gap: float, thick: float) -> list[tuple[str, Solid]]:
+def _framed_back(
+    sample: Sampler, kind: str, x: float, height: float, gap: float, thick: float
+) -> list[tuple[str, Solid]]:
     """Two posts and a top rail, filled with slats, rungs or a panel."""
-    post = draw.section("back post", 0.02, 0.04)
-    rail_height = draw.between(0.03, 0.09)
+    post = sample.section("back post", 0.02, 0.04)
+    rail_height = sample.between(0.03, 0.09)
     rail_y = height - rail_height / 2
     parts = [("back_post", bar((s * x, 0, 0), (s * x, height, 0), post)) for s in (-1, 1)]
     parts.append(("back_rail", bar((-x, rail_y, 0), (x, rail_y, 0), rectangle(thick, rail_height), step=0.06)))
@@ -194,25 +196,25 @@ def _framed_back(draw: Draw, kind: str, x: float, height: float, gap: float, thi
         low, high = gap + 0.02, height - rail_height
         filling = box(2 * x, high - low, 0.008, steps=6).moved(y=(low + high) / 2)
         return [*parts, ("back_panel", filling)]
-    section = draw.section("back bar", 0.012, 0.024)
+    section = sample.section("back bar", 0.012, 0.024)
     if kind == "slats":
-        count = draw.count(3, 7)
+        count = sample.count(3, 7)
         places = np.linspace(-x, x, count + 2)[1:-1]
         return parts + [("back_bar", bar((p, 0, 0), (p, height - rail_height, 0), section)) for p in places]
-    places = np.linspace(gap + 0.04, height - rail_height - 0.05, draw.count(2, 4))
-    wide = rectangle(thick * 0.7, draw.between(0.015, 0.04))
+    places = np.linspace(gap + 0.04, height - rail_height - 0.05, sample.count(2, 4))
+    wide = rectangle(thick * 0.7, sample.between(0.015, 0.04))
     return parts + [("back_bar", bar((-x, p, 0), (x, p, 0), wide, step=0.06)) for p in places]
 
 
-def _arms(model: Model, draw: Draw, width: float, depth: float, seat_top: float) -> None:
-    y = seat_top + draw.between(0.16, 0.25)
-    x = width / 2 + draw.between(-0.01, 0.03)
-    rest = rectangle(draw.between(0.03, 0.07), draw.between(0.015, 0.03))
-    support = draw.deal("arm support", ("post", "posts", "slope", "panel"))
-    section = draw.section("arm section", 0.016, 0.03)
-    low, front, rear = seat_top - 0.02, depth / 2 - draw.between(0.02, 0.1), -depth / 2
+def _arms(model: Model, sample: Sampler, width: float, depth: float, seat_top: float) -> None:
+    y = seat_top + sample.between(0.16, 0.25)
+    x = width / 2 + sample.between(-0.01, 0.03)
+    arm_section = rectangle(sample.between(0.03, 0.07), sample.between(0.015, 0.03))
+    support = sample.deal("arm support", ("post", "posts", "slope", "panel"))
+    section = sample.section("arm section", 0.016, 0.03)
+    low, front, rear = seat_top - 0.02, depth / 2 - sample.between(0.02, 0.1), -depth / 2
     for s in (-1, 1):
-        model.add("arm_rest", bar((s * x, y, rear - 0.02), (s * x, y, front + 0.03), rest))
+        model.add("arm_rest", bar((s * x, y, rear - 0.02), (s * x, y, front + 0.03), arm_section))
         foot = s * (width / 2 - 0.012)
         if support == "panel":
             panel = box(0.015, y - low, front - rear - 0.1).moved(foot, (y + low) / 2, (front + rear) / 2)

@@ -57,7 +57,7 @@ def _tree(parts: Sequence[Part], files: Sequence[list[str]]) -> dict:
     root: dict = {}
     inner: dict[str, dict] = {}
     number = 0
-    for part, objs in zip(parts, files, strict=True):
+    for part, obj_names in zip(parts, files, strict=True):
         names = part.label.split("/")
         parent = None
         for depth in range(1, len(names) + 1):
@@ -72,7 +72,7 @@ def _tree(parts: Sequence[Part], files: Sequence[list[str]]) -> dict:
                     parent.setdefault("children", []).append(node)
                 if depth < len(names):
                     inner[path] = node
-            node["objs"] += objs
+            node["objs"] += obj_names
             parent = node
     return root
 
@@ -84,7 +84,10 @@ def write_stats(
     paths: list[str] = []
     for label in labels:
         names = label.split("/")
-        paths += [p for p in ("/".join(names[: d + 1]) for d in range(len(names))) if p not in paths]
+        for depth in range(1, len(names) + 1):
+            path = "/".join(names[:depth])
+            if path not in paths:
+                paths.append(path)
     # ids follow the tree depth first, as PartNet's do; the labels are listed in that order
     lines = [(p, f"{i} {p} {'leaf' if p in labels else 'subcomponents'}\n") for i, p in enumerate(paths, start=1)]
     folder = stats / "after_merging_label_ids"
@@ -115,7 +118,7 @@ def write_textured(folder: Path, name: str, model: Model, rng: np.random.Generat
 
 
 def _face_labels(model: Model, solid: Solid, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """uint8 [F], index into the category's labels; one shape in four has a patch nobody could tell."""
+    """uint8 [F], index into the category's labels; one shape in four has an undetermined patch."""
     order = list(model.paths.values())
     sizes = [sum(len(s.faces) for s in part.solids) for part in model.parts]
     labels = np.repeat([order.index(part.label) for part in model.parts], sizes).astype(np.uint8)
@@ -135,5 +138,5 @@ def _obj_faces(solid: Solid, corners: NDArray[np.int64] | None = None) -> str:
     faces = (solid.faces + 1).tolist()
     if corners is None:
         return "".join(f"f {a} {b} {c}\n" for a, b, c in faces)
-    both = zip(faces, (corners + 1).tolist(), strict=True)
-    return "".join(f"f {a}/{i} {b}/{j} {c}/{k}\n" for (a, b, c), (i, j, k) in both)
+    corner_pairs = zip(faces, (corners + 1).tolist(), strict=True)
+    return "".join(f"f {a}/{i} {b}/{j} {c}/{k}\n" for (a, b, c), (i, j, k) in corner_pairs)

@@ -19,13 +19,13 @@ from pydantic import Field, model_validator
 from mvdecor.errors import InputError
 from mvdecor.made_up import chair, lamp, table
 from mvdecor.made_up.files import model_id, write_annotation, write_stats, write_textured
-from mvdecor.made_up.model import Draw, Model
+from mvdecor.made_up.model import Model, Sampler
 from mvdecor.settings import Count, Settings, Share, WholeNumber, shown
 
 VERSION = 1
 """Raised whenever the same seed gives other files; part of `generated.json`."""
 
-CATEGORIES: dict[str, tuple[Callable[[Draw], Model], tuple[str, ...]]] = {
+CATEGORIES: dict[str, tuple[Callable[[Sampler], Model], tuple[str, ...]]] = {
     "Chair": (chair.make_chair, chair.LABELS),
     "Table": (table.make_table, table.LABELS),
     "Lamp": (lamp.make_lamp, lamp.LABELS),
@@ -68,8 +68,8 @@ def make_models(category: str, count: int, seed: int = 0) -> list[Model]:
         raise InputError(f"count={count} made-up shapes of {category}: it must be 1 to 9999")
     if seed < 0:
         raise InputError(f"seed={seed} of made-up shapes: it must not be negative")
-    draw = Draw(seed, list(CATEGORIES).index(category))
-    return [CATEGORIES[category][0](draw).scaled() for _ in range(count)]
+    sample = Sampler(seed, list(CATEGORIES).index(category))
+    return [CATEGORIES[category][0](sample).scaled() for _ in range(count)]
 
 
 def write_partnet(
@@ -101,7 +101,7 @@ def write_partnet(
         raise InputError(
             f"categories={list(categories)} of made-up shapes: name each of {', '.join(CATEGORIES)} at most once"
         )
-    about = {
+    recipe = {
         "format": "partnet",
         "version": VERSION,
         "seed": seed,
@@ -124,7 +124,7 @@ def write_partnet(
             write_stats(folder / "stats", category, CATEGORIES[category][1], ids, splits)
         (folder / "stats" / "all_valid_anno_info.txt").write_text("".join(rows))
 
-    return _write_once(Path(root), about, write)
+    return _write_once(Path(root), recipe, write)
 
 
 def write_people_like(
@@ -132,12 +132,12 @@ def write_people_like(
 ) -> Path:
     """Write textured made-up shapes in the layout of a RenderPeople-like delivery.
 
-    `NAME/NAME.obj` + `NAME.mtl` + `tex/NAME_dif.jpg` + `NAME_labels.npy` (uint8, one a face, 255 = undetermined), and
+    `NAME/NAME.obj` + `NAME.mtl` + `tex/NAME_dif.jpg` + `NAME_labels.npy` (uint8, one per face, 255 = undetermined), and
     `split.json` with the label names and the train and test names. One shape in four has a small undetermined patch.
 
     Args, returns and errors as for `write_partnet`, with one `category` and no validation split.
     """
-    about = {
+    recipe = {
         "format": "people",
         "version": VERSION,
         "seed": seed,
@@ -160,7 +160,7 @@ def write_people_like(
         }
         (folder / "split.json").write_text(json.dumps(content, indent=1) + "\n")
 
-    return _write_once(Path(root), about, write)
+    return _write_once(Path(root), recipe, write)
 
 
 def split_models(models: Sequence[Model], test: float, val: float, seed: int) -> dict[str, list[int]]:
@@ -176,16 +176,16 @@ def split_models(models: Sequence[Model], test: float, val: float, seed: int) ->
             f"test_fraction={test} and val_fraction={val} of {count} made-up shapes leave none to train on"
         )
     labels = set(CATEGORIES[category][1])
-    seen = [{part.label for part in model.parts} for model in models]
+    shown_labels = [{part.label for part in model.parts} for model in models]
     rng = np.random.default_rng([seed, count, 11])
     best: tuple[int, int] | None = None
     for _ in range(500):
         order = rng.permutation(count)
         ends = {"test": order[:tests], "val": order[tests : tests + vals], "train": order[tests + vals :]}
-        missing = {name: len(labels.difference(*(seen[i] for i in part))) for name, part in ends.items()}
+        missing = {name: len(labels.difference(*(shown_labels[i] for i in part))) for name, part in ends.items()}
         score = (missing["train"], missing["test"])
         if best is None or score < best:
-            best, split = score, {name: sorted(int(i) for i in part) for name, part in ends.items()}
+            best, split = score, {name: sorted(part.tolist()) for name, part in ends.items()}
         if best == (0, 0):
             break
     if best is None or best[0] > 0:
@@ -196,9 +196,9 @@ def split_models(models: Sequence[Model], test: float, val: float, seed: int) ->
     return split
 
 
-def _write_once(root: Path, about: dict, write: Callable[[Path], None]) -> Path:
+def _write_once(root: Path, recipe: dict, write: Callable[[Path], None]) -> Path:
     """Let `write` fill a folder beside `root`, add `generated.json`, and only then give it its name."""
-    if _holds(root, about):
+    if _holds(root, recipe):
         return root
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(
@@ -208,19 +208,19 @@ def _write_once(root: Path, about: dict, write: Callable[[Path], None]) -> Path:
     try:
         partial.mkdir(parents=True)
         write(partial)
-        (partial / "generated.json").write_text(json.dumps(about, indent=1) + "\n")
+        (partial / "generated.json").write_text(json.dumps(recipe, indent=1) + "\n")
         partial.replace(root)
     except OSError as error:
         # another process may have finished the same set meanwhile
-        if not _holds(root, about):
+        if not _holds(root, recipe):
             raise InputError(f"cannot write made-up shapes to {root}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return root
 
 
-def _holds(root: Path, about: dict) -> bool:
+def _holds(root: Path, recipe: dict) -> bool:
     try:
-        return json.loads((root / "generated.json").read_text()) == about
+        return json.loads((root / "generated.json").read_text()) == recipe
     except (OSError, ValueError):
         return False

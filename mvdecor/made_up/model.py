@@ -1,4 +1,4 @@
-"""Shared by the generators of chairs, tables and lamps: a `Model` of labelled parts and the seeded `Draw`."""
+"""Shared by the generators of chairs, tables and lamps: a `Model` of labelled parts and the seeded `Sampler`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def short_names(labels: Sequence[str]) -> dict[str, str]:
     return {label.rsplit("/", 1)[-1]: label for label in labels}
 
 
-class Draw:
+class Sampler:
     """Seeded choices. Kinds are dealt from a shuffled deck, so that even a few shapes show every one of them."""
 
     def __init__(self, *seed: int) -> None:

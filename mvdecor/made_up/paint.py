@@ -1,6 +1,6 @@
 """Procedural textures: every part instance gets a tile of one atlas image, painted in one of the shape's materials.
 
-Materials are drawn anew for each shape and shared between its parts, so a colour alone does not tell a part.
+Materials are sampled anew for each shape and shared between its parts, so a colour alone does not tell a part.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def _unfold(solids: Sequence[Solid]) -> Array:
     low = points.reshape(-1, 3).min(axis=0)
     size = (points.reshape(-1, 3).max(axis=0) - low).max()
     normals = np.abs(np.cross(points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]))
-    kept = np.array([[2, 1], [0, 2], [0, 1]])[normals.argmax(axis=1)]
-    flat = np.take_along_axis(points - low, np.repeat(kept[:, None], 3, axis=1), axis=2)
+    axes = np.array([[2, 1], [0, 2], [0, 1]])[normals.argmax(axis=1)]
+    flat = np.take_along_axis(points - low, np.repeat(axes[:, None], 3, axis=1), axis=2)
     return flat / size
 
 

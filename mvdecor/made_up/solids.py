@@ -25,9 +25,9 @@ class Solid:
         """The solid shifted by (x, y, z)."""
         return Solid(self.vertices + np.array([x, y, z]), self.faces)
 
-    def turned(self, rotation: Array, about: ArrayLike = (0, 0, 0)) -> Solid:
+    def turned(self, rotation: Array, center: ArrayLike = (0, 0, 0)) -> Solid:
         """The solid turned by a rotation matrix [3, 3] about a point."""
-        return self.bent(lambda v: (v - np.asarray(about)) @ rotation.T + np.asarray(about))
+        return self.bent(lambda v: (v - np.asarray(center)) @ rotation.T + np.asarray(center))
 
     def bent(self, warp: Callable[[Array], Array]) -> Solid:
         """The solid with `warp` applied to its vertices [V, 3]; the warp must not turn it inside out."""
@@ -81,10 +81,10 @@ def loft(rings: Array, *, loop: bool = False, ends: tuple[ArrayLike, ArrayLike] 
     if not loop:
         first, last = ends if ends is not None else (rings[0].mean(axis=0), rings[-1].mean(axis=0))
         vertices.append(np.array([first, last], dtype=np.float64))
-        here, after = index[0], np.roll(index[0], -1)
-        faces.append(np.stack([after, here, np.full(k, m * k)], -1))
-        here, after = index[-1], np.roll(index[-1], -1)
-        faces.append(np.stack([here, after, np.full(k, m * k + 1)], -1))
+        ring, following = index[0], np.roll(index[0], -1)
+        faces.append(np.stack([following, ring, np.full(k, m * k)], -1))
+        ring, following = index[-1], np.roll(index[-1], -1)
+        faces.append(np.stack([ring, following, np.full(k, m * k + 1)], -1))
     solid = Solid(np.concatenate(vertices), np.concatenate(faces).astype(np.int64))
     return solid if volume(solid) > 0 else Solid(solid.vertices, solid.faces[:, ::-1].copy())
 
@@ -122,7 +122,7 @@ def rounded(width: float, depth: float, roundness: float, sides: int = 32) -> Ar
 
 
 def slab(outline: Array, thickness: float, bevel: float = 0.0, rings: int = 3) -> Solid:
-    """A horizontal plate centred on the origin: `outline` in (x, z), with its rims drawn in by `bevel` metres."""
+    """A horizontal plate centred on the origin: `outline` in (x, z), with its rims moved in by `bevel` metres."""
     half = thickness / 2
     inner = 1 - bevel / np.abs(outline).max()
     steps = [(inner * s / rings, -half) for s in range(1, rings + 1)]
@@ -154,9 +154,9 @@ def ball(radius: float, sides: int = 12, squash: float = 1.0) -> Solid:
     return lathe([(0.0, -radius * squash), *inner, (0.0, radius * squash)], sides)
 
 
-def torus(radius: float, thickness: float, sides: int = 20, around: int = 8) -> Solid:
+def torus(radius: float, thickness: float, sides: int = 20, tube_sides: int = 8) -> Solid:
     """A ring about the y axis; `thickness` is the radius of its tube."""
-    angle = 2 * np.pi * np.arange(around) / around
+    angle = 2 * np.pi * np.arange(tube_sides) / tube_sides
     return lathe([(radius + thickness * np.cos(a), thickness * np.sin(a)) for a in angle], sides, loop=True)
 
 
@@ -212,7 +212,7 @@ def chain(a: ArrayLike, b: ArrayLike, radius: float, wire: float) -> Solid:
     count = max(2, int(np.linalg.norm(end - start) / (2.6 * radius)))
     links = []
     for i, t in enumerate((np.arange(count) + 0.5) / count):
-        stretched = torus(radius, wire, sides=10, around=5).bent(lambda v: v * [1, 1, 1.5])
+        stretched = torus(radius, wire, sides=10, tube_sides=5).bent(lambda v: v * [1, 1, 1.5])
         upright = stretched.turned(rotation("x", 90)).turned(rotation("y", 90 * (i % 2)))
         links.append(upright.moved(*(start + t * (end - start))))
     return merged(links)

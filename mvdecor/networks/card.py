@@ -51,9 +51,9 @@ def model_card(record: Mapping[str, Any]) -> str:
     """
     tuned = record["kind"] == "finetuned"
     category = record.get("category")
-    what = f" of {category}" if category else ""
-    title = f"# MvDeCor: parts{what}" if tuned else "# MvDeCor: pretrained embeddings"
-    lines = [title, "", _purpose(tuned, what), "", LOAD if tuned else TUNE]
+    category_text = f" of {category}" if category else ""
+    title = f"# MvDeCor: parts{category_text}" if tuned else "# MvDeCor: pretrained embeddings"
+    lines = [title, "", _purpose(tuned, category_text), "", LOAD if tuned else TUNE]
     names = record.get("label_names") or []
     if names:
         lines += ["## Labels", "", "| label | part |", "| --- | --- |"]
@@ -66,10 +66,10 @@ def model_card(record: Mapping[str, Any]) -> str:
     return HEADER + "\n" + "\n".join(lines)
 
 
-def _purpose(tuned: bool, what: str) -> str:
+def _purpose(tuned: bool, category_text: str) -> str:
     if tuned:
         return (
-            f"Labels the faces of meshes{what} with parts: the mesh is rendered from many sides, a network labels the "
+            f"Labels the faces of meshes{category_text} with parts: the mesh is rendered from many sides, a network labels the "
             "pixels, and the pixels vote on the faces (MvDeCor, Sharma et al., ECCV 2022)."
         )
     return (
@@ -98,9 +98,9 @@ def _origin(record: Mapping[str, Any]) -> list[str]:
     lines = []
     if shapes := record.get("shapes"):
         lines.append(f"- Labelled shapes: {', '.join(map(str, shapes))}")
-    data = record.get("config", {}).get("data", {}).get("name")
-    if data:
-        lines.append(f"- Data set: {data}. Its terms apply to what is made of it, these weights included.")
+    data_set = record.get("config", {}).get("data", {}).get("name")
+    if data_set:
+        lines.append(f"- Data set: {data_set}. Its terms apply to what is made of it, these weights included.")
     if "revision" in record:
         lines.append(f"- Revision of the code: {record['revision']}")
     return [*lines, "- Every setting: `config` in checkpoint.json"]

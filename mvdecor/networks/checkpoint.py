@@ -27,13 +27,13 @@ from mvdecor.networks.model import Model, build_model
 
 FORMAT = "mvdecor-checkpoint-1"
 WEIGHTS = "model.safetensors"
-INFO = "checkpoint.json"
+RECORD = "checkpoint.json"
 CARD = "README.md"
-FILES = (WEIGHTS, INFO, CARD)
+FILES = (WEIGHTS, RECORD, CARD)
 KINDS = ("pretrained", "finetuned")
 
 
-def save_checkpoint(folder: Path | str, model: Model, info: Mapping[str, Any]) -> None:
+def save_checkpoint(folder: Path | str, model: Model, metadata: Mapping[str, Any]) -> None:
     """Write a checkpoint, replacing the one that `folder` may hold.
 
     All files are written and synced in a folder beside it, which then takes its name; whatever interrupts this,
@@ -42,30 +42,30 @@ def save_checkpoint(folder: Path | str, model: Model, info: Mapping[str, Any]) -
     Args:
         folder: the checkpoint's folder; its parents are made.
         model: a model of `build_model`, on any device.
-        info: plain values to keep with it: `kind` ("pretrained" or "finetuned"), `label_names`, `views` (their
+        metadata: plain values to keep with it: `kind` ("pretrained" or "finetuned"), `label_names`, `views` (their
             configuration), `revision`, `metrics`, ... Network, channels and number of labels come from the model.
 
     Raises:
         InputError: `folder` is a file or holds files that are not a checkpoint's (they would be lost).
-        ValueError: `info` contradicts the model or has no valid `kind`.
+        ValueError: `metadata` contradicts the model or has no valid `kind`.
     """
     folder = Path(folder)
     _check_replaceable(folder)
     weights = tensors_to_bytes({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
-    text = json.dumps(_record(model, info, weights), indent=2, default=_plain) + "\n"
+    text = json.dumps(_record(model, metadata, weights), indent=2, default=_plain) + "\n"
     card = model_card(json.loads(text))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+    new_folder = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(new_folder, ignore_errors=True)  # of a process that was killed
     try:
-        new.mkdir()
-        _write_synced(new / WEIGHTS, weights)
-        _write_synced(new / INFO, text.encode())
-        _write_synced(new / CARD, card.encode())
-        _sync_folder(new)
-        _swap(new, folder)
+        new_folder.mkdir()
+        _write_synced(new_folder / WEIGHTS, weights)
+        _write_synced(new_folder / RECORD, text.encode())
+        _write_synced(new_folder / CARD, card.encode())
+        _sync_folder(new_folder)
+        _swap(new_folder, folder)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(new_folder, ignore_errors=True)
 
 
 def load_checkpoint(folder: Path | str, device: torch.device | str = "cpu") -> tuple[Model, dict[str, Any]]:
@@ -82,13 +82,13 @@ def load_checkpoint(folder: Path | str, device: torch.device | str = "cpu") -> t
         InputError: the folder or a file is missing, damaged, of another format, or does not fit this code's network.
     """
     path = _find(Path(folder))
-    info = _read_info(path)
+    metadata = _read_metadata(path)
     try:
-        model = build_model(info["network"], info["channels"], info["num_labels"], initial_weights=False)
+        model = build_model(metadata["network"], metadata["channels"], metadata["num_labels"], initial_weights=False)
     except Exception as error:  # an edited or damaged description can name anything
-        raise InputError(f"{path / INFO}: the model it describes cannot be made: {error}") from error
-    _load_state(model, _read_weights(path, info), path)
-    return model.to(device).eval(), info
+        raise InputError(f"{path / RECORD}: the model it describes cannot be made: {error}") from error
+    _load_state(model, _read_weights(path, metadata), path)
+    return model.to(device).eval(), metadata
 
 
 def load_pretrained(model: Model, folder: Path | str) -> dict[str, Any]:
@@ -106,17 +106,17 @@ def load_pretrained(model: Model, folder: Path | str) -> dict[str, Any]:
             every setting that differs.
     """
     path = _find(Path(folder))
-    info = _read_info(path)
-    differences = _differences(model, info)
+    metadata = _read_metadata(path)
+    differences = _differences(model, metadata)
     if differences:
         raise InputError(
             f"{path}: this checkpoint is of another model: {'; '.join(differences)}. "
             "Use the checkpoint's settings, or pretrain again with these"
         )
-    state = {k: v for k, v in _read_weights(path, info).items() if not k.startswith("head.")}
+    state = {k: v for k, v in _read_weights(path, metadata).items() if not k.startswith("head.")}
     state |= {k: v for k, v in model.state_dict().items() if k.startswith("head.")}
     _load_state(model, state, path)
-    return info
+    return metadata
 
 
 def weights_file(folder: Path | str) -> Path:
@@ -134,7 +134,7 @@ def checkpoint_info(folder: Path | str) -> dict[str, Any]:
     Raises:
         InputError: there is no checkpoint in `folder`, or its description is damaged.
     """
-    return _read_info(_find(Path(folder)))
+    return _read_metadata(_find(Path(folder)))
 
 
 def push_to_hub(folder: Path | str, name: str, private: bool = False) -> str:
@@ -154,11 +154,11 @@ def push_to_hub(folder: Path | str, name: str, private: bool = False) -> str:
         InputError: the folder holds no checkpoint, or the hub refuses.
     """
     path = _find(Path(folder))
-    _read_weights(path, _read_info(path))  # nothing damaged is sent
+    _read_weights(path, _read_metadata(path))  # nothing damaged is sent
     return hub.upload(path, name, FILES, private)
 
 
-def _record(model: Model, info: Mapping[str, Any], weights: bytes) -> dict[str, Any]:
+def _record(model: Model, metadata: Mapping[str, Any], weights: bytes) -> dict[str, Any]:
     fixed = {
         "format": FORMAT,
         "network": model.config,
@@ -166,16 +166,16 @@ def _record(model: Model, info: Mapping[str, Any], weights: bytes) -> dict[str, 
         "num_labels": model.num_labels,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    if clash := sorted(fixed.keys() & info.keys()):
-        raise ValueError(f"info must not hold {', '.join(clash)}: the checkpoint takes them from the model")
+    if clash := sorted(fixed.keys() & metadata.keys()):
+        raise ValueError(f"metadata must not hold {', '.join(clash)}: the checkpoint takes them from the model")
     if not model.config:
         raise ValueError("the model has no config: make it with build_model")
-    if info.get("kind") not in KINDS:
-        raise ValueError(f"info['kind'] must be one of {KINDS}, got {info.get('kind')!r}")
-    names = info.get("label_names")
+    if metadata.get("kind") not in KINDS:
+        raise ValueError(f"metadata['kind'] must be one of {KINDS}, got {metadata.get('kind')!r}")
+    names = metadata.get("label_names")
     if model.num_labels is not None and names is not None and len(names) != model.num_labels:
         raise ValueError(f"{len(names)} label_names for a head of {model.num_labels} labels")
-    return {**fixed, **info}
+    return {**fixed, **metadata}
 
 
 def _plain(value: Any) -> Any:
@@ -194,9 +194,9 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
-        file.write(data)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
@@ -213,31 +213,31 @@ def _previous(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _swap(new: Path, folder: Path) -> None:
-    """Give `new` the name of `folder`. No system call replaces a full folder, so the old one steps aside first."""
-    old = _previous(folder)
+def _swap(new_folder: Path, folder: Path) -> None:
+    """Give `new` the name of `folder`. No system call replaces a full folder, so the old one is renamed first."""
+    old_folder = _previous(folder)
     if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
+        shutil.rmtree(old_folder, ignore_errors=True)
+        folder.rename(old_folder)
     try:
-        new.rename(folder)
+        new_folder.rename(folder)
     except OSError:
-        if old.exists():
-            old.rename(folder)
+        if old_folder.exists():
+            old_folder.rename(folder)
         raise
     _sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old_folder, ignore_errors=True)
 
 
 def _find(folder: Path) -> Path:
-    """The folder to read: from the hub, or the old one that stepped aside if a save was killed between its two renames."""
+    """The folder to read: from the hub, or the old one under its other name if a save was killed between its two renames."""
     if str(folder).startswith(hub.PREFIX):
         return hub.download(str(folder), FILES)
     if folder.is_dir():
         return folder
     if _previous(folder).is_dir():
         return _previous(folder)
-    raise InputError(f"{folder}: no checkpoint folder here; give the folder that holds {WEIGHTS} and {INFO}")
+    raise InputError(f"{folder}: no checkpoint folder here; give the folder that holds {WEIGHTS} and {RECORD}")
 
 
 def _read(path: Path) -> bytes:
@@ -249,53 +249,55 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the file and its permissions") from error
 
 
-def _read_info(folder: Path) -> dict[str, Any]:
-    path = folder / INFO
+def _read_metadata(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
     try:
-        info = json.loads(_read(path))
+        metadata = json.loads(_read(path))
     except ValueError as error:  # not UTF-8 or not JSON
         raise InputError(f"{path} is damaged ({error}): copy the checkpoint again or train again") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        found = info.get("format") if isinstance(info, dict) else None
-        raise InputError(f"{path}: format {found!r} where {FORMAT!r} is read; use the version of mvdecor that wrote it")
-    missing = [k for k in ("network", "channels", "num_labels", "weights_sha256") if k not in info]
-    if missing or not isinstance(info["network"], dict) or not isinstance(info["channels"], list):
-        what = f"no {', '.join(missing)}" if missing else "network or channels is of the wrong type"
-        raise InputError(f"{path} is damaged ({what}): copy the checkpoint again or train again")
-    return info
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        stored_format = metadata.get("format") if isinstance(metadata, dict) else None
+        raise InputError(
+            f"{path}: format {stored_format!r} where {FORMAT!r} is read; use the version of mvdecor that wrote it"
+        )
+    missing = [k for k in ("network", "channels", "num_labels", "weights_sha256") if k not in metadata]
+    if missing or not isinstance(metadata["network"], dict) or not isinstance(metadata["channels"], list):
+        fault = f"no {', '.join(missing)}" if missing else "network or channels is of the wrong type"
+        raise InputError(f"{path} is damaged ({fault}): copy the checkpoint again or train again")
+    return metadata
 
 
-def _read_weights(folder: Path, info: Mapping[str, Any]) -> dict[str, Tensor]:
+def _read_weights(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Tensor]:
     path = folder / WEIGHTS
-    data = _read(path)
-    if hashlib.sha256(data).hexdigest() != info["weights_sha256"]:
-        raise InputError(f"{path} is damaged, or not the one that {INFO} belongs to: copy both again or train again")
+    content = _read(path)
+    if hashlib.sha256(content).hexdigest() != metadata["weights_sha256"]:
+        raise InputError(f"{path} is damaged, or not the one that {RECORD} belongs to: copy both again or train again")
     try:
-        return load_tensors(data)
+        return load_tensors(content)
     except SafetensorError as error:
         raise InputError(f"{path} is damaged ({error}): copy the checkpoint again or train again") from error
 
 
 def _load_state(model: Model, state: Mapping[str, Tensor], folder: Path) -> None:
-    own = model.state_dict()
-    wrong = [k for k in sorted(own.keys() | state.keys()) if k not in own or k not in state]
-    wrong += [k for k in own if k in state and own[k].shape != state[k].shape]
+    model_state = model.state_dict()
+    wrong = [k for k in sorted(model_state.keys() | state.keys()) if k not in model_state or k not in state]
+    wrong += [k for k in model_state if k in state and model_state[k].shape != state[k].shape]
     if wrong:
         raise InputError(
-            f"{folder / WEIGHTS}: {len(wrong)} tensors do not fit the network that {INFO} describes "
+            f"{folder / WEIGHTS}: {len(wrong)} tensors do not fit the network that {RECORD} describes "
             f"(first: {wrong[0]}); use the version of mvdecor that wrote it, or train again"
         )
     model.load_state_dict(dict(state))
 
 
-def _differences(model: Model, info: Mapping[str, Any]) -> list[str]:
-    here, there = _flat(model.config, "network"), _flat(info["network"], "network")
-    here["channels"], there["channels"] = "+".join(model.channels), "+".join(map(str, info["channels"]))
+def _differences(model: Model, metadata: Mapping[str, Any]) -> list[str]:
+    current, stored = _flat(model.config, "network"), _flat(metadata["network"], "network")
+    current["channels"], stored["channels"] = "+".join(model.channels), "+".join(map(str, metadata["channels"]))
     unset = "not set"
     return [
-        f"{k}: {here.get(k, unset)} here, {there.get(k, unset)} in the checkpoint"
-        for k in sorted(here.keys() | there.keys())
-        if here.get(k, unset) != there.get(k, unset) and k != "network.weights"  # only where training started from
+        f"{k}: {current.get(k, unset)} here, {stored.get(k, unset)} in the checkpoint"
+        for k in sorted(current.keys() | stored.keys())
+        if current.get(k, unset) != stored.get(k, unset) and k != "network.weights"  # only where training started from
     ]
 
 

@@ -63,10 +63,10 @@ class DeepLabV3Plus(nn.Module):
         """Normalised images [B, in_channels, H, W], any H and W, to embeddings [B, embedding_dim, H, W].
 
         Raises:
-            InputError: one image a batch in training mode, of which batch norm after global pooling has no variance.
+            InputError: one image per batch in training mode, of which batch norm after global pooling has no variance.
         """
         if self.training and len(images) < 2:
-            raise InputError("DeepLabV3Plus trains on 2 images a batch or more (batch norm after global pooling)")
+            raise InputError("DeepLabV3Plus trains on 2 images per batch or more (batch norm after global pooling)")
         height, width = images.shape[-2:]
         features = self.encoder(pad_to_multiple(images, STRIDE))
         return self.upsampling(self.decoder(features))[..., :height, :width]

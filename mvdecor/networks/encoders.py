@@ -92,14 +92,18 @@ def check_weights(encoder: str, weights: str | None) -> None:
         model: Any = timm.create_model(encoder)
     classifier = model.pretrained_cfg.get("classifier") or ()
     classifiers = tuple(f"{name}." for name in ([classifier] if isinstance(classifier, str) else classifier))
-    here = {k: v.shape for k, v in model.state_dict().items() if not k.startswith(classifiers)}
-    there = {k: v.shape for k, v in state.items() if not k.startswith(classifiers)}
-    wrong = [k for k in (*here, *there) if here.get(k) != there.get(k) and not k.endswith("num_batches_tracked")]
+    encoder_shapes = {k: v.shape for k, v in model.state_dict().items() if not k.startswith(classifiers)}
+    file_shapes = {k: v.shape for k, v in state.items() if not k.startswith(classifiers)}
+    differing = {k for k in encoder_shapes.keys() | file_shapes.keys() if encoder_shapes.get(k) != file_shapes.get(k)}
+    wrong = [k for k in (*encoder_shapes, *file_shapes) if k in differing and not k.endswith("num_batches_tracked")]
     if wrong:
-        own, found = (tuple(shapes[wrong[0]]) if wrong[0] in shapes else "none" for shapes in (here, there))
+        first = wrong[0]
+        in_encoder = tuple(encoder_shapes[first]) if first in encoder_shapes else "none"
+        in_file = tuple(file_shapes[first]) if first in file_shapes else "none"
         raise InputError(
-            f"network.weights: {weights} is not of encoder {encoder}: {len(set(wrong))} tensors differ (first: {wrong[0]}, "
-            f"{own} in the encoder, {found} in the file); give the state dict of timm's {encoder}, or set network.encoder"
+            f"network.weights: {weights} is not of encoder {encoder}: {len(set(wrong))} tensors differ (first: {first}, "
+            f"{in_encoder} in the encoder, {in_file} in the file); give the state dict of timm's {encoder}, or set "
+            "network.encoder"
         )
 
 

@@ -16,7 +16,7 @@ from mvdecor.networks.encoders import check_embedding_dim, checked_encoder
 
 
 class FoundationFeatures(nn.Module):
-    """Patch tokens of a frozen ViT, projected (1x1) and upsampled bilinearly to one embedding a pixel.
+    """Patch tokens of a frozen ViT, projected (1x1) and upsampled bilinearly to one embedding per pixel.
 
     Only the projection is trained. It is applied before the upsampling: the two commute, and few channels are cheaper to
     enlarge than many. Default weights: DINOv2 (Oquab et al., 2023).
@@ -64,9 +64,9 @@ class FoundationFeatures(nn.Module):
         self.vit: Any = vit.requires_grad_(False).eval()
         self.projection = nn.Conv2d(vit.num_features, embedding_dim, kernel_size=1)
         mean, std = torch.tensor(CHANNELS["rgb"].mean), torch.tensor(CHANNELS["rgb"].std)
-        own_mean, own_std = (torch.tensor(vit.pretrained_cfg[name]) for name in ("mean", "std"))
-        self.register_buffer("factor", (std / own_std)[:, None, None])
-        self.register_buffer("shift", ((mean - own_mean) / own_std)[:, None, None])
+        encoder_mean, encoder_std = (torch.tensor(vit.pretrained_cfg[name]) for name in ("mean", "std"))
+        self.register_buffer("factor", (std / encoder_std)[:, None, None])
+        self.register_buffer("shift", ((mean - encoder_mean) / encoder_std)[:, None, None])
 
     def train(self, mode: bool = True) -> FoundationFeatures:
         """As `nn.Module.train`, but the encoder stays in evaluation mode."""

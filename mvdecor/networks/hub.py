@@ -43,7 +43,7 @@ def upload(folder: Path, name: str, files: Sequence[str], private: bool) -> str:
         the address of the repository.
 
     Raises:
-        InputError: no network, nobody logged in, or no right to write there.
+        InputError: no network, no login, or no right to write there.
     """
     from huggingface_hub import HfApi
 

@@ -93,8 +93,11 @@ class Model(nn.Module):
 def normalisation(channels: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Fixed mean and deviation of the named channels, float32 [C] each."""
     num_channels(channels)
-    known = [find_channel(name) for name in channels]
-    mean, std = torch.tensor([v for c in known for v in c.mean]), torch.tensor([v for c in known for v in c.std])
+    definitions = [find_channel(name) for name in channels]
+    mean, std = (
+        torch.tensor([v for c in definitions for v in c.mean]),
+        torch.tensor([v for c in definitions for v in c.std]),
+    )
     return mean, std
 
 
@@ -119,18 +122,18 @@ def build_model(
     if num_labels is not None and num_labels < 1:
         raise InputError(f"a segmentation head needs at least one label, got {num_labels}: does the category have any?")
     config = complete_config(network)
-    made = config if initial_weights or "weights" not in config else {**config, "weights": None}
+    start_config = config if initial_weights or "weights" not in config else {**config, "weights": None}
     try:
-        net = instantiate(made, in_channels=in_channels, _convert_="all")
+        net = instantiate(start_config, in_channels=in_channels, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         raise InputError(f"network: {config['_target_']} cannot be made: {error.__cause__ or error}") from error
-    only = getattr(net, "channels", tuple(channels))
-    if tuple(channels) != only:
+    accepted = getattr(net, "channels", tuple(channels))
+    if tuple(channels) != accepted:
         raise InputError(
-            f"views.channels={'+'.join(channels)}: {config['_target_']} takes {'+'.join(only)} alone: set "
-            f"views.channels=[{','.join(only)}]"
+            f"views.channels={'+'.join(channels)}: {config['_target_']} takes {'+'.join(accepted)} alone: set "
+            f"views.channels=[{','.join(accepted)}]"
         )
     head = None if num_labels is None else SegmentationHead(net.embedding_dim, num_labels)
     return Model(net, channels, head, config)
@@ -145,9 +148,9 @@ def complete_config(network: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: no `_target_`, one that is not a network class, or a setting that the class does not have.
     """
-    plain = OmegaConf.to_container(OmegaConf.create(dict(network)), resolve=True)
-    assert isinstance(plain, dict)
-    config: dict[str, Any] = {str(name): value for name, value in plain.items()}
+    container = OmegaConf.to_container(OmegaConf.create(dict(network)), resolve=True)
+    assert isinstance(container, dict)
+    config: dict[str, Any] = {str(name): value for name, value in container.items()}
     target = _network_class(config)
     parameters = inspect.signature(target).parameters
     names = [n for n in parameters if n != "in_channels"]
@@ -189,5 +192,5 @@ def _check_nested(value: Any) -> None:
         else:
             _check_nested(list(value.values()))
     elif isinstance(value, list):
-        for item in value:
-            _check_nested(item)
+        for element in value:
+            _check_nested(element)

@@ -12,7 +12,7 @@ from mvdecor.networks.encoders import check_embedding_dim, checked_encoder, pad_
 
 
 class UNet(nn.Module):
-    """A U-Net on any timm encoder: one embedding a pixel, at the size of the input.
+    """A U-Net on any timm encoder: one embedding per pixel, at the size of the input.
 
     Lighter than the recipe's DeepLabV3+ and sharper at thin parts, since the decoder sees every resolution.
 
@@ -59,6 +59,6 @@ class UNet(nn.Module):
 
 
 def _check_decoder(channels: Sequence[int]) -> None:
-    listed = isinstance(channels, Sequence) and 1 <= len(channels) <= 5
-    if not listed or not all(isinstance(c, int) and c > 0 for c in channels):
+    is_list = isinstance(channels, Sequence) and 1 <= len(channels) <= 5
+    if not is_list or not all(isinstance(c, int) and c > 0 for c in channels):
         raise InputError(f"network.decoder_channels: give a list of 1 to 5 positive integers, got {channels!r}")

@@ -36,18 +36,18 @@ def check_cells(results: Sequence[Run]) -> None:
     """
     columns: dict[str, Run] = {}
     cells: dict[tuple[str, str], Run] = {}
-    seen: dict[tuple, Run] = {}
+    by_identity: dict[tuple, Run] = {}
     for result in results:
         for identity in _identities(result):
-            if (twin := seen.setdefault(identity, result)) is not result:
+            if (twin := by_identity.setdefault(identity, result)) is not result:
                 raise InputError(_same_run(twin, result))
         first = columns.setdefault(result.column, result)
         _same(first, result, COLUMN_SETTINGS, f"column {result.column!r}")
         if first.test_ids != result.test_ids:
-            other = sorted(set(first.test_ids) ^ set(result.test_ids))
+            only_in_one = sorted(set(first.test_ids) ^ set(result.test_ids))
             raise InputError(
                 f"{first.file} and {result.file} are both of column {result.column!r}, but were measured on different "
-                f"test shapes ({len(other)} only in one of them, such as {other[0]}): gather them apart"
+                f"test shapes ({len(only_in_one)} only in one of them, such as {only_in_one[0]}): gather them apart"
             )
         first = cells.setdefault((result.method, result.column), result)
         pretrained = result.setting("method.pretrain") is not False
@@ -55,11 +55,11 @@ def check_cells(results: Sequence[Run]) -> None:
         _same(first, result, keys, f"{result.method} in column {result.column!r}")
 
 
-def _same(a: Run, b: Run, keys: Sequence[str], where: str) -> None:
+def _same(a: Run, b: Run, keys: Sequence[str], group: str) -> None:
     for key in keys:
         if a.setting(key) != b.setting(key):
             raise InputError(
-                f"{a.file} and {b.file} are both {where}, but differ in {key}: {a.setting(key)} and {b.setting(key)}: "
+                f"{a.file} and {b.file} are both {group}, but differ in {key}: {a.setting(key)} and {b.setting(key)}: "
                 "gather them apart"
             )
 
@@ -73,10 +73,8 @@ def _identities(result: Run) -> list[tuple]:
 
 def _same_run(a: Run, b: Run) -> str:
     if (a.seed, a.number) == (b.seed, b.number):
-        what, why = f"seed {b.seed}, run {b.number}", ""
+        runs, reason = f"seed {b.seed}, run {b.number}", ""
     else:
-        what = f"seed {a.seed}, run {a.number} and seed {b.seed}, run {b.number}"
-        why = " (an older version sampled shapes and weights by the sum of seed and run)"
-    return (
-        f"{a.file} and {b.file} are the same run: {b.method}, column {b.column!r}, {what}{why}: gather only one of them"
-    )
+        runs = f"seed {a.seed}, run {a.number} and seed {b.seed}, run {b.number}"
+        reason = " (an older version sampled shapes and weights by the sum of seed and run)"
+    return f"{a.file} and {b.file} are the same run: {b.method}, column {b.column!r}, {runs}{reason}: gather only one of them"

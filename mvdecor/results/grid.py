@@ -127,11 +127,13 @@ def make_grid(
     ]
     means = {(row["method"], row["category"]): row for row in summarize(rows)["rows"]}
     expected = runs or max((row["runs"] for row in means.values()), default=0)
-    ours = {title: Row(title, "ours", _cells(means, name, columns, expected)) for name, title in methods.items()}
-    theirs = _paper_rows(paper, columns) if paper else {}
-    ordered = [row for title in ours for row in (ours[title], theirs.get(title)) if row is not None]
-    ordered += [row for title, row in theirs.items() if title not in ours]
-    source = paper["source"] if paper and theirs else None
+    our_rows = {title: Row(title, "ours", _cells(means, name, columns, expected)) for name, title in methods.items()}
+    paper_rows = _paper_rows(paper, columns) if paper else {}
+    ordered: list[Row] = []
+    for title, row in our_rows.items():
+        ordered += [row, paper_rows[title]] if title in paper_rows else [row]
+    ordered += [row for title, row in paper_rows.items() if title not in our_rows]
+    source = paper["source"] if paper and paper_rows else None
     return Grid(tuple(c.name for c in columns), tuple(ordered), source, _occurring_parts(results, columns))
 
 
@@ -148,9 +150,9 @@ def markdown(grid: Grid) -> str:
 
 def occurrence_note(grid: Grid) -> str:
     """How many parts of each column occur in the test shapes, e.g. "Parts that occur in the test shapes: Bag 3 of 4"."""
-    counts = ", ".join(f"{name} {there} of {parts}" for name, (there, parts) in grid.parts.items())
-    others = "; under protocol mvdecor the others count 0" if any(n < m for n, m in grid.parts.values()) else ""
-    return f"Parts that occur in the test shapes: {counts}{others}"
+    counts = ", ".join(f"{name} {count} of {parts}" for name, (count, parts) in grid.parts.items())
+    note = "; under protocol mvdecor the others count 0" if any(n < m for n, m in grid.parts.values()) else ""
+    return f"Parts that occur in the test shapes: {counts}{note}"
 
 
 def latex(grid: Grid) -> str:
@@ -160,8 +162,12 @@ def latex(grid: Grid) -> str:
     lines += [f"% rows marked paper: {grid.paper}"] if grid.paper else []
     lines += [rf"\begin{{tabular}}{{llr{'r' * len(grid.columns)}}}", r"\toprule"]
     texts = [_header(grid), *(_texts(grid, row) for row in grid.rows)]
-    body = [" & ".join("".join(LATEX.get(c, c) for c in text) for text in line) + r" \\" for line in texts]
+    body = [" & ".join(_latex_text(text) for text in line) + r" \\" for line in texts]
     return "\n".join([*lines, body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex_text(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in text)
 
 
 def csv_text(grid: Grid) -> str:
@@ -206,10 +212,10 @@ def _occurring_parts(results: Sequence[Run], columns: Sequence[Column]) -> dict[
     """By column of results that noted it, how many of how many parts occur in the test shapes."""
     parts: dict[str, tuple[int, int]] = {}
     for column in columns:
-        noted = [r for r in results if r.column == column.name and r.occurring is not None]
-        if noted:  # of several seeds one may draw a point of a part so small that another draws none
-            there = {name for r in noted for name in r.occurring or ()}
-            parts[column.name] = len(there), len(noted[0].parts)
+        with_parts = [r for r in results if r.column == column.name and r.occurring is not None]
+        if with_parts:  # of several seeds one may sample a point of a part so small that another samples none
+            occurring = {name for r in with_parts for name in r.occurring or ()}
+            parts[column.name] = len(occurring), len(with_parts[0].parts)
     return parts
 
 
@@ -220,12 +226,12 @@ def _paper_rows(paper: Mapping, columns: Sequence[Column]) -> dict[str, Row]:
         raise InputError(f"the paper's table has no column {unknown[0]!r}: choose one of {', '.join(paper['columns'])}")
     for title, values in paper["rows"].items():
         figures = dict(zip(paper["columns"], values, strict=True))
-        found = {column.name: figures.get(column.paper or column.name) for column in columns}
+        cell_values = {column.name: figures.get(column.paper or column.name) for column in columns}
         runs = paper.get("runs")
         cells = {
             name: Cell(v, None, runs if v is not None else None, runs if v is not None else None)
-            for name, v in found.items()
+            for name, v in cell_values.items()
         }
-        if any(value is not None for value in found.values()):
+        if any(value is not None for value in cell_values.values()):
             rows[title] = Row(title, "paper", cells)
     return rows

@@ -57,8 +57,8 @@ def read_results(folder: Path) -> Results:
     if (folder / "table.json").exists():
         table = read_stage(folder / "table.json", ("rows", "runs", "config"))
         runs = [_run(folder / row["method"] / f"run_{row['run']}", row["method"]) for row in table["runs"]]
-        own = folder / "pretrain" / "pretrain.json"
-        pretrained = read_stage(own, TRAINED) if own.exists() else None
+        stage_file = folder / "pretrain" / "pretrain.json"
+        pretrained = read_stage(stage_file, TRAINED) if stage_file.exists() else None
         return Results(folder, tuple(runs), table, pretrained)
     if not (folder / "metrics.json").exists():
         raise InputError(
@@ -93,10 +93,12 @@ def part_iou(runs: Sequence[Run], part: str) -> tuple[float | None, float | None
 def _scalars(stage: Path) -> dict[str, Curve]:
     """The scalars of a stage with steps counted from 1, as the JSON files count; none if it wrote no CSV."""
     file = stage / "log" / SCALARS
-    return {name: [(s + 1, v) for s, v in curve] for name, curve in read_scalars(file).items()} if file.exists() else {}
+    if not file.exists():
+        return {}
+    return {name: [(step + 1, value) for step, value in curve] for name, curve in read_scalars(file).items()}
 
 
 def _run(folder: Path, method: str | None) -> Run:
     run = read_run(folder, method, MEASURED)
-    own = folder / "finetune.json"
-    return replace(run, finetuned=read_stage(own, TRAINED)) if own.exists() else run
+    stage_file = folder / "finetune.json"
+    return replace(run, finetuned=read_stage(stage_file, TRAINED)) if stage_file.exists() else run

@@ -26,13 +26,13 @@ def summarize(rows: Sequence[Mapping]) -> dict:
     """
     groups: dict[tuple[str, str], dict] = {}
     for row in rows:
-        where = f"run {row['run']} of {row['method']} on {row['category']}"
+        run_name = f"run {row['run']} of {row['method']} on {row['category']}"
         value, runs = row["part_miou"], groups.setdefault((row["method"], row["category"]), {})
         if row["run"] in runs:
-            raise InputError(f"{where} is in the results twice; count each run once")
+            raise InputError(f"{run_name} is in the results twice; count each run once")
         if value is None or not math.isfinite(value):
             raise InputError(
-                f"{where} has part mIoU {value}: nothing was measured; check that its test shapes have labels"
+                f"{run_name} has part mIoU {value}: nothing was measured; check that its test shapes have labels"
             )
         runs[row["run"]] = float(value)
     return {
@@ -73,10 +73,10 @@ def format_table(rows: Sequence[Mapping]) -> str:
     cells = [header, *([_cell(row, k) for k in columns] for row in rows)]
     width = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     right = [_is_numeric(rows, k) for k in columns]
-    lines = [
-        "| " + " | ".join(t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, width, right, strict=True)) + " |"
-        for line in cells
-    ]
+    lines = []
+    for line in cells:
+        padded = [t.rjust(w) if r else t.ljust(w) for t, w, r in zip(line, width, right, strict=True)]
+        lines.append("| " + " | ".join(padded) + " |")
     rule = "|" + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(width, right, strict=True)) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
 
@@ -115,12 +115,12 @@ def occurrence(result: Mapping) -> str:
     Args:
         result: `parts`, `occurring` and `protocol` of `PartMetrics.result` or metrics.json.
     """
-    there, parts = len(result["occurring"]), len(result["parts"])
-    text = f"{there} of {parts} parts occur in the test shapes"
-    if there == parts:
+    occurring, parts = len(result["occurring"]), len(result["parts"])
+    text = f"{occurring} of {parts} parts occur in the test shapes"
+    if occurring == parts:
         return text
-    others = "count 0" if result["protocol"] == "mvdecor" else "are left out unless they are predicted"
-    return f"{text}, the others {others} (protocol {result['protocol']})"
+    rule = "count 0" if result["protocol"] == "mvdecor" else "are left out unless they are predicted"
+    return f"{text}, the others {rule} (protocol {result['protocol']})"
 
 
 def evaluation_summary(result: Mapping) -> str:

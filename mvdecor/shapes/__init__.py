@@ -1,6 +1,6 @@
 """Meshes with part labels: readers, normalisation, made-up shapes, few-shot splits. Knows no camera."""
 
-from mvdecor.shapes.fewshot import draw_few_shot, draw_views
+from mvdecor.shapes.fewshot import sample_few_shot, sample_views
 from mvdecor.shapes.folder import MeshFolder, read_mesh
 from mvdecor.shapes.loading import ShapeSet, load_shapes
 from mvdecor.shapes.partnet import PartNet
@@ -17,8 +17,8 @@ __all__ = [
     "ShapeSet",
     "ShapeStore",
     "Texture",
-    "draw_few_shot",
-    "draw_views",
     "load_shapes",
     "read_mesh",
+    "sample_few_shot",
+    "sample_views",
 ]

@@ -24,13 +24,13 @@ def check_id(id: str, root: Path) -> None:
         raise InputError(f"{root}: {id!r} is not a valid shape id (a plain name, no path)")
 
 
-def id_list(value: Any, where: str) -> list[str]:
-    """`value` as a list of distinct ids; InputError naming `where` if it is anything else."""
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise InputError(f"{where}: must be a list of shape ids (strings)")
+def id_list(value: Any, location: str) -> list[str]:
+    """`value` as a list of distinct ids; InputError naming `location` if it is anything else."""
+    if not isinstance(value, list) or not all(isinstance(id, str) for id in value):
+        raise InputError(f"{location}: must be a list of shape ids (strings)")
     if len(set(value)) != len(value):
-        twice = next(item for item in value if value.count(item) > 1)
-        raise InputError(f"{where}: names {twice} twice; keep each id once")
+        twice = next(id for id in value if value.count(id) > 1)
+        raise InputError(f"{location}: names {twice} twice; keep each id once")
     return list(value)
 
 
@@ -65,19 +65,19 @@ class SplitFile:
     def ids(self, split: str) -> list[str]:
         """The list `split`; InputError with the remedy if the file or the list is not there."""
         if split not in self.lists:
-            what = f"has no list {split!r}" if self.path.exists() else f"no such file, so there is no list {split!r}"
+            fault = f"has no list {split!r}" if self.path.exists() else f"no such file, so there is no list {split!r}"
             raise InputError(
-                f"{self.path}: {what}; write this file with "
+                f"{self.path}: {fault}; write this file with "
                 f'{{"labels": [part names], "train": [ids], "test": [ids]}} and {split!r} among its lists'
             )
         return list(self.lists[split])
 
 
-def check_disjoint(lists: dict[str, list[str]], where: str) -> None:
+def check_disjoint(lists: dict[str, list[str]], location: str) -> None:
     """Raise InputError if an id is in two of the lists: testing on trained shapes makes every figure worthless."""
     owner: dict[str, str] = {}
     for name, ids in lists.items():
         for id in ids:
             if id in owner:
-                raise InputError(f"{where}: {id} is both in {owner[id]} and in {name}; keep it in one")
+                raise InputError(f"{location}: {id} is both in {owner[id]} and in {name}; keep it in one")
             owner[id] = name

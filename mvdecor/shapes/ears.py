@@ -28,9 +28,9 @@ def clip_ears(ring: NDArray[np.float64], x: int, y: int) -> tuple[NDArray[np.int
     """
     result = np.empty((len(ring) - 2, 3), np.int64)
     left = np.arange(len(ring))
-    there = np.ones(len(ring), np.bool_)
+    remaining = np.ones(len(ring), np.bool_)
     # of each corner: UNKNOWN, EAR, or another one that keeps it from being an ear as long as it is there
-    known = np.full(len(ring), UNKNOWN)
+    obstacle = np.full(len(ring), UNKNOWN)
     size = max(ring[:, x].max() - ring[:, x].min(), ring[:, y].max() - ring[:, y].min())
     rounding = FLAT * size**2
     for number in range(len(ring) - 3):
@@ -48,9 +48,9 @@ def clip_ears(ring: NDArray[np.float64], x: int, y: int) -> tuple[NDArray[np.int
                 if _is_spike(ring, before, tip, after, x, y):
                     best, shortest = k, length
                     continue
-                if known[tip] == UNKNOWN or (known[tip] >= 0 and not there[known[tip]]):
-                    known[tip] = _obstacle(ring, left, k, x, y)
-                if known[tip] == EAR:
+                if obstacle[tip] == UNKNOWN or (obstacle[tip] >= 0 and not remaining[obstacle[tip]]):
+                    obstacle[tip] = _obstacle(ring, left, k, x, y)
+                if obstacle[tip] == EAR:
                     best, shortest = k, length
             if best >= 0:
                 break
@@ -58,8 +58,8 @@ def clip_ears(ring: NDArray[np.float64], x: int, y: int) -> tuple[NDArray[np.int
             return result, False
         before, tip, after = left[best - 1], left[best], left[(best + 1) % len(left)]
         result[number] = before, tip, after
-        there[tip] = False
-        known[before] = known[after] = UNKNOWN
+        remaining[tip] = False
+        obstacle[before] = obstacle[after] = UNKNOWN
         left = np.concatenate((left[:best], left[best + 1 :]))
     result[-1] = left
     return result, _turn(ring, left[0], left[1], left[2], x, y) >= -rounding

@@ -11,23 +11,23 @@ from mvdecor.errors import InputError
 SEARCH_STEPS = 20_000
 
 
-def draw_few_shot(
+def sample_few_shot(
     labels: Mapping[str, Set[int]], k: int, seed: int, tries: int = 1000, replace: bool = False
 ) -> tuple[list[str], set[int]]:
-    """Draw k shapes without replacement that together show every label, if any such set is found.
+    """Sample k shapes without replacement that together show every label, if any such set is found.
 
-    Uniform draws of k shapes, seeded, are tried in turn, and the first that covers all labels is taken. If none does,
+    Uniform samples of k shapes, seeded, are tried in turn, and the first that covers all labels is taken. If none does,
     because of rare labels, a covering set is searched for (a shape for the rarest label not yet shown, those that show
     most others first, with back-tracking, up to `SEARCH_STEPS` shapes) and filled up at random. If that finds none
-    either, the first of the draws that cover most is taken.
+    either, the first of the samples that cover most is taken.
 
     Args:
         labels: for each shape id the labels it shows (without undetermined).
         k: number of shapes.
-        seed: of the draws.
-        tries: most draws.
-        replace: draw with replacement as the released code does: a shape may come twice, so that fewer than k are
-            labelled. There is no search then; if no draw covers all labels, the first that covers most is taken.
+        seed: of the samples.
+        tries: most samples.
+        replace: sample with replacement as the released code does: a shape may come twice, so that fewer than k are
+            labelled. There is no search then; if no sample covers all labels, the first that covers most is taken.
 
     Returns:
         the ids in sorted order (with `replace` perhaps some twice), and the labels that they do *not* show (empty if the
@@ -41,28 +41,28 @@ def draw_few_shot(
         raise InputError(
             f"k={k} labelled shapes were asked for, but the split holds {len(ids)} that can be used: lower finetune.k"
         )
-    wanted = set().union(*labels.values())
-    if not wanted:
+    required = set().union(*labels.values())
+    if not required:
         raise InputError(
             f"none of the {len(ids)} shapes of the split has a label at this level: choose another data.level or category"
         )
     rng = np.random.default_rng(seed)
     best: list[str] = []
-    best_missing = wanted | {-1}
+    best_missing = required | {-1}
     for _ in range(tries):
-        drawn = sorted(ids[i] for i in rng.choice(len(ids), size=k, replace=replace))
-        missing = wanted - set().union(*(labels[i] for i in drawn))
+        sampled = sorted(ids[i] for i in rng.choice(len(ids), size=k, replace=replace))
+        missing = required - set().union(*(labels[i] for i in sampled))
         if len(missing) < len(best_missing):
-            best, best_missing = drawn, missing
+            best, best_missing = sampled, missing
         if not missing:
             return best, missing
     if replace:
         return best, best_missing
-    cover = _Search(labels, ids, rng).cover(k, frozenset(wanted))
+    cover = _Search(labels, ids, rng).cover(k, frozenset(required))
     if cover is None:
         return best, best_missing
-    others = [i for i in ids if i not in cover]
-    filled = [others[i] for i in rng.choice(len(others), size=k - len(cover), replace=False)]
+    remaining = [i for i in ids if i not in cover]
+    filled = [remaining[i] for i in rng.choice(len(remaining), size=k - len(cover), replace=False)]
     return sorted([*cover, *filled]), set()
 
 
@@ -90,14 +90,14 @@ class _Search:
             if self.steps_left == 0:
                 return None
             self.steps_left -= 1
-            rest = self.cover(k - 1, missing - self.labels[i])
-            if rest is not None:
-                return [i, *rest]
+            subcover = self.cover(k - 1, missing - self.labels[i])
+            if subcover is not None:
+                return [i, *subcover]
         return None
 
 
-def draw_views(num_views: int, v: int | None, seed: int | Sequence[int], replace: bool = False) -> list[int]:
-    """The labelled views of a shape: all, or v of them drawn without replacement (`replace`: with, as released).
+def sample_views(num_views: int, v: int | None, seed: int | Sequence[int], replace: bool = False) -> list[int]:
+    """The labelled views of a shape: all, or v of them sampled without replacement (`replace`: with, as released).
 
     Raises:
         InputError: if v is not in 1..num_views.
@@ -106,6 +106,6 @@ def draw_views(num_views: int, v: int | None, seed: int | Sequence[int], replace
         return list(range(num_views))
     if not 1 <= v <= num_views:
         raise InputError(
-            f"v={v} labelled views a shape were asked for, but there are {num_views}: lower finetune.v or raise views.count"
+            f"v={v} labelled views per shape were asked for, but there are {num_views}: lower finetune.v or raise views.count"
         )
     return sorted(np.random.default_rng(seed).choice(num_views, size=v, replace=replace).tolist())

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.gltf_file import MESHOPT, GltfFile, Item
+from mvdecor.shapes.gltf_file import MESHOPT, GltfFile, JsonObject
 from mvdecor.shapes.gltf_materials import BASISU, IMAGE_EXTENSIONS, SPECULAR_GLOSSINESS, Colours
 from mvdecor.shapes.gltf_nodes import INSTANCING, Placement, read_placements
 from mvdecor.shapes.gltf_primitives import DRACO, TRIANGLES, Primitive, read_primitive, skin_transforms
@@ -33,7 +33,7 @@ APPLIED = {
     "KHR_node_visibility",
     "KHR_texture_transform",
 }
-LOOKS = (  # neither the surface nor its base colour: left out without a word, unless the file requires them
+APPEARANCE = (  # neither the surface nor its base colour: left out without a word, unless the file requires them
     "KHR_lights_",
     "KHR_materials_",
     "EXT_lights_",
@@ -87,13 +87,13 @@ class GltfMesh:
 
 @dataclass(frozen=True)
 class Part:
-    """A primitive that a node places: `number` of the mesh's primitives, `item` of the JSON; `what` names it in messages."""
+    """A primitive that a node places: its number in the mesh, its JSON, and its name in messages (`subject`)."""
 
     placement: Placement
     number: int
-    item: Item
+    primitive: JsonObject
     source: Primitive
-    what: str
+    subject: str
 
     @property
     def order(self) -> list[int]:
@@ -133,14 +133,14 @@ def read_gltf(path: str | Path, texture_size: int | None = None, textures: bool 
 
 
 def _check_extensions(file: GltfFile) -> None:
-    """Refuse required extensions that are not applied, and warn of optional ones that nobody here knows."""
+    """Refuse required extensions that are not applied, and warn of unknown optional ones."""
     refused = [name for name in file.required if name not in APPLIED]
     if refused:
         raise InputError(
             f"{file.path}: requires {', '.join(refused)}, which is not read; export it without, or convert it"
         )
-    used = [name for name in file.json.get("extensionsUsed", []) if name not in APPLIED]
-    unknown = [name for name in used if not name.startswith(LOOKS)]
+    not_applied = [name for name in file.json.get("extensionsUsed", []) if name not in APPLIED]
+    unknown = [name for name in not_applied if not name.startswith(APPEARANCE)]
     if unknown:
         warnings.warn(f"{file.path}: uses {', '.join(unknown)}, which is not read: left out", stacklevel=4)
 
@@ -178,12 +178,12 @@ def _parts(file: GltfFile) -> list[Part]:
     parts = []
     for number, placement in _primitives(file, read_placements(file)):
         mesh = file.item("meshes", placement.mesh)
-        what = _name(mesh, placement.mesh, number)
+        subject = _name(mesh, placement.mesh, number)
         key = (placement.mesh, number, _weights(mesh, placement))
         if key not in sources:
-            sources[key] = read_primitive(file, mesh["primitives"][number], key[2], what)
+            sources[key] = read_primitive(file, mesh["primitives"][number], key[2], subject)
         if len(sources[key].faces):
-            parts.append(Part(placement, number, mesh["primitives"][number], sources[key], what))
+            parts.append(Part(placement, number, mesh["primitives"][number], sources[key], subject))
     return parts
 
 
@@ -194,7 +194,7 @@ def _texture(file: GltfFile, parts: list[Part], texture_size: int | None) -> Tex
     for part in parts:
         source = part.source
         if id(source) not in surfaces:
-            surfaces[id(source)] = colours.surface(part.item, source.values.get, source.faces, part.what)
+            surfaces[id(source)] = colours.surface(part.primitive, source.values.get, source.faces, part.subject)
         uv, image = surfaces[id(source)]
         uvs.append(uv[:, part.order])
         image_ids.append(np.full(len(uv), image, dtype=np.int64))
@@ -204,8 +204,8 @@ def _texture(file: GltfFile, parts: list[Part], texture_size: int | None) -> Tex
 def _primitives(file: GltfFile, placements: list[Placement]) -> list[tuple[int, Placement]]:
     """Each placed primitive of triangles, by mesh, primitive, node and instance; warns of points and lines."""
     result = []
-    for mesh, placed in itertools.groupby(placements, key=lambda placement: placement.mesh):  # they come by mesh
-        content, of_mesh = file.item("meshes", mesh), list(placed)
+    for mesh, group in itertools.groupby(placements, key=lambda placement: placement.mesh):  # they come by mesh
+        content, of_mesh = file.item("meshes", mesh), list(group)
         for number, primitive in enumerate(content["primitives"]):
             mode = primitive.get("mode", TRIANGLES)
             if mode not in range(len(MODES)):
@@ -217,12 +217,12 @@ def _primitives(file: GltfFile, placements: list[Placement]) -> list[tuple[int, 
     return result
 
 
-def _name(mesh: Item, number: int, primitive: int) -> str:
+def _name(mesh: JsonObject, number: int, primitive: int) -> str:
     name = f" ({mesh['name']!r})" if mesh.get("name") else ""
     return f"primitive {primitive} of meshes[{number}]{name}"
 
 
-def _weights(mesh: Item, placement: Placement) -> tuple[float, ...]:
+def _weights(mesh: JsonObject, placement: Placement) -> tuple[float, ...]:
     """Weights of a mesh's morph targets at a node; () where all are 0."""
     weights = mesh.get("weights", ()) if placement.weights is None else placement.weights
     weights = tuple(float(weight) for weight in weights)
@@ -235,5 +235,5 @@ def _placed(file: GltfFile, part: Part) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and inf are refused with a message of their own
         if part.placement.joints is None:
             return positions @ transform[:3, :3].T + transform[:3, 3]
-        transforms = skin_transforms(file, part.source, part.placement.joints, part.what)
+        transforms = skin_transforms(file, part.source, part.placement.joints, part.subject)
         return np.einsum("vij,vj->vi", transforms[:, :3, :3], positions) + transforms[:, :3, 3]

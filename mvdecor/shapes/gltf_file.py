@@ -30,7 +30,7 @@ MOST_ZEROS = 10_000_000
 MOST_EXPANSION = 4096
 """Bytes that one byte of meshopt's codecs may become; they reach 1024 at most."""
 
-Item = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 class GltfFile:
@@ -77,16 +77,16 @@ class GltfFile:
             raise InputError(f"{self.path}: is GLB version {version}, and only 2 is read; export it again as glTF 2.0")
         if length > len(content):
             raise InputError(f"{self.path}: is cut off: {len(content)} bytes of {length}; export or download it again")
-        chunks, at = [], 12
-        while at + 8 <= length:
-            size, kind = struct.unpack_from("<I4s", content, at)
-            if at + 8 + size > len(content):
+        chunks, position = [], 12
+        while position + 8 <= length:
+            size, kind = struct.unpack_from("<I4s", content, position)
+            if position + 8 + size > len(content):
                 raise InputError(f"{self.path}: is cut off in a chunk; export or download it again")
-            chunks.append((kind, content[at + 8 : at + 8 + size]))
-            at += 8 + size
+            chunks.append((kind, content[position + 8 : position + 8 + size]))
+            position += 8 + size
         if not chunks or chunks[0][0] != b"JSON":
             raise InputError(f"{self.path}: its first chunk is not JSON; export it again")
-        binary = next((data for kind, data in chunks[1:] if kind == b"BIN\0"), None)
+        binary = next((body for kind, body in chunks[1:] if kind == b"BIN\0"), None)
         return chunks[0][1], binary
 
     @cached_property
@@ -94,34 +94,34 @@ class GltfFile:
         """Names of the extensions that the file cannot be read without."""
         return list(self.json.get("extensionsRequired", []))
 
-    def items(self, kind: str) -> list[Item]:
+    def items(self, kind: str) -> list[JsonObject]:
         """Every item of a list of the JSON, such as "nodes"; none where there is no such list."""
         return self.json.get(kind, [])
 
-    def item(self, kind: str, number: int) -> Item:
+    def item(self, kind: str, number: int) -> JsonObject:
         """An item of a list of the JSON.
 
         Raises:
             InputError: there is no item of that number.
         """
-        items = self.items(kind)
-        if not isinstance(number, int) or not 0 <= number < len(items):
-            raise InputError(f"{self.path}: refers to {kind}[{number!r}] of {len(items)}; export it again")
-        return items[number]
+        entries = self.items(kind)
+        if not isinstance(number, int) or not 0 <= number < len(entries):
+            raise InputError(f"{self.path}: refers to {kind}[{number!r}] of {len(entries)}; export it again")
+        return entries[number]
 
-    def resource(self, uri: str, what: str) -> bytes:
+    def resource(self, uri: str, role: str) -> bytes:
         """Bytes of a data URI, or of a file beside this one by its name, percent-encoded or plain.
 
         Raises:
             InputError: a missing file, or one outside of this file's folder.
         """
         if uri[:5].lower() == "data:":
-            header, _, data = uri.partition(",")
-            plain = unquote_to_bytes(data)
-            return base64.b64decode(plain + b"===") if header.lower().endswith(";base64") else plain
+            header, _, body = uri.partition(",")
+            unquoted = unquote_to_bytes(body)
+            return base64.b64decode(unquoted + b"===") if header.lower().endswith(";base64") else unquoted
         if "://" in uri:
             raise InputError(
-                f"{self.path}: its {what} is {uri!r}, not a file beside it; download it and name that file"
+                f"{self.path}: its {role} is {uri!r}, not a file beside it; download it and name that file"
             )
         file = named_file(unquote(uri), self.path)
         if not os.path.isfile(file):
@@ -130,9 +130,9 @@ class GltfFile:
         try:
             return file.read_bytes()
         except FileNotFoundError as error:
-            raise InputError(f"{self.path}: {file}, its {what}, is missing; put it there") from error
+            raise InputError(f"{self.path}: {file}, its {role}, is missing; put it there") from error
         except (OSError, ValueError) as error:
-            raise InputError(f"{self.path}: {file}, its {what}, cannot be read ({error}); put it there") from error
+            raise InputError(f"{self.path}: {file}, its {role}, cannot be read ({error}); put it there") from error
 
     def _buffer(self, number: int) -> bytes:
         if number not in self._buffers:
@@ -145,13 +145,13 @@ class GltfFile:
                 raise InputError(f"{self.path}: buffers[{number}] has no data; export it again")
         return self._buffers[number]
 
-    def _slice(self, item: Item, what: str) -> NDArray[np.uint8]:
+    def _slice(self, view: JsonObject, subject: str) -> NDArray[np.uint8]:
         """The bytes that a buffer view, or its compressed form, refers to."""
-        data = self._buffer(item["buffer"])
-        start, length = _whole(item.get("byteOffset", 0)), _whole(item["byteLength"])
-        if start + length > len(data):
-            raise InputError(f"{self.path}: {what} ends behind its buffer ({start + length} of {len(data)} bytes)")
-        return np.frombuffer(data, dtype=np.uint8, count=length, offset=start) if length else np.empty(0, np.uint8)
+        buffer = self._buffer(view["buffer"])
+        start, length = _whole(view.get("byteOffset", 0)), _whole(view["byteLength"])
+        if start + length > len(buffer):
+            raise InputError(f"{self.path}: {subject} ends behind its buffer ({start + length} of {len(buffer)} bytes)")
+        return np.frombuffer(buffer, dtype=np.uint8, count=length, offset=start) if length else np.empty(0, np.uint8)
 
     def view(self, number: int) -> NDArray[np.uint8]:
         """Bytes of a buffer view, decompressed.
@@ -169,21 +169,25 @@ class GltfFile:
                 self._views[number] = self._meshopt(extensions[name], f"{name} of bufferViews[{number}]")
         return self._views[number]
 
-    def _meshopt(self, item: Item, what: str) -> NDArray[np.uint8]:
+    def _meshopt(self, view: JsonObject, subject: str) -> NDArray[np.uint8]:
         try:
             import meshopt
         except ImportError as error:
             raise InputError(
-                f"{self.path}: is compressed ({what}); pip install meshopt, or export it without"
+                f"{self.path}: is compressed ({subject}); pip install meshopt, or export it without"
             ) from error
-        data = self._slice(item, what)
-        count, stride = _whole(item["count"]), _whole(item["byteStride"])
-        if count * stride > MOST_EXPANSION * (len(data) + 1):
-            raise InputError(f"{self.path}: {what} claims {count} elements in {len(data)} bytes; export it again")
+        compressed = self._slice(view, subject)
+        count, stride = _whole(view["count"]), _whole(view["byteStride"])
+        if count * stride > MOST_EXPANSION * (len(compressed) + 1):
+            raise InputError(
+                f"{self.path}: {subject} claims {count} elements in {len(compressed)} bytes; export it again"
+            )
         try:
-            rows = meshopt.decode_gltf_buffer(data.tobytes(), count, stride, item["mode"], item.get("filter", "NONE"))
+            rows = meshopt.decode_gltf_buffer(
+                compressed.tobytes(), count, stride, view["mode"], view.get("filter", "NONE")
+            )
         except (ValueError, RuntimeError, TypeError) as error:
-            raise InputError(f"{self.path}: {what} is damaged ({error}); export it again") from error
+            raise InputError(f"{self.path}: {subject} is damaged ({error}); export it again") from error
         return np.ascontiguousarray(rows).view(np.uint8).reshape(-1)
 
     def accessor(self, number: int) -> NDArray[Any]:
@@ -193,61 +197,66 @@ class GltfFile:
             InputError: a type that is unknown, or values that are not all there.
         """
         if number not in self._accessors:
-            item = self.item("accessors", number)
-            what = f"accessors[{number}]"
-            count, dtype, width = _whole(item["count"]), self.dtype(item, what), self._width(item, what)
-            if "bufferView" in item:
-                values = self._elements(item, count, dtype, width, what)
+            accessor = self.item("accessors", number)
+            subject = f"accessors[{number}]"
+            count = _whole(accessor["count"])
+            dtype, width = self.dtype(accessor, subject), self._width(accessor, subject)
+            if "bufferView" in accessor:
+                values = self._elements(accessor, count, dtype, width, subject)
             elif count <= MOST_ZEROS:
                 values = np.zeros((count, width), dtype=dtype)
             else:
-                raise InputError(f"{self.path}: {what} claims {count} elements without data; export it again")
-            if "sparse" in item:
-                values = self._with_sparse(values, item["sparse"], what)
-            self._accessors[number] = normalized(values) if item.get("normalized") else values
+                raise InputError(f"{self.path}: {subject} claims {count} elements without data; export it again")
+            if "sparse" in accessor:
+                values = self._with_sparse(values, accessor["sparse"], subject)
+            self._accessors[number] = normalized(values) if accessor.get("normalized") else values
         return self._accessors[number]
 
-    def _with_sparse(self, values: NDArray[Any], item: Item, what: str) -> NDArray[Any]:
-        what = f"the sparse part of {what}"
-        count, places = _whole(item["count"]), item["indices"]
-        at = self._elements(places, count, self.dtype(places, what), 1, what)[:, 0].astype(np.int64)
-        if len(at) and (at.min() < 0 or at.max() >= len(values)):
-            raise InputError(f"{self.path}: {what} refers to element {at.max()} of {len(values)}; export it again")
+    def _with_sparse(self, values: NDArray[Any], sparse: JsonObject, subject: str) -> NDArray[Any]:
+        subject = f"the sparse part of {subject}"
+        count, places = _whole(sparse["count"]), sparse["indices"]
+        positions = self._elements(places, count, self.dtype(places, subject), 1, subject)[:, 0].astype(np.int64)
+        if len(positions) and (positions.min() < 0 or positions.max() >= len(values)):
+            raise InputError(
+                f"{self.path}: {subject} refers to element {positions.max()} of {len(values)}; export it again"
+            )
         values = values.copy()
-        values[at] = self._elements(item["values"], count, values.dtype, values.shape[1], what)
+        values[positions] = self._elements(sparse["values"], count, values.dtype, values.shape[1], subject)
         return values
 
-    def dtype(self, item: Item, what: str) -> np.dtype:
+    def dtype(self, accessor: JsonObject, subject: str) -> np.dtype:
         """The type of an accessor's numbers as they are stored.
 
         Raises:
             InputError: a type that is unknown.
         """
-        if item["componentType"] not in DTYPES:
-            raise InputError(f"{self.path}: {what} has the unknown component type {item['componentType']!r}")
-        return np.dtype(DTYPES[item["componentType"]])
+        if accessor["componentType"] not in DTYPES:
+            raise InputError(f"{self.path}: {subject} has the unknown component type {accessor['componentType']!r}")
+        return np.dtype(DTYPES[accessor["componentType"]])
 
-    def _width(self, item: Item, what: str) -> int:
-        if item["type"] not in WIDTHS:
-            raise InputError(f"{self.path}: {what} has the type {item['type']!r}, which nothing that is read here has")
-        return WIDTHS[item["type"]]
+    def _width(self, accessor: JsonObject, subject: str) -> int:
+        if accessor["type"] not in WIDTHS:
+            raise InputError(
+                f"{self.path}: {subject} has the type {accessor['type']!r}, which nothing that is read here has"
+            )
+        return WIDTHS[accessor["type"]]
 
-    def _elements(self, item: Item, count: int, dtype: np.dtype, width: int, what: str) -> NDArray[Any]:
+    def _elements(self, accessor: JsonObject, count: int, dtype: np.dtype, width: int, subject: str) -> NDArray[Any]:
         """Elements [count, width] of a buffer view, `byteStride` apart."""
-        data = self.view(item["bufferView"])
+        view_bytes = self.view(accessor["bufferView"])
         size = dtype.itemsize * width
-        stride = _whole(self.item("bufferViews", item["bufferView"]).get("byteStride", 0)) or size
-        start = _whole(item.get("byteOffset", 0))
+        stride = _whole(self.item("bufferViews", accessor["bufferView"]).get("byteStride", 0)) or size
+        start = _whole(accessor.get("byteOffset", 0))
         if count == 0:
             return np.empty((0, width), dtype=dtype)
-        if start + stride * (count - 1) + size > len(data):
+        if start + stride * (count - 1) + size > len(view_bytes):
             raise InputError(
-                f"{self.path}: {what} needs {start + stride * (count - 1) + size} bytes, and its buffer view has "
-                f"{len(data)}; export it again"
+                f"{self.path}: {subject} needs {start + stride * (count - 1) + size} bytes, and its buffer view has "
+                f"{len(view_bytes)}; export it again"
             )
-        return np.ndarray((count, width), dtype, data.data, start, (stride, dtype.itemsize))
+        return np.ndarray((count, width), dtype, view_bytes.data, start, (stride, dtype.itemsize))
 
-    def draco(self, extension: Item, what: str) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+    def draco(self, extension: JsonObject, subject: str) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
         """Faces [F, 3] and values [V, components] of each attribute of a primitive that KHR_draco_mesh_compression holds.
 
         Raises:
@@ -255,19 +264,19 @@ class GltfFile:
         """
         import DracoPy
 
-        what = f"KHR_draco_mesh_compression of {what}"
+        subject = f"KHR_draco_mesh_compression of {subject}"
         try:
             mesh = DracoPy.decode(self.view(extension["bufferView"]).tobytes())
             faces = np.asarray(mesh.faces, dtype=np.int64).reshape(-1, 3)
         except InputError:
             raise
         except Exception as error:  # its decoder raises errors of several kinds
-            raise InputError(f"{self.path}: {what} is damaged ({error}); export it again") from error
+            raise InputError(f"{self.path}: {subject} is damaged ({error}); export it again") from error
         by_id = {attribute["unique_id"]: attribute["data"] for attribute in mesh.attributes}
         values = {}
         for name, number in extension["attributes"].items():
             if number not in by_id:
-                raise InputError(f"{self.path}: {what} lacks {name}; export it again")
+                raise InputError(f"{self.path}: {subject} lacks {name}; export it again")
             values[name] = np.asarray(by_id[number]).reshape(len(by_id[number]), -1)
         return faces, values
 

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.gltf_file import GltfFile, Item, normalized
+from mvdecor.shapes.gltf_file import GltfFile, JsonObject, normalized
 from mvdecor.shapes.sampling import sample_texture
 from mvdecor.shapes.shape import CLAMP, MIRROR, REPEAT, Texture
 from mvdecor.shapes.texture import corner_image, image_tensor, plain_image
@@ -66,16 +66,16 @@ class Colours:
         """The texture of all primitives, by what `surface` gave for each; None if no colour is stated anywhere."""
         if not self._any:
             return None
-        plain = all(sampler == (REPEAT, REPEAT, 0) for sampler in self._samplers)
+        default_sampling = all(sampler == (REPEAT, REPEAT, 0) for sampler in self._samplers)
         return Texture(
             torch.from_numpy(np.concatenate(uv)).float(),
             tuple(self._images),
             torch.from_numpy(np.concatenate(image_ids)),
-            None if plain else torch.tensor(self._samplers),
+            None if default_sampling else torch.tensor(self._samplers),
         )
 
     def surface(
-        self, primitive: Item, values: Values, faces: NDArray[np.int64], what: str
+        self, primitive: JsonObject, values: Values, faces: NDArray[np.int64], subject: str
     ) -> tuple[NDArray[np.float64], int]:
         """Where the faces of a primitive lie in which image.
 
@@ -83,7 +83,7 @@ class Colours:
             primitive: of the JSON.
             values: its attributes.
             faces: [F, 3], F > 0, indices of vertices.
-            what: the primitive, for messages.
+            subject: the primitive, for messages.
 
         Returns:
             float64 [F, 3, 2] texture coordinates as in `Texture`, and the number of the image.
@@ -91,76 +91,75 @@ class Colours:
         Raises:
             InputError: an image that is missing or cannot be decoded, a material that is not there.
         """
-        factor, info = self._base_colour(primitive)
+        factor, texture_info = self._base_colour(primitive)
         tints = values("COLOR_0")
         if tints is not None:
             self._any = True
-            self._check_finite(tints, f"{what}: its COLOR_0")
+            self._check_finite(tints, f"{subject}: its COLOR_0")
             tints = normalized(tints)[:, :3].clip(0, 1)[faces] * factor
             if (tints == tints[:1, :1]).all():
                 factor, tints = tuple(tints[0, 0].tolist()), None
-        uv = None if info is None else self._coordinates(info, values, faces, what)
-        if info is None or uv is None:
+        uv = None if texture_info is None else self._coordinates(texture_info, values, faces, subject)
+        if texture_info is None or uv is None:
             return self._plain(factor, len(faces)) if tints is None else self._add_new(*coloured_faces(tints))
-        number, sampler = self._image_of(info)
+        number, sampler = self._image_of(texture_info)
         if tints is None:
             return uv, self._tinted(number, sampler, factor)
         return self._add_new(*tinted_faces(self._decode(number), sampler, uv, tints))
 
-    def _base_colour(self, primitive: Item) -> tuple[tuple[float, ...], Item | None]:
+    def _base_colour(self, primitive: JsonObject) -> tuple[tuple[float, ...], JsonObject | None]:
         """Linear colour factor and texture of a primitive's material."""
         if "material" not in primitive:
             return WHITE, None
         material = self._file.item("materials", primitive["material"])
-        other = material.get("extensions", {}).get(SPECULAR_GLOSSINESS)
-        base = material.get("pbrMetallicRoughness", {}) if other is None else other
-        names = ("baseColorFactor", "baseColorTexture") if other is None else ("diffuseFactor", "diffuseTexture")
+        specular = material.get("extensions", {}).get(SPECULAR_GLOSSINESS)
+        base = material.get("pbrMetallicRoughness", {}) if specular is None else specular
+        names = ("baseColorFactor", "baseColorTexture") if specular is None else ("diffuseFactor", "diffuseTexture")
         self._any |= any(name in base for name in names)
         factor = tuple(float(value) for value in base.get(names[0], WHITE)[:3])
-        what = f"materials[{primitive['material']}]: its colour"
+        subject = f"materials[{primitive['material']}]: its colour"
         if len(factor) != 3:
-            raise InputError(f"{self._file.path}: {what} has {len(factor)} numbers; export it again")
-        self._check_finite(np.array(factor), what)
+            raise InputError(f"{self._file.path}: {subject} has {len(factor)} numbers; export it again")
+        self._check_finite(np.array(factor), subject)
         return factor, base.get(names[1])
 
     def _coordinates(
-        self, info: Item, values: Values, faces: NDArray[np.int64], what: str
+        self, texture_info: JsonObject, values: Values, faces: NDArray[np.int64], subject: str
     ) -> NDArray[np.float64] | None:
         """Texture coordinates [F, 3, 2] with row 0 at the bottom, moved by KHR_texture_transform."""
-        transform = info.get("extensions", {}).get("KHR_texture_transform", {})
-        name = f"TEXCOORD_{transform.get('texCoord', info.get('texCoord', 0))}"
+        transform = texture_info.get("extensions", {}).get("KHR_texture_transform", {})
+        name = f"TEXCOORD_{transform.get('texCoord', texture_info.get('texCoord', 0))}"
         uv = values(name)
         if uv is None:
             warnings.warn(
-                f"{self._file.path}: {what} has no {name}, which its image needs: it has the plain colour of its material",
+                f"{self._file.path}: {subject} has no {name}, which its image needs: it gets the colour of its material",
                 stacklevel=2,
             )
             return None
-        rotation, scale, offset = (
-            transform.get("rotation", 0),
-            transform.get("scale", (1, 1)),
-            transform.get("offset", (0, 0)),
-        )
-        self._check_finite(uv[faces], f"{what}: its {name}")
-        self._check_finite(np.array([rotation, *scale, *offset]), f"{what}: its KHR_texture_transform")
+        rotation = transform.get("rotation", 0)
+        scale, offset = transform.get("scale", (1, 1)), transform.get("offset", (0, 0))
+        self._check_finite(uv[faces], f"{subject}: its {name}")
+        self._check_finite(np.array([rotation, *scale, *offset]), f"{subject}: its KHR_texture_transform")
         cos, sin = math.cos(rotation), math.sin(rotation)
         with np.errstate(invalid="ignore"):  # of vertices that no face uses
             u, v = (uv.astype(np.float64) * scale).T
-            moved = np.stack([cos * u + sin * v, cos * v - sin * u], axis=1) + offset
-        moved[:, 1] = 1 - moved[:, 1]
-        return moved[faces]
+            transformed = np.stack([cos * u + sin * v, cos * v - sin * u], axis=1) + offset
+        transformed[:, 1] = 1 - transformed[:, 1]
+        return transformed[faces]
 
-    def _check_finite(self, values: NDArray[Any], what: str) -> None:
+    def _check_finite(self, values: NDArray[Any], subject: str) -> None:
         if not np.isfinite(values).all():
-            raise InputError(f"{self._file.path}: {what} has numbers that are NaN or infinite; export it again")
+            raise InputError(f"{self._file.path}: {subject} has numbers that are NaN or infinite; export it again")
 
-    def _image_of(self, info: Item) -> tuple[int, Sampler]:
+    def _image_of(self, texture_info: JsonObject) -> tuple[int, Sampler]:
         """Number of a texture's image, and how it is sampled."""
-        texture = self._file.item("textures", info["index"])
+        texture = self._file.item("textures", texture_info["index"])
         sampler = self._file.item("samplers", texture["sampler"]) if "sampler" in texture else {}
         for key in ("wrapS", "wrapT"):
             if sampler.get(key, 10497) not in WRAPS:
-                raise InputError(f"{self._file.path}: textures[{info['index']}] has the unknown {key} {sampler[key]!r}")
+                raise InputError(
+                    f"{self._file.path}: textures[{texture_info['index']}] has the unknown {key} {sampler[key]!r}"
+                )
         wrap_u, wrap_v = (WRAPS[sampler.get(key, 10497)] for key in ("wrapS", "wrapT"))
         extensions = texture.get("extensions", {})
         sources = [extensions[name]["source"] for name in IMAGE_EXTENSIONS if name in extensions]
@@ -169,9 +168,9 @@ class Colours:
             image = self._image_name(extensions[BASISU]["source"])
             raise InputError(f"{self._file.path}: {image} needs {BASISU}, which is not read; convert its images to PNG")
         if not sources:
-            known = ", ".join(extensions) or "nothing"
+            names = ", ".join(extensions) or "nothing"
             raise InputError(
-                f"{self._file.path}: textures[{info['index']}] has no image that is read ({known}); add one"
+                f"{self._file.path}: textures[{texture_info['index']}] has no image that is read ({names}); add one"
             )
         return sources[0], (wrap_u, wrap_v, int(sampler.get("magFilter") == NEAREST))
 
@@ -184,18 +183,21 @@ class Colours:
     def _decode(self, number: int) -> Tensor:
         """uint8 [H, W, 3] of an image of the file."""
         if number not in self._decoded:
-            image, what = self._file.item("images", number), self._image_name(number)
+            image, image_name = self._file.item("images", number), self._image_name(number)
             stored = "uri" not in image
-            data = self._file.view(image["bufferView"]).tobytes() if stored else self._file.resource(image["uri"], what)
+            if stored:
+                encoded = self._file.view(image["bufferView"]).tobytes()
+            else:
+                encoded = self._file.resource(image["uri"], image_name)
             try:
-                with Image.open(io.BytesIO(data)) as opened:
-                    self._decoded[number] = image_tensor(opened, self._texture_size)
+                with Image.open(io.BytesIO(encoded)) as picture:
+                    self._decoded[number] = image_tensor(picture, self._texture_size)
             except Exception as error:  # Pillow's decoders raise errors of many kinds
                 kind = f" of type {image['mimeType']}" if "mimeType" in image else ""
                 unknown = isinstance(error, UnidentifiedImageError)  # whose own words name an object in memory
                 reason = "no image, or of an unknown format" if unknown else " ".join(str(error).split())
                 raise InputError(
-                    f"{self._file.path}: its image {what}{kind} cannot be decoded ({reason}); replace it by a PNG or JPEG"
+                    f"{self._file.path}: its image {image_name}{kind} cannot be decoded ({reason}); replace it by a PNG or JPEG"
                 ) from error
         return self._decoded[number]
 

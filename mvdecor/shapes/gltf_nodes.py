@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.errors import InputError
-from mvdecor.shapes.gltf_file import GltfFile, Item
+from mvdecor.shapes.gltf_file import GltfFile, JsonObject
 
 INSTANCING = "EXT_mesh_gpu_instancing"
 
@@ -50,14 +50,14 @@ def read_placements(file: GltfFile) -> list[Placement]:
         return [Placement(-1, 0, mesh, np.eye(4)) for mesh in range(len(file.items("meshes")))]
     parents = _parents(file)
     world = _world_transforms(file, parents)
-    shown = _shown(file, parents)
-    left_out = sum("mesh" in node for number, node in enumerate(nodes) if number not in shown)
+    visible = _shown(file, parents)
+    left_out = sum("mesh" in node for number, node in enumerate(nodes) if number not in visible)
     if left_out:
         warnings.warn(
             f"{file.path}: {left_out} of its nodes with meshes are not shown by its scene: left out", stacklevel=2
         )
     placements: list[Placement] = []
-    for number in sorted(shown):
+    for number in sorted(visible):
         if "mesh" in nodes[number]:
             file.item("meshes", nodes[number]["mesh"])
             placements += _placements(file, number, world)
@@ -78,7 +78,7 @@ def _placements(file: GltfFile, number: int, world: NDArray[np.float64]) -> list
     if instancing is None:
         return [Placement(number, 0, node["mesh"], world[number], None, weights)]
     transforms = world[number] @ _instances(file, instancing, f"{INSTANCING} of nodes[{number}]")
-    return [Placement(number, i, node["mesh"], each, None, weights) for i, each in enumerate(transforms)]
+    return [Placement(number, i, node["mesh"], transform, None, weights) for i, transform in enumerate(transforms)]
 
 
 def _parents(file: GltfFile) -> list[int]:
@@ -118,38 +118,38 @@ def _shown(file: GltfFile, parents: list[int]) -> set[int]:
         waiting = list(file.item("scenes", file.json.get("scene", 0)).get("nodes", []))
     else:
         waiting = [number for number, parent in enumerate(parents) if parent == -1]
-    shown: set[int] = set()
+    visible: set[int] = set()
     while waiting:
         number = waiting.pop()
         node = file.item("nodes", number)
-        if number in shown:
+        if number in visible:
             raise InputError(f"{file.path}: its scene shows nodes[{number}] twice; export it again")
         if node.get("extensions", {}).get("KHR_node_visibility", {}).get("visible", True):
-            shown.add(number)
+            visible.add(number)
             waiting += node.get("children", [])
-    return shown
+    return visible
 
 
-def _local_transform(node: Item, what: str) -> NDArray[np.float64]:
+def _local_transform(node: JsonObject, subject: str) -> NDArray[np.float64]:
     if "matrix" in node:
-        return _numbers(node["matrix"], 16, f"{what}.matrix").reshape(4, 4).T  # stored column by column
+        return _numbers(node["matrix"], 16, f"{subject}.matrix").reshape(4, 4).T  # stored column by column
     return transforms(
-        _numbers(node.get("translation", (0, 0, 0)), 3, f"{what}.translation")[None],
-        _numbers(node.get("rotation", (0, 0, 0, 1)), 4, f"{what}.rotation")[None],
-        _numbers(node.get("scale", (1, 1, 1)), 3, f"{what}.scale")[None],
-        what,
+        _numbers(node.get("translation", (0, 0, 0)), 3, f"{subject}.translation")[None],
+        _numbers(node.get("rotation", (0, 0, 0, 1)), 4, f"{subject}.rotation")[None],
+        _numbers(node.get("scale", (1, 1, 1)), 3, f"{subject}.scale")[None],
+        subject,
     )[0]
 
 
-def _numbers(values: Sequence[float], count: int, what: str) -> NDArray[np.float64]:
+def _numbers(values: Sequence[float], count: int, subject: str) -> NDArray[np.float64]:
     numbers = np.array(values, dtype=np.float64)
     if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise InputError(f"{what} must be {count} numbers; export it again")
+        raise InputError(f"{subject} must be {count} numbers; export it again")
     return numbers
 
 
 def transforms(
-    translation: NDArray[np.float64], rotation: NDArray[np.float64], scale: NDArray[np.float64], what: str
+    translation: NDArray[np.float64], rotation: NDArray[np.float64], scale: NDArray[np.float64], subject: str
 ) -> NDArray[np.float64]:
     """float64 [N, 4, 4] that scale, then rotate, then move.
 
@@ -157,14 +157,14 @@ def transforms(
         translation: [N, 3].
         rotation: [N, 4], quaternions x, y, z, w of any length but 0.
         scale: [N, 3].
-        what: named in the error.
+        subject: named in the error.
 
     Raises:
         InputError: a rotation of length 0.
     """
     length = np.linalg.norm(rotation, axis=1, keepdims=True)
     if not (length > 0).all():
-        raise InputError(f"{what}: a rotation is (0, 0, 0, 0), which is no quaternion; export it again")
+        raise InputError(f"{subject}: a rotation is (0, 0, 0, 0), which is no quaternion; export it again")
     x, y, z, w = (rotation / length).T
     result = np.zeros((len(rotation), 4, 4))
     result[:, 0, :3] = np.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], axis=1)
@@ -176,31 +176,31 @@ def transforms(
     return result
 
 
-def _instances(file: GltfFile, extension: Item, what: str) -> NDArray[np.float64]:
+def _instances(file: GltfFile, extension: JsonObject, subject: str) -> NDArray[np.float64]:
     """float64 [N, 4, 4], from each instance's frame to the node's."""
     attributes = extension["attributes"]
     counts = {
         len(file.accessor(number)) for number in attributes.values()
     }  # of custom ones alone: all where the node is
     if len(counts) != 1:
-        raise InputError(f"{file.path}: {what}: its attributes have {sorted(counts)} instances; export it again")
+        raise InputError(f"{file.path}: {subject}: its attributes have {sorted(counts)} instances; export it again")
 
     (count,) = counts
 
     def values(name: str, default: tuple[int, ...]) -> NDArray[np.float64]:
         if name not in attributes:
             return np.array([default], dtype=np.float64).repeat(count, axis=0)
-        stated = file.accessor(attributes[name]).astype(np.float64)
-        if stated.shape[1] != len(default):
-            raise InputError(f"{file.path}: {what}: {name} must have {len(default)} numbers per instance")
-        return stated
+        attribute = file.accessor(attributes[name]).astype(np.float64)
+        if attribute.shape[1] != len(default):
+            raise InputError(f"{file.path}: {subject}: {name} must have {len(default)} numbers per instance")
+        return attribute
 
     translation, rotation, scale = (
         values("TRANSLATION", (0,) * 3),
         values("ROTATION", (0, 0, 0, 1)),
         values("SCALE", (1,) * 3),
     )
-    return transforms(translation, rotation, scale, f"{file.path}: {what}")
+    return transforms(translation, rotation, scale, f"{file.path}: {subject}")
 
 
 def _joints(file: GltfFile, number: int, world: NDArray[np.float64]) -> NDArray[np.float64]:

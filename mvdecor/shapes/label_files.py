@@ -158,26 +158,28 @@ def _read_json(path: Path, label_names: tuple[str, ...]) -> NDArray[np.int64]:
     if not isinstance(values, list):
         raise InputError(f"{path}: holds no list of labels; {remedy}")
     if values and all(isinstance(value, str) for value in values):
-        own = tuple(dict.fromkeys(values))
-        numbers = {name: number for number, name in enumerate(own)}
+        names_in_file = tuple(dict.fromkeys(values))
+        numbers = {name: number for number, name in enumerate(names_in_file)}
         labels = np.array([numbers[value] for value in values], dtype=np.int64)
     elif all(type(value) is int and abs(value) < 2**31 for value in values):
-        stated = content.get("label_names") if isinstance(content, dict) else None
-        own = label_names if stated is None else tuple(id_list(stated, f"{path}, label_names"))
-        labels = _checked(path, np.array(values, dtype=np.int64), len(own), 'its own "label_names"')
+        json_names = content.get("label_names") if isinstance(content, dict) else None
+        names_in_file = label_names if json_names is None else tuple(id_list(json_names, f"{path}, label_names"))
+        labels = _checked(path, np.array(values, dtype=np.int64), len(names_in_file), 'its own "label_names"')
     else:
         raise InputError(f"{path}: its labels must all be integers or all be names; {remedy}")
-    return _by_name(path, labels, own, label_names)
+    return _by_name(path, labels, names_in_file, label_names)
 
 
 def _by_name(
-    path: Path, labels: NDArray[np.int64], own: tuple[str, ...], label_names: tuple[str, ...]
+    path: Path, labels: NDArray[np.int64], names_in_file: tuple[str, ...], label_names: tuple[str, ...]
 ) -> NDArray[np.int64]:
-    """Labels that count in `own` names as labels that count in `label_names`."""
-    target = np.array([label_names.index(name) if name in label_names else len(label_names) for name in own] + [-1])
+    """Labels that count in `names_in_file` as labels that count in `label_names`."""
+    target = np.array(
+        [label_names.index(name) if name in label_names else len(label_names) for name in names_in_file] + [-1]
+    )
     mapped = target[labels]
     if (mapped == len(label_names)).any():
-        name = own[int(labels[np.argmax(mapped == len(label_names))])]
+        name = names_in_file[int(labels[np.argmax(mapped == len(label_names))])]
         raise InputError(
             f"{path}: label name {name!r} is none of the data set's, {', '.join(label_names)}: add it there or correct it"
         )

@@ -25,11 +25,11 @@ from mvdecor.shapes.ply import read_ply
 from mvdecor.shapes.polygons import Mesh
 from mvdecor.shapes.shape import Shape, Texture, positions
 from mvdecor.shapes.stl import read_stl
-from mvdecor.shapes.texture import PLAIN, check_materials, corner_image, image_tensor, obj_texture, plain_image
+from mvdecor.shapes.texture import DEFAULT_COLOUR, check_materials, corner_image, image_tensor, obj_texture, plain_image
 
 SUFFIXES = (".obj", ".ply", ".off", ".stl", ".glb", ".gltf")
 COARSE = 1e-3  # steps of coordinates, in radii, that are worth a warning
-Placed = tuple[trimesh.Trimesh, NDArray[np.float64]]  # a mesh and the 4 x 4 transform of its node
+PlacedMesh = tuple[trimesh.Trimesh, NDArray[np.float64]]  # a mesh and the 4 x 4 transform of its node
 Joined = tuple[NDArray[np.float64], NDArray[np.int64], Texture | None]  # vertices [V, 3], faces [F, 3], texture
 REMEDY = "export it again as OBJ, PLY, OFF, STL or GLB with triangles"
 
@@ -92,9 +92,9 @@ def _warn_of_lost_digits(path: Path, vertices: NDArray[np.float64]) -> None:
     for axis, step in enumerate(np.spacing(largest.clip(max=3e38).astype(np.float32)).astype(np.float64)):
         steps = vertices[:, axis] / step
         # the first condition: no number that is too small or too large for float32
-        far = 1e-6 * largest[axis] > step > COARSE * size > 0
+        far_from_origin = 1e-6 * largest[axis] > step > COARSE * size > 0
         coarser = np.abs(steps / 4 - (steps / 4).round()).max() < 0.01  # whole metres, say, which nothing rounded
-        if far and not coarser and np.abs(steps - steps.round()).max() < 0.01:  # 0.9062 for 0.90625
+        if far_from_origin and not coarser and np.abs(steps - steps.round()).max() < 0.01:  # 0.9062 for 0.90625
             warnings.warn(
                 f"{path}: its {'xyz'[axis]} coordinates are in steps of {step:g}, {100 * step / size:.2g} % of its size: "
                 "whatever wrote it so far from the origin lost their digits; move it to the origin there, and export it again",
@@ -144,12 +144,12 @@ def mesh_of(mesh: trimesh.Trimesh | trimesh.Scene, id: str = "mesh", texture_siz
         InputError: something else than a mesh, no triangles, vertices that are NaN.
     """
     if isinstance(mesh, trimesh.Scene):
-        placed = _placed_meshes(mesh)
+        placed_meshes = _placed_meshes(mesh)
     elif isinstance(mesh, trimesh.Trimesh):
-        placed = [(mesh, np.eye(4))]
+        placed_meshes = [(mesh, np.eye(4))]
     else:
         raise InputError(f"{id}: a {type(mesh).__name__} is no mesh; give a trimesh.Trimesh or trimesh.Scene")
-    vertices, faces, texture = _join(placed, texture_size)
+    vertices, faces, texture = _join(placed_meshes, texture_size)
     return Shape(
         id=id,
         vertices=positions(vertices),
@@ -158,27 +158,27 @@ def mesh_of(mesh: trimesh.Trimesh | trimesh.Scene, id: str = "mesh", texture_siz
     )
 
 
-def _placed_meshes(scene: trimesh.Scene) -> list[Placed]:
+def _placed_meshes(scene: trimesh.Scene) -> list[PlacedMesh]:
     """(mesh, 4 x 4 node transform) of each placed geometry that is a mesh."""
     rank = {name: number for number, name in enumerate(scene.geometry)}
-    placed = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
+    geometries = [(name, *scene.graph[name]) for name in scene.graph.nodes_geometry]
     number = {name: place for place, name in enumerate(scene.graph.transforms.node_data)}  # in the order of adding
-    placed.sort(
+    geometries.sort(
         key=lambda node: (rank[node[2]], number[node[0]])
     )  # the graph lists nodes in the order of its traversal
-    meshes = ((scene.geometry[name], np.asarray(transform)) for _, transform, name in placed)
+    meshes = ((scene.geometry[name], np.asarray(transform)) for _, transform, name in geometries)
     return [(mesh, transform) for mesh, transform in meshes if isinstance(mesh, trimesh.Trimesh)]
 
 
-def _join(placed: list[Placed], texture_size: int | None) -> Joined:
+def _join(placed_meshes: list[PlacedMesh], texture_size: int | None) -> Joined:
     """Vertices [V, 3], faces [F, 3] and texture of several placed meshes one after the other."""
     vertices, faces = [np.empty((0, 3))], [np.empty((0, 3), dtype=np.int64)]
-    for mesh, transform in placed:
+    for mesh, transform in placed_meshes:
         offset = sum(len(part) for part in vertices)
         with np.errstate(invalid="ignore"):  # NaN and inf are refused with a message of their own
             vertices.append(np.asarray(mesh.vertices) @ transform[:3, :3].T + transform[:3, 3])
         faces.append(np.asarray(mesh.faces, dtype=np.int64) + offset)
-    return np.concatenate(vertices), np.concatenate(faces), _join_textures([m for m, _ in placed], texture_size)
+    return np.concatenate(vertices), np.concatenate(faces), _join_textures([m for m, _ in placed_meshes], texture_size)
 
 
 def _join_textures(meshes: list[trimesh.Trimesh], texture_size: int | None) -> Texture | None:
@@ -190,7 +190,7 @@ def _join_textures(meshes: list[trimesh.Trimesh], texture_size: int | None) -> T
     index: dict[object, int] = {}
     uvs, image_ids = [], []
     for mesh, surface in zip(meshes, surfaces, strict=True):
-        source = PLAIN if surface is None else surface
+        source = DEFAULT_COLOUR if surface is None else surface
         key = source if isinstance(source, tuple) else id(source)  # primitives share the image object of a material
         uv = getattr(mesh.visual, "uv", None)
         uv = np.zeros((len(mesh.faces), 3, 2)) if uv is None else np.asarray(uv, dtype=np.float64)[mesh.faces]

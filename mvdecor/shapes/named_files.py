@@ -26,7 +26,7 @@ def files_of_mesh(path: Path) -> list[Path]:
     """
     files = [path]
     for file in files:  # grows by what each names
-        files += [named for named in _named(file) if named not in files]
+        files += [neighbour for neighbour in _named(file) if neighbour not in files]
     return files
 
 
@@ -55,9 +55,9 @@ def _names(source: Path) -> Iterator[str]:
     suffix = source.suffix.lower()
     if suffix in (".gltf", ".glb"):
         content = json.loads(_json_of_glb(source) if suffix == ".glb" else source.read_bytes())
-        for item in [*content.get("images", []), *content.get("buffers", [])]:
-            if not item.get("uri", "data:").lower().startswith("data:"):
-                yield from dict.fromkeys((item["uri"], unquote(item["uri"])))  # either may be the file's name
+        for entry in [*content.get("images", []), *content.get("buffers", [])]:
+            if not entry.get("uri", "data:").lower().startswith("data:"):
+                yield from dict.fromkeys((entry["uri"], unquote(entry["uri"])))  # either may be the file's name
     elif suffix in LINES:
         content = source.read_bytes()
         if suffix == ".ply":

@@ -1,7 +1,7 @@
-"""Wavefront OBJ, read with every face in the file's order and one texture coordinate a corner.
+"""Wavefront OBJ, read with every face in the file's order and one texture coordinate per corner.
 
-General loaders split an OBJ by material and merge position and texture indices, so faces and vertices come out in
-another order and number, and labels that lie beside the file as one value a face would slide. This reader keeps both.
+General loaders split an OBJ by material and merge position and texture indices, so faces and vertices have
+another order and number, and labels that lie beside the file as one value per face would slide. This reader keeps both.
 """
 
 from __future__ import annotations
@@ -128,11 +128,11 @@ def _assemble(lines: _Lines, path: Path) -> ObjMesh:
     if (sizes < 3).any():
         raise ValueError(f"face {int(np.argmax(sizes < 3)) + 1} has {int(sizes[sizes < 3][0])} corners")
     raw = _corner_numbers(list(chain.from_iterable(lines.faces)))
-    seen = np.repeat(np.array(lines.seen, dtype=np.int64).reshape(-1, 2), sizes, axis=0)
-    corner_vertex = _resolve(raw[:, 0], seen[:, 0], len(vertices), "vertex")
+    read_before = np.repeat(np.array(lines.seen, dtype=np.int64).reshape(-1, 2), sizes, axis=0)
+    corner_vertex = _resolve(raw[:, 0], read_before[:, 0], len(vertices), "vertex")
     if (raw[:, 0] == 0).any():
         raise ValueError("a face refers to vertex 0; OBJ counts from 1")
-    corner_uv = _resolve(raw[:, 1], seen[:, 1], len(uvs), "texture coordinate")
+    corner_uv = _resolve(raw[:, 1], read_before[:, 1], len(uvs), "texture coordinate")
     triangles, polygon = cut_polygons(vertices, corner_vertex, sizes)
     return ObjMesh(
         vertices=vertices,
@@ -152,8 +152,8 @@ def _colors(lines: _Lines, path: Path) -> NDArray[np.float64] | None:
     if not lines.colors:
         return None
     if len(lines.colors) < len(lines.positions):
-        some = f"{len(lines.colors)} of {len(lines.positions)}"
-        warnings.warn(f"{path}: only {some} vertices have a colour: their colours are left out", stacklevel=4)
+        fraction = f"{len(lines.colors)} of {len(lines.positions)}"
+        warnings.warn(f"{path}: only {fraction} vertices have a colour: their colours are left out", stacklevel=4)
         return None
     colors = np.array(lines.colors, dtype=np.float64)
     if not ((colors >= 0) & (colors <= 1)).all():  # of 255, or no colours at all: nobody can know
@@ -173,10 +173,10 @@ def _corner_numbers(corners: list[str]) -> NDArray[np.int64]:
     return np.array(numbers, dtype=np.int64)
 
 
-def _resolve(raw: NDArray[np.int64], seen: NDArray[np.int64], count: int, what: str) -> NDArray[np.int64]:
+def _resolve(raw: NDArray[np.int64], read_before: NDArray[np.int64], count: int, kind: str) -> NDArray[np.int64]:
     """File numbers to indices: n -> n - 1; -n -> the n-th last of those seen before the face; 0 -> -1 (absent)."""
-    index = np.where(raw < 0, seen + raw, raw - 1)
-    bad = (raw != 0) & ((index < 0) | (index >= count))
-    if bad.any():
-        raise ValueError(f"a face refers to {what} {int(raw[bad][0])}, but there are {count}")
+    index = np.where(raw < 0, read_before + raw, raw - 1)
+    invalid = (raw != 0) & ((index < 0) | (index >= count))
+    if invalid.any():
+        raise ValueError(f"a face refers to {kind} {int(raw[invalid][0])}, but there are {count}")
     return index

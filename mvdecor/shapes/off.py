@@ -63,10 +63,10 @@ def _lines(content: bytes) -> tuple[str, list[list[str]]]:
     header = HEADER.match(text)
     if header is None:
         raise ValueError("it does not begin with OFF")
-    rest = text[header.end() :]
-    if re.match(r"[ \t]*BINARY", rest):
+    body = text[header.end() :]
+    if re.match(r"[ \t]*BINARY", body):
         raise ValueError("binary OFF cannot be read, only text")
-    return header[1] or "", [line.split() for line in rest.split("\n") if line.strip()]
+    return header[1] or "", [line.split() for line in body.split("\n") if line.strip()]
 
 
 def _counts(kind: str, lines: list[list[str]]) -> tuple[tuple[int, int], list[list[str]]]:

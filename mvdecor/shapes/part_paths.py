@@ -27,7 +27,7 @@ class ListedPath:
     """What the lists say of a tree's path.
 
     Attributes:
-        how: "listed": the category's list names the path. "level left out": the list names it with one more inner
+        outcome: "listed": the category's list names the path. "level left out": the list names it with one more inner
             level, and that is the only such path. "ancestor": the list names an ancestor only. "ambiguous": the same,
             and several listed paths have one more level. "unknown": not even its first name is listed. "no leaf": there
             is no path, since no leaf of the tree holds the part file.
@@ -35,7 +35,7 @@ class ListedPath:
         label: of the deepest path of `list_path` and its ancestors that the level's list names; -1 if none.
     """
 
-    how: str
+    outcome: str
     list_path: str | None
     label: int
 
@@ -46,7 +46,7 @@ class ListedPath:
         False where the list names it and the level has no label for it, and for part files of no leaf: those are what the
         annotators could not name.
         """
-        return self.label == UNDETERMINED and self.how in (ANCESTOR, AMBIGUOUS, UNKNOWN)
+        return self.label == UNDETERMINED and self.outcome in (ANCESTOR, AMBIGUOUS, UNKNOWN)
 
 
 class PathList:
@@ -57,11 +57,11 @@ class PathList:
         labels: the paths of the level, in the order of their labels.
     """
 
-    def __init__(self, listed: Iterable[str], labels: Sequence[str]) -> None:
+    def __init__(self, listed_paths: Iterable[str], labels: Sequence[str]) -> None:
         self._label_of_path = {path: label for label, path in enumerate(labels)}
         self._listed: set[str] = set()
         self._below: dict[str, set[str]] = {}
-        for path in {*listed, *labels}:
+        for path in {*listed_paths, *labels}:
             self._add(path)
 
     def find(self, path: str | None) -> ListedPath:
@@ -77,14 +77,14 @@ class PathList:
             return ListedPath(LISTED, path, self._label(path))
         if ancestor is None:
             return ListedPath(UNKNOWN, None, UNDETERMINED)
-        rest = path.removeprefix(ancestor)
-        while rest:
-            longer = [child + rest for child in self._below.get(ancestor, ()) if child + rest in self._listed]
+        suffix = path.removeprefix(ancestor)
+        while suffix:
+            longer = [child + suffix for child in self._below.get(ancestor, ()) if child + suffix in self._listed]
             if len(longer) == 1:
                 return ListedPath(LEVEL_LEFT_OUT, longer[0], self._label(longer[0]))
             if longer:
                 return ListedPath(AMBIGUOUS, ancestor, self._label(ancestor))
-            rest = rest.rpartition("/")[0]
+            suffix = suffix.rpartition("/")[0]
         return ListedPath(ANCESTOR, ancestor, self._label(ancestor))
 
     def _add(self, path: str) -> None:
@@ -115,26 +115,28 @@ class PathMatch:
 
     Attributes:
         path: the leaf's path in the tree; None for the part files that no leaf holds.
-        listed: what the lists say of it.
+        listed_path: what the lists say of it.
         faces: share of the shape's faces, in [0, 1].
         area: share of the shape's area, in [0, 1].
     """
 
     path: str | None
-    listed: ListedPath
+    listed_path: ListedPath
     faces: float
     area: float
 
     def text(self) -> str:
         """E.g. "table/hutch (ancestor: table), 12 % of the faces, 40 % of the area"."""
-        list_path = self.listed.list_path
-        found = self.listed.how if list_path in (None, self.path) else f"{self.listed.how}: {list_path}"
-        what = "part files of no leaf" if self.path is None else f"{self.path} ({found})"
-        return f"{what}, {percent(self.faces)} of the faces, {percent(self.area)} of the area"
+        list_path = self.listed_path.list_path
+        outcome = self.listed_path.outcome
+        if list_path not in (None, self.path):
+            outcome = f"{outcome}: {list_path}"
+        subject = "part files of no leaf" if self.path is None else f"{self.path} ({outcome})"
+        return f"{subject}, {percent(self.faces)} of the faces, {percent(self.area)} of the area"
 
 
 def match_paths(
-    shape: Shape, files: Tensor, paths: Sequence[str | None], listed: Sequence[ListedPath]
+    shape: Shape, files: Tensor, paths: Sequence[str | None], listed_paths: Sequence[ListedPath]
 ) -> list[PathMatch]:
     """One `PathMatch` for each path of a shape, in order of first appearance.
 
@@ -142,27 +144,28 @@ def match_paths(
         shape: the shape.
         files: int64 [F], number of each face's part file.
         paths: path of each part file.
-        listed: what `PathList.find` gave for each of them.
+        listed_paths: what `PathList.find` gave for each of them.
     """
     faces = np.bincount(files.numpy(), minlength=len(paths)) / shape.num_faces
     area = np.bincount(files.numpy(), weights=shape.face_areas.double().numpy(), minlength=len(paths))
     areas = area / area.sum() if area.sum() > 0 else faces
     result = []
     for path in dict.fromkeys(paths):
-        own = [number for number, other in enumerate(paths) if other == path]
-        result.append(PathMatch(path, listed[own[0]], float(faces[own].sum()), float(areas[own].sum())))
+        members = [number for number, file_path in enumerate(paths) if file_path == path]
+        share_of_faces, share_of_area = float(faces[members].sum()), float(areas[members].sum())
+        result.append(PathMatch(path, listed_paths[members[0]], share_of_faces, share_of_area))
     return result
 
 
 def lost_paths_warning(matches: Sequence[PathMatch]) -> str | None:
     """What to warn of if unknown paths leave more than `WARN_ABOVE` of a shape undetermined; None if they do not."""
-    lost = [match for match in matches if match.listed.lost]
+    lost = [match for match in matches if match.listed_path.lost]
     faces, area = sum(match.faces for match in lost), sum(match.area for match in lost)
     if max(faces, area) <= WARN_ABOVE:
         return None
     lost.sort(key=lambda match: max(match.faces, match.area), reverse=True)
-    named = "; ".join(match.text() for match in lost[:3]) + (f"; and {len(lost) - 3} more" if len(lost) > 3 else "")
+    examples = "; ".join(match.text() for match in lost[:3]) + (f"; and {len(lost) - 3} more" if len(lost) > 3 else "")
     return (
         f"{percent(faces)} of the faces and {percent(area)} of the area are undetermined, since the category's list does not "
-        f"name these paths of its tree: {named}"
+        f"name these paths of its tree: {examples}"
     )

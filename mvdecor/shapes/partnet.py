@@ -69,8 +69,8 @@ class PartNet:
         level_list = [] if category == "all" else _read_level(self.root / "stats", category, level)
         self.label_ids: tuple[int, ...] = tuple(number for number, _ in level_list)
         self.label_names: tuple[str, ...] = tuple(path for _, path in level_list)
-        listed = [] if category == "all" else _read_list(self.root / "stats", category)
-        self._paths = PathList([path for _, path, _ in listed], self.label_names)
+        category_rows = [] if category == "all" else _read_list(self.root / "stats", category)
+        self._paths = PathList([path for _, path, _ in category_rows], self.label_names)
         self._splits, self._splits_name = _read_splits(self.root, splits)
 
     def ids(self, split: str) -> list[str]:
@@ -90,8 +90,11 @@ class PartNet:
         categories = list(self._splits) if self.category == "all" else [self.category]
         lists = [self._splits[name][split] for name in categories if split in self._splits.get(name, {})]
         if not lists:
-            own = self._splits.get(self.category)
-            names = f"lists {', '.join(own)}" if own else f"categories {', '.join(self._splits) or 'none'}"
+            category_lists = self._splits.get(self.category)
+            if category_lists:
+                names = f"lists {', '.join(category_lists)}"
+            else:
+                names = f"categories {', '.join(self._splits) or 'none'}"
             raise InputError(
                 f"{self._splits_name}: no list {split!r} for category {self.category} (it has the {names}); "
                 "add it, or set data.splits to another file"
@@ -122,19 +125,19 @@ class PartNet:
         if self.category == "all":
             raise InputError("data.category=all has no label list to match paths with: choose a category")
         shape, files, paths = self._load_tree(id)
-        found = match_paths(shape, files, paths, [self._paths.find(path) for path in paths])
-        return self._labelled(shape, files, paths), sorted(found, key=lambda match: match.faces, reverse=True)
+        matches = match_paths(shape, files, paths, [self._paths.find(path) for path in paths])
+        return self._labelled(shape, files, paths), sorted(matches, key=lambda match: match.faces, reverse=True)
 
     def _labelled(self, shape: Shape, files: Tensor, paths: list[str | None]) -> Shape:
         """The shape with the labels of its tree; warns where too much is lost."""
         if self.category == "all":
             return shape
-        listed = [self._paths.find(path) for path in paths]
-        if any(one.lost for one in listed):
-            warning = lost_paths_warning(match_paths(shape, files, paths, listed))
+        listed_paths = [self._paths.find(path) for path in paths]
+        if any(listed_path.lost for listed_path in listed_paths):
+            warning = lost_paths_warning(match_paths(shape, files, paths, listed_paths))
             if warning is not None:
                 warnings.warn(f"PartNet shape {shape.id}: {warning}", stacklevel=2)
-        return replace(shape, face_labels=torch.tensor([one.label for one in listed])[files])
+        return replace(shape, face_labels=torch.tensor([listed_path.label for listed_path in listed_paths])[files])
 
     def _load_tree(self, id: str) -> tuple[Shape, Tensor, list[str | None]]:
         """The normalised shape without labels; int64 [F], the number of each face's part file; path of each part file."""
@@ -186,14 +189,14 @@ def train_lists(root: str | Path, level: int | str, splits: str | Path = "offici
     lists, name = _read_splits(Path(root), splits)
     labels = Path(root) / "stats" / "after_merging_label_ids"
     suffix = "" if level == "leaf" else f"-level-{level}"
-    found = {
+    train_ids = {
         category: parts["train"]
         for category, parts in sorted(lists.items())
         if "train" in parts and (labels / f"{category}{suffix}.txt").is_file()
     }
-    if not found:
+    if not train_ids:
         raise InputError(f"{name}: no category in it has a training list and labels of level {level} in {labels}")
-    return found
+    return train_ids
 
 
 def _read_level(stats: Path, category: str, level: int | str) -> list[tuple[int, str]]:
@@ -210,8 +213,8 @@ def _read_list(stats: Path, category: str, level: str = "") -> list[tuple[int, s
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; {DOWNLOAD}")
     if not (folder / f"{category}.txt").is_file():
-        known = sorted(path.stem for path in folder.glob("*.txt") if "-" not in path.stem)
-        raise InputError(f"{folder}: no part labels for category {category!r}; choose one of {', '.join(known)}")
+        categories = sorted(path.stem for path in folder.glob("*.txt") if "-" not in path.stem)
+        raise InputError(f"{folder}: no part labels for category {category!r}; choose one of {', '.join(categories)}")
     file = folder / f"{category}{level}.txt"
     if not file.is_file():
         levels = [number for number in "123" if (folder / f"{category}-level-{number}.txt").is_file()] + ["leaf"]
@@ -274,10 +277,10 @@ def _read_parts(folder: Path) -> list[tuple[str, str | None]]:
         raise InputError(f"{path}: should be a list of one root node; {DOWNLOAD_SHAPE}")
     parts: dict[str, str | None] = {}
     for node_path, node in _walk(tree[0], "", path):
-        objs = node.get("objs") or []
-        if not isinstance(objs, list) or not all(isinstance(name, str) for name in objs):
+        obj_names = node.get("objs") or []
+        if not isinstance(obj_names, list) or not all(isinstance(name, str) for name in obj_names):
             raise InputError(f"{path}: 'objs' of {node_path} should be a list of names; {DOWNLOAD_SHAPE}")
-        for name in objs:
+        for name in obj_names:
             if not name or "/" in name or "\\" in name or ".." in name:
                 raise InputError(f"{path}: {node_path} names the file {name!r}, no plain name; {DOWNLOAD_SHAPE}")
             parts.setdefault(name, None)

@@ -38,7 +38,7 @@ class RenderPeople:
         self.root = Path(root)
         if not self.root.is_dir():
             raise InputError(
-                f"{self.root}: no such folder; set data.root to the folder that holds one folder a person "
+                f"{self.root}: no such folder; set data.root to the folder that holds one folder per person "
                 "(NAME/NAME.obj, NAME.mtl, tex/; RenderPeople is bought from renderpeople.com)"
             )
         if texture_size is not None and texture_size < 1:
@@ -101,11 +101,12 @@ def _find_obj(folder: Path) -> Path:
     """The OBJ of the folder's own name, or else the only one in it."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; correct the id in the split file, or put the folder there")
-    own = folder / f"{folder.name}.obj"
-    if own.is_file():
-        return own
-    objs = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".obj" and path.is_file())
-    if len(objs) != 1:
-        found = f"several .obj files ({', '.join(path.name for path in objs)})" if objs else "no .obj file"
-        raise InputError(f"{folder}: holds {found}; there must be one, or one named {own.name}")
-    return objs[0]
+    expected = folder / f"{folder.name}.obj"
+    if expected.is_file():
+        return expected
+    candidates = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".obj" and path.is_file())
+    if len(candidates) != 1:
+        names = ", ".join(path.name for path in candidates)
+        content = f"several .obj files ({names})" if candidates else "no .obj file"
+        raise InputError(f"{folder}: holds {content}; there must be one, or one named {expected.name}")
+    return candidates[0]

@@ -47,7 +47,7 @@ class Property:
     name: str
     type: str
     count: str | None
-    stated: str
+    declared_type: str
 
 
 @dataclass
@@ -74,7 +74,7 @@ def read_ply(path: Path, texture_size: int | None, textures: bool) -> Mesh:
         content = np.array([float(word) for word in content[start:].split()], dtype=np.float64).tobytes()
         start, order = 0, "<"
         for element in elements:
-            element.properties = [Property(p.name, "f8", p.count and "f8", p.stated) for p in element.properties]
+            element.properties = [Property(p.name, "f8", p.count and "f8", p.declared_type) for p in element.properties]
     else:
         order = "<" if form == "binary_little_endian" else ">"
     for element in elements:
@@ -223,7 +223,7 @@ def _walk(
 
 def _gather(element: Element, content: bytes, starts: NDArray[np.int64], counts: NDArray[np.int64], order: str) -> None:
     """Fill in the values of an element whose rows differ in length: all rows of one length at a time."""
-    data = np.frombuffer(content, dtype=np.uint8)
+    raw = np.frombuffer(content, dtype=np.uint8)
     lists = [p for p in element.properties if p.count]
     for p in element.properties:
         if not p.count:
@@ -235,7 +235,7 @@ def _gather(element: Element, content: bytes, starts: NDArray[np.int64], counts:
     for number, lengths in enumerate(kinds):
         rows = np.flatnonzero(kind.reshape(-1) == number)
         row = _row_type(element.properties, lengths, order)
-        values = data[starts[rows][:, None] + np.arange(row.itemsize)].reshape(-1).view(row)
+        values = raw[starts[rows][:, None] + np.arange(row.itemsize)].reshape(-1).view(row)
         for name, scalar in element.scalars.items():
             scalar[rows] = values[name]
         for k, p in enumerate(lists):
@@ -262,7 +262,7 @@ def _texture(
     names: list[str],
     texture_size: int | None,
 ) -> Texture | None:
-    """Images where a face has one and texture coordinates; else colours of vertices, or else of faces, or else `PLAIN`."""
+    """Images where a face has one and texture coordinates; else colours of vertices, of faces, or `DEFAULT_COLOUR`."""
     uv = _corner_coordinates(path, vertex, face, corners, sizes) if names else None
     colours = _corner_colours(path, vertex, face, corners, sizes)
     if names and uv is None:
@@ -348,7 +348,7 @@ def _corner_colours(
 def _colours(path: Path, element: Element) -> NDArray[np.uint8] | None:
     for names in COLOURS:
         if all(name in element.scalars for name in names):
-            types = {p.stated for p in element.properties if p.name in names}
+            types = {p.declared_type for p in element.properties if p.name in names}
             values = np.stack([element.scalars[name] for name in names], axis=1)
             if types == {"u1"} and ((values >= 0) & (values <= 255)).all():  # text may hold others
                 return values.astype(np.uint8)

@@ -16,9 +16,9 @@ def checked_corners(sizes: NDArray[np.int64], values: NDArray, num_vertices: int
     """The corners of faces as int64; ValueError for a face of fewer than three, and for an index that points nowhere."""
     if (sizes < 3).any():
         raise ValueError(f"face {int(np.argmax(sizes < 3)) + 1} has fewer than three corners")
-    bad = ~((values >= 0) & (values < num_vertices) & (values == np.floor(values)))
-    if bad.any():
-        raise ValueError(f"a face refers to vertex {values[bad][0]:g} of {num_vertices} vertices")
+    invalid = ~((values >= 0) & (values < num_vertices) & (values == np.floor(values)))
+    if invalid.any():
+        raise ValueError(f"a face refers to vertex {values[invalid][0]:g} of {num_vertices} vertices")
     return values.astype(np.int64)
 
 
@@ -47,12 +47,12 @@ def cut_polygons(
     first_corner, first_triangle = np.cumsum(sizes) - sizes, np.cumsum(sizes - 2) - (sizes - 2)
     points = _scaled(vertices)
     with np.errstate(invalid="ignore"):  # vertices that are no numbers are refused later
-        chosen, normals = _wrong_fans(points, corners, sizes, triangles, first_triangle)
-    if len(chosen) == 0:
+        wrong, normals = _wrong_fans(points, corners, sizes, triangles, first_triangle)
+    if len(wrong) == 0:
         return triangles, polygon
     from mvdecor.shapes.ears import clip_ears  # Numba is loaded only where it is needed
 
-    for number, normal in zip(chosen, normals, strict=True):
+    for number, normal in zip(wrong, normals, strict=True):
         start, size = int(first_corner[number]), int(sizes[number])
         ring = points[corners[start : start + size]]
         ring = np.ascontiguousarray(ring - ring.min(axis=0))
@@ -88,11 +88,11 @@ def _wrong_fans(
     first_triangle: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Polygons whose fan has a triangle that is turned against the whole, and the normals of these, by area."""
-    many = np.flatnonzero(sizes > 3)
+    many_sided = np.flatnonzero(sizes > 3)
     # the triangles of those polygons, one after the other
-    counts = sizes[many] - 2
+    counts = sizes[many_sided] - 2
     starts = np.cumsum(counts) - counts
-    fans = triangles[np.repeat(first_triangle[many] - starts, counts) + np.arange(counts.sum())]
+    fans = triangles[np.repeat(first_triangle[many_sided] - starts, counts) + np.arange(counts.sum())]
     ring = corners[fans.T]
     x, y, z = (np.ascontiguousarray(points[:, axis])[ring] for axis in range(3))  # by coordinates, which is faster
     ux, uy, uz, vx, vy, vz = *(w[1] - w[0] for w in (x, y, z)), *(w[2] - w[0] for w in (x, y, z))
@@ -102,7 +102,7 @@ def _wrong_fans(
     unit = normal / np.where(size > 0, size, 1.0)[:, None]
     along = sum(part * np.repeat(unit[:, axis], counts) for axis, part in enumerate(cross))
     wrong = np.minimum.reduceat(along, starts) < -TURNED * size
-    return many[wrong], normal[wrong]
+    return many_sided[wrong], normal[wrong]
 
 
 def _plane_axes(normal: NDArray[np.float64]) -> tuple[int, int]:

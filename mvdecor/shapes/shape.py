@@ -43,7 +43,7 @@ class Texture:
             the image (OBJ convention), values outside [0, 1] repeat the image unless `samplers` says otherwise.
         images: RGB images, each uint8 [H, W, 3], row 0 at the top.
         image_ids: int64 [F], the image of each face. A face of plain colour has a 1x1 image.
-        samplers: int64 [I, 3], of each image: how it goes on along u and along v (`REPEAT`, `MIRROR` or `CLAMP`), and
+        samplers: int64 [I, 3], of each image: how it continues along u and along v (`REPEAT`, `MIRROR` or `CLAMP`), and
             1 where the nearest texel counts instead of a bilinear blend. None: all repeat, bilinear.
     """
 
@@ -126,8 +126,8 @@ class Shape:
         axis have the same number; corners farther than twice that have different ones, unless others lie between them. The
         numbers do not depend on the order of vertices or faces.
         """
-        used, inverse = self.faces.cpu().unique(return_inverse=True)
-        cells, cell = np.unique(_cells(self.vertices.cpu()[used].double().numpy()), return_inverse=True)
+        used_vertices, inverse = self.faces.cpu().unique(return_inverse=True)
+        cells, cell = np.unique(_cells(self.vertices.cpu()[used_vertices].double().numpy()), return_inverse=True)
         return torch.from_numpy(_joined(cells)[cell])[inverse].to(self.faces.device)
 
     @cached_property
@@ -135,7 +135,7 @@ class Shape:
         """int64 [F]: for each face the lowest index of the faces that have the same three corners (in any order).
 
         PartNet's meshes carry nearly every face twice, once turned around. Which twin a rasterizer reports is
-        arbitrary, so rasterizers draw only the lowest one, and votes go to the group (`lifting`). Corners are compared
+        arbitrary, so rasterizers show only the lowest one, and votes go to the group (`lifting`). Corners are compared
         by position (`corners`), not by vertex index.
         """
         a, b, c = np.sort(self.corners.cpu().numpy(), axis=1).T
@@ -204,9 +204,9 @@ class Shape:
         # in units of a power of two, which is exact, so that no square is too large or too small for float64
         unit = 2.0 ** math.frexp(float(self.vertices[self.faces.reshape(-1)].abs().max()))[1]
         vertices = self.vertices.double() / unit
-        used = vertices[self.faces.reshape(-1)]
-        center = (used.amin(dim=0) + used.amax(dim=0)) / 2
-        radius = (used - center).norm(dim=-1).amax()
+        used_vertices = vertices[self.faces.reshape(-1)]
+        center = (used_vertices.amin(dim=0) + used_vertices.amax(dim=0)) / 2
+        radius = (used_vertices - center).norm(dim=-1).amax()
         if not radius > 0:
             raise InputError(
                 f"shape {self.id}: all its corners are one point; it cannot be scaled to the unit sphere: leave it out"
@@ -271,9 +271,9 @@ def _joined(cells: NDArray[np.int64]) -> NDArray[np.int64]:
     links = [np.empty((2, 0), dtype=np.int64)]
     for step in product((-1, 0, 1), repeat=3):
         if step > (0, 0, 0):  # the other 13 directions are these, seen from the other cell
-            near = cells + (step[0] << 40) + (step[1] << 20) + step[2]
-            place = np.searchsorted(cells, near).clip(max=len(cells) - 1)
-            touching = np.flatnonzero(cells[place] == near)
+            neighbours = cells + (step[0] << 40) + (step[1] << 20) + step[2]
+            place = np.searchsorted(cells, neighbours).clip(max=len(cells) - 1)
+            touching = np.flatnonzero(cells[place] == neighbours)
             links.append(np.stack([touching, place[touching]]))
     rows, columns = np.concatenate(links, axis=1)
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(len(cells), len(cells)))
@@ -302,7 +302,7 @@ def _check_labels(shape: Shape) -> None:
         raise InputError(f"shape {shape.id}: face labels must be int64 [F], got {labels.dtype} {list(labels.shape)}")
     if len(labels) != len(shape.faces):
         raise InputError(
-            f"shape {shape.id}: {len(labels)} face labels for {len(shape.faces)} faces; one a face is needed"
+            f"shape {shape.id}: {len(labels)} face labels for {len(shape.faces)} faces; one per face is needed"
         )
     if int(labels.min()) < UNDETERMINED or int(labels.max()) >= len(shape.label_names):
         raise InputError(
@@ -323,5 +323,5 @@ def _check_texture(shape: Shape) -> None:
     if not texture.images or int(texture.image_ids.min()) < 0 or int(texture.image_ids.max()) >= len(texture.images):
         raise InputError(f"shape {shape.id}: a face refers to a texture image that is not there")
     if not bool(torch.isfinite(texture.uv).all()):
-        bad = int((~torch.isfinite(texture.uv)).any(2).any(1).sum())
-        raise InputError(f"shape {shape.id}: the texture coordinates of {bad} faces are NaN or infinite")
+        invalid = int((~torch.isfinite(texture.uv)).any(2).any(1).sum())
+        raise InputError(f"shape {shape.id}: the texture coordinates of {invalid} faces are NaN or infinite")

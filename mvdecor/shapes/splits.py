@@ -2,8 +2,8 @@
 
 A seed is not a split: it gives other shapes with other files on disk or another version of numpy. A file does not.
 
-The rule of a draw: run r draws its shapes with the seed `seed_of(seed, r, "labelled shapes")`, and the views of a shape with
-`seed_of(seed, r, "labelled views", id)`, all without replacement, by numpy's default generator.
+The rule of sampling: run r samples its shapes with the seed `seed_of(seed, r, "labelled shapes")`, and the views of a shape
+with `seed_of(seed, r, "labelled views", id)`, all without replacement, by numpy's default generator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mvdecor.errors import InputError
 from mvdecor.files import read_json, write_atomically
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.annotations import id_list
-from mvdecor.shapes.fewshot import draw_few_shot, draw_views
+from mvdecor.shapes.fewshot import sample_few_shot, sample_views
 
 FORMAT = "mvdecor few-shot split 1"
 RULES = ("covering", "uniform")
@@ -60,11 +60,11 @@ class FewShotSplit:
         level: PartNet's 1, 2, 3 or "leaf"; None for data without levels.
         k: labelled shapes of a run.
         v: labelled views of a shape; None: all.
-        num_views: views of a shape, of which v were drawn; None with v: all, however many there are.
-        seed: of the draws, see the rule above.
-        rule: "covering" (`draw_few_shot`) or "uniform" (any k of the list, for shapes whose labels are not at hand).
-        source: the list of ids that the shapes were drawn from, in words.
-        runs: the draws.
+        num_views: views of a shape, of which v were sampled; None with v: all, however many there are.
+        seed: of the samples, see the rule above.
+        rule: "covering" (`sample_few_shot`) or "uniform" (any k of the list, for shapes whose labels are unknown).
+        source: the list of ids that the shapes were sampled from, in words.
+        runs: one per sample.
 
     Raises:
         ValueError: values that contradict each other.
@@ -92,26 +92,26 @@ class FewShotSplit:
             self._check(run)
 
     def _check(self, run: FewShotRun) -> None:
-        where = f"run {run.run}"
-        if len(id_list(run.shapes, where)) != self.k:
-            raise ValueError(f"{where}: {len(run.shapes)} shapes instead of k={self.k}")
+        location = f"run {run.run}"
+        if len(id_list(run.shapes, location)) != self.k:
+            raise ValueError(f"{location}: {len(run.shapes)} shapes instead of k={self.k}")
         if self.v is None or self.num_views is None or run.views is None:
             if self.v is not None or run.views is not None:
-                raise ValueError(f"{where}: views are listed if and only if v is a number")
+                raise ValueError(f"{location}: views are listed if and only if v is a number")
             return
         if list(run.views) != run.shapes:
-            raise ValueError(f"{where}: views are not those of its shapes, in their order")
+            raise ValueError(f"{location}: views are not those of its shapes, in their order")
         for id, views in run.views.items():
-            known = all(isinstance(i, int) and 0 <= i < self.num_views for i in views)
-            if not known or len(set(views)) != len(views) or len(views) != self.v:
-                raise ValueError(f"{where}, {id}: should be v={self.v} different views of {self.num_views}")
+            valid = all(isinstance(i, int) and 0 <= i < self.num_views for i in views)
+            if not valid or len(set(views)) != len(views) or len(views) != self.v:
+                raise ValueError(f"{location}, {id}: should be v={self.v} different views of {self.num_views}")
 
     def find(self, run: int) -> FewShotRun | None:
         """The run of that number, if it is there."""
-        return next((one for one in self.runs if one.run == run), None)
+        return next((candidate for candidate in self.runs if candidate.run == run), None)
 
 
-def draw_covering(
+def sample_covering(
     labels: Mapping[str, Set[int]],
     label_names: tuple[str, ...],
     *,
@@ -122,7 +122,7 @@ def draw_covering(
     run: int,
     replace: bool = False,
 ) -> FewShotRun:
-    """Draw k shapes that together show all labels if any such set is found (`draw_few_shot`), and v views of each.
+    """Sample k shapes that together show all labels if any such set is found (`sample_few_shot`), and v views of each.
 
     Args:
         labels: for each shape id the labels it shows (without undetermined); their order does not matter.
@@ -131,40 +131,42 @@ def draw_covering(
         v: number of views; None: all.
         num_views: views of a shape.
         seed: of the split; see the rule above.
-        run: number of the draw.
-        replace: draw shapes and views with replacement, as the released code does (`draw_few_shot`, `draw_views`).
+        run: number of the run.
+        replace: sample shapes and views with replacement, as the released code does (`sample_few_shot`, `sample_views`).
 
     Raises:
         InputError: k or v larger than what there is, or no labels at all.
     """
-    ids, uncovered = draw_few_shot(labels, k, seed_of(seed, run, "labelled shapes"), replace=replace)
-    views = _draw_views(ids, v, num_views, seed, run, replace)
+    ids, uncovered = sample_few_shot(labels, k, seed_of(seed, run, "labelled shapes"), replace=replace)
+    views = _sample_views(ids, v, num_views, seed, run, replace)
     return FewShotRun(run, ids, views, [label_names[label] for label in sorted(uncovered)])
 
 
-def draw_uniform(ids: Iterable[str], *, k: int, v: int | None, num_views: int, seed: int, run: int) -> FewShotRun:
-    """Draw k shapes of a list, whatever they show, and v views of each; the list's order does not matter.
+def sample_uniform(ids: Iterable[str], *, k: int, v: int | None, num_views: int, seed: int, run: int) -> FewShotRun:
+    """Sample k shapes of a list, whatever they show, and v views of each; the list's order does not matter.
 
-    Args as in `draw_covering`.
+    Args as in `sample_covering`.
 
     Raises:
         InputError: k or v larger than what there is.
     """
-    among = sorted(ids)
-    if not 1 <= k <= len(among):
-        raise InputError(f"k={k} labelled shapes were asked for, but the list holds {len(among)}: lower k")
-    drawn = np.random.default_rng(seed_of(seed, run, "labelled shapes")).choice(len(among), size=k, replace=False)
-    shapes = sorted(among[i] for i in drawn)
-    return FewShotRun(run, shapes, _draw_views(shapes, v, num_views, seed, run), None)
+    candidates = sorted(ids)
+    if not 1 <= k <= len(candidates):
+        raise InputError(f"k={k} labelled shapes were asked for, but the list holds {len(candidates)}: lower k")
+    sampled = np.random.default_rng(seed_of(seed, run, "labelled shapes")).choice(
+        len(candidates), size=k, replace=False
+    )
+    shapes = sorted(candidates[i] for i in sampled)
+    return FewShotRun(run, shapes, _sample_views(shapes, v, num_views, seed, run), None)
 
 
-def _draw_views(
+def _sample_views(
     ids: list[str], v: int | None, num_views: int, seed: int, run: int, replace: bool = False
 ) -> dict[str, list[int]] | None:
     if v is None:
         return None
     views_seed = partial(seed_of, seed, run, "labelled views")
-    return {id: draw_views(num_views, v, views_seed(id), replace) for id in dict.fromkeys(ids)}
+    return {id: sample_views(num_views, v, views_seed(id), replace) for id in dict.fromkeys(ids)}
 
 
 def read_split(path: str | Path) -> FewShotSplit:
@@ -193,7 +195,7 @@ def write_split(path: str | Path, split: FewShotSplit) -> bool:
     if path.exists():
         if path.read_bytes() == text.encode():
             return False
-        raise InputError(f"{path}: holds another split than this command draws; remove it or choose another out=")
+        raise InputError(f"{path}: holds another split than this command samples; remove it or choose another out=")
     write_atomically(path, text.encode())
     return True
 
@@ -219,7 +221,7 @@ def _run_value(value: Any) -> str:
 
 
 def _block(lines: dict[str, str], indent: int) -> str:
-    """A JSON object with a key a line; the values are JSON already."""
+    """A JSON object with a key per line; the values are JSON already."""
     space = "\n" + " " * indent
     return "{" + ",".join(f"{space} {_json(key)}: {value}" for key, value in lines.items()) + space + "}"
 

@@ -20,7 +20,7 @@ from mvdecor.files import named_file, text_of, unquoted
 from mvdecor.shapes.obj import ObjMesh
 from mvdecor.shapes.shape import Texture
 
-PLAIN = (0.8, 0.8, 0.8)
+DEFAULT_COLOUR = (0.8, 0.8, 0.8)
 """Colour of a face without material, and of a material that states none."""
 
 
@@ -44,7 +44,7 @@ class Material:
     Texture coordinates (u, v) become scale * (u, v) + offset. `clamped`: the image should not repeat.
     """
 
-    color: tuple[float, ...] = PLAIN
+    color: tuple[float, ...] = DEFAULT_COLOUR
     image: Path | None = None
     scale: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
@@ -58,7 +58,7 @@ def plain_image(color: tuple[float, ...]) -> Tensor:
 
 def image_tensor(image: Image.Image, max_size: int | None = None) -> Tensor:
     """uint8 [H, W, 3] of a Pillow image without its alpha; reduced so that no side exceeds `max_size`."""
-    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would cut off at 255
+    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow's own conversion would cut off at 255
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers of no stated range")
@@ -119,7 +119,7 @@ def complete_texture(
     colours: NDArray[np.uint8] | None = None,
     coloured: NDArray[np.bool_] | None = None,
 ) -> Texture:
-    """A texture from images of some faces; the others take the colours of their corners, or else `PLAIN`.
+    """A texture from images of some faces; the others take the colours of their corners, or else `DEFAULT_COLOUR`.
 
     Args:
         uv: float64 [F, 3, 2]; of no meaning where a face has no image.
@@ -140,7 +140,7 @@ def complete_texture(
     if bare.any():
         uv[bare] = 0
         image_ids[bare] = len(images)
-        images.append(plain_image(PLAIN))
+        images.append(plain_image(DEFAULT_COLOUR))
     return Texture(torch.from_numpy(uv).float(), tuple(images), torch.from_numpy(image_ids))
 
 
@@ -177,8 +177,8 @@ def read_mtl(path: Path) -> dict[str, Material]:
     materials: dict[str, Material] = {}
     current = Material()
     for line in text.replace("\\\n", " ").split("\n"):
-        key, *rest = line.split(maxsplit=1)[:2] or [""]
-        value = rest[0].strip() if rest else ""
+        key, *arguments = line.split(maxsplit=1)[:2] or [""]
+        value = arguments[0].strip() if arguments else ""
         if key == "newmtl":
             current = materials.setdefault(" ".join(value.split()), Material())
         elif key.lower() == "kd":
@@ -200,24 +200,24 @@ def _color(value: str, path: Path) -> tuple[float, ...]:
 
 def _read_map(material: Material, value: str, path: Path) -> None:
     """Take over a `map_Kd`: options, and then the rest of the line as the name of a file, which may have spaces."""
-    rest = value
-    while rest.startswith("-") and rest.split()[0] in OPTIONS:
-        option, *words = rest.split()
-        rest = rest[len(option) :].lstrip()
+    tail = value
+    while tail.startswith("-") and tail.split()[0] in OPTIONS:
+        option, *words = tail.split()
+        tail = tail[len(option) :].lstrip()
         arguments: list[str] = []
         while len(arguments) < OPTIONS[option] and len(words) > 1 and _is_argument(option, words[0]):
             arguments.append(words.pop(0))
-            rest = rest[len(arguments[-1]) :].lstrip()
+            tail = tail[len(arguments[-1]) :].lstrip()
         _apply_option(material, option, arguments, f"{path}: 'map_Kd {value}'")
-    if re.match(r"-[a-z]+\s", rest):
-        raise InputError(f"{path}: 'map_Kd {value}': the option {rest.split()[0]} is unknown; remove it")
-    if not _is_there(rest, path):
-        rest = COMMENT.sub("", rest)
-    rest = unquoted(rest)
-    if not rest:
+    if re.match(r"-[a-z]+\s", tail):
+        raise InputError(f"{path}: 'map_Kd {value}': the option {tail.split()[0]} is unknown; remove it")
+    if not _is_there(tail, path):
+        tail = COMMENT.sub("", tail)
+    tail = unquoted(tail)
+    if not tail:
         warnings.warn(f"{path}: 'map_Kd {value}' names no image: it is left out", stacklevel=5)
         return
-    material.image = named_file(rest, path, (".", "tex"))
+    material.image = named_file(tail, path, (".", "tex"))
 
 
 def _is_there(name: str, path: Path) -> bool:
@@ -233,8 +233,8 @@ def _is_argument(option: str, word: str) -> bool:
     return option in ("-imfchan", "-type") or _is_number(word)
 
 
-def _apply_option(material: Material, option: str, arguments: list[str], where: str) -> None:
-    """Apply an option of `map_Kd`, or raise InputError; `where` begins the message."""
+def _apply_option(material: Material, option: str, arguments: list[str], location: str) -> None:
+    """Apply an option of `map_Kd`, or raise InputError; `location` begins the message."""
     if option in ("-s", "-o"):
         default = 1.0 if option == "-s" else 0.0
         u, v = ([float(word) for word in arguments] + [default, default])[:2]
@@ -245,7 +245,7 @@ def _apply_option(material: Material, option: str, arguments: list[str], where: 
     elif option == "-clamp":
         material.clamped = arguments == ["on"]
     elif option not in HARMLESS and not _is_neutral(option, arguments):
-        raise InputError(f"{where}: the option {option} cannot be applied; bake it into the image, or remove it")
+        raise InputError(f"{location}: the option {option} cannot be applied; bake it into the image, or remove it")
 
 
 def _is_neutral(option: str, arguments: list[str]) -> bool:
@@ -269,7 +269,7 @@ def obj_texture(mesh: ObjMesh, path: Path, max_size: int | None = None) -> Textu
     """Texture of an OBJ file that was read from `path`, or None if it has neither materials nor colours of vertices.
 
     A face whose material has an image takes it through its texture coordinates; any other face has the colours of its
-    vertices if the file has some, or else the plain colour of its material (`PLAIN` without one). Images that several
+    vertices if the file has some, or else the plain colour of its material (`DEFAULT_COLOUR` without one). Images that several
     materials share are stored once.
 
     Raises:
@@ -311,29 +311,29 @@ def check_materials(mesh: ObjMesh, path: Path) -> None:
         warnings.warn(f"{path}: its colours are not looked at, and could not be: {error}", stacklevel=3)
 
 
-def _materials(mesh: ObjMesh, path: Path, used: list[int]) -> list[tuple[int, Material]]:
-    """The material of each number in `used`; -1 has none. A missing file is an error only if a material is missing too."""
-    known: dict[str, Material] = {}
+def _materials(mesh: ObjMesh, path: Path, numbers: list[int]) -> list[tuple[int, Material]]:
+    """The material of each of `numbers`; -1 has none. A missing file is an error only if a material is missing too."""
+    materials: dict[str, Material] = {}
     missing_files: list[str] = []
-    if used != [-1]:
+    if numbers != [-1]:
         for file in (named_file(name, path) for library in mesh.libraries for name in _library_names(library, path)):
             try:
-                known.update(read_mtl(file))
+                materials.update(read_mtl(file))
             except InputError as error:
                 if os.path.isfile(file):
                     raise
                 missing_files.append(str(error))
-    for name in list(known):
-        known.setdefault(COMMENT.sub("", name), known[name])
-    names = [name if name in known else COMMENT.sub("", name) for name in mesh.materials]
-    missing = [mesh.materials[i] for i in used if i >= 0 and names[i] not in known]
+    for name in list(materials):
+        materials.setdefault(COMMENT.sub("", name), materials[name])
+    names = [name if name in materials else COMMENT.sub("", name) for name in mesh.materials]
+    missing = [mesh.materials[i] for i in numbers if i >= 0 and names[i] not in materials]
     if missing and missing_files:
         raise InputError(missing_files[0])
     if missing:
         raise InputError(f"{path}: material {missing[0]!r} is in none of {', '.join(mesh.libraries)}; add it there")
     for message in missing_files:
         warnings.warn(f"{path}: {message} (none of its materials is used)", stacklevel=3)
-    return [(number, known[names[number]] if number >= 0 else Material()) for number in used]
+    return [(number, materials[names[number]] if number >= 0 else Material()) for number in numbers]
 
 
 def _library_names(library: str, path: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """Views on disk: the face ids of one shape's views in one file, and nothing else, since all else follows from them.
 
-A file is a header, a table and one block a view: the view's int32 ids [L, H, W], compressed by zlib. Measured on real
+A file is a header, a table and one block per view: the view's int32 ids [L, H, W], compressed by zlib. Measured on real
 views of 256 x 256 pixels this takes about 14 KB on people and 4 KB on PartNet; differences of neighbours, planes of bytes
 and tables of the ids that occur each save at most a seventh on one of the two, cost as much on the other, and are slower.
 
@@ -90,12 +90,12 @@ class CachedViews:
             InputError: if the file is missing, damaged, cut short, or not that of this shape and these cameras. Nothing
                 is allocated by a size that the file alone claims.
         """
-        chosen = range(self._size[0]) if index is None else index
-        face_ids = np.empty((len(chosen), *self._size[1:]), dtype=np.int32)
+        numbers = range(self._size[0]) if index is None else index
+        face_ids = np.empty((len(numbers), *self._size[1:]), dtype=np.int32)
         try:
             with self.path.open("rb") as file:
                 blocks = self._table(file)
-                for view, number in zip(face_ids, chosen, strict=True):
+                for view, number in zip(face_ids, numbers, strict=True):
                     view[:] = self._view(file, *blocks[number])
         except OSError as error:
             raise InputError(self._damage(f"it cannot be read: {error.strerror}")) from error
@@ -130,19 +130,19 @@ class CachedViews:
             raise InputError(self._damage("a view does not have the checksum it was written with"))
         pixels = self._size[1] * self._size[2] * self._size[3]
         try:
-            plain = zlib.decompressobj().decompress(block, 4 * pixels + 1)
+            decompressed = zlib.decompressobj().decompress(block, 4 * pixels + 1)
         except zlib.error as error:
             raise InputError(self._damage(str(error))) from error
-        if len(plain) != 4 * pixels:
+        if len(decompressed) != 4 * pixels:
             raise InputError(self._damage("a view has another size than it should"))
-        view = np.frombuffer(plain, dtype="<i4").reshape(self._size[1:])
+        view = np.frombuffer(decompressed, dtype="<i4").reshape(self._size[1:])
         if view.min() < -1 or view.max() >= self._num_faces:
             raise InputError(self._damage(f"it names faces that the mesh of {self._num_faces} does not have"))
         return view
 
-    def _damage(self, what: str) -> str:
+    def _damage(self, fault: str) -> str:
         return (
-            f"{self.path}, views of shape {self._shape_id}: {what}: remove the file (it is then rendered again), or set "
+            f"{self.path}, views of shape {self._shape_id}: {fault}: remove the file (it is then rendered again), or set "
             "views.cache=null"
         )
 

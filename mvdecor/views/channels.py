@@ -44,7 +44,7 @@ def render_channels(
         views: N views in L layers of it.
         surface: `surface_of(shape, views)`.
         names: see `mvdecor.channels`, which also tells how to add one of your own.
-        lights: float32 [N, 3], unit directions *towards* the light, world frame, one a view; default: a light at each
+        lights: float32 [N, 3], unit directions *towards* the light, world frame, one per view; default: a light at each
             camera. Textured shapes do not use it.
         depth: "minmax" or "metric".
         normal_frame: "camera" (OpenCV axes) or "world".
@@ -144,9 +144,9 @@ def _in_camera(surface: Surface) -> Tensor:
 
 
 def _front_depth(surface: Surface) -> Tensor:
-    behind = torch.zeros_like(surface.depth)
-    behind[:, 1:] = surface.depth[:, 1:] - surface.depth[:, :-1]
-    return torch.where(surface.mask, behind, 0.0)
+    gap = torch.zeros_like(surface.depth)
+    gap[:, 1:] = surface.depth[:, 1:] - surface.depth[:, :-1]
+    return torch.where(surface.mask, gap, 0.0)
 
 
 def _layer(surface: Surface) -> Tensor:

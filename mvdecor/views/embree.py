@@ -13,30 +13,30 @@ from embreex.rtcore_scene import EmbreeScene
 from mvdecor.recent import Recent
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
-from mvdecor.views.rasterizers import GAP, NEAR, check_request, drawable_faces, shape_radius
+from mvdecor.views.rasterizers import GAP, NEAR, check_request, rasterized_faces, shape_radius
 from mvdecor.views.views import Views
 
-RAYS_A_CALL = 2_000_000  # bounds memory: about 100 bytes a ray
-SCENES_KEPT = 8
+RAYS_PER_CALL = 2_000_000  # bounds memory: about 100 bytes a ray
+CACHE_SIZE = 8
 
 
 @dataclass(frozen=True)
 class _Scene:
     shape: Shape  # kept alive, so that its id() stays its own
     embree: EmbreeScene
-    drawn: np.ndarray  # int32 [D + 1], the shape's face of each drawn face; -1 for Embree's -1
+    face_ids: np.ndarray  # int32 [D + 1], the shape's face of each of Embree's faces; -1 for Embree's -1
     near: float
     gap: float
 
 
 class EmbreeRasterizer:
-    """Casts one ray a pixel; the cost hardly depends on the number of faces. See `rasterizers.Rasterizer`.
+    """Casts one ray per pixel; the cost depends little on the number of faces. See `rasterizers.Rasterizer`.
 
-    The acceleration structures of the last few shapes are kept.
+    The acceleration structures of the last few shapes stay in memory.
     """
 
     def __init__(self) -> None:
-        self._scenes: Recent[_Scene] = Recent(SCENES_KEPT)
+        self._scenes: Recent[_Scene] = Recent(CACHE_SIZE)
 
     def __reduce__(self) -> tuple:
         return EmbreeRasterizer, ()  # a worker process builds structures of its own
@@ -50,24 +50,24 @@ class EmbreeRasterizer:
         scene = self._scenes.get(id(shape), lambda: _build(shape))
         height, width = cameras.height, cameras.width
         face_ids = np.empty((len(cameras), layers, height, width), dtype=np.int32)
-        step = max(1, RAYS_A_CALL // (height * width))
+        step = max(1, RAYS_PER_CALL // (height * width))
         for start in range(0, len(cameras), step):
-            some = cameras[start : start + step].to("cpu")
-            rays = some.rays().reshape(-1, 3).numpy()
-            centers = some.centers.repeat_interleave(height * width, dim=0).numpy()
-            faces = _peel(scene, centers, rays, layers).reshape(layers, len(some), height, width)
+            chunk = cameras[start : start + step].to("cpu")
+            rays = chunk.rays().reshape(-1, 3).numpy()
+            centers = chunk.centers.repeat_interleave(height * width, dim=0).numpy()
+            faces = _peel(scene, centers, rays, layers).reshape(layers, len(chunk), height, width)
             face_ids[start : start + step] = faces.swapaxes(0, 1)
         return Views(cameras, torch.from_numpy(face_ids).to(cameras.rotation.device))
 
 
 def _build(shape: Shape) -> _Scene:
-    drawn = drawable_faces(shape)
+    face_ids = rasterized_faces(shape)
     embree = EmbreeScene(robust=True)  # watertight along the edges that faces share
     vertices = shape.vertices.cpu().numpy()
-    TriangleMesh(embree, np.ascontiguousarray(vertices), shape.faces[drawn].cpu().numpy().astype(np.int32))
+    TriangleMesh(embree, np.ascontiguousarray(vertices), shape.faces[face_ids].cpu().numpy().astype(np.int32))
     radius = shape_radius(shape)
-    drawn_or_none = np.append(drawn.cpu().numpy(), -1).astype(np.int32)
-    return _Scene(shape, embree, drawn_or_none, NEAR * radius, GAP * radius)
+    face_ids_or_none = np.append(face_ids.cpu().numpy(), -1).astype(np.int32)
+    return _Scene(shape, embree, face_ids_or_none, NEAR * radius, GAP * radius)
 
 
 def _peel(scene: _Scene, centers: np.ndarray, rays: np.ndarray, layers: int) -> np.ndarray:
@@ -77,10 +77,10 @@ def _peel(scene: _Scene, centers: np.ndarray, rays: np.ndarray, layers: int) -> 
     depth = np.full(len(rays), scene.near - scene.gap, dtype=np.float32)  # of the last surface of each live ray
     last = np.full(len(rays), -1, dtype=np.int32)
     for layer in range(layers):
-        found, depth = _next_surface(scene, centers[live], rays[live], depth, last)
-        faces[layer, live] = found
-        hit = found >= 0
-        live, depth, last = live[hit], depth[hit], found[hit]
+        face_ids, depth = _next_surface(scene, centers[live], rays[live], depth, last)
+        faces[layer, live] = face_ids
+        hit = face_ids >= 0
+        live, depth, last = live[hit], depth[hit], face_ids[hit]
     return faces
 
 
@@ -89,20 +89,20 @@ def _next_surface(
 ) -> tuple[np.ndarray, np.ndarray]:
     """First face more than the gap beyond `depth` that is not `last`: ids int32 [R] and depths float32 [R].
 
-    A ray that grazes a face may meet it again beyond the gap by rounding; it then starts anew farther on, each time by
+    A ray that grazes a face may meet it again beyond the gap by rounding; the ray then starts again farther on, each time by
     twice the step, so that it must leave the face behind.
     """
     start = depth + np.float32(scene.gap)
-    found = np.empty(len(rays), dtype=np.int32)
-    found_depth = np.empty(len(rays), dtype=np.float32)
+    face_ids = np.empty(len(rays), dtype=np.int32)
+    hit_depth = np.empty(len(rays), dtype=np.float32)
     todo = np.arange(len(rays))
     step = np.float32(scene.gap)
     while len(todo):
         direction = np.ascontiguousarray(rays[todo])
         answer = scene.embree.run(centers[todo] + start[todo, None] * direction, direction, output=True)
-        found[todo] = scene.drawn[answer["primID"]]
-        found_depth[todo] = start[todo] + answer["tfar"]
-        todo = todo[(found[todo] >= 0) & (found[todo] == last[todo])]
+        face_ids[todo] = scene.face_ids[answer["primID"]]
+        hit_depth[todo] = start[todo] + answer["tfar"]
+        todo = todo[(face_ids[todo] >= 0) & (face_ids[todo] == last[todo])]
         start[todo] += step
         step *= 2
-    return found, found_depth
+    return face_ids, hit_depth

@@ -45,8 +45,8 @@ def look_at(
     right = torch.linalg.cross(forward, first)
     across = torch.zeros_like(forward)
     across[:, min((2, 0, 1), key=lambda axis: abs(up[axis]))] = 1.0
-    other = torch.linalg.cross(forward, across)
-    right = normalize(torch.where(right.norm(dim=-1, keepdim=True) < NEARLY_PARALLEL, other, right), dim=-1)
+    fallback = torch.linalg.cross(forward, across)
+    right = normalize(torch.where(right.norm(dim=-1, keepdim=True) < NEARLY_PARALLEL, fallback, right), dim=-1)
     down = torch.linalg.cross(forward, right)
     rotation = torch.stack([right, down, forward], dim=1)
     return rotation, -(rotation @ centers[..., None])[..., 0]
@@ -63,14 +63,14 @@ def sphere_cameras(
 ) -> Cameras:
     """Cameras all around a shape in the unit sphere, looking at the origin, up +y (MvDeCor's recipe).
 
-    They stand on `directions(count)`, each turned a little.
+    Their directions are `directions(count)`, each turned by a small random angle.
 
     Args:
         count: number of cameras, at least 1.
         size: rows and columns of the image.
         seed: of jitter and distances; equal arguments give equal cameras.
         fov: full field of view, degrees.
-        distance: least and greatest distance from the origin, drawn uniformly.
+        distance: least and greatest distance from the origin, sampled uniformly.
         jitter: standard deviation, radians, by which each direction is turned, north-south and east-west.
         max_jitter: greatest such turn, radians.
 
@@ -101,8 +101,8 @@ def close_up_cameras(
 ) -> Cameras:
     """Cameras near the surface, each aimed at a random point of it (the paper's close-up views of RenderPeople).
 
-    Points are drawn by area. A camera stands off its point along the face's normal, turned to point away from the
-    middle of the bounding box (windings are not to be trusted) and tilted by Gaussian noise of `CLOSE_UP_TILT`.
+    Points are sampled by area. A camera stands off its point along the face's normal, turned to point away from the
+    middle of the bounding box (windings may be wrong) and tilted by Gaussian noise of `CLOSE_UP_TILT`.
     Nothing checks that no other part of the shape is in the way.
 
     Args:
@@ -111,7 +111,7 @@ def close_up_cameras(
         size: rows and columns of the image.
         seed: of points, tilts and distances.
         fov: full field of view, degrees.
-        distance: least and greatest distance from the surface point, drawn uniformly.
+        distance: least and greatest distance from the surface point, sampled uniformly.
 
     Returns:
         `count` cameras on the CPU.
@@ -182,18 +182,18 @@ def directions(count: int) -> Tensor:
         float32 [count, 3], from the north pole to the south.
     """
     poles = 2 if count >= 5 else 0
-    rest = count - poles
-    rings = max(1, round(math.sqrt(math.pi * rest / 4)) - 1) if poles else 1
+    on_rings = count - poles
+    rings = max(1, round(math.sqrt(math.pi * on_rings / 4)) - 1) if poles else 1
     latitudes = [math.pi * (0.5 - (k + 1) / (rings + 1)) for k in range(rings)]
-    found = [(0.0, 1.0, 0.0)] if poles else []
-    for k, (latitude, size) in enumerate(zip(latitudes, _ring_sizes(latitudes, rest), strict=True)):
+    points = [(0.0, 1.0, 0.0)] if poles else []
+    for k, (latitude, size) in enumerate(zip(latitudes, _ring_sizes(latitudes, on_rings), strict=True)):
         for i in range(size):
             azimuth = k * GOLDEN_ANGLE + 2 * math.pi * i / size  # rings are not in step with each other
             flat = math.cos(latitude)
-            found.append((flat * math.sin(azimuth), math.sin(latitude), flat * math.cos(azimuth)))
+            points.append((flat * math.sin(azimuth), math.sin(latitude), flat * math.cos(azimuth)))
     if poles:
-        found.append((0.0, -1.0, 0.0))
-    return torch.tensor(found, dtype=torch.float32)
+        points.append((0.0, -1.0, 0.0))
+    return torch.tensor(points, dtype=torch.float32)
 
 
 def pinhole(count: int, size: int, fov: float) -> Tensor:

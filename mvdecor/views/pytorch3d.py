@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
-from mvdecor.views.rasterizers import GAP, NEAR, check_request, drawable_faces, shape_radius
+from mvdecor.views.rasterizers import GAP, NEAR, check_request, rasterized_faces, shape_radius
 from mvdecor.views.views import Views
 
 # Squared distance in units of half the image. PyTorch3D leaves holes where a pixel centre lies exactly on an edge; this
@@ -37,16 +37,16 @@ class PyTorch3DRasterizer:
     def __call__(self, shapes: Sequence[Shape], cameras: Sequence[Cameras], layers: int = 1) -> list[Views]:
         """See `rasterizers.Rasterizer`."""
         check_request(shapes, cameras, layers)
-        drawn = [drawable_faces(shape).to(self.device) for shape in shapes]
+        face_ids = [rasterized_faces(shape).to(self.device) for shape in shapes]
         images: list[list[Tensor]] = [[] for _ in shapes]
-        for jobs in self._batches([len(d) for d in drawn], cameras):
-            for (shape, _), image in zip(jobs, self._rasterize(shapes, drawn, cameras, jobs, layers), strict=True):
+        for jobs in self._batches([len(d) for d in face_ids], cameras):
+            for (shape, _), image in zip(jobs, self._rasterize(shapes, face_ids, cameras, jobs, layers), strict=True):
                 images[shape].append(image)
-        found = []
-        for own, views in zip(images, cameras, strict=True):
+        results = []
+        for view_images, views in zip(images, cameras, strict=True):
             empty = torch.empty(0, layers, views.height, views.width, dtype=torch.int32)
-            found.append(Views(views, (torch.stack(own) if own else empty).to(views.rotation.device)))
-        return found
+            results.append(Views(views, (torch.stack(view_images) if view_images else empty).to(views.rotation.device)))
+        return results
 
     def _batches(self, faces: list[int], cameras: Sequence[Cameras]) -> Iterator[list[Job]]:
         """All views of all shapes in batches of one image size, which fit the bounds on number and memory."""
@@ -68,15 +68,15 @@ class PyTorch3DRasterizer:
     def _rasterize(
         self,
         shapes: Sequence[Shape],
-        drawn: list[Tensor],
+        face_ids: list[Tensor],
         cameras: Sequence[Cameras],
         jobs: list[Job],
         layers: int,
     ) -> Tensor:
         """Face ids int32 [J, L, H, W] of the jobs' views."""
-        used = sorted({shape for shape, _ in jobs})
-        vertices = {s: shapes[s].vertices.to(self.device) for s in used}
-        faces = {s: shapes[s].faces.to(self.device)[drawn[s]] for s in used}
+        shape_numbers = sorted({shape for shape, _ in jobs})
+        vertices = {s: shapes[s].vertices.to(self.device) for s in shape_numbers}
+        faces = {s: shapes[s].faces.to(self.device)[face_ids[s]] for s in shape_numbers}
         radii = torch.tensor([shape_radius(shapes[s]) for s, _ in jobs], device=self.device)
         meshes = Meshes([vertices[s] for s, _ in jobs], [faces[s] for s, _ in jobs])
         views = Cameras.cat([cameras[s][[v]] for s, v in jobs]).to(self.device)
@@ -102,13 +102,15 @@ class PyTorch3DRasterizer:
                 raise RuntimeError(f"more than {per_pixel} faces touch at one pixel; rasterize with Embree instead")
             per_pixel = min(2 * per_pixel, MOST_FACES_PER_PIXEL)
         # PyTorch3D numbers the faces of the whole batch in a row
-        own = [torch.where(p >= 0, d[(p - s).clamp_min(0)], -1) for p, s, d in _rows(peeled, starts, drawn, jobs)]
-        return torch.stack(own).to(torch.int32)
+        images = [torch.where(p >= 0, d[(p - s).clamp_min(0)], -1) for p, s, d in _rows(peeled, starts, face_ids, jobs)]
+        return torch.stack(images).to(torch.int32)
 
 
-def _rows(peeled: Tensor, starts: Tensor, drawn: list[Tensor], jobs: list[Job]) -> Iterator[tuple[Tensor, int, Tensor]]:
+def _rows(
+    peeled: Tensor, starts: Tensor, face_ids: list[Tensor], jobs: list[Job]
+) -> Iterator[tuple[Tensor, int, Tensor]]:
     for image, start, (shape, _) in zip(peeled, starts.tolist(), jobs, strict=True):
-        yield image, start, drawn[shape]
+        yield image, start, face_ids[shape]
 
 
 def _peel(faces: Tensor, depth: Tensor, near: Tensor, gap: Tensor, layers: int) -> tuple[Tensor, bool]:
@@ -127,7 +129,7 @@ def _peel(faces: Tensor, depth: Tensor, near: Tensor, gap: Tensor, layers: int) 
     last_depth = (near[:, None, None] - gap).expand(depth.shape[:3])
     last_face = torch.full_like(faces[..., 0], -1)
     alive = torch.ones_like(last_face, dtype=torch.bool)
-    chosen = []
+    layer_faces = []
     for _ in range(layers):
         beyond = depth > (last_depth + gap)[..., None]
         candidate = (faces >= 0) & beyond & (faces != last_face[..., None]) & alive[..., None]
@@ -135,9 +137,9 @@ def _peel(faces: Tensor, depth: Tensor, near: Tensor, gap: Tensor, layers: int) 
         first = candidate.int().argmax(dim=-1, keepdim=True)
         last_face = torch.where(alive, faces.gather(-1, first)[..., 0], -1)
         last_depth = depth.gather(-1, first)[..., 0]
-        chosen.append(last_face)
+        layer_faces.append(last_face)
     cut_off = (faces[..., -1] >= 0) & ~alive
-    return torch.stack(chosen, dim=1), not bool(cut_off.any())
+    return torch.stack(layer_faces, dim=1), not bool(cut_off.any())
 
 
 def _bin_faces(faces: int) -> int:
@@ -145,5 +147,5 @@ def _bin_faces(faces: int) -> int:
 
 
 def _bin_bytes(faces: int) -> int:
-    """Memory of the coarse bins of one view, 4 bytes an entry; PyTorch3D has fewer than 22 bins a side."""
+    """Memory of the coarse bins of one view, 4 bytes per entry; PyTorch3D has fewer than 22 bins per side."""
     return 4 * _bin_faces(faces) * 22 * 22

@@ -5,7 +5,7 @@ A rasterizer is a callable `rasterizer(shapes, cameras, layers=1) -> list[Views]
 
 The common rules:
 
-- Only one face of each group of twins is drawn, the lowest, and no face without a normal (it has no plane to meet).
+- Only one face of each group of twins is rasterized, the lowest, and no face without a normal (it has no plane to meet).
 - Layer 0 is the first surface farther than `NEAR` in camera z; the next layer is the first surface that is another
   face and lies more than `GAP` behind the last. A ray that hits the edge between two faces, or two
   touching surfaces, thus meets one layer there.
@@ -87,23 +87,23 @@ def rasterizer_name(name: str, device: torch.device | str) -> str:
     return "pytorch3d" if torch.device(device).type == "cuda" else "embree"
 
 
-def drawable_faces(shape: Shape) -> Tensor:
+def rasterized_faces(shape: Shape) -> Tensor:
     """int64 [D], ascending: the lowest face of each group of twins, without the degenerate ones.
 
     Raises:
         InputError: if every face is degenerate.
     """
     lowest = shape.twin_groups == torch.arange(shape.num_faces, device=shape.faces.device)
-    drawable = (lowest & (shape.face_normals.norm(dim=-1) > 0.5)).nonzero()[:, 0]
-    if len(drawable) == 0:
+    face_ids = (lowest & (shape.face_normals.norm(dim=-1) > 0.5)).nonzero()[:, 0]
+    if len(face_ids) == 0:
         raise InputError(f"shape {shape.id}: all its faces are degenerate (no area); there is nothing to rasterize")
-    return drawable
+    return face_ids
 
 
 def shape_radius(shape: Shape) -> float:
     """Half the diagonal of the bounding box of the faces, the unit of `NEAR` and `GAP`."""
-    used = shape.vertices[shape.faces.reshape(-1)]
-    return float((used.amax(dim=0) - used.amin(dim=0)).norm()) / 2
+    used_vertices = shape.vertices[shape.faces.reshape(-1)]
+    return float((used_vertices.amax(dim=0) - used_vertices.amin(dim=0)).norm()) / 2
 
 
 def check_request(shapes: Sequence[Shape], cameras: Sequence[Cameras], layers: int) -> None:

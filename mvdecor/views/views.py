@@ -153,15 +153,15 @@ def _foreground(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _spread(values: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
     """[N, L, H, W, ...]: the values [Q, ...] at the foreground, 0 elsewhere."""
-    whole = values.new_zeros(mask.numel(), *values.shape[1:])
-    return whole.index_copy_(0, seen, values).view(*mask.shape, *values.shape[1:])
+    spread = values.new_zeros(mask.numel(), *values.shape[1:])
+    return spread.index_copy_(0, seen, values).view(*mask.shape, *values.shape[1:])
 
 
 def face_values_at_pixels(values: Tensor, views: Views, background: float | int = -1) -> Tensor:
     """Carry a value of each face to the pixels that see it (labels, for example).
 
     Args:
-        values: [F], one value a face.
+        values: [F], one value per face.
         views: N views in L layers.
         background: value of background pixels.
 

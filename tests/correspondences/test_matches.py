@@ -1,4 +1,4 @@
-"""`Matches`: draws, joining, and embeddings at both ends, against counts, single look-ups and `grid_sample`."""
+"""`Matches`: samples, joining, and embeddings at both ends, against counts, single look-ups and `grid_sample`."""
 
 import torch
 import torch.nn.functional as F
@@ -24,35 +24,35 @@ def some_matches(counts: list[int], seed: int = 0) -> Matches:
 @given(counts=st.lists(st.integers(0, 12), min_size=1, max_size=5), count=st.integers(0, 10), seed=st.integers(0, 99))
 def test_samples_are_at_most_count_a_pair_without_replacement(counts, count, seed):
     matches = some_matches(counts)
-    drawn = sample_matches(matches, count, torch.Generator().manual_seed(seed))
-    assert torch.bincount(drawn.pair, minlength=len(counts)).tolist() == [min(n, count) for n in counts]
-    assert bool((drawn.pair.diff() >= 0).all())
-    assert len(drawn.pixel_a.unique()) == len(drawn)
+    sampled = sample_matches(matches, count, torch.Generator().manual_seed(seed))
+    assert torch.bincount(sampled.pair, minlength=len(counts)).tolist() == [min(n, count) for n in counts]
+    assert bool((sampled.pair.diff() >= 0).all())
+    assert len(sampled.pixel_a.unique()) == len(sampled)
     for name in ("pair", "layer_b", "xy_b", "points"):  # rows stay together
-        assert torch.equal(getattr(drawn, name), getattr(matches, name)[drawn.pixel_a])
-    assert torch.equal(drawn.overlap, matches.overlap)
+        assert torch.equal(getattr(sampled, name), getattr(matches, name)[sampled.pixel_a])
+    assert torch.equal(sampled.overlap, matches.overlap)
     again = sample_matches(matches, count, torch.Generator().manual_seed(seed))
-    assert torch.equal(drawn.pixel_a, again.pixel_a)
+    assert torch.equal(sampled.pixel_a, again.pixel_a)
 
 
 def test_samples_with_replacement_are_count_of_every_pair_that_has_any():
     matches = some_matches([3, 0, 50, 1])
-    drawn = sample_matches(matches, 40, torch.Generator().manual_seed(0), replace=True)
-    assert torch.bincount(drawn.pair, minlength=4).tolist() == [40, 0, 40, 40]
-    assert bool((drawn.pair.diff() >= 0).all())
+    sampled = sample_matches(matches, 40, torch.Generator().manual_seed(0), replace=True)
+    assert torch.bincount(sampled.pair, minlength=4).tolist() == [40, 0, 40, 40]
+    assert bool((sampled.pair.diff() >= 0).all())
     for name in ("pair", "layer_b", "xy_b", "points"):  # rows stay together
-        assert torch.equal(getattr(drawn, name), getattr(matches, name)[drawn.pixel_a])
-    assert torch.equal(drawn.overlap, matches.overlap)
+        assert torch.equal(getattr(sampled, name), getattr(matches, name)[sampled.pixel_a])
+    assert torch.equal(sampled.overlap, matches.overlap)
     rng = torch.Generator().manual_seed(1)
     large = some_matches([1000, 10])
-    drawn = sample_matches(large, 1000, rng, replace=True)
-    different = len(drawn.pixel_a[drawn.pair == 0].unique())
+    sampled = sample_matches(large, 1000, rng, replace=True)
+    different = len(sampled.pixel_a[sampled.pair == 0].unique())
     assert 590 < different < 675  # 1000 (1 - (1 - 1/1000) ** 1000) = 632 expected
-    times = torch.bincount(drawn.pixel_a[drawn.pair == 1] - 1000, minlength=10)
+    times = torch.bincount(sampled.pixel_a[sampled.pair == 1] - 1000, minlength=10)
     assert int(times.sum()) == 1000 and int(times.min()) > 60 and int(times.max()) < 140
 
 
-def test_every_match_is_drawn_about_as_often():
+def test_every_match_is_sampled_about_as_often():
     matches, rng = some_matches([5, 20]), torch.Generator().manual_seed(0)
     times = torch.zeros(25)
     for _ in range(2000):

@@ -93,7 +93,7 @@ def test_known_bad_pairs_are_not_matched_again_and_change_no_choice():
     assert len(bad) == len(set(bad)) == len(rejected) <= 65
 
 
-def test_the_same_seed_gives_the_same_pair_and_only_the_given_views_are_drawn():
+def test_the_same_seed_gives_the_same_pair_and_only_the_given_views_are_sampled():
     surface = plate([[0.1 * i, 0.05 * i, 1.5] for i in range(8)])
     for seed in range(10):
         first, second = (choose_pair(surface, [1, 4, 6], Matching(), generator(seed)) for _ in range(2))

@@ -88,7 +88,7 @@ def test_a_coin_that_says_half_is_calibrated():
 
 
 def test_probabilities_that_come_true_are_calibrated():
-    """Labels drawn with the very probability that is stated: the error falls to the noise of 30 000 draws."""
+    """Labels sampled with the very probability that is stated: the error falls to the noise of 30 000 samples."""
     random = np.random.default_rng(0)
     confidence = random.random(30_000).astype(np.float32)
     truth = np.where(random.random(30_000) < confidence, 0, 1)
@@ -157,7 +157,7 @@ def test_mean_over_the_area():
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5, 6.0])
 def test_a_known_temperature_is_found(temperature):
-    """Labels drawn from softmax(z), logits stated as z times the temperature."""
+    """Labels sampled from softmax(z), logits stated as z times the temperature."""
     generator = torch.Generator().manual_seed(3)
     logits = 2 * torch.randn(40_000, 5, generator=generator)
     labels = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]

@@ -94,7 +94,7 @@ def test_latex_structure(grid):
 
 
 def test_every_format_says_how_many_parts_occur(write_run, tmp_path):
-    """One run of two may have drawn a point of a tiny part; a column of an older revision did not note it."""
+    """One run of two may have sampled a point of a tiny part; a column of an older revision did not note it."""
     parts = {"foot": 1.0, "shade": 2.0, "bulb": 0.0, "cord": 0.0}
     for run, occurring in enumerate((["foot", "shade"], ["foot", "bulb"])):
         file = write_run("scratch", run, 10.0)

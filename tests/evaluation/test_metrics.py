@@ -60,8 +60,8 @@ def labelled_shapes(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(labelled_shapes())
-def test_exact_areas_equal_a_loop_over_faces(drawn):
-    num_labels, cases = drawn
+def test_exact_areas_equal_a_loop_over_faces(example):
+    num_labels, cases = example
     parts, shapes, accuracy = slow_ious(cases, num_labels)
     confusion = [[0.0] * num_labels for _ in range(num_labels)]
     for truth, predicted, areas in cases:
@@ -88,7 +88,7 @@ def test_exact_areas_equal_a_loop_over_faces(drawn):
 
 
 def test_points_count_like_a_loop_over_the_same_points():
-    """Which points were drawn is not public, but a face is right or wrong as a whole, so IoUs tell their numbers."""
+    """Which points were sampled is not public, but a face is right or wrong as a whole, so IoUs tell their numbers."""
     shape = shape_of("a", [0, 0, 1], [1.0, 2.0, 3.0])
     metrics = PartMetrics(NAMES, points=500, seed=3)
     metrics.add(shape, torch.tensor([0, 1, 1]))
@@ -120,7 +120,7 @@ def test_many_points_come_close_to_exact_areas():
         assert results[1][key] != results[0][key]
 
 
-def test_draws_depend_on_seed_and_id_but_not_on_order():
+def test_samples_depend_on_seed_and_id_but_not_on_order():
     shapes = [shape_of(id, [0, 1, 2, 3, 0, 1], [1, 2, 1, 3, 1, 1]) for id in "abc"]
     predicted = torch.tensor([0, 1, 2, 0, 0, 2])
 

@@ -20,11 +20,11 @@ def triangles(id, areas, truth, names):
     return Shape(id, vertices, faces, torch.tensor(truth), tuple(names))
 
 
-def drawn_faces(id, areas):
+def sampled_faces(id, areas):
     """The face of each sampled point, found through the metric itself.
 
     With a label of its own for each face and face j predicted everywhere, the IoU of label j is the share of the points
-    that lie on face j. The draw depends on the seed and the shape's id, not on labels.
+    that lie on face j. The sample depends on the seed and the shape's id, not on labels.
     """
     names = [str(i) for i in range(len(areas))] + ["spare"]
     points = []
@@ -86,7 +86,7 @@ def slow_confusion(cases, num_parts):
 def check(num_parts, shapes):
     """Compare the metric with the loops; `shapes` are (areas, truth, predicted) of each shape."""
     names = NAMES[:num_parts]
-    cases = [(drawn_faces(str(n), areas), truth, predicted) for n, (areas, truth, predicted) in enumerate(shapes)]
+    cases = [(sampled_faces(str(n), areas), truth, predicted) for n, (areas, truth, predicted) in enumerate(shapes)]
     counted = any(truth[face] != -1 for points, truth, _ in cases for face in points)
     for protocol in PROTOCOLS:
         metrics = PartMetrics(names, protocol, POINTS, SEED)
@@ -119,8 +119,8 @@ def labelled_shapes(draw):
 
 @settings(max_examples=40, deadline=None)
 @given(labelled_shapes())
-def test_random_cases(drawn):
-    check(*drawn)
+def test_random_cases(shapes):
+    check(*shapes)
 
 
 @pytest.mark.parametrize(

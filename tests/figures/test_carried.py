@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mvdecor.figures import EmbeddedView, carry_colours, draw_carried, position_colours
+from mvdecor.figures import EmbeddedView, carry_colours, plot_carried, position_colours
 from mvdecor.figures.images import WRONG_COLOUR
 from mvdecor.shapes import Shape
 
@@ -45,7 +45,7 @@ def test_pixels_like_none_of_the_other_view_are_red():
 
 def test_sheet_holds_both_views_twice():
     a, b = mirrored_pair()
-    page = draw_carried(a, b, threshold=0.5)
+    page = plot_carried(a, b, threshold=0.5)
     assert page.dtype == np.uint8 and page.shape[0] > 2 * 256 and page.shape[1] > 4 * 256
     scale = 256 // SIZE
     colour, place = a.texture[4, 3], a.mask.sum()

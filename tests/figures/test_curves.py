@@ -1,6 +1,6 @@
 import numpy as np
 
-from mvdecor.figures.curves import draw_transfer_curves
+from mvdecor.figures.curves import plot_transfer_curves
 
 
 def summary(share: float) -> dict:
@@ -13,7 +13,7 @@ def summary(share: float) -> dict:
 
 
 def test_curves_show_the_figures():
-    pictures = [draw_transfer_curves(summary(share)) for share in (60, 60, 90)]
+    pictures = [plot_transfer_curves(summary(share)) for share in (60, 60, 90)]
     assert pictures[0].dtype == np.uint8 and pictures[0].shape[2] == 3 and pictures[0].shape[1] >= 900
     np.testing.assert_array_equal(pictures[0], pictures[1])
     assert (pictures[0] != pictures[2]).any()

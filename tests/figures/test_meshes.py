@@ -6,7 +6,7 @@ import torch
 import trimesh
 
 from mvdecor.errors import InputError
-from mvdecor.figures import draw_mesh_comparison, draw_segmentation, label_palette, render_shape, turntable_cameras
+from mvdecor.figures import label_palette, render_mesh_comparison, render_segmentation, render_shape, turntable_cameras
 from mvdecor.figures.layout import GAP, TEXT_HEIGHT
 from mvdecor.shapes.people import RenderPeople
 from mvdecor.shapes.shape import Shape
@@ -65,7 +65,7 @@ def test_views_stand_side_by_side_and_size_and_place_of_the_shape_do_not_matter(
 def test_comparison_has_a_row_a_shape_a_column_a_labelling_and_a_legend() -> None:
     box, palette = _box(), label_palette(6)
     other = torch.full_like(box.face_labels, -1)
-    picture = draw_mesh_comparison(
+    picture = render_mesh_comparison(
         [box, box], {"truth": [box.face_labels] * 2, "none": [other.numpy().astype(np.int16)] * 2}, size=64
     )
     assert picture.shape[1] >= 2 * 64 + GAP and picture.shape[0] > TEXT_HEIGHT + 2 * 64 + GAP
@@ -80,12 +80,12 @@ def test_comparison_has_a_row_a_shape_a_column_a_labelling_and_a_legend() -> Non
 def test_segmentation_shows_parts_above_their_confidence() -> None:
     box, palette = _box(), label_palette(6)
     confidence = torch.where(box.face_labels == 5, 0.0, 1.0)
-    picture = draw_segmentation(box, box.face_labels, confidence, size=64, views=4)
+    picture = render_segmentation(box, box.face_labels, confidence, size=64, views=4)
     parts, below = picture[:64], picture[64 + GAP : 128 + GAP]
     assert _hues(parts, palette) >= {0, 1, 3, 4, 5}
     unsure = np.array([[214, 32, 32], [214, 228, 214]])
     assert _hues(below, unsure) == {0, 1}
-    assert _hues(draw_segmentation(box, box.face_labels, torch.ones(12), size=64)[64 + GAP :][:64], unsure) == {1}
+    assert _hues(render_segmentation(box, box.face_labels, torch.ones(12), size=64)[64 + GAP :][:64], unsure) == {1}
     assert picture.shape[1] >= 4 * 64 and picture.shape[0] == 128 + GAP + GAP + TEXT_HEIGHT
 
 
@@ -95,11 +95,11 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match=r"box: colours \[3, 3\] for 12 faces"):
         render_shape(box, np.zeros((3, 3), np.uint8))
     with pytest.raises(InputError, match="at least one shape"):
-        draw_mesh_comparison([], {"truth": []})
+        render_mesh_comparison([], {"truth": []})
     with pytest.raises(InputError, match="'truth' has 2 labellings for 1 shapes"):
-        draw_mesh_comparison([box], {"truth": [box.face_labels] * 2})
+        render_mesh_comparison([box], {"truth": [box.face_labels] * 2})
     with pytest.raises(InputError, match="box and relabelled have different label names"):
-        draw_mesh_comparison([box, relabelled], {"truth": [box.face_labels] * 2})
+        render_mesh_comparison([box, relabelled], {"truth": [box.face_labels] * 2})
 
 
 def test_a_real_person_shows_its_parts(people_root: Path) -> None:

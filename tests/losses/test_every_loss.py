@@ -151,14 +151,14 @@ def test_learning_raises_the_retrieval_accuracy(name, override, make_loss):
     network = nn.Sequential(nn.Linear(12, 48), nn.Tanh(), nn.Linear(48, 16))
     distortions = torch.randn(2, 6, 12, generator=rng)
 
-    def draw() -> tuple[torch.Tensor, ...]:
+    def sample() -> tuple[torch.Tensor, ...]:
         points = torch.rand(80, 3, generator=rng)
         a, b = torch.cat([points, (6 * points).sin()], dim=1) @ distortions
         return a, b, points, torch.arange(2).repeat_interleave(40)
 
     def accuracy() -> float:
         rng.manual_seed(1)
-        batches = [draw() for _ in range(10)]
+        batches = [sample() for _ in range(10)]
         with torch.no_grad():
             found = [InfoNCE()(network(a), network(b), points, pair)[1] for a, b, points, pair in batches]
         return float(torch.stack(found).mean())
@@ -167,7 +167,7 @@ def test_learning_raises_the_retrieval_accuracy(name, override, make_loss):
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     rng.manual_seed(2)
     for _ in range(150):
-        a, b, points, pair = draw()
+        a, b, points, pair = sample()
         loss, _ = make_loss(name, *override)(network(a), network(b), points, pair)
         optimizer.zero_grad()
         loss.backward()

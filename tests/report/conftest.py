@@ -11,7 +11,7 @@ import torch
 import trimesh
 from omegaconf import OmegaConf
 
-from mvdecor.apps.report.shapes import Shown, worst_and_best
+from mvdecor.apps.report.shapes import ReportedShape, worst_and_best
 from mvdecor.engine.log import Log
 from mvdecor.evaluation import PartMetrics, Reliability
 from mvdecor.results import summarize
@@ -110,16 +110,16 @@ def results(run_folder) -> Results:
 
 
 @pytest.fixture(scope="session")
-def shown(results) -> list[Shown]:
+def shown(results) -> list[ReportedShape]:
     """The two worst and the two best shapes."""
     return worst_and_best(results, 2)
 
 
 @pytest.fixture
-def rename(results, shown) -> Callable[[str], tuple[Results, list[Shown]]]:
+def rename(results, shown) -> Callable[[str], tuple[Results, list[ReportedShape]]]:
     """The same results with one name for everything that has one."""
 
-    def renamed(name: str) -> tuple[Results, list[Shown]]:
+    def renamed(name: str) -> tuple[Results, list[ReportedShape]]:
         def numbered(keys) -> list[str]:
             return [f"{name}{i}" for i in range(len(list(keys)))]
 
@@ -137,7 +137,7 @@ def rename(results, shown) -> Callable[[str], tuple[Results, list[Shown]]]:
         for one in shown:
             shape = replace(one.shape, id=name, label_names=tuple(numbered(one.shape.label_names)))
             labels = {"truth": one.labels["truth"]} | {name + m: one.labels[m] for m in results.methods}
-            shapes.append(Shown(one.rank, shape, labels, {name + m: x for m, x in one.miou.items()}))
+            shapes.append(ReportedShape(one.rank, shape, labels, {name + m: x for m, x in one.miou.items()}))
         return replace(results, folder=Path(name), runs=tuple(runs), table=table), shapes
 
     return renamed

@@ -30,7 +30,7 @@ VISIBLE = "() => document.querySelector('#turn .plotly-graph-div').data.map(trac
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    """Headless Chromium that draws 3D without a GPU."""
+    """Headless Chromium that renders 3D without a GPU."""
     with playwright.sync_playwright() as engine:
         arguments = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
         yield engine.chromium.launch(executable_path=CHROMIUM, args=arguments)
@@ -60,7 +60,7 @@ def opened(browser, tmp_path):
     assert wrong == []
 
 
-def test_every_plot_is_drawn_and_shapes_turn_in_all_views(opened, results, shown):
+def test_every_plot_is_shown_and_shapes_turn_in_all_views(opened, results, shown):
     page = opened(report_page(results, shown))
     assert page.locator(".plotly-graph-div").count() == 5  # curves, parts, two confusions, 3D
     assert page.locator("#curves .scatterlayer .js-line").count() == 2 * 2 + len(results.runs)

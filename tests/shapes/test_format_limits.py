@@ -40,8 +40,8 @@ def write_square(folder: Path, head="", vertex="", face="", after="", rows=SQUAR
 
 
 def colours_at_centres(shape) -> list[list[int]]:
-    drawn = sample_texture(shape.texture, shape.texture.image_ids, shape.texture.uv.mean(dim=1))
-    return (255 * drawn).round().int().tolist()
+    sampled = sample_texture(shape.texture, shape.texture.image_ids, shape.texture.uv.mean(dim=1))
+    return (255 * sampled).round().int().tolist()
 
 
 @pytest.mark.parametrize(

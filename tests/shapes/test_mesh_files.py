@@ -161,7 +161,7 @@ def test_textured_obj_written_by_trimesh(tmp_path):
     assert np.array_equal(shape.texture.images[0], pixels)
 
 
-def drawn_colours(shape, weights):
+def sampled_colours(shape, weights):
     """float [F, 3], 0 to 255: what each face shows at a point of barycentric coordinates [F, 3]."""
     uv = (torch.from_numpy(weights).float()[..., None] * shape.texture.uv).sum(dim=1)
     return 255 * sample_texture(shape.texture, shape.texture.image_ids, uv).numpy()
@@ -177,7 +177,7 @@ def test_colours_of_vertices_are_interpolated(tmp_path, suffix):
     assert corners(shape) == pytest.approx(mesh.vertices[mesh.faces], abs=1e-6)
     for weights in (*np.eye(3)[:, None].repeat(len(mesh.faces), axis=1), random.dirichlet([1, 1, 1], len(mesh.faces))):
         linear = (weights[..., None] * mesh.visual.vertex_colors[mesh.faces][..., :3]).sum(axis=1)
-        assert drawn_colours(shape, weights) == pytest.approx(linear, abs=0.05)
+        assert sampled_colours(shape, weights) == pytest.approx(linear, abs=0.05)
 
 
 @settings(max_examples=30, deadline=None)
@@ -189,10 +189,12 @@ def test_any_colours_of_corners_are_right_at_the_corners_and_nearly_between(seed
     texture = Texture(torch.from_numpy(uv).float(), (image,), torch.zeros(faces, dtype=torch.int64))
     shape = Shape("a", torch.eye(3), torch.tensor([[0, 1, 2]] * faces), texture=texture)
     for corner, weights in enumerate(np.eye(3)):
-        assert drawn_colours(shape, weights[None].repeat(faces, axis=0)) == pytest.approx(colours[:, corner], abs=0.05)
+        assert sampled_colours(shape, weights[None].repeat(faces, axis=0)) == pytest.approx(
+            colours[:, corner], abs=0.05
+        )
     weights = random.dirichlet([1, 1, 1], faces)
     linear = (weights[..., None] * colours).sum(axis=1)
-    assert np.abs(drawn_colours(shape, weights) - linear).max() <= 255 / 4 + 0.05
+    assert np.abs(sampled_colours(shape, weights) - linear).max() <= 255 / 4 + 0.05
 
 
 def test_colours_of_faces_and_of_polygons(tmp_path):
@@ -200,7 +202,7 @@ def test_colours_of_faces_and_of_polygons(tmp_path):
     mesh.visual.face_colors = np.random.default_rng(0).integers(0, 255, (12, 4), dtype=np.uint8)
     shape = mesh_of(mesh)
     weights = np.random.default_rng(1).dirichlet([1, 1, 1], 12)
-    assert drawn_colours(shape, weights) == pytest.approx(mesh.visual.face_colors[:, :3].astype(float), abs=0.05)
+    assert sampled_colours(shape, weights) == pytest.approx(mesh.visual.face_colors[:, :3].astype(float), abs=0.05)
     write_ply(tmp_path / "a.ply", POLYGONS, binary=False)
     header, _, rest = (tmp_path / "a.ply").read_text().partition("end_header\n")
     header = header.replace("property float z\n", "property float z\n" + "".join(f"property uchar {c}\n" for c in RGB))
@@ -209,7 +211,7 @@ def test_colours_of_faces_and_of_polygons(tmp_path):
     (tmp_path / "a.ply").write_text(header + "end_header\n" + "\n".join(rows) + "\n")
     shape = read_mesh(tmp_path / "a.ply")
     assert shape.faces.tolist() == FANS
-    first = drawn_colours(shape, np.eye(3)[[0]].repeat(len(FANS), axis=0))
+    first = sampled_colours(shape, np.eye(3)[[0]].repeat(len(FANS), axis=0))
     assert first == pytest.approx(np.array([[40 * face[0], 0, 200] for face in FANS]), abs=0.05)
 
 

@@ -70,11 +70,11 @@ def test_a_level_left_out_of_a_tree_costs_no_label(tables, level, expected):
 
 def test_every_path_says_what_it_was_matched_with(tables):
     drawer, leg, top = PartNet(tables, "Table", 3).matches("desk")
-    assert (drawer.path, drawer.listed.how) == (f"{DESK}drawer_base/drawer", "level left out")
-    assert drawer.listed.list_path == f"{DESK}table_base/drawer_base/drawer"
+    assert (drawer.path, drawer.listed_path.outcome) == (f"{DESK}drawer_base/drawer", "level left out")
+    assert drawer.listed_path.list_path == f"{DESK}table_base/drawer_base/drawer"
     assert [m.faces for m in (drawer, leg, top)] == pytest.approx([0.5, 0.4, 0.1])
     assert [m.area for m in (drawer, leg, top)] == pytest.approx([0.5, 0.4, 0.1])  # all triangles are equal
-    assert (top.listed.how, top.listed.list_path) == ("listed", "table/regular_table/top")
+    assert (top.listed_path.outcome, top.listed_path.list_path) == ("listed", "table/regular_table/top")
     assert drawer.text() == (
         "table/regular_table/drawer_base/drawer (level left out: table/regular_table/table_base/drawer_base/drawer), "
         "50 % of the faces, 50 % of the area"
@@ -104,7 +104,7 @@ def test_part_files_of_no_leaf_and_unlabelled_levels_are_no_unknown_paths(tables
             PartNet(tables, "Table", 3).load("above").face_labels.tolist() == [0] + [-1] * 9
         )  # a leaf above the level
     (match, _) = PartNet(tables, "Table", 3).matches("above")
-    assert (match.listed.how, match.listed.label, match.listed.lost) == ("listed", -1, False)
+    assert (match.listed_path.outcome, match.listed_path.label, match.listed_path.lost) == ("listed", -1, False)
     with pytest.raises(InputError, match="no label list"):
         PartNet(tables, "all").matches("above")
 
@@ -128,7 +128,7 @@ def test_part_files_of_no_leaf_and_unlabelled_levels_are_no_unknown_paths(tables
 )
 def test_one_inner_level_may_be_missing_if_one_path_fits(path, how, list_path):
     found = PathList(LISTED, LISTED).find(path)
-    assert (found.how, found.list_path) == (how, list_path)
+    assert (found.outcome, found.list_path) == (how, list_path)
     assert found.label == (-1 if list_path is None else LISTED.index(list_path))
 
 
@@ -145,7 +145,7 @@ def test_every_path_and_every_shortened_one_against_a_slow_search():
             elif len(fits) == 1:
                 assert paths.find(short).list_path == path
             else:
-                assert paths.find(short).how == "ambiguous"
+                assert paths.find(short).outcome == "ambiguous"
 
 
 def _without(path: str, index: int) -> str:
@@ -192,7 +192,7 @@ def test_real_lists_find_every_part_of_a_desk(partnet_root, level):
     assert len(drawers) == 26
     for path in drawers:
         found = data._paths.find(path.replace("/table_base", ""))
-        assert (found.how, found.list_path) == ("level left out", path)
+        assert (found.outcome, found.list_path) == ("level left out", path)
         assert found.label == data._paths.find(path).label
 
 
@@ -204,7 +204,7 @@ def test_real_trees_that_their_category_does_not_list(partnet_root):
             continue
         matches = PartNet(partnet_root, category, "leaf").matches(folder.name)
         assert sum(m.faces for m in matches) == pytest.approx(1) and sum(m.area for m in matches) == pytest.approx(1)
-        paths = {m.path for m in matches if m.listed.lost}
+        paths = {m.path for m in matches if m.listed_path.lost}
         lost |= {folder.name: paths} if paths else {}
     pots, mugs = {"4216", "4403", "4514"}, {"8736", "8848"}
     assert lost.keys() == pots | mugs
@@ -218,5 +218,5 @@ def test_labels_are_those_of_the_matches(tables):
     data = PartNet(tables, "Table", 3)
     labels = data.load("desk").face_labels
     for match in data.matches("desk"):
-        assert float((labels == match.listed.label).float().mean()) == pytest.approx(match.faces)
+        assert float((labels == match.listed_path.label).float().mean()) == pytest.approx(match.faces)
     assert labels.dtype == torch.int64

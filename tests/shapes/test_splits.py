@@ -1,4 +1,4 @@
-"""Split files: what is written is read back, drawn sets keep their promises, damaged files are refused."""
+"""Split files: what is written is read back, sampled sets keep their promises, damaged files are refused."""
 
 import json
 from dataclasses import replace
@@ -11,10 +11,10 @@ from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.splits import (
     FewShotSplit,
-    draw_covering,
-    draw_uniform,
     format_split,
     read_split,
+    sample_covering,
+    sample_uniform,
     sha256_of,
     write_split,
 )
@@ -27,11 +27,11 @@ IDS = sorted(LABELS)
 def split(v: int | None = 2, rule: str = "covering", runs: int = 3) -> FewShotSplit:
     how = {"k": 4, "v": v, "num_views": 9, "seed": 5}
     if rule == "covering":
-        drawn = [draw_covering(LABELS, NAMES, run=r, **how) for r in range(runs)]
+        sampled = [sample_covering(LABELS, NAMES, run=r, **how) for r in range(runs)]
     else:
-        drawn = [draw_uniform(IDS, run=r, **how) for r in range(runs)]
+        sampled = [sample_uniform(IDS, run=r, **how) for r in range(runs)]
     num_views = None if v is None else 9
-    return FewShotSplit("partnet", "Chair", "leaf", 4, v, num_views, 5, rule, "a list", drawn)
+    return FewShotSplit("partnet", "Chair", "leaf", 4, v, num_views, 5, rule, "a list", sampled)
 
 
 @pytest.mark.parametrize("v", [None, 2, 9])
@@ -40,7 +40,7 @@ def test_a_file_gives_back_what_was_written(v, rule, tmp_path):
     first, path = split(v, rule), tmp_path / "new" / "split.json"
     assert write_split(path, first)
     assert read_split(path) == first
-    assert not write_split(path, split(v, rule)), "the same draw is the same bytes"
+    assert not write_split(path, split(v, rule)), "the same sample is the same bytes"
     text = path.read_text()
     assert text.endswith("}\n") and text == format_split(first)
     assert list(json.loads(text))[:3] == ["format", "dataset", "category"]
@@ -63,7 +63,7 @@ def test_another_split_is_never_overwritten(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["covering", "uniform"])
-def test_draws_are_without_replacement_seeded_and_differ_from_run_to_run(rule):
+def test_samples_are_without_replacement_seeded_and_differ_from_run_to_run(rule):
     one = split(rule=rule, runs=30)
     for run in one.runs:
         assert run.shapes == sorted(set(run.shapes)) and len(run.shapes) == 4 and set(run.shapes) <= set(IDS)
@@ -74,8 +74,8 @@ def test_draws_are_without_replacement_seeded_and_differ_from_run_to_run(rule):
     assert split(rule=rule, runs=30) == one
 
 
-def test_the_rule_of_a_draw_is_that_of_the_docstring():
-    run = draw_uniform(IDS, seed=3, run=4, k=4, v=3, num_views=20)
+def test_the_rule_of_sampling_is_that_of_the_docstring():
+    run = sample_uniform(IDS, seed=3, run=4, k=4, v=3, num_views=20)
     generator = np.random.default_rng(seed_of(3, 4, "labelled shapes"))
     assert run.shapes == sorted(generator.choice(IDS, 4, replace=False))
     for id, views in run.views.items():
@@ -84,7 +84,7 @@ def test_the_rule_of_a_draw_is_that_of_the_docstring():
 
 
 def test_runs_do_not_share_the_view_sets_of_their_neighbours():
-    runs = [draw_uniform(IDS, k=10, v=5, num_views=86, seed=0, run=r) for r in range(5)]
+    runs = [sample_uniform(IDS, k=10, v=5, num_views=86, seed=0, run=r) for r in range(5)]
     sets = [tuple(views) for run in runs for views in run.views.values()]
     assert len(set(sets)) == 50
 
@@ -92,27 +92,27 @@ def test_runs_do_not_share_the_view_sets_of_their_neighbours():
 def test_order_of_the_shapes_does_not_matter():
     backwards = dict(reversed(LABELS.items()))
     how = {"k": 4, "v": 2, "num_views": 9, "seed": 1, "run": 2}
-    assert draw_covering(LABELS, NAMES, **how) == draw_covering(backwards, NAMES, **how)
-    assert draw_uniform(IDS, **how) == draw_uniform(reversed(IDS), **how)
+    assert sample_covering(LABELS, NAMES, **how) == sample_covering(backwards, NAMES, **how)
+    assert sample_uniform(IDS, **how) == sample_uniform(reversed(IDS), **how)
 
 
 def test_covering_shows_every_label_and_says_what_it_cannot_show():
     for run in split(runs=20).runs:
         assert set().union(*(LABELS[id] for id in run.shapes)) == {0, 1, 2, 3, 4}
         assert run.labels_not_covered == []
-    run = draw_covering(LABELS, NAMES, k=1, v=None, num_views=9, seed=0, run=0)
+    run = sample_covering(LABELS, NAMES, k=1, v=None, num_views=9, seed=0, run=0)
     shown = {NAMES[label] for label in LABELS[run.shapes[0]]}
     assert set(run.labels_not_covered) == set(NAMES) - shown
     assert run.views is None and run.views_of(run.shapes[0], 3) == [0, 1, 2]
-    assert draw_uniform(IDS, k=1, v=None, num_views=9, seed=0, run=0).labels_not_covered is None
+    assert sample_uniform(IDS, k=1, v=None, num_views=9, seed=0, run=0).labels_not_covered is None
 
 
 def test_more_than_there_is():
     for k in (0, 21):
         with pytest.raises(InputError, match=rf"k={k} .*holds 20"):
-            draw_uniform(IDS, k=k, v=None, num_views=9, seed=0, run=0)
+            sample_uniform(IDS, k=k, v=None, num_views=9, seed=0, run=0)
     with pytest.raises(InputError, match=r"v=10 .*there are 9"):
-        draw_uniform(IDS, k=2, v=10, num_views=9, seed=0, run=0)
+        sample_uniform(IDS, k=2, v=10, num_views=9, seed=0, run=0)
 
 
 def damage(path: Path, change) -> None:

@@ -7,7 +7,7 @@ from PIL import Image
 from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
 from mvdecor.shapes.obj import read_obj
-from mvdecor.shapes.texture import PLAIN, obj_texture, read_image, read_mtl
+from mvdecor.shapes.texture import DEFAULT_COLOUR, obj_texture, read_image, read_mtl
 from mvdecor.views.channels import sample_texture
 
 HEAD = "v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\n"
@@ -35,7 +35,7 @@ def test_images_and_plain_colours_reach_their_faces(folder):
     obj = "f 1/1 2/2 3/3\nusemtl pic\nf 1/3 2/1 3/2\nf 1 2 3\nusemtl red\nf 1/1 2/2 3/3\nusemtl same\nf 1/1 2/2 3/3\n"
     texture = read(folder, mtl, obj)
     colours = [texture.images[i] for i in texture.image_ids.tolist()]
-    assert colours[0].tolist() == [[[round(255 * c) for c in PLAIN]]]  # before any usemtl
+    assert colours[0].tolist() == [[[round(255 * c) for c in DEFAULT_COLOUR]]]  # before any usemtl
     assert np.array_equal(colours[1].numpy(), np.arange(24).reshape(2, 4, 3))
     assert colours[2].tolist() == [[[255, 0, 0]]]  # no texture coordinates: the plain colour
     assert colours[3].tolist() == [[[255, 0, 0]]]
@@ -157,8 +157,8 @@ def test_colours_of_vertices_show_where_the_material_has_no_image(folder):
     faces = "usemtl none\nf 1/1 2/2 3/3\nusemtl pic\nf 1/1 2/2 3/3\nf 1 2 3\n"
     (folder / "m.obj").write_text("mtllib m.mtl\n" + HALF + faces)
     texture = obj_texture(read_obj(folder / "m.obj"), folder / "m.obj")
-    drawn = 255 * sample_texture(texture, texture.image_ids, texture.uv.mean(dim=1))
-    assert drawn[0].round().tolist() == drawn[2].round().tolist() == [255, 0, 0]
+    sampled = 255 * sample_texture(texture, texture.image_ids, texture.uv.mean(dim=1))
+    assert sampled[0].round().tolist() == sampled[2].round().tolist() == [255, 0, 0]
     assert np.array_equal(texture.images[texture.image_ids[1]].numpy(), np.arange(24).reshape(2, 4, 3))
 
 

@@ -1,4 +1,4 @@
-"""Batches: images and matches belong together, draws are seeded, shapes without overlapping views are reported."""
+"""Batches: images and matches belong together, samples are seeded, shapes without overlapping views are reported."""
 
 import pytest
 import torch
@@ -65,7 +65,7 @@ def rng(seed: int = 0) -> torch.Generator:
 def test_images_and_matches_of_a_batch_belong_together(layers):
     """With positions as the network's input, both ends of every match must show its point."""
     source = PairSource(shape_views(ball(), box(), layers=layers), Rendering(("points",)), pairs=5, points=40)
-    batch = source.draw(0, 0)
+    batch = source.sample(0, 0)
     assert batch.images.shape == (2, 5, layers, 3, SIZE, SIZE)
     assert len(batch.shape_ids) == 5 and set(batch.shape_ids) == {"ball", "box"}
     matches = batch.matches
@@ -78,7 +78,7 @@ def test_images_and_matches_of_a_batch_belong_together(layers):
 
 def test_all_matches_are_taken_where_there_are_fewer_than_asked_for():
     source = PairSource(shape_views(ball()), Rendering(("points",)), pairs=3, points=100_000)
-    batch = source.draw(0, 0)
+    batch = source.sample(0, 0)
     smaller = (batch.images.abs().sum(3) > 0).flatten(2).sum(2).amin(0)
     counted = torch.bincount(batch.matches.pair, minlength=3) / smaller
     torch.testing.assert_close(batch.matches.overlap, counted)
@@ -86,19 +86,19 @@ def test_all_matches_are_taken_where_there_are_fewer_than_asked_for():
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_seed_others():
-    def draw(seed: int) -> list[torch.Tensor]:
+    def sample(seed: int) -> list[torch.Tensor]:
         source = PairSource(shape_views(ball(), box()), Rendering(("rgb",), "minmax", "camera", True, 0.4), 2, 50)
-        batches = [source.draw(seed, step) for step in range(3)]
+        batches = [source.sample(seed, step) for step in range(3)]
         return [x for b in batches for x in (b.images, b.matches.pixel_a, b.matches.xy_b)]
 
-    first, again, other = draw(1), draw(1), draw(2)
+    first, again, other = sample(1), sample(1), sample(2)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
-    assert not torch.equal(first[0], first[3])  # and the draws go on
+    assert not torch.equal(first[0], first[3])  # and the samples go on
 
 
 @pytest.mark.parametrize("kind", ["pairs", "labelled"])
-def test_a_batch_is_that_of_its_step_whoever_draws_which_part_of_it_and_in_whatever_order(kind):
+def test_a_batch_is_that_of_its_step_whoever_samples_which_part_of_it_and_in_whatever_order(kind):
     def source():
         if kind == "labelled":
             return LabelledSource(
@@ -107,9 +107,9 @@ def test_a_batch_is_that_of_its_step_whoever_draws_which_part_of_it_and_in_whate
         return PairSource(shape_views(ball(), plate(), box()), Rendering(("rgb",), random_light=True), 6, 20)
 
     here, there = source(), source()
-    whole = [here.draw(7, step) for step in (3, 4)]
-    later = there.draw(7, 4)
-    parts = [there.draw(7, 3, items) for items in (range(4, 6), range(0, 4))][::-1]
+    whole = [here.sample(7, step) for step in (3, 4)]
+    later = there.sample(7, 4)
+    parts = [there.sample(7, 3, items) for items in (range(4, 6), range(0, 4))][::-1]
     axis = 1 if kind == "pairs" else 0
     assert torch.equal(torch.cat([part.images for part in parts], dim=axis), whole[0].images)
     assert sum((part.shape_ids for part in parts), ()) == whole[0].shape_ids
@@ -119,25 +119,25 @@ def test_a_batch_is_that_of_its_step_whoever_draws_which_part_of_it_and_in_whate
         assert torch.equal(torch.cat([part.matches.xy_b for part in parts]), whole[0].matches.xy_b)
 
 
-def test_a_shape_without_overlap_is_named_and_others_are_drawn_in_its_place():
+def test_a_shape_without_overlap_is_named_and_others_are_sampled_in_its_place():
     source = PairSource(shape_views(plate(), ball()), Rendering(("depth",)), pairs=4, points=20)
-    batches = [source.draw(0, step) for step in range(5)]
+    batches = [source.sample(0, step) for step in range(5)]
     assert {id for batch in batches for id in batch.shape_ids} == {"ball"}
     assert {batch.unmatched for batch in batches} <= {("plate",), ()} and ("plate",) in {b.unmatched for b in batches}
-    again = PairSource(source.shape_views, source.rendering, pairs=4, points=20).draw(0, 4)
+    again = PairSource(source.shape_views, source.rendering, pairs=4, points=20).sample(0, 4)
     assert torch.equal(again.images, batches[4].images) and again.unmatched == batches[4].unmatched
 
 
 def test_no_shape_left_is_an_input_error():
     source = PairSource(shape_views(plate("plate_a"), plate("plate_b")), Rendering(("depth",)), pairs=2)
     with pytest.raises(InputError, match=r"no shape has two views that overlap in more than 15%.*raise views\.count"):
-        source.draw(0, 0)
+        source.sample(0, 0)
 
 
 def test_labelled_views_show_the_labels_of_their_faces():
     stage = shape_views(ball(), box(), layers=2)
     source = LabelledSource(stage, Rendering(("points", "depth")), [[1, 4], [0]], batch_size=12)
-    batch = source.draw(0, 0)
+    batch = source.sample(0, 0)
     images, labels = batch.images, batch.labels
     assert images.shape == (12, 2, 4, SIZE, SIZE) and labels.shape == (12, 2, SIZE, SIZE)
     background = images[:, :, :3].abs().sum(2) == 0
@@ -147,24 +147,26 @@ def test_labelled_views_show_the_labels_of_their_faces():
     assert torch.equal(labels[surely & (z < 0)], (y[surely & (z < 0)] > 0).long())
     assert bool((labels[~background & (z > 0.55)] == -1).all())  # undetermined faces
     allowed = [stage.surface(stage[s], [v]).points[0].permute(0, 3, 1, 2) for s, v in ((0, 1), (0, 4), (1, 0))]
-    drawn = [next(i for i, p in enumerate(allowed) if torch.equal(image[:, :3], p)) for image in images]
-    assert set(drawn) == {0, 1, 2}
+    sampled = [next(i for i, p in enumerate(allowed) if torch.equal(image[:, :3], p)) for image in images]
+    assert set(sampled) == {0, 1, 2}
     named = [[("ball", 1), ("ball", 4), ("box", 0)].index(of) for of in zip(batch.shape_ids, batch.views, strict=True)]
-    assert named == drawn
+    assert named == sampled
 
 
-def test_a_shape_listed_twice_is_drawn_twice_as_often():
+def test_a_shape_listed_twice_is_sampled_twice_as_often():
     stage = shape_views(ball(), box(), box("never"))
     source = LabelledSource(stage, Rendering(("points",)), [[0], [0], [0]], batch_size=400, shapes=[0, 1, 1])
-    images = source.draw(0, 0).images
+    images = source.sample(0, 0).images
     allowed = [stage.surface(stage[s], [0]).points[0].permute(0, 3, 1, 2) for s in range(2)]
     counts = [sum(torch.equal(image, p) for image in images) for p in allowed]
     assert sum(counts) == 400 and 230 < counts[1] < 300
 
 
-def test_pairs_can_be_drawn_and_matched_as_the_released_code_does():
+def test_pairs_can_be_sampled_and_matched_as_the_released_code_does():
     stage = shape_views(ball(), box())
-    batch = PairSource(stage, Rendering(("points",)), 3, 4000, matching=Matching(unique=False), replace=True).draw(0, 0)
+    batch = PairSource(stage, Rendering(("points",)), 3, 4000, matching=Matching(unique=False), replace=True).sample(
+        0, 0
+    )
     assert torch.bincount(batch.matches.pair, minlength=3).tolist() == [4000] * 3  # more than there are
     assert torch.equal(embeddings_at_a(batch.images[0], batch.matches), batch.matches.points)
 

@@ -7,7 +7,7 @@ import torch
 import trimesh
 
 from mvdecor.correspondences import Matching, embeddings_at_a, embeddings_at_b
-from mvdecor.correspondences.crops import Crop, crop_images, draw_crop, match_crops
+from mvdecor.correspondences.crops import Crop, crop_images, match_crops, sample_crop
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.crops import CropPairSource
@@ -145,22 +145,22 @@ def test_mirroring_turns_normals_in_camera_axes_only():
     torch.testing.assert_close(camera[:, others], images.flip(-1)[:, others])
 
 
-def test_drawn_boxes_lie_inside_and_have_the_areas_and_ratios_asked_for():
+def test_sampled_boxes_lie_inside_and_have_the_areas_and_ratios_asked_for():
     generator, size = rng(), (40, 60)
-    crops = [draw_crop(size, (0.1, 0.3), (0.8, 1.25), 0.5, generator) for _ in range(300)]
+    crops = [sample_crop(size, (0.1, 0.3), (0.8, 1.25), 0.5, generator) for _ in range(300)]
     for c in crops:
         assert c.left >= 0 and c.top >= 0 and c.left + c.width <= 60 + 1e-6 and c.top + c.height <= 40 + 1e-6
         assert 0.1 - 1e-6 <= c.width * c.height / 2400 <= 0.3 + 1e-6
         assert 0.8 - 1e-6 <= c.width / c.height <= 1.25 + 1e-6
     assert 100 < sum(c.flip for c in crops) < 200
-    assert draw_crop(size, (1, 1), (1, 1), 0, rng()).height == 40
+    assert sample_crop(size, (1, 1), (1, 1), 0, rng()).height == 40
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_images_and_matches_of_a_batch_belong_together(layers: int):
     """With positions as the network's input, both ends of a match show its point (a pixel apart at most)."""
     source = CropPairSource(shape_views(layers), Rendering(("points",)), pairs=5, points=20)
-    batch = source.draw(0, 0)
+    batch = source.sample(0, 0)
     assert batch.images.shape == (2, 5, layers, 3, SIZE, SIZE)
     assert torch.bincount(batch.matches.pair, minlength=5).tolist() == [20] * 5
     assert set(batch.shape_ids) == {"box", "ball"}
@@ -169,22 +169,22 @@ def test_images_and_matches_of_a_batch_belong_together(layers: int):
         assert float(distance.median()) < 0.03  # a pixel is about 0.08; silhouettes mix with the background
 
 
-def test_draws_are_seeded_and_colours_change_for_each_crop():
-    def draw(seed: int, jitter: float = 0.4):
+def test_samples_are_seeded_and_colours_change_for_each_crop():
+    def sample(seed: int, jitter: float = 0.4):
         rendering = Rendering(("depth", "rgb"), colour_jitter=jitter)
         source = CropPairSource(shape_views(), rendering, 2, 20, scale=(1, 1), ratio=(1, 1), flip=0)
-        return source.draw(seed, 0)
+        return source.sample(seed, 0)
 
-    first, again, other = draw(1), draw(1), draw(2)
+    first, again, other = sample(1), sample(1), sample(2)
     assert torch.equal(first.images, again.images) and torch.equal(first.matches.xy_b, again.matches.xy_b)
     assert not torch.equal(first.images, other.images)
     a, b = first.images  # whole views: they differ by the colours alone
     assert torch.equal(a[:, :, 0], b[:, :, 0]) and not torch.equal(a[:, :, 1:], b[:, :, 1:])
-    a, b = draw(1, 0.0).images
+    a, b = sample(1, 0.0).images
     torch.testing.assert_close(a, b)
 
 
 def test_shapes_whose_crops_never_overlap_end_in_one_error():
     source = CropPairSource(shape_views(), Rendering(("depth",)), 1, matching=Matching(min_overlap=1, tries=3))
     with pytest.raises(InputError, match=r"no shape has two crops of one view that overlap.*min_overlap"):
-        source.draw(0, 0)
+        source.sample(0, 0)

@@ -264,9 +264,9 @@ def test_a_step_of_its_own_for_the_contrastive_term_is_two_steps_of_one_adam():
     labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
     pairs = PairSource(stage, RENDERING, 1, 60)
     for step in range(3):
-        drawn = labelled.draw(0, step)
-        images, labels = drawn.images, drawn.labels
-        batch = pairs.draw(0, step)
+        sampled = labelled.sample(0, step)
+        images, labels = sampled.images, sampled.labels
+        batch = pairs.sample(0, step)
         logits = mine(images[:, 0])
         optimizer.zero_grad()
         F.cross_entropy(logits, labels[:, 0], ignore_index=-1).backward()

@@ -22,19 +22,19 @@ def pictures(folder) -> dict[str, list[int]]:
 def test_finetuning_ends_the_same_with_pictures(tmp_path, batch_norm):
     plain = run_finetune(8, batch_norm=batch_norm)
     log = Log(tmp_path, bar=False)
-    drawn = run_finetune(8, batch_norm=batch_norm, log=log)
+    with_pictures = run_finetune(8, batch_norm=batch_norm, log=log)
     log.close()  # a thread writes TensorBoard's file
-    assert same(weights(plain[0]), weights(drawn[0]))
+    assert same(weights(plain[0]), weights(with_pictures[0]))
     assert pictures(tmp_path) == {"finetune/predictions": [1, 2, 4, 8]}
 
 
 def test_pretraining_ends_the_same_with_pictures(tmp_path):
     plain = run_pretrain(8, validate_every=3)
     log = Log(tmp_path, bar=False)
-    drawn = run_pretrain(8, validate_every=3, log=log)
+    with_pictures = run_pretrain(8, validate_every=3, log=log)
     log.close()
-    assert same(weights(plain[0]), weights(drawn[0]))
-    assert plain[3].validations == drawn[3].validations
+    assert same(weights(plain[0]), weights(with_pictures[0]))
+    assert plain[3].validations == with_pictures[3].validations
     assert pictures(tmp_path) == {"pretrain/embeddings": [1, 2, 4, 8]}
 
 

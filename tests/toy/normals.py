@@ -57,7 +57,7 @@ class Source:
     def __len__(self) -> int:
         return self.size
 
-    def draw(self, seed: int, step: int, items: range | None = None) -> Batch:
+    def sample(self, seed: int, step: int, items: range | None = None) -> Batch:
         places = []
         for item in items or range(self.size):
             generator = torch.Generator().manual_seed(seed_of("normals", seed, step, item))
@@ -85,7 +85,7 @@ def step(model: nn.Module, batches: Mapping[str, Batch]) -> Iterator[tuple[Tenso
 
 @torch.no_grad()
 def measure(model: nn.Module, source: Source) -> dict[str, float]:
-    batch = source.draw(0, 0)
+    batch = source.sample(0, 0)
     return {"loss": float(error(model(batch.rgb), batch.normals))}
 
 

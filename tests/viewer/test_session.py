@@ -8,7 +8,7 @@ import pytest
 import trimesh
 from octants import NAMES, octants, save_octants
 
-from mvdecor.apps.viewer.colours import SHOWN, corner_colours, legend
+from mvdecor.apps.viewer.colours import MODES, corner_colours, legend
 from mvdecor.apps.viewer.predictions import Prediction
 from mvdecor.errors import InputError
 from mvdecor.shapes import MeshFolder, Shape
@@ -110,7 +110,7 @@ def test_predictions_and_accepting_them(make_session, balls, tmp_path):
     assert session.accept("a")
     np.testing.assert_array_equal(session.labels_of("a"), np.where(own, 0, found.labels))
     assert not session.accept("a")
-    for shown in SHOWN:
+    for shown in MODES:
         colours = corner_colours(session, "a", shown, ("b", 3))
         assert colours.shape == (320, 3, 3) and colours.dtype == np.uint8
         legend(session, shown)

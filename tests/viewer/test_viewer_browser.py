@@ -61,7 +61,7 @@ def page(viewer) -> Iterator:
         page.on("dialog", lambda dialog: pytest.fail(f"a name was run: {dialog.message}"))
         page.goto(viewer[1])
         page.get_by_label("shape", exact=True).wait_for()
-        wait_until(lambda: colours_shown(page) > 50)  # the mesh is drawn
+        wait_until(lambda: colours_shown(page) > 50)  # the mesh is rendered
         yield page
         browser.close()
 
@@ -130,7 +130,7 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     face, tools, (x, y) = large_visible_face(root)
     files = {p.name: p.read_bytes() for p in root.iterdir() if p.is_file()}
 
-    wait_until(lambda: click_shows(page, (x, y), "cosine 1"))  # the patch with that face may not be drawn yet
+    wait_until(lambda: click_shows(page, (x, y), "cosine 1"))  # the patch with that face may not be rendered yet
     assert not list(root.glob("*_labels.npy")), "looking changes nothing"
 
     choose(page, "a click will", "label with the brush")

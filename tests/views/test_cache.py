@@ -65,7 +65,7 @@ def test_real_views_come_back_and_are_small(partnet_root, people_root, tmp_path)
         file = CachedViews(tmp_path, "embree", shape, cameras, 2)
         size = file.write(views.face_ids)
         assert torch.equal(file.read(), views.face_ids)
-        assert size < 2 * 2 * 1.7e6 / least  # against the 1.7 MB a view of the released code, for each layer
+        assert size < 2 * 2 * 1.7e6 / least  # against the 1.7 MB per view of the released code, for each layer
 
 
 def test_key_changes_with_all_that_the_ids_depend_on(tmp_path):

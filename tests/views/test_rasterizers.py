@@ -11,7 +11,7 @@ from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.embree import EmbreeRasterizer
 from mvdecor.views.placement import look_at, pinhole, place_cameras, sphere_cameras
-from mvdecor.views.rasterizers import GAP, NEAR, Rasterizer, drawable_faces, make_rasterizer, shape_radius
+from mvdecor.views.rasterizers import GAP, NEAR, Rasterizer, make_rasterizer, rasterized_faces, shape_radius
 from mvdecor.views.views import surface_of
 
 
@@ -130,7 +130,7 @@ def test_twins_are_reported_by_their_lowest_face_only(rasterizer: Rasterizer) ->
     cameras = sphere_cameras(2, 48)
     twins = rasterizer([shape], [cameras], layers=3)[0].face_ids
     once = rasterizer([single], [cameras], layers=3)[0].face_ids
-    assert drawable_faces(shape).tolist() == list(range(1, n + 1))
+    assert rasterized_faces(shape).tolist() == list(range(1, n + 1))
     assert torch.equal(twins, torch.where(once >= 0, once + 1, -1))
     assert (twins[:, 2] == -1).all()
 

@@ -31,7 +31,7 @@ GROWTH = 1.1
 
 
 class Stretched:
-    """A made-up chair, stretched by a factor of its own for each of many shapes; a file stands for each of them."""
+    """A made-up chair, stretched by a factor of its step_cfg for each of many shapes; a file stands for each of them."""
 
     label_names: tuple[str, ...] = ()
 
@@ -111,25 +111,25 @@ def _store(cfg: DictConfig, factor: int) -> None:
 
 
 def _source(cfg: DictConfig, device: torch.device, folder: Path, count: int):
-    own = benchmark_config(cfg, device, "views.keep=false")
+    step_cfg = benchmark_config(cfg, device, "views.keep=false")
     store = ShapeStore(Stretched(folder / f"{count} shapes", count), folder / "cache")
     shapes, _ = load_shapes(store, store.ids("all"))
-    shape_views = make_shape_views(own, shapes, device)
-    return own, make_pair_source(own, shape_views, own.training.pretrain.pairs, augment="pretrain")
+    shape_views = make_shape_views(step_cfg, shapes, device)
+    return step_cfg, make_pair_source(step_cfg, shape_views, step_cfg.training.pretrain.pairs, augment="pretrain")
 
 
 def _training(cfg: DictConfig, device: torch.device, folder: Path, count: int) -> Callable[[int, Log], None]:
     """Runs so many steps of the pretraining."""
-    own, source = _source(cfg, device, folder, count)
-    fabric, loss = benchmark_fabric(own), instantiate(own.loss)
+    step_cfg, source = _source(cfg, device, folder, count)
+    fabric, loss = benchmark_fabric(step_cfg), instantiate(step_cfg.loss)
 
     def run(steps: int, log: Log) -> None:
         validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
-        recipe = replace(make_recipe(own, "pretrain", 0), steps=steps)
+        recipe = replace(make_recipe(step_cfg, "pretrain", 0), steps=steps)
         train_loop(
-            Loop(fabric, log, workers=own.workers),
+            Loop(fabric, log, workers=step_cfg.workers),
             recipe,
-            benchmark_model(own, None),
+            benchmark_model(step_cfg, None),
             {"pairs": (source, "pairs")},
             partial(pretrain.step, fabric=fabric, loss=loss),
             Validation(validation, steps, lambda figures: None),

@@ -37,7 +37,7 @@ class Row:
     Attributes:
         row: its name.
         ours, reference: in `unit`; the less the better.
-        unit: e.g. "ms a pair".
+        unit: e.g. "ms per pair".
         size: what it was measured on, and whatever else must be known.
         device: "cpu (2 threads)" or the GPU's name.
         goal: the ratio it should have.
@@ -78,19 +78,24 @@ class Row:
         }
 
 
-def time_runs(run: Callable[[], object], repeats: int, device: torch.device, per: float = 1.0) -> Spread:
-    """Seconds of `repeats` runs divided by `per`, after one that does not count."""
+def time_runs(run: Callable[[], object], repeats: int, device: torch.device, divisor: float = 1.0) -> Spread:
+    """Seconds of `repeats` runs divided by `divisor`, after one that does not count."""
     run()
-    return Spread.of([seconds_of(run, device) / per for _ in range(repeats)])
+    return Spread.of([seconds_of(run, device) / divisor for _ in range(repeats)])
 
 
 def time_both(
-    ours: Callable[[], object], reference: Callable[[], object], repeats: int, device: torch.device, per: float = 1.0
+    ours: Callable[[], object],
+    reference: Callable[[], object],
+    repeats: int,
+    device: torch.device,
+    divisor: float = 1.0,
 ) -> tuple[Spread, Spread]:
-    """`time_runs` of two things by turns, so that what else slows the machine down slows both."""
+    """`time_runs` of two functions alternately, so that other load on the machine slows both."""
     ours(), reference()
-    seconds = [(seconds_of(ours, device) / per, seconds_of(reference, device) / per) for _ in range(repeats)]
-    return Spread.of([mine for mine, _ in seconds]), Spread.of([theirs for _, theirs in seconds])
+    seconds = [(seconds_of(ours, device) / divisor, seconds_of(reference, device) / divisor) for _ in range(repeats)]
+    our_seconds, reference_seconds = zip(*seconds, strict=True)
+    return Spread.of(list(our_seconds)), Spread.of(list(reference_seconds))
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
@@ -103,7 +108,7 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for a GPU to finish what it was given."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

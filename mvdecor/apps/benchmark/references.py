@@ -11,7 +11,7 @@ from torch import Tensor
 from mvdecor.views import Surface
 
 RELEASED_BYTES_A_PIXEL = 26
-"""Of the loose arrays that the paper's released code writes: 1.7 MB a view of 256 x 256 pixels."""
+"""Of the loose arrays that the paper's released code writes: 1.7 MB per view of 256 x 256 pixels."""
 
 
 def match_by_tree(a: Surface, b: Surface, tolerance: float, library: str) -> list[Tensor]:
@@ -20,19 +20,19 @@ def match_by_tree(a: Surface, b: Surface, tolerance: float, library: str) -> lis
     A KD-tree of B's points in space, and one query with all of A's: scikit-learn's as the released code does, or SciPy's,
     which is told to look no farther than the tolerance.
     """
-    found = []
+    matched = []
     for pair in range(len(a)):
-        of_a, of_b = (side.points[pair][side.mask[pair]].cpu().numpy() for side in (a, b))
+        points_a, points_b = (side.points[pair][side.mask[pair]].cpu().numpy() for side in (a, b))
         if library == "sklearn":
             from sklearn.neighbors import KDTree
 
-            distance = KDTree(of_b).query(of_a, k=1)[0][:, 0]
+            distance = KDTree(points_b).query(points_a, k=1)[0][:, 0]
         else:
             from scipy.spatial import cKDTree
 
-            distance = cKDTree(of_b).query(of_a, k=1, distance_upper_bound=tolerance)[0]
-        found.append(a.mask[pair].reshape(-1).nonzero()[:, 0].cpu()[torch.from_numpy(distance < tolerance)])
-    return found
+            distance = cKDTree(points_b).query(points_a, k=1, distance_upper_bound=tolerance)[0]
+        matched.append(a.mask[pair].reshape(-1).nonzero()[:, 0].cpu()[torch.from_numpy(distance < tolerance)])
+    return matched
 
 
 def vote_by_loop(face_ids: np.ndarray, weighted: np.ndarray, faces: list[int]) -> list[int]:

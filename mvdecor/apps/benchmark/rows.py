@@ -49,24 +49,26 @@ def match(cfg: DictConfig, shapes: Shapes, device: torch.device, library: str = 
     """Matching a batch of pairs of views, half of people and half of PartNet, against a KD-tree a pair."""
     if find_spec(library) is None:
         raise InputError(f"benchmark: {library} is not installed: pip install scikit-learn, or choose other rows=[...]")
-    chosen = [shapes.some("people", 2)[0], *shapes.some("partnet", 8)[:3]]
+    sample_shapes = [shapes.some("people", 2)[0], *shapes.some("partnet", 8)[:3]]
     counts = [cfg.pairs - cfg.pairs // 2, *(len(range(i, cfg.pairs // 2, 3)) for i in range(3))]
-    sides = [overlapping_pairs(s, n, cfg.num_views, cfg.size) for s, n in zip(chosen, counts, strict=True) if n > 0]
+    sides = [
+        overlapping_pairs(s, n, cfg.num_views, cfg.size) for s, n in zip(sample_shapes, counts, strict=True) if n > 0
+    ]
     a, b = (_to(Surface.cat([pair[side] for pair in sides]), device) for side in (0, 1))
     # the released code's rule, so that both answer one question; what is timed is the call that training makes
-    ours = match_views(a, b, TOLERANCE, min_cosine=-1.0, unique=False)
-    theirs = match_by_tree(a, b, TOLERANCE, library)
-    missed = [set(t.tolist()) - set(ours.pixel_a[ours.pair == p].tolist()) for p, t in enumerate(theirs)]
-    found = 1 - sum(map(len, missed)) / max(1, sum(map(len, theirs)))
-    assert found >= 0.95, f"only {found:.1%} of the pixels matched by the KD-tree are found"
+    matches = match_views(a, b, TOLERANCE, min_cosine=-1.0, unique=False)
+    tree_matches = match_by_tree(a, b, TOLERANCE, library)
+    missed = [set(t.tolist()) - set(matches.pixel_a[matches.pair == p].tolist()) for p, t in enumerate(tree_matches)]
+    recall = 1 - sum(map(len, missed)) / max(1, sum(map(len, tree_matches)))
+    assert recall >= 0.95, f"only {recall:.1%} of the pixels matched by the KD-tree are found"
     names = {"sklearn": "scikit-learn's KD-tree", "scipy": "SciPy's bounded KD-tree"}
     by_tree = partial(match_by_tree, a, b, TOLERANCE, library)
     return Row(
         "match" if library == "sklearn" else "match_scipy",
         *time_both(lambda: match_views(a, b, TOLERANCE), by_tree, cfg.repeats, device, cfg.pairs / 1e3),
-        "ms a pair",
+        "ms per pair",
         f"{cfg.pairs} pairs at once, {cfg.size}x{cfg.size}, {shapes.kind} people and PartNet, "
-        f"{float(a.mask.float().mean()):.0%} foreground, {found:.1%} of the pixels of {names[library]} found",
+        f"{float(a.mask.float().mean()):.0%} foreground, {recall:.1%} of the pixels of {names[library]} found",
         device_name(device),
         goal,
     )
@@ -93,7 +95,7 @@ def vote_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         "vote",
         time_runs(lambda: vote(*on_device, "entropy", power=POWER), cfg.repeats, device),
         Spread(*(x + ready.median for x in (scaled.median, scaled.low, scaled.high))),
-        "s a shape",
+        "s per shape",
         f"{cfg.num_views} views, {cfg.size}x{cfg.size}, {shape.num_faces} faces, {cfg.classes} classes, float16 logits; the "
         f"loop timed on {len(sample)} random faces and scaled to all; their labels identical",
         device_name(device),
@@ -105,18 +107,20 @@ def view(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A view (face ids, rgb, depth, normals, points), building of the scene included, against PyTorch3D on the CPU."""
     shape = with_faces(simple_shape(shapes, cfg.view_faces), cfg.view_faces)
     cameras = sphere_cameras(cfg.num_views, cfg.size)
-    few = cameras[:: max(1, cfg.num_views // cfg.slow_views)][: cfg.slow_views]
-    slow = partial(_render, make_rasterizer("pytorch3d", CPU), shape, few)
-    here, there = _render(make_rasterizer("embree"), shape, few), slow()
-    both = here.mask & there.mask
-    agree = ((here.depth - there.depth).abs() < 1e-3)[both].float().mean()
-    assert float((here.mask == there.mask).float().mean()) > 0.999 and float(agree) > 0.99, "the rasterizers disagree"
+    slow_cameras = cameras[:: max(1, cfg.num_views // cfg.slow_views)][: cfg.slow_views]
+    slow = partial(_render, make_rasterizer("pytorch3d", CPU), shape, slow_cameras)
+    embree_surface, pytorch3d_surface = _render(make_rasterizer("embree"), shape, slow_cameras), slow()
+    visible_in_both = embree_surface.mask & pytorch3d_surface.mask
+    agree = ((embree_surface.depth - pytorch3d_surface.depth).abs() < 1e-3)[visible_in_both].float().mean()
+    same_mask = (embree_surface.mask == pytorch3d_surface.mask).float().mean()
+    assert float(same_mask) > 0.999 and float(agree) > 0.99, "the rasterizers disagree"
     return Row(
         "view",
         time_runs(_views_run(cfg, shape, device), cfg.repeats, device, cfg.num_views / 1e3),
-        time_runs(slow, cfg.slow_repeats, CPU, len(few) / 1e3),
-        "ms a view",
-        f"{shape.num_faces} faces, {cfg.size}x{cfg.size}, over {cfg.num_views} views ({len(few)} by PyTorch3D), depths agree",
+        time_runs(slow, cfg.slow_repeats, CPU, len(slow_cameras) / 1e3),
+        "ms per view",
+        f"{shape.num_faces} faces, {cfg.size}x{cfg.size}, over {cfg.num_views} views ({len(slow_cameras)} by PyTorch3D), "
+        "depths agree",
         device_name(device),
         60,
     )
@@ -124,14 +128,14 @@ def view(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
 
 def view_scaling(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A view of the same surface in many faces, against few."""
-    few, many = cfg.scaling_faces
-    shape = simple_shape(shapes, few)
-    of_many, of_few = (_views_run(cfg, with_faces(shape, count), device) for count in (many, few))
+    few_faces, many_faces = cfg.scaling_faces
+    shape = simple_shape(shapes, few_faces)
+    of_many, of_few = (_views_run(cfg, with_faces(shape, count), device) for count in (many_faces, few_faces))
     return Row(
         "view_scaling",
         *time_both(of_many, of_few, cfg.repeats, device, cfg.num_views / 1e3),
-        "ms a view",
-        f"one surface in {many} faces, against {few}; {cfg.size}x{cfg.size}, over {cfg.num_views} views",
+        "ms per view",
+        f"one surface in {many_faces} faces, against {few_faces}; {cfg.size}x{cfg.size}, over {cfg.num_views} views",
         device_name(device),
         2,
         more=False,
@@ -153,7 +157,7 @@ def cache(cfg: DictConfig, shapes: Shapes, device: torch.device, name: str, goal
         f"cache_{name}",
         Spread(mean, min(sizes), max(sizes)),
         Spread(released, released, released),
-        "bytes a view",
+        "bytes per view",
         f"{len(sizes)} shapes ({shapes.kind}), {cfg.num_views} views, {cfg.size}x{cfg.size}, read back bit for bit",
         "disk",
         goal,
@@ -163,12 +167,12 @@ def cache(cfg: DictConfig, shapes: Shapes, device: torch.device, name: str, goal
 def infonce_time(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """InfoNCE forward and backward, against whole matrices and autograd; the gradients are equal."""
     args = (cfg.pairs, cfg.points, cfg.dim)
-    ours, plain = infonce_ours(device, *args), infonce_reference(device, *args)
-    for mine, theirs in zip(ours(), plain(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+    ours, reference = infonce_ours(device, *args), infonce_reference(device, *args)
+    for value, expected in zip(ours(), reference(), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     return Row(
         "infonce_time",
-        *time_both(ours, plain, cfg.slow_repeats, device, 1e-3),
+        *time_both(ours, reference, cfg.slow_repeats, device, 1e-3),
         "ms",
         f"{cfg.pairs} pairs of {cfg.points} matches, {cfg.dim} dimensions, forward and backward, gradients equal",
         device_name(device),
@@ -179,11 +183,11 @@ def infonce_time(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
 def infonce_memory(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """Peak memory of the same above its inputs."""
     args = (cfg.pairs, cfg.points, cfg.dim)
-    ours, plain = (peak_memory(make, device, *args) for make in (infonce_ours, infonce_reference))
+    ours, reference = (peak_memory(make, device, *args) for make in (infonce_ours, infonce_reference))
     return Row(
         "infonce_memory",
         Spread(ours, ours, ours),
-        Spread(plain, plain, plain),
+        Spread(reference, reference, reference),
         "MB at the peak",
         f"{cfg.pairs} pairs of {cfg.points} matches, {cfg.dim} dimensions, forward and backward",
         device_name(device),

@@ -23,38 +23,38 @@ CLASSES = 12
 def plot_scaling(
     cfg: DictConfig, shapes: Shapes, device: torch.device, file: Path
 ) -> dict[str, list[tuple[int, float]]]:
-    """Measure and draw; gives the seconds at each size of each panel.
+    """Measure and plot; gives the seconds at each size of each panel.
 
     What is timed is all of a shape's labelling but the network: building the scene, rendering, channels, the vote, filling.
     """
-    plain = simple_shape(shapes, cfg.plot_faces[0])
-    middle = with_faces(plain, cfg.plot_faces[len(cfg.plot_faces) // 2])
+    base_shape = simple_shape(shapes, cfg.plot_faces[0])
+    middle = with_faces(base_shape, cfg.plot_faces[len(cfg.plot_faces) // 2])
     panels: dict[str, list[tuple[int, float]]] = {"views": [], "faces": [], "shapes": []}
     for views in cfg.plot_views:
         panels["views"].append((views, _seconds(cfg, device, [middle], views)))
     for faces in cfg.plot_faces:
-        panels["faces"].append((faces, _seconds(cfg, device, [with_faces(plain, faces)], cfg.plot_views[0])))
+        panels["faces"].append((faces, _seconds(cfg, device, [with_faces(base_shape, faces)], cfg.plot_views[0])))
     for count in cfg.plot_shapes:
         panels["shapes"].append((count, _seconds(cfg, device, [middle] * count, cfg.plot_views[0])))
-    write_atomically(file, _draw(panels, f"{cfg.size}x{cfg.size} pixels, {device_name(device)}"))
+    write_atomically(file, _plot(panels, f"{cfg.size}x{cfg.size} pixels, {device_name(device)}"))
     return panels
 
 
 def _seconds(cfg: DictConfig, device: torch.device, shapes: list[Shape], views: int) -> float:
-    here, cameras = [shape.to(device) for shape in shapes], sphere_cameras(views, cfg.size).to(device)
+    on_device, cameras = [shape.to(device) for shape in shapes], sphere_cameras(views, cfg.size).to(device)
     logits = torch.randn(views, 1, CLASSES, cfg.size, cfg.size, device=device).half()
 
     def run() -> None:
-        for shape in here:
-            seen = make_rasterizer("auto", device)([shape], [cameras])[0]
-            render_channels(shape, seen, surface_of(shape, seen), ("rgb", "depth", "normal"))
-            fill_unseen(shape, vote(shape, seen, logits, "entropy"), "nearest")
+        for shape in on_device:
+            rendered = make_rasterizer("auto", device)([shape], [cameras])[0]
+            render_channels(shape, rendered, surface_of(shape, rendered), ("rgb", "depth", "normal"))
+            fill_unseen(shape, vote(shape, rendered, logits, "entropy"), "nearest")
         synchronize(device)
 
     return time_runs(run, cfg.slow_repeats, device).median
 
 
-def _draw(panels: dict[str, list[tuple[int, float]]], title: str) -> bytes:
+def _plot(panels: dict[str, list[tuple[int, float]]], title: str) -> bytes:
     """PNG: a panel each, on logarithmic axes, with the line of cost that doubles as the size doubles."""
     figure = Figure(figsize=(9.6, 3.2), dpi=90, layout="constrained")
     for number, (name, points) in enumerate(panels.items()):

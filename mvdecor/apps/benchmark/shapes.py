@@ -17,7 +17,7 @@ from mvdecor.errors import InputError
 from mvdecor.made_up.generate import write_partnet, write_people_like
 from mvdecor.shapes import PartNet, RenderPeople, Shape, ShapeSet
 from mvdecor.views import Surface, Views, make_rasterizer, sphere_cameras, surface_of
-from mvdecor.views.rasterizers import drawable_faces
+from mvdecor.views.rasterizers import rasterized_faces
 
 
 class Shapes:
@@ -38,8 +38,8 @@ class Shapes:
             ids = self._sets[name].ids("all")
             if len(ids) < count:
                 raise InputError(f"benchmark: {count} shapes of {name} are needed, and {len(ids)} are there")
-            chosen = [ids[i * len(ids) // count] for i in range(count)]
-            self._read[name, count] = [self._sets[name].load(id) for id in chosen]
+            sample_ids = [ids[i * len(ids) // count] for i in range(count)]
+            self._read[name, count] = [self._sets[name].load(id) for id in sample_ids]
         return self._read[name, count]
 
 
@@ -68,7 +68,7 @@ def with_faces(shape: Shape, count: int) -> Shape:
     Raises:
         InputError: if the shape has more faces than that already.
     """
-    faces = drawable_faces(shape)
+    faces = rasterized_faces(shape)
     if len(faces) > count:
         raise InputError(f"benchmark: shape {shape.id} has {len(faces)} faces without twins, {count} are asked for")
     corners = shape.vertices[shape.faces[faces]]
@@ -78,8 +78,8 @@ def with_faces(shape: Shape, count: int) -> Shape:
         cut = min(len(corners), math.ceil((count - len(corners)) / 3))
         corners = torch.cat([_quarters(corners[order[:cut]]), corners[order[cut:]]])
     vertices, index = corners.reshape(-1, 3).unique(dim=0, return_inverse=True)
-    plain = replace(shape, vertices=vertices, faces=index.view(-1, 3), face_labels=None, texture=None)
-    return replace(plain, id=f"{shape.id} in {len(corners)} faces")
+    merged = replace(shape, vertices=vertices, faces=index.view(-1, 3), face_labels=None, texture=None)
+    return replace(merged, id=f"{shape.id} in {len(corners)} faces")
 
 
 def _quarters(corners: Tensor) -> Tensor:
@@ -92,10 +92,10 @@ def _quarters(corners: Tensor) -> Tensor:
 
 def simple_shape(shapes: Shapes, most_faces: int) -> Shape:
     """The PartNet shape with the most faces, not counting twins, of those with at most `most_faces`."""
-    few = [s for s in shapes.some("partnet", 8) if len(drawable_faces(s)) <= most_faces]
-    if not few:
+    candidates = [s for s in shapes.some("partnet", 8) if len(rasterized_faces(s)) <= most_faces]
+    if not candidates:
         raise InputError(f"benchmark: none of the PartNet shapes tried has at most {most_faces} faces")
-    return max(few, key=lambda s: len(drawable_faces(s)))
+    return max(candidates, key=lambda s: len(rasterized_faces(s)))
 
 
 def views_of(shape: Shape, count: int, size: int) -> Views:
@@ -104,17 +104,19 @@ def views_of(shape: Shape, count: int, size: int) -> Views:
 
 
 def overlapping_pairs(shape: Shape, count: int, views: int, size: int) -> tuple[Surface, Surface]:
-    """`count` pairs of views as pretraining would draw them, of more than 15 % overlap.
+    """`count` pairs of views as pretraining would sample them, of more than 15 % overlap.
 
     Raises:
         InputError: if the shape has no such pairs.
     """
-    seen, generator = views_of(shape, views, size), torch.Generator().manual_seed(0)
+    all_views, generator = views_of(shape, views, size), torch.Generator().manual_seed(0)
     sides: tuple[list[Surface], list[Surface]] = ([], [])
     for _ in range(count):
-        pair = choose_pair(lambda index: surface_of(shape, seen[index]), range(views), Matching(tries=200), generator)
+        pair = choose_pair(
+            lambda index: surface_of(shape, all_views[index]), range(views), Matching(tries=200), generator
+        )
         if pair is None:
             raise InputError(f"benchmark: no two of {views} views of {shape.id} overlap: more views are needed")
         for side, view in zip(sides, pair[:2], strict=True):
-            side.append(surface_of(shape, seen[[view]]))
+            side.append(surface_of(shape, all_views[[view]]))
     return Surface.cat(sides[0]), Surface.cat(sides[1])

@@ -29,12 +29,12 @@ from mvdecor.systems.mvdecor import finetune, pretrain
 from mvdecor.systems.mvdecor.batches import LabelledSource
 from mvdecor.systems.mvdecor.evaluate import Evaluated, evaluate_shape
 from mvdecor.systems.mvdecor.setup import (
-    drawing_device,
     make_pair_source,
     make_recipe,
     make_rendering,
     make_shape_views,
     prepared,
+    rasterizing_device,
     seed_of_test_views,
 )
 from mvdecor.views import surface_of
@@ -69,81 +69,84 @@ class Stopwatch(Log):
 def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A step of the pretraining loop, its views read from the cache, against the network's part of it."""
     with tempfile.TemporaryDirectory() as folder:
-        own = benchmark_config(cfg, device, f"views.cache={folder}", "views.keep=false")
-        fabric, people = benchmark_fabric(own), shapes.some("people", 2)
-        shape_views = make_shape_views(own, people, drawing_device(own, fabric))
-        settings = own.training.pretrain
-        source = make_pair_source(own, shape_views, settings.pairs, augment="pretrain")
-        loss = instantiate(own.loss)
-        images = source.draw(0, 0).to(device).images.flatten(0, 2)
+        step_cfg = benchmark_config(cfg, device, f"views.cache={folder}", "views.keep=false")
+        fabric, people = benchmark_fabric(step_cfg), shapes.some("people", 2)
+        shape_views = make_shape_views(step_cfg, people, rasterizing_device(step_cfg, fabric))
+        settings = step_cfg.training.pretrain
+        source = make_pair_source(step_cfg, shape_views, settings.pairs, augment="pretrain")
+        loss = instantiate(step_cfg.loss)
+        images = source.sample(0, 0).to(device).images.flatten(0, 2)
         for shape in shape_views:
             shape_views.views(shape)  # fills the cache
-        drawn = time_runs(lambda: source.draw(0, 1), cfg.slow_repeats, device, 1e-3)
+        batch_time = time_runs(lambda: source.sample(0, 1), cfg.slow_repeats, device, 1e-3)
 
         def train(steps: int, log: Log) -> None:
             validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
             train_loop(
-                Loop(fabric, log, workers=own.workers), _recipe(own, "pretrain", steps), benchmark_model(own, None),
+                Loop(fabric, log, workers=step_cfg.workers),
+                _recipe(step_cfg, "pretrain", steps),
+                benchmark_model(step_cfg, None),
                 {"pairs": (source, "pairs")}, partial(pretrain.step, fabric=fabric, loss=loss),
                 Validation(validation, steps, lambda figures: None),
             )  # fmt: skip
 
-        bare = _bare_step(fabric, benchmark_model(own, None), images, Model.embed)
+        bare = _bare_step(fabric, benchmark_model(step_cfg, None), images, Model.embed)
         figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
-    size = (
-        f"{settings.pairs} pairs of views of {own.views.size}x{own.views.size}, {settings.points} matches a pair, "
-        f"{own.network.encoder}, workers={own.workers}, {shapes.kind} people, views from the cache; drawing a batch takes "
-        f"{drawn.median:.0f} ms"
+    size, encoder = step_cfg.views.size, step_cfg.network.encoder
+    description = (
+        f"{settings.pairs} pairs of views of {size}x{size}, {settings.points} matches per pair, {encoder}, "
+        f"workers={step_cfg.workers}, {shapes.kind} people, views from the cache; sampling a batch takes "
+        f"{batch_time.median:.0f} ms"
     )
-    return Row("pretrain_step", *figures, "ms a step", size, device_name(device), 1.15, more=False)
+    return Row("pretrain_step", *figures, "ms per step", description, device_name(device), 1.15, more=False)
 
 
 def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """A step of the fine-tuning loop against the network's part of it."""
-    own = benchmark_config(cfg, device, "training.finetune.lambda_ssl=0")
-    fabric, people = benchmark_fabric(own), shapes.some("people", 2)
-    settings = own.training.finetune
-    shape_views = make_shape_views(own, people, drawing_device(own, fabric))
-    rendering, views = make_rendering(own, augment="finetune"), [range(own.views.count)] * len(people)
+    step_cfg = benchmark_config(cfg, device, "training.finetune.lambda_ssl=0")
+    fabric, people = benchmark_fabric(step_cfg), shapes.some("people", 2)
+    settings = step_cfg.training.finetune
+    shape_views = make_shape_views(step_cfg, people, rasterizing_device(step_cfg, fabric))
+    rendering, views = make_rendering(step_cfg, augment="finetune"), [range(step_cfg.views.count)] * len(people)
     source = LabelledSource(shape_views, rendering, views, settings.batch_size)
     labels = len(people[0].label_names)
-    images = source.draw(0, 0).to(device).images.flatten(0, 1)
+    images = source.sample(0, 0).to(device).images.flatten(0, 1)
     for shape in shape_views:
         shape_views.views(shape)  # kept in memory
 
     def train(steps: int, log: Log) -> None:
-        loop = Loop(fabric, log, workers=own.workers)
-        recipe, labelled = _recipe(own, "finetune", steps), {"labelled": (source, "batch_size")}
-        train_loop(loop, recipe, benchmark_model(own, labels), labelled, partial(finetune.step, fabric=fabric))
+        loop = Loop(fabric, log, workers=step_cfg.workers)
+        recipe, labelled = _recipe(step_cfg, "finetune", steps), {"labelled": (source, "batch_size")}
+        train_loop(loop, recipe, benchmark_model(step_cfg, labels), labelled, partial(finetune.step, fabric=fabric))
 
-    bare = _bare_step(fabric, benchmark_model(own, labels), images, Model.forward)
+    bare = _bare_step(fabric, benchmark_model(step_cfg, labels), images, Model.forward)
     figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
-    size = (
-        f"{settings.batch_size} views of {own.views.size}x{own.views.size}, {own.network.encoder}, workers={own.workers}, "
-        f"{shapes.kind} people"
+    size, encoder = step_cfg.views.size, step_cfg.network.encoder
+    description = (
+        f"{settings.batch_size} views of {size}x{size}, {encoder}, workers={step_cfg.workers}, {shapes.kind} people"
     )
-    return Row("finetune_step", *figures, "ms a step", size, device_name(device), 1.10, more=False)
+    return Row("finetune_step", *figures, "ms per step", description, device_name(device), 1.10, more=False)
 
 
 def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """All that is done with a test shape that was read, against the recipe's network on its views."""
     shape = shapes.some("people", 2)[0]
     with tempfile.TemporaryDirectory() as folder:
-        views = (f"views.count={cfg.num_views}", f"views.size={cfg.size}", "views.close_ups=0")
-        own = benchmark_config(cfg, device, *views, f"network={cfg.evaluate_network}", f"out={folder}")
-        fabric = benchmark_fabric(own)
-        model = benchmark_model(own, len(shape.label_names)).to(fabric.device).eval()
-        shape_views = make_shape_views(own, [shape], fabric.device, views_seed=seed_of_test_views)
-        seen, rendering, batch = shape_views.views(shape), make_rendering(own), own.evaluation.batch_size
+        size = (f"views.count={cfg.num_views}", f"views.size={cfg.size}", "views.close_ups=0")
+        step_cfg = benchmark_config(cfg, device, *size, f"network={cfg.evaluate_network}", f"out={folder}")
+        fabric = benchmark_fabric(step_cfg)
+        model = benchmark_model(step_cfg, len(shape.label_names)).to(fabric.device).eval()
+        shape_views = make_shape_views(step_cfg, [shape], fabric.device, views_seed=seed_of_test_views)
+        views, rendering, batch = shape_views.views(shape), make_rendering(step_cfg), step_cfg.evaluation.batch_size
         ready = [
             rendering(shape, part, surface_of(shape, part)).flatten(0, 1)
-            for part in (seen[slice(start, start + batch)] for start in range(0, len(seen), batch))
+            for part in (views[slice(start, start + batch)] for start in range(0, len(views), batch))
         ]
 
         def ours() -> None:
-            labels, ceiling = (PartMetrics(shape.label_names, "mvdecor", own.evaluation.points) for _ in range(2))
-            found = Evaluated(labels, ceiling, Reliability(), Reliability())
-            evaluate_shape(own, fabric, model, shape, 0, found, Calibration())
+            labels, ceiling = (PartMetrics(shape.label_names, "mvdecor", step_cfg.evaluation.points) for _ in range(2))
+            evaluated = Evaluated(labels, ceiling, Reliability(), Reliability())
+            evaluate_shape(step_cfg, fabric, model, shape, 0, evaluated, Calibration())
 
         @torch.no_grad()
         def bare() -> None:
@@ -152,27 +155,27 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
                     model(images)
 
         figures = time_both(ours, bare, cfg.slow_repeats, device)
-    size = (
-        f"{len(seen)} views of {own.views.size}x{own.views.size}, {shape.num_faces} faces, {own.network.encoder}, "
+    description = (
+        f"{len(views)} views of {cfg.size}x{cfg.size}, {shape.num_faces} faces, {step_cfg.network.encoder}, "
         f"{shapes.kind} person; rendered, embedded, voted, filled, measured, its ceiling too, and written"
     )
-    return Row("evaluate_shape", *figures, "s a shape", size, device_name(device), 1.3, more=False)
+    return Row("evaluate_shape", *figures, "s per shape", description, device_name(device), 1.3, more=False)
 
 
-def benchmark_config(cfg: DictConfig, device: torch.device, *more: str) -> DictConfig:
+def benchmark_config(cfg: DictConfig, device: torch.device, *row_overrides: str) -> DictConfig:
     overrides = [
         f"experiment={cfg.step_experiment}",
         "data.root=none",
         f"device={device.type}",
         *(cfg.overrides or ()),
-        *more,
+        *row_overrides,
     ]
     return compose_config(overrides)
 
 
-def benchmark_model(own: DictConfig, labels: int | None) -> Model:
+def benchmark_model(step_cfg: DictConfig, labels: int | None) -> Model:
     torch.manual_seed(0)
-    return prepared(build_model(own.network, own.views.channels, labels, initial_weights=False), own)
+    return prepared(build_model(step_cfg.network, step_cfg.views.channels, labels, initial_weights=False), step_cfg)
 
 
 def _bare_step(
@@ -195,7 +198,7 @@ def _bare_step(
 def _time_steps(
     train: Callable[[int, Log], None], bare: Callable[[], None], steps: int, rounds: int, device: torch.device
 ) -> tuple[Spread, Spread]:
-    """Milliseconds of a step of `train(steps, log)` and of a bare step, some of the steps of each by turns."""
+    """Milliseconds of a step of `train(steps, log)` and of a bare step, some of the steps of each alternately."""
     of_loop, of_network = [], []
     for _ in range(rounds):
         watch = Stopwatch(device)

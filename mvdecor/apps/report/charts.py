@@ -87,24 +87,26 @@ def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
         return None
     total = np.sum([np.array(matrix, dtype=np.float64) for matrix in matrices], axis=0)
     rows = total.sum(axis=1, keepdims=True)
-    share = 100 * np.divide(
-        total, rows, out=np.full_like(total, np.nan), where=rows > 0
-    )  # a part without a point: blank
+    # a part without a point: blank
+    share = 100 * np.divide(total, rows, out=np.full_like(total, np.nan), where=rows > 0)
     names = [text(name) for name in runs[0].metrics["parts"]]
     numbers = "%{text}" if len(names) <= 16 else None  # more would not be legible
     hover = "truth: %{y}<br>prediction: %{x}<br>%{customdata} %<extra></extra>"
-    shown = [[None if np.isnan(x) else float(x) for x in row] for row in share]
-    whole, exact = ([[text("" if x is None else rounded(x, n)) for x in row] for row in shown] for n in (0, 1))
+    cells = [[None if np.isnan(x) else float(x) for x in row] for row in share]
+
+    def texts(digits: int) -> list[list[str]]:
+        return [[text("" if x is None else rounded(x, digits)) for x in row] for row in cells]
+
     figure = go.Figure(
         go.Heatmap(
-            z=shown,
+            z=cells,
             x=names,
             y=names,
             zmin=0,
             zmax=100,
             colorscale="Blues",
-            text=whole,
-            customdata=exact,
+            text=texts(0),
+            customdata=texts(1),
             texttemplate=numbers,
             hovertemplate=hover,
         )
@@ -115,7 +117,7 @@ def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
 
 
 def calibration_figure(results: Results) -> go.Figure | None:
-    """Accuracy against confidence, a line a run, and the diagonal where both are equal; None if no run kept them."""
+    """Accuracy against confidence, a line per run, and the diagonal where both are equal; None if no run kept them."""
     measured = [run for run in results.runs if (run.metrics.get("calibration") or {}).get("bins")]
     if not measured:
         return None

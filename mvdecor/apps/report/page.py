@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from pydantic import Field
 
 from mvdecor.apps.report.charts import calibration_figure, confusion_figure, curves_figure, parts_figure
-from mvdecor.apps.report.shapes import TURN_TOGETHER, Shown, picture, turning_figure, worst_and_best
+from mvdecor.apps.report.shapes import TURN_TOGETHER, ReportedShape, picture, turning_figure, worst_and_best
 from mvdecor.engine.log import SCALARS
 from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import undetermined_shares
@@ -63,14 +63,14 @@ def run_report(cfg: DictConfig) -> Path:
     if out.is_dir() or (out.exists() and not out.read_bytes().startswith(MARK.encode())):
         raise InputError(f"out={out} is there already and is no report: name another file")
     results = read_results(Path(cfg.run))
-    shown = worst_and_best(results, cfg.shapes, cfg.data_root)
-    page = report_page(results, shown).encode()
+    shapes = worst_and_best(results, cfg.shapes, cfg.data_root)
+    page = report_page(results, shapes).encode()
     write_atomically(out, page)
     print(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser", flush=True)
     return out
 
 
-def report_page(results: Results, shown: Sequence[Shown]) -> str:
+def report_page(results: Results, shapes: Sequence[ReportedShape]) -> str:
     """The whole page as text: every section, the pictures and the scripts within it."""
     title = escape(f"{results.runs[-1].metrics['config']['data']['category']}: {results.folder}")
     sections = [
@@ -80,8 +80,8 @@ def report_page(results: Results, shown: Sequence[Shown]) -> str:
         _section("parts", "Parts", _plot("plot-parts", parts_figure(results)) + _parts_table(results)),
         _section("confusion", "Confusion", _confusion(results)),
         _section("calibration", "Calibration", _calibration(results)),
-        _section("shapes", "Worst and best shapes", _shapes(results, shown)),
-        _section("turn", "In 3D", _turning(shown)),
+        _section("shapes", "Worst and best shapes", _shapes(results, shapes)),
+        _section("turn", "In 3D", _turning(shapes)),
         _section("config", "Configuration", _config(results)),
     ]
     return (
@@ -96,10 +96,10 @@ def _section(id: str, title: str, content: str) -> str:
     return f'<section id="{id}"><h2>{title}</h2>\n{content}\n</section>\n'
 
 
-def _plot(id: str, figure: go.Figure | None, instead: str = "", script: str | None = None) -> str:
+def _plot(id: str, figure: go.Figure | None, fallback: str = "", script: str | None = None) -> str:
     """A figure as HTML without plotly itself, which the page holds once; a note where there is none."""
     if figure is None:
-        return f'<p class="note">{escape(instead)}</p>'
+        return f'<p class="note">{escape(fallback)}</p>'
     figure.update_layout(template="plotly_white", font_family="system-ui, sans-serif")
     config = {"displaylogo": False, "responsive": True}
     return plotly.io.to_html(
@@ -137,9 +137,9 @@ def _results(results: Results) -> str:
             row[name] = spread(*mean_and_deviation(run.metrics[key] for run in runs))
         methods.append(row)
         for run in runs:
-            own = {name: run.metrics[key] for name, key in FIGURES.items()}
-            more = {"ceiling": run.metrics["ceiling"]["part_miou"], "test shapes": len(run.metrics["shapes"])}
-            singles.append({"method": run.method, "run": run.number, **own, **more})
+            scores = {name: run.metrics[key] for name, key in FIGURES.items()}
+            context = {"ceiling": run.metrics["ceiling"]["part_miou"], "test shapes": len(run.metrics["shapes"])}
+            singles.append({"method": run.method, "run": run.number, **scores, **context})
     note = (
         "Percent; mean ± sample deviation over the runs. The ceiling is what a perfect network would reach with these views on "
         f"the parts that occur. {_counted(results.runs[-1].metrics)}"
@@ -209,27 +209,27 @@ def _calibration(results: Results) -> str:
     return (f'<p class="note">{note}</p>' + plot + html_table(rows)) if rows else plot
 
 
-def _shapes(results: Results, shown: Sequence[Shown]) -> str:
-    if not shown:
+def _shapes(results: Results, shapes: Sequence[ReportedShape]) -> str:
+    if not shapes:
         return '<p class="note">None were asked for (shapes=0).</p>'
     parts = []
-    for one in shown:
-        figures = ", ".join(f"{method} {rounded(miou)}" for method, miou in one.miou.items())
-        lost = undetermined_shares(one.shape)["area"] / 100
+    for entry in shapes:
+        figures = ", ".join(f"{method} {rounded(miou)}" for method, miou in entry.miou.items())
+        lost = undetermined_shares(entry.shape)["area"] / 100
         unknown = f"; {percent(lost)} of its area is undetermined and not counted" if lost > 0 else ""
-        caption = escape(f"{one.rank}: {one.shape.id} (mean IoU of its parts in %: {figures}{unknown})")
-        image = b64encode(png_bytes(picture(one))).decode()
+        caption = escape(f"{entry.rank}: {entry.shape.id} (mean IoU of its parts in %: {figures}{unknown})")
+        image = b64encode(png_bytes(picture(entry))).decode()
         source = f"data:image/png;base64,{image}"
         parts.append(f'<figure><figcaption>{caption}</figcaption><img src="{source}" alt="{caption}"></figure>')
     ranking = escape(f"First run of each method; ranked by {results.methods[-1]}.")
     return f'<p class="note">{ranking}</p>' + "\n".join(parts)
 
 
-def _turning(shown: Sequence[Shown]) -> str:
-    if not shown:
+def _turning(shapes: Sequence[ReportedShape]) -> str:
+    if not shapes:
         return '<p class="note">None were asked for (shapes=0).</p>'
     note = '<p class="note">Drag to turn, scroll to come closer; all views turn together. Colours as in the pictures above.</p>'
-    return note + _plot("plot-turn", turning_figure(shown), script=TURN_TOGETHER)
+    return note + _plot("plot-turn", turning_figure(shapes), script=TURN_TOGETHER)
 
 
 def _config(results: Results) -> str:

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from mvdecor.apps.report.charts import text
 from mvdecor.errors import InputError
-from mvdecor.figures import colours_of, draw_mesh_comparison, label_palette
+from mvdecor.figures import colours_of, label_palette, render_mesh_comparison
 from mvdecor.results.pipeline import Results
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.held_out import held_out_data
@@ -41,7 +41,7 @@ plot.on('plotly_relayout', change => {
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReportedShape:
     """A test shape of the first run of each method.
 
     Attributes:
@@ -57,7 +57,7 @@ class Shown:
     miou: dict[str, float]
 
 
-def worst_and_best(results: Results, count: int, data_root: str | None = None) -> list[Shown]:
+def worst_and_best(results: Results, count: int, data_root: str | None = None) -> list[ReportedShape]:
     """The `count` worst shapes of the last method's first run, worst first, then the `count` best, best first.
 
     Args:
@@ -83,38 +83,38 @@ def worst_and_best(results: Results, count: int, data_root: str | None = None) -
         shapes = {id: shape_set.load(id) for id in (*worst, *best)}
     except InputError as error:
         raise InputError(f"{error}; the report shows test shapes: say where they are with data_root=DIR") from error
-    shown = []
+    result = []
     for id, shape in shapes.items():
         assert shape.face_labels is not None, "only labelled shapes are measured"
         predicted = {method: run.predicted_labels(shape) for method, run in firsts.items()}
         miou = {method: run.metrics["shapes"][id]["miou"] for method, run in firsts.items()}
         rank = "worst" if id in worst else "best"
-        shown.append(Shown(rank, shape, {TRUTH: shape.face_labels.numpy(), **predicted}, miou))
-    return shown
+        result.append(ReportedShape(rank, shape, {TRUTH: shape.face_labels.numpy(), **predicted}, miou))
+    return result
 
 
-def picture(shown: Shown) -> np.ndarray:
+def picture(entry: ReportedShape) -> np.ndarray:
     """The shape from two sides in the colours of each column, with a legend, uint8 [H, W, 3]."""
-    return draw_mesh_comparison([shown.shape], {name: [x] for name, x in shown.labels.items()}, views=2)
+    return render_mesh_comparison([entry.shape], {name: [x] for name, x in entry.labels.items()}, views=2)
 
 
-def turning_figure(shapes: Sequence[Shown]) -> go.Figure:
+def turning_figure(shapes: Sequence[ReportedShape]) -> go.Figure:
     """A 3D view of each column side by side, and a menu of the shapes. Large meshes are thinned out to `FACES` in all."""
     columns = list(shapes[0].labels)
     scenes = [[{"type": "scene"}] * len(columns)]
     figure = make_subplots(cols=len(columns), specs=scenes, subplot_titles=[text(c) for c in columns])
     limit = FACES // (len(shapes) * len(columns))
-    for number, shown in enumerate(shapes):
-        vertices, faces, kept = thin_out(shown.shape, limit)
-        palette = label_palette(len(shown.shape.label_names))
-        for column, labels in enumerate(shown.labels.values(), start=1):
-            colours = colours_of(labels[kept], palette)
+    for number, entry in enumerate(shapes):
+        vertices, faces, face_ids = thin_out(entry.shape, limit)
+        palette = label_palette(len(entry.shape.label_names))
+        for column, labels in enumerate(entry.labels.values(), start=1):
+            colours = colours_of(labels[face_ids], palette)
             figure.add_trace(_mesh(vertices, faces, colours, visible=number == 0), row=1, col=column)
     buttons = []
-    for number, shown in enumerate(shapes):
+    for number, entry in enumerate(shapes):
         visible = [n == number for n in range(len(shapes)) for _ in columns]
         buttons.append(
-            {"label": text(f"{shown.rank}: {shown.shape.id}"), "method": "restyle", "args": ["visible", visible]}
+            {"label": text(f"{entry.rank}: {entry.shape.id}"), "method": "restyle", "args": ["visible", visible]}
         )
     camera = {"up": {"x": 0, "y": 1, "z": 0}, "eye": {"x": 0.7, "y": 0.4, "z": 1.2}}
     box = {axis: {"visible": False, "range": [-1, 1]} for axis in ("xaxis", "yaxis", "zaxis")}  # of the unit sphere
@@ -140,7 +140,7 @@ def _mesh(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, visible:
 def thin_out(shape: Shape, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A mesh of at most `limit` faces, each of which is one of the shape's, so that it keeps its label.
 
-    Of coincident faces the first is kept. Of what is still too many, the corners are drawn together on a grid that grows
+    Of coincident faces the first is kept. Of what is still too many, the corners are moved together on a grid that grows
     coarser until enough faces have collapsed.
 
     Args:
@@ -151,25 +151,25 @@ def thin_out(shape: Shape, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
         vertices float32 [W, 3] in the unit sphere, faces int32 [G, 3], and int64 [G]: which faces of the shape they are.
     """
     vertices = shape.normalized().vertices.double().cpu().numpy()
-    kept = torch.unique(shape.twin_groups).cpu().numpy()
-    used, faces = np.unique(shape.faces.cpu().numpy()[kept], return_inverse=True)
-    vertices, faces = vertices[used], faces.reshape(-1, 3)
+    face_ids = torch.unique(shape.twin_groups).cpu().numpy()
+    vertex_ids, faces = np.unique(shape.faces.cpu().numpy()[face_ids], return_inverse=True)
+    vertices, faces = vertices[vertex_ids], faces.reshape(-1, 3)
     cells = 256.0
     while len(faces) > limit:
-        corner, drawn = _draw_together(vertices, faces, cells)
-        low, middle, high = np.sort(drawn, axis=1).astype(np.int64).T
+        corner, snapped = _snap_to_grid(vertices, faces, cells)
+        low, middle, high = np.sort(snapped, axis=1).astype(np.int64).T
         _, first = np.unique((low * len(corner) + middle) * len(corner) + high, return_index=True)
-        a, b, c = drawn[first].T
+        a, b, c = snapped[first].T
         first = np.sort(first[(a != b) & (b != c) & (c != a)])
         if len(first) <= limit:
-            vertices, faces, kept = corner, drawn[first], kept[first]
+            vertices, faces, face_ids = corner, snapped[first], face_ids[first]
         cells *= 0.8
-    return vertices.astype(np.float32), faces.astype(np.int32), kept
+    return vertices.astype(np.float32), faces.astype(np.int32), face_ids
 
 
-def _draw_together(vertices: np.ndarray, faces: np.ndarray, cells: float) -> tuple[np.ndarray, np.ndarray]:
-    """One vertex, the mean, for those of each cell of a grid of `cells` cells a side over the unit sphere's box."""
-    side = int(cells) + 2  # one number a cell: np.unique of rows is slow on large meshes
+def _snap_to_grid(vertices: np.ndarray, faces: np.ndarray, cells: float) -> tuple[np.ndarray, np.ndarray]:
+    """One vertex, the mean, for those of each cell of a grid of `cells` cells per side over the unit sphere's box."""
+    side = int(cells) + 2  # one number per cell: np.unique of rows is slow on large meshes
     place = np.floor((vertices + 1) / 2 * cells).clip(0).astype(np.int64) @ np.array([side * side, side, 1])
     _, cell, count = np.unique(place, return_inverse=True, return_counts=True)
     sums = [np.bincount(cell, weights=vertices[:, axis]) for axis in range(3)]

@@ -34,7 +34,7 @@ class ViewerSettings(MvDeCorSettings):
     """configs/view.yaml.
 
     Attributes:
-        run: folder of a finished run to look at.
+        run: folder of a finished run to show.
         data_root: where its data is now.
         split: shapes to show.
         labels: names of the labels to paint with.
@@ -108,7 +108,7 @@ class Viewer:
 
 
 def _free(host: str, port: int) -> None:
-    """Raise InputError if nothing can listen there: viser would take another port without a word."""
+    """Raise InputError if nothing can listen there: viser would silently take another port."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -17,7 +17,7 @@ from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.shapes import Shape
 from mvdecor.views.channels import GREY, sample_texture
 
-SHOWN = ("texture", "labels", "prediction", "confidence", "error", "embedding", "similarity")
+MODES = ("texture", "labels", "prediction", "confidence", "error", "embedding", "similarity")
 RIGHT_COLOUR, WRONG_COLOUR = (190, 220, 190), (214, 32, 32)
 SIMILARITY = "viridis"
 
@@ -25,38 +25,38 @@ Corners = NDArray[np.uint8]
 """uint8 [F, 3, 3], RGB of each corner of each face."""
 
 
-def corner_colours(session: Session, id: str, shown: str, query: tuple[str, int] | None = None) -> Corners:
+def corner_colours(session: Session, id: str, mode: str, query: tuple[str, int] | None = None) -> Corners:
     """The colours of a shape.
 
     Args:
         session: where they come from.
         id: the shape.
-        shown: one of `SHOWN`.
+        mode: one of `MODES`.
         query: shape and face that `similarity` is to.
 
     Raises:
         InputError: what is asked for is not there.
     """
     shape = session.shape(id)
-    if shown == "texture":
+    if mode == "texture":
         return texture_colours(shape)
-    if shown == "labels":
+    if mode == "labels":
         labels = session.labels_of(id)
         colours = _of_labels(session, np.full(shape.num_faces, -1) if labels is None else labels)
-    elif shown == "prediction":
+    elif mode == "prediction":
         colours = _of_labels(session, session.predicted_labels(id))
-    elif shown == "confidence":
+    elif mode == "confidence":
         share = session.prediction(id).confidence.clip(0, 1)[:, None]
         low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
         colours = (low + share * (high - low)).round().astype(np.uint8)
-    elif shown == "error":
+    elif mode == "error":
         labels = session.labels_of(id)
         if labels is None or not (labels >= 0).any():
             raise InputError(f"shape {id} has no labels that a prediction could be compared with")
         wrong = session.predicted_labels(id) != labels
         colours = np.array([RIGHT_COLOUR, WRONG_COLOUR], dtype=np.uint8)[wrong.astype(np.int64)]
         colours[labels < 0] = LIGHT_GREY
-    elif shown == "embedding":
+    elif mode == "embedding":
         colours = session.embedder().colours(shape).numpy()
     elif query is None:
         return texture_colours(shape)
@@ -76,22 +76,22 @@ def texture_colours(shape: Shape) -> Corners:
     return (255 * sample_texture(shape.texture, images, uv)).round().byte().numpy()
 
 
-def legend(session: Session, shown: str) -> str:
+def legend(session: Session, mode: str) -> str:
     """What the colours mean, as HTML."""
-    if shown in ("labels", "prediction"):
+    if mode in ("labels", "prediction"):
         palette = label_palette(len(session.label_names))
         rows = [(tuple(palette[k].tolist()), name) for k, name in enumerate(session.label_names)]
         return _rows([*rows, (LIGHT_GREY, "no label")])
-    if shown == "confidence":
+    if mode == "confidence":
         return _rows([(SURE_COLOUR, "sure"), (UNSURE_COLOUR, "unsure")])
-    if shown == "error":
+    if mode == "error":
         return _rows([(RIGHT_COLOUR, "as labelled"), (WRONG_COLOUR, "not as labelled"), (LIGHT_GREY, "no label")])
-    if shown == "similarity":
+    if mode == "similarity":
         steps = [tuple(round(255 * c) for c in colormaps[SIMILARITY](x)[:3]) for x in (1.0, 0.5, 0.0)]
         names = ["cosine 1", "0.5", "0 or less"]
         return _rows([*zip(steps, names, strict=True)])
     notes = {"embedding": "principal directions of the embeddings as red, green, blue"}
-    return f"<small>{escape(notes[shown])}</small>" if shown in notes else ""
+    return f"<small>{escape(notes[mode])}</small>" if mode in notes else ""
 
 
 def _of_labels(session: Session, labels: NDArray[np.int64]) -> NDArray[np.uint8]:

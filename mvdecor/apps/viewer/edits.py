@@ -42,13 +42,13 @@ class Edits:
         Returns:
             whether any label changed; if not, there is nothing new to undo.
         """
-        wanted = np.broadcast_to(np.asarray(labels, dtype=np.int64), self._labels.shape)
-        changed = np.flatnonzero(faces & (wanted != self._labels))
+        target = np.broadcast_to(np.asarray(labels, dtype=np.int64), self._labels.shape)
+        changed = np.flatnonzero(faces & (target != self._labels))
         if len(changed) == 0:
             return False
-        self._done.append(_Change(changed, self._labels[changed], wanted[changed]))
+        self._done.append(_Change(changed, self._labels[changed], target[changed]))
         self._undone.clear()
-        self._labels[changed] = wanted[changed]
+        self._labels[changed] = target[changed]
         return True
 
     def undo(self) -> bool:

@@ -18,7 +18,7 @@ from mvdecor.shapes.label_files import ENDINGS, find_labels, read_face_labels, r
 from mvdecor.shapes.shape import UNDETERMINED
 
 NAMES_FILE, SPLIT_FILE = "labels.json", "split.json"
-MOST = 255
+MAX_LABELS = 255
 """Label names; one more, and 255 would no longer mean undetermined."""
 
 
@@ -32,7 +32,7 @@ class LabelFolder:
 
     Args:
         root: the folder.
-        names: the palette; None takes the folder's own. A palette that goes on where the folder's own ends extends it.
+        names: the palette; None takes the folder's own. A palette that begins with the folder's own names extends them.
 
     Attributes:
         label_names: the palette.
@@ -44,18 +44,18 @@ class LabelFolder:
     def __init__(self, root: Path | str, names: Sequence[str] | None = None) -> None:
         self.root = Path(root)
         split = SplitFile(self.root / SPLIT_FILE)
-        own = SplitFile(self.root / NAMES_FILE).label_names or split.label_names
-        self._saved = own
-        self.label_names = own if names is None else _checked(names)
+        saved_names = SplitFile(self.root / NAMES_FILE).label_names or split.label_names
+        self._saved = saved_names
+        self.label_names = saved_names if names is None else _checked(names)
         if not self.label_names:
             raise InputError(
                 f"{self.root}: there are no label names yet: give them, for example labels=[foot,pole,shade]; they are "
                 f"saved in {NAMES_FILE}"
             )
-        if self.label_names[: len(own)] != own:
+        if self.label_names[: len(saved_names)] != saved_names:
             raise InputError(
-                f"labels=[{','.join(self.label_names)}]: the labels in {self.root} are {', '.join(own)}: begin with these "
-                "in this order and add others at the end, or leave labels out"
+                f"labels=[{','.join(self.label_names)}]: the labels in {self.root} are {', '.join(saved_names)}: begin with "
+                "these in this order and add others at the end, or leave labels out"
             )
 
     def path(self, id: str) -> Path:
@@ -112,7 +112,7 @@ class LabelFolder:
         content: dict[str, Any] = read_json(file, "correct it") if file.exists() else {}
         lists = SplitFile(file).lists
         train = id_list(content.get("train", []), str(file))
-        if has_labels and not any(id in known for known in lists.values()):
+        if has_labels and not any(id in listed_ids for listed_ids in lists.values()):
             train.append(id)
         elif not has_labels and id in train:
             train.remove(id)
@@ -122,7 +122,7 @@ class LabelFolder:
 
 
 def _checked(names: Sequence[str]) -> tuple[str, ...]:
-    found = tuple(str(name).strip() for name in names)
-    if not found or not all(found) or len(set(found)) < len(found) or len(found) > MOST:
-        raise InputError(f"labels=[{','.join(found)}]: give between 1 and {MOST} different names")
-    return found
+    stripped = tuple(str(name).strip() for name in names)
+    if not stripped or not all(stripped) or len(set(stripped)) < len(stripped) or len(stripped) > MAX_LABELS:
+        raise InputError(f"labels=[{','.join(stripped)}]: give between 1 and {MAX_LABELS} different names")
+    return stripped

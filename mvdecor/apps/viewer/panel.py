@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mvdecor.apps.viewer.colours import SHOWN, corner_colours, legend
+from mvdecor.apps.viewer.colours import MODES, corner_colours, legend
 from mvdecor.apps.viewer.rounds import Round
 from mvdecor.apps.viewer.scene import ColouredMesh
 from mvdecor.apps.viewer.session import Session
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import viser
 
 NONE, ERASE = "–", "(erase)"
-LISTED = 12
+MAX_RANKED = 12
 """Shapes of the ranking that are shown."""
 CLICKS = {
     "show what is similar": None,
@@ -66,22 +66,22 @@ class Panel:
         self._do(self._open)
 
     def tick(self) -> None:
-        """Look how far the round is; to be called about once a second."""
+        """Look how far the round is; to be called about once per second."""
         with self._lock:
             if self._round is None:
                 return
-            now = self._round.progress()
-            self._status.content, self._bar.value = _small(now.text), 100 * now.share
-            if now.state == "running":
+            progress = self._round.progress()
+            self._status.content, self._bar.value = _small(progress.text), 100 * progress.share
+            if progress.state == "running":
                 self._do(self._list_ranking, clear=False)
                 return
             ended, self._round = self._round, None
             self._bar.visible, self._start.disabled = False, False
-            if now.state == "failed":
-                self._say(now.text, bad=True)
+            if progress.state == "failed":
+                self._say(progress.text, failed=True)
                 return
             self._session.adopt_round(ended)
-            self._do(self._draw)
+            self._do(self._render)
             self._do(self._list_ranking, clear=False)
 
     def close(self) -> None:
@@ -104,9 +104,9 @@ class Panel:
     def _add_colour_controls(self) -> None:
         gui: Any = self._server.gui
         with gui.add_folder("Colours"):
-            self._shown = gui.add_dropdown("show", SHOWN)
+            self._shown = gui.add_dropdown("show", MODES)
             self._legend = gui.add_html("")
-        self._shown.on_update(lambda _: self._do(self._draw))
+        self._shown.on_update(lambda _: self._do(self._render))
 
     def _add_label_controls(self) -> None:
         gui: Any = self._server.gui
@@ -139,15 +139,15 @@ class Panel:
             try:
                 action()
             except InputError as error:
-                self._say(str(error), bad=True)
+                self._say(str(error), failed=True)
             except Exception as error:  # the viewer stays up: everything is saved, and the next click may work
                 traceback.print_exc()
-                self._say(f"{type(error).__name__}: {error} (more in the terminal)", bad=True)
+                self._say(f"{type(error).__name__}: {error} (more in the terminal)", failed=True)
 
-    def _say(self, text: str, bad: bool = False) -> None:
-        colour = "#c02020" if bad else "inherit"
-        shown = f"<div style='padding:0.3em 1em;font-size:0.85em;color:{colour}'>{escape(text)}</div>" if text else ""
-        self._message.content = shown
+    def _say(self, text: str, failed: bool = False) -> None:
+        colour = "#c02020" if failed else "inherit"
+        html = f"<div style='padding:0.3em 1em;font-size:0.85em;color:{colour}'>{escape(text)}</div>" if text else ""
+        self._message.content = html
 
     def _go(self, id: str) -> None:
         if id in (self._id, NONE):
@@ -162,9 +162,9 @@ class Panel:
         finally:
             self._shape.value = self._id
 
-    def _step(self, by: int) -> None:
+    def _step(self, offset: int) -> None:
         ids = self._session.ids
-        self._go(ids[(ids.index(self._id) + by) % len(ids)])
+        self._go(ids[(ids.index(self._id) + offset) % len(ids)])
 
     def _set_beside(self) -> None:
         before, self._beside = self._beside, self._other.value
@@ -209,7 +209,7 @@ class Panel:
         self._list_ranking()
         self._say("")
 
-    def _draw(self) -> None:
+    def _render(self) -> None:
         """Bring the colours up to date."""
         self._say("computing …")
         for key, id in self._open_ids().items():
@@ -232,15 +232,15 @@ class Panel:
 
     def _click(self, event: Any) -> None:
         """Find out which shape the ray of a click meets first, and do there what clicks do."""
-        met = []
+        hits = []
         for key, id in self._open_ids().items():
             origin = np.array(event.ray_origin) - self._meshes[key].position
             hit = self._session.tools(id).pick(origin, event.ray_direction)
             if hit is not None:
-                met.append((hit.distance, key, id, hit))
-        if not met:
+                hits.append((hit.distance, key, id, hit))
+        if not hits:
             return
-        _, key, id, hit = min(met, key=lambda one: one[0])
+        _, key, id, hit = min(hits, key=lambda candidate: candidate[0])
         tool = CLICKS[self._tool.value] if self._session.labels is not None else None
         if tool is None:
             self._session.embedder()  # or there is nothing to show
@@ -253,21 +253,21 @@ class Panel:
         self._session.paint(id, hit.face, hit.point, tool, label, self._radius.value, self._degrees.value)
         self._show("labels")
 
-    def _show(self, shown: str) -> None:
-        if self._shown.value == shown:
-            self._draw()
+    def _show(self, mode: str) -> None:
+        if self._shown.value == mode:
+            self._render()
         else:
-            self._shown.value = shown  # which draws
+            self._shown.value = mode  # which renders it
 
     def _mark(self, point: np.ndarray | None) -> None:
         """A small ball where the surface was asked about."""
         place = (0.0, 0.0, 0.0) if point is None else tuple(point)
         self._server.scene.add_icosphere("/mark", 0.015, color=(230, 30, 30), position=place, visible=point is not None)
 
-    def _undo(self, which: str) -> None:
-        done = self._session.undo(self._id) if which == "undo" else self._session.redo(self._id)
-        if not done:
-            raise InputError(f"shape {self._id}: there is nothing to {which}")
+    def _undo(self, action: str) -> None:
+        changed = self._session.undo(self._id) if action == "undo" else self._session.redo(self._id)
+        if not changed:
+            raise InputError(f"shape {self._id}: there is nothing to {action}")
         self._show("labels")
 
     def _accept(self) -> None:
@@ -293,7 +293,7 @@ class Panel:
             return
         labelled = set(folder.labelled([id for id, _ in ranking]))
         ranking = [(id, value) for id, value in ranking if id not in labelled]
-        rows = "".join(f"<li>{escape(id)} <small>({value:.3f})</small></li>" for id, value in ranking[:LISTED])
+        rows = "".join(f"<li>{escape(id)} <small>({value:.3f})</small></li>" for id, value in ranking[:MAX_RANKED])
         title = f"Without labels, most uncertain first ({len(ranking)}):"
         self._ranking.content = f"<div style='font-size:0.85em;padding:0 1em'>{title}<ol>{rows}</ol></div>"
         options = (NONE, *(id for id, _ in ranking))

@@ -24,7 +24,7 @@ from mvdecor.systems.mvdecor.check import check_labels_of
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.setup import seed_of_test_views
 
-KEPT = 32
+CACHE_SIZE = 32
 """Shapes whose predictions stay in memory."""
 
 
@@ -43,9 +43,9 @@ class Prediction:
     disagreement: NDArray[np.float32]
 
     @classmethod
-    def of(cls, found: Segmentation) -> Prediction:
+    def of(cls, segmentation: Segmentation) -> Prediction:
         """What a segmenter found."""
-        return cls(found.labels.numpy(), found.confidence.numpy(), found.disagreement.numpy())
+        return cls(segmentation.labels.numpy(), segmentation.confidence.numpy(), segmentation.disagreement.numpy())
 
     def uncertainty(self, shape: Shape) -> float:
         """Mean disagreement of the views over the shape's area, in [0, 1]: what shapes are ranked by."""
@@ -76,7 +76,7 @@ class Prediction:
 
 
 class Predictor:
-    """Labels shapes with a fine-tuned model when asked to, and remembers what it said.
+    """Labels shapes with a fine-tuned model on request, and caches the predictions.
 
     Args:
         checkpoint: the model.
@@ -100,15 +100,15 @@ class Predictor:
         if label_names:
             check_labels_of(self._segmenter.info, checkpoint, label_names)
         self._batch_size = batch_size
-        self._known: Recent[Prediction] = Recent(KEPT)
+        self._known: Recent[Prediction] = Recent(CACHE_SIZE)
 
     def __call__(self, shape: Shape, seed: int = 0) -> Prediction:
         """The prediction for a shape; `seed` is that of the cameras."""
         return self._known.get((shape.id, seed), lambda: self._predict(shape, seed))
 
     def _predict(self, shape: Shape, seed: int) -> Prediction:
-        found = self._segmenter.segment(shape, seed=seed, batch_size=self._batch_size)
-        return Prediction.of(found)
+        segmentation = self._segmenter.segment(shape, seed=seed, batch_size=self._batch_size)
+        return Prediction.of(segmentation)
 
 
 class FinishedRun:
@@ -137,8 +137,8 @@ class FinishedRun:
             self.data.root = data_root
         self.split: str = config.evaluation.split
         self._config = config
-        own = self._run.folder / "model"
-        self.checkpoint = str(own if own.is_dir() else config.checkpoint)
+        run_model = self._run.folder / "model"
+        self.checkpoint = str(run_model if run_model.is_dir() else config.checkpoint)
 
     def labels(self, shape: Shape) -> NDArray[np.int64] | None:
         """int64 [F], what was measured; None for a shape that was not.

@@ -1,4 +1,4 @@
-"""Rounds of labelling: fine-tune on what is labelled so far, then label the rest, in a process of its own."""
+"""Rounds of labelling: fine-tune on what is labelled so far, then label the others, in a separate process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set
 from mvdecor.systems.mvdecor.stages import run_finetune
 
-CONFIG, SPLIT, ABOUT = "config.yaml", "split.json", "round.json"
+CONFIG, SPLIT, SUMMARY = "config.yaml", "split.json", "round.json"
 RANKING, OUTPUT, CLOSED = "ranking.json", "output.txt", "predicted.json"
 
 
@@ -63,26 +63,26 @@ def prepare_round(cfg: DictConfig, labels: LabelFolder, ids: Sequence[str]) -> P
     number = 1 + max((int(p.name[6:]) for p in out.glob("round_*") if p.name[6:].isdigit()), default=0)
     folder = (out / f"round_{number}").absolute()
     unlabelled = [id for id in ids if id not in labelled]
-    about = {
+    summary = {
         "labelled": train,
         "predict": unlabelled,
         "labels_sha256": {id: sha256_of(labels.path(id)) for id in train},
     }
     write_json(folder / SPLIT, {"train": train, "test": unlabelled})
-    write_json(folder / ABOUT, about)
+    write_json(folder / SUMMARY, summary)
     write_atomically(folder / CONFIG, OmegaConf.to_yaml(_config(cfg, folder, len(train))).encode())
     return folder
 
 
 def _config(cfg: DictConfig, folder: Path, k: int) -> DictConfig:
-    whole: Any = OmegaConf.to_container(cfg, resolve=True)
-    whole = {
-        name: value for name, value in whole.items() if name in MvDeCorSettings.model_fields
+    round_config: Any = OmegaConf.to_container(cfg, resolve=True)
+    round_config = {
+        name: value for name, value in round_config.items() if name in MvDeCorSettings.model_fields
     }  # not the viewer's own
-    whole |= {"out": str(folder), "run": 0, "progress": False}
-    whole["data"]["labelled"]["splits"] = str(folder / SPLIT)
-    whole["training"]["finetune"] |= {"k": k, "split": None, "replace": False}
-    return OmegaConf.create(whole)
+    round_config |= {"out": str(folder), "run": 0, "progress": False}
+    round_config["data"]["labelled"]["splits"] = str(folder / SPLIT)
+    round_config["training"]["finetune"] |= {"k": k, "split": None, "replace": False}
+    return OmegaConf.create(round_config)
 
 
 def run_round(folder: Path) -> None:
@@ -98,15 +98,15 @@ def run_round(folder: Path) -> None:
     shape_set = make_shape_set(cfg.data.labelled)
     ranking: list[tuple[str, float]] = []
     skipped: list[tuple[str, str]] = []
-    for id in json.loads((folder / ABOUT).read_bytes())["predict"]:
+    for id in json.loads((folder / SUMMARY).read_bytes())["predict"]:
         try:
             shape = shape_set.load(id)
-            found = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.evaluation.batch_size)
+            segmentation = segmenter.segment(shape, seed=cfg.seed, batch_size=cfg.evaluation.batch_size)
         except InputError as error:
             print(f"warning: skipped shape {id}: {error}", flush=True)
             skipped.append((id, str(error)))
             continue
-        prediction = Prediction.of(found)
+        prediction = Prediction.of(segmentation)
         prediction.save(folder / "predictions" / f"{id}.npz")
         ranking.append((id, prediction.uncertainty(shape)))
         ranking.sort(key=lambda pair: -pair[1])
@@ -126,7 +126,7 @@ class Round:
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Run it in a process of its own, which goes through what `run_round` says."""
+        """Run `run_round` in a separate process."""
         with (self.folder / OUTPUT).open("wb") as output:
             command = [sys.executable, "-m", "mvdecor.apps.viewer.rounds", str(self.folder)]
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -152,7 +152,7 @@ class Round:
                 reason = lines[-1] if lines else reason
             return Progress(f"{name}: {reason}", 0.0, "failed")
         if (self.folder / "finetune.json").exists():
-            predict = len(json.loads((self.folder / ABOUT).read_bytes())["predict"])
+            predict = len(json.loads((self.folder / SUMMARY).read_bytes())["predict"])
             return Progress(
                 f"{name}: labelling shape {len(self.ranking()) + 1} of {predict}",
                 len(self.ranking()) / max(1, predict),

@@ -17,26 +17,26 @@ PATCH = 4096
 """Most faces of a patch: some 0.2 MB on the way to the browser."""
 
 
-def patches_of(centers: NDArray, most: int = PATCH) -> list[NDArray[np.int64]]:
+def patches_of(centers: NDArray, max_faces: int = PATCH) -> list[NDArray[np.int64]]:
     """Divide faces into patches that lie together: halved along the longest side of their box until small enough.
 
     Args:
         centers: float [F, 3], of the faces.
-        most: faces a patch.
+        max_faces: most faces per patch.
 
     Returns:
         indices of the faces of each patch, ascending; every face is in one.
     """
-    done, todo = [], [np.arange(len(centers))]
+    patches, todo = [], [np.arange(len(centers))]
     while todo:
         faces = todo.pop()
-        if len(faces) <= most:
-            done.append(np.sort(faces))
+        if len(faces) <= max_faces:
+            patches.append(np.sort(faces))
             continue
         along = centers[faces][:, np.ptp(centers[faces], axis=0).argmax()]
         order, half = np.argsort(along, kind="stable"), len(faces) // 2
         todo += [faces[order[:half]], faces[order[half:]]]
-    return done
+    return patches
 
 
 class ColouredMesh:
@@ -68,12 +68,12 @@ class ColouredMesh:
         """Show other colours, uint8 [F, 3, 3]; gives the number of patches that had to be sent."""
         changed = (colours != self._colours).any(axis=(1, 2))
         self._colours = colours.copy()
-        sent = 0
+        count = 0
         for node, faces in zip(self._nodes, self._patches, strict=True):
             if changed[faces].any():
                 node.glb_data = self._glb(faces)
-                sent += 1
-        return sent
+                count += 1
+        return count
 
     def remove(self) -> None:
         """Take it out of the scene."""

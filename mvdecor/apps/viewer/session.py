@@ -22,7 +22,7 @@ from mvdecor.shapes import MeshFolder, Shape, ShapeSet
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
 TOOLS = ("component", "brush", "crease")
-KEPT = 8
+CACHE_SIZE = 8
 """Shapes whose meshes stay in memory."""
 
 
@@ -53,17 +53,17 @@ class Session:
             raise InputError(
                 f"{self._node.root}: there are no shapes in split {cfg.split!r} to show: choose another split"
             )
-        own = None if self._finished is None else self._finished.checkpoint
-        self._embeds: str | None = cfg.checkpoint or own
-        self._predicts: str | None = own or cfg.checkpoint
+        run_checkpoint = None if self._finished is None else self._finished.checkpoint
+        self._embeds: str | None = cfg.checkpoint or run_checkpoint
+        self._predicts: str | None = run_checkpoint or cfg.checkpoint
         names = self._names_of_model()
         self.labels, self.why_not = self._label_folder(shape_set, names)
         self.label_names = self.labels.label_names if self.labels else shape_set.label_names or names
         self.round = last_round(Path(cfg.out)) if self.labels else None
         self._embedder: Embedder | None = None
         self._predictor: Predictor | None = None
-        self._shapes: Recent[Shape] = Recent(KEPT)
-        self._tools: Recent[FaceTools] = Recent(KEPT)
+        self._shapes: Recent[Shape] = Recent(CACHE_SIZE)
+        self._tools: Recent[FaceTools] = Recent(CACHE_SIZE)
         self._edits: dict[str, Edits] = {}
 
     def shape(self, id: str) -> Shape:
@@ -148,13 +148,15 @@ class Session:
             InputError: there is no fine-tuned model, or it labels other parts.
         """
         shape = self.shape(id)
-        found = self.round.prediction(id) if self.round else None
-        if found is None:
+        prediction = self.round.prediction(id) if self.round else None
+        if prediction is None:
             seed = self._finished.seed_of(id) if self._finished and self.round is None else self._cfg.seed
-            found = self._model()(shape, seed)
-        if len(found.labels) != shape.num_faces:
-            raise InputError(f"shape {id}: the prediction is of a mesh of {len(found.labels)} faces: fine-tune again")
-        return found
+            prediction = self._model()(shape, seed)
+        if len(prediction.labels) != shape.num_faces:
+            raise InputError(
+                f"shape {id}: the prediction is of a mesh of {len(prediction.labels)} faces: fine-tune again"
+            )
+        return prediction
 
     def embedder(self) -> Embedder:
         """The model that embeds: `checkpoint`, or else the run's.
@@ -208,8 +210,8 @@ class Session:
             return None, "Labels can be changed with data=folder data.root=DIR, a folder of meshes of one's own."
         if self._cfg.labels is None and not shape_set.label_names and not names:
             return None, "To label, start the viewer with the names of the parts: labels=[foot,pole,shade]"
-        chosen = self._cfg.labels if self._cfg.labels is not None or shape_set.label_names else names
-        return LabelFolder(shape_set.root, chosen), ""
+        label_names = self._cfg.labels if self._cfg.labels is not None or shape_set.label_names else names
+        return LabelFolder(shape_set.root, label_names), ""
 
     def _saved_in(self) -> LabelFolder:
         if self.labels is None:

@@ -21,7 +21,7 @@ from mvdecor.systems.mvdecor.setup import make_rendering, place
 from mvdecor.views import make_rasterizer
 from mvdecor.views.shape_views import ShapeViews
 
-KEPT = 8
+CACHE_SIZE = 8
 """Shapes whose embeddings stay in memory: faces x dimensions x 4 bytes each."""
 
 
@@ -48,16 +48,16 @@ class Embedder:
         batch_size: int = 16,
     ) -> None:
         self._fabric = open_device(device, precision)
-        model, info = load_checkpoint(checkpoint, self._fabric.device)
-        views = info.get("config", {}).get("views")
+        model, metadata = load_checkpoint(checkpoint, self._fabric.device)
+        views = metadata.get("config", {}).get("views")
         if not views:
             raise InputError(f"{checkpoint}: its checkpoint.json does not say which views it takes: train it again")
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._config = OmegaConf.create({"views": views})
         self._rasterizer = make_rasterizer(views["rasterizer"], self._fabric.device)
-        self._textured = info.get("textured")
+        self._textured = metadata.get("textured")
         self._seed, self._batch_size = seed, batch_size
-        self._means: Recent[Tensor] = Recent(KEPT)
+        self._means: Recent[Tensor] = Recent(CACHE_SIZE)
         self._colours: PrincipalColours | None = None
 
     def on_faces(self, shape: Shape) -> Tensor:
@@ -76,8 +76,8 @@ class Embedder:
 
     def similarity(self, query: Shape, face: int, shape: Shape) -> Tensor:
         """float32 [F] in [-1, 1]: cosine between the embedding of one face and those of another shape, or its own."""
-        asked = normalize(self.on_faces(query)[face], dim=0)
-        return (normalize(self.on_faces(shape), dim=1) @ asked).clamp(-1, 1)
+        query_embedding = normalize(self.on_faces(query)[face], dim=0)
+        return (normalize(self.on_faces(shape), dim=1) @ query_embedding).clamp(-1, 1)
 
     def _embed(self, shape: Shape) -> Tensor:
         if self._textured is False:  # trained on shading, it never saw an image
@@ -90,7 +90,7 @@ class Embedder:
         for index in torch.arange(len(cameras)).split(step):
             embedded = embed_views(self._fabric, self._model, shape_views, shape_views[0], index.tolist(), rendering)
             means.add(shape_views.views(shape, index.tolist()).face_ids.flatten(0, 1), embedded.flatten(0, 1))
-        mean, seen = means.result()
-        if not bool(seen.any()):
+        mean, visible = means.result()
+        if not bool(visible.any()):
             raise InputError(f"shape {shape.id}: no view sees any of it; check that the mesh has a surface")
-        return mean[seen_faces(shape, seen)].cpu()
+        return mean[seen_faces(shape, visible)].cpu()

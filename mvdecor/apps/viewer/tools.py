@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from mvdecor.lifting.fill import components_of
 from mvdecor.shapes import Shape
-from mvdecor.views.rasterizers import drawable_faces
+from mvdecor.views.rasterizers import rasterized_faces
 
 Faces = NDArray[np.bool_]
 """bool [F], True for the faces meant."""
@@ -50,9 +50,9 @@ class FaceTools:
         self._centers = shape.face_centers.double().numpy()
         self._components = components_of(shape)
         self._pairs, self._angles = neighbours(shape)
-        self._drawn = drawable_faces(shape).numpy()
+        self._rasterized = rasterized_faces(shape).numpy()
         self._scene = EmbreeScene(robust=True)
-        faces = shape.faces.numpy()[self._drawn].astype(np.int32)
+        faces = shape.faces.numpy()[self._rasterized].astype(np.int32)
         TriangleMesh(self._scene, np.ascontiguousarray(shape.vertices.numpy()), faces)
 
     def pick(self, origin: ArrayLike, direction: ArrayLike) -> Hit | None:
@@ -66,7 +66,7 @@ class FaceTools:
         rays = (np.ascontiguousarray(x[None], dtype=np.float32) for x in (start, along))
         answer = self._scene.run(*rays, output=True)
         number, distance = int(answer["primID"][0]), float(answer["tfar"][0])
-        return None if number < 0 else Hit(int(self._drawn[number]), start + distance * along, distance)
+        return None if number < 0 else Hit(int(self._rasterized[number]), start + distance * along, distance)
 
     def component(self, face: int) -> Faces:
         """The connected part of the mesh that a face is in: faces that share a corner's position, and so on."""
@@ -82,9 +82,9 @@ class FaceTools:
             point: [3], in the shape's frame.
             radius: in units of the shape.
         """
-        near = np.linalg.norm(self._centers - np.asarray(point, dtype=np.float64), axis=1) <= radius
-        near[self._groups[face]] = True
-        return self._flood(face, near[self._pairs].all(axis=1))
+        in_radius = np.linalg.norm(self._centers - np.asarray(point, dtype=np.float64), axis=1) <= radius
+        in_radius[self._groups[face]] = True
+        return self._flood(face, in_radius[self._pairs].all(axis=1))
 
     def crease(self, face: int, degrees: float) -> Faces:
         """The faces that can be reached from one without crossing an edge bent by more than `degrees` (0 = flat)."""
@@ -119,14 +119,15 @@ def neighbours(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     order = np.argsort(edge, kind="stable")
     order = order[start[order] != end[order]]
     edge, face, forward = edge[order], face[order], (start < end)[order]
-    pairs, against = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=bool)]
+    pairs, reversed_winding = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=bool)]
     for step in count(1):
-        same = np.flatnonzero(edge[step:] == edge[:-step])
-        if len(same) == 0:
+        first = np.flatnonzero(edge[step:] == edge[:-step])
+        if len(first) == 0:
             break
-        pairs.append(np.stack([face[same], face[same + step]], axis=1))
-        against.append(forward[same] == forward[same + step])
-    found = np.concatenate(pairs)
+        pairs.append(np.stack([face[first], face[first + step]], axis=1))
+        reversed_winding.append(forward[first] == forward[first + step])
+    neighbour_pairs = np.concatenate(pairs)
     normals = shape.face_normals.double().numpy()
-    cosine = (normals[found[:, 0]] * normals[found[:, 1]]).sum(axis=1) * np.where(np.concatenate(against), -1, 1)
-    return found, np.degrees(np.arccos(cosine.clip(-1, 1)))
+    sign = np.where(np.concatenate(reversed_winding), -1, 1)
+    cosine = sign * (normals[neighbour_pairs[:, 0]] * normals[neighbour_pairs[:, 1]]).sum(axis=1)
+    return neighbour_pairs, np.degrees(np.arccos(cosine.clip(-1, 1)))

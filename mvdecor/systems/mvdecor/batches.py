@@ -1,7 +1,7 @@
 """The batches of both loops: pairs of views with matches, and labelled views.
 
-Each item of a batch is drawn with a random generator of its own, which depends on the seed, the step and the number of the
-item alone. So a batch is the same whoever draws it: this process, a worker, or several processes that each draw a part.
+Each item of a batch is sampled with its own random generator, which depends on the seed, the step and the number of the
+item alone. So a batch is the same whoever samples it: this process, a worker, or several processes that each sample a part.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class PairBatch:
 
     Attributes:
         images: float32 [2, P, L, C, H, W], views A then views B.
-        matches: the matches drawn, at most K a pair.
+        matches: the sampled matches, at most K per pair.
         shape_ids: the shape of each pair.
         views: numbers of its two views.
-        unmatched: shapes that were drawn first, but had no two views that overlap enough.
+        unmatched: shapes that were sampled first, but had no two views that overlap enough.
     """
 
     images: Tensor
@@ -73,18 +73,18 @@ class LabelledBatch:
         return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
 
 
-def generators(what: str, seed: int, step: int, items: Sequence[int]) -> Iterator[torch.Generator]:
+def generators(stream: str, seed: int, step: int, positions: Sequence[int]) -> Iterator[torch.Generator]:
     """The random generator (CPU) of each of the items of a step's batch of `what`."""
-    for item in items:
-        yield torch.Generator().manual_seed(seed_of(what, seed, step, item))
+    for position in positions:
+        yield torch.Generator().manual_seed(seed_of(stream, seed, step, position))
 
 
 @dataclass
 class PairSource:
-    """Draws batches of overlapping pairs of views from shape_views (paper section 3.1).
+    """Samples batches of overlapping pairs of views from shape_views (paper section 3.1).
 
-    Shapes are drawn uniformly with replacement. Where no pair of views out of `matching.tries` overlaps enough, another
-    shape is drawn for that item, and the batch says so.
+    Shapes are sampled uniformly with replacement. Where no pair of views out of `matching.tries` overlaps enough, another
+    shape is sampled for that item, and the batch says so.
     """
 
     shape_views: ShapeViews
@@ -93,19 +93,19 @@ class PairSource:
     points: int = 4000
     matching: Matching = field(default_factory=Matching)
     replace: bool = False
-    """Draw the points with replacement, see `sample_matches`."""
+    """Sample the points with replacement, see `sample_matches`."""
 
-    what: ClassVar[str] = "views"
+    stream: ClassVar[str] = "views"
     """What the two of a pair are."""
 
     def __post_init__(self) -> None:
-        self._rejected: dict[str, set[frozenset[int]]] = {}  # spares matching them again; changes no draw
+        self._rejected: dict[str, set[frozenset[int]]] = {}  # spares matching them again; changes no sample
 
     def __len__(self) -> int:
         """Items of a batch: pairs."""
         return self.pairs
 
-    def draw(self, seed: int, step: int, items: Sequence[int] | None = None) -> PairBatch:
+    def sample(self, seed: int, step: int, positions: Sequence[int] | None = None) -> PairBatch:
         """The batch of a step, or only some items of it.
 
         Raises:
@@ -116,13 +116,13 @@ class PairSource:
         ids: list[str] = []
         views: list[tuple[int, int]] = []
         unmatched: list[str] = []
-        for generator in generators(self.what, seed, step, range(len(self)) if items is None else items):
+        for generator in generators(self.stream, seed, step, range(len(self)) if positions is None else positions):
             failed: set[int] = set()
             pair = None
             while pair is None:
                 if len(failed) == len(self.shape_views):
                     raise InputError(
-                        f"no shape has two {self.what} that overlap in more than {self.matching.min_overlap:.0%} of the "
+                        f"no shape has two {self.stream} that overlap in more than {self.matching.min_overlap:.0%} of the "
                         f"smaller foreground ({self.matching.tries} pairs tried of each of {len(self.shape_views)} shapes): "
                         "raise views.count or lower training.matching.min_overlap"
                     )
@@ -130,7 +130,7 @@ class PairSource:
                 if number not in failed:
                     pair = self._pair(self.shape_views[number], generator)
                     failed.add(number)
-            unmatched += [self.shape_views[other].id for other in sorted(failed - {number})]
+            unmatched += [self.shape_views[failed_shape].id for failed_shape in sorted(failed - {number})]
             images.append(pair[0])
             matches.append(pair[1])
             views.append(pair[2])
@@ -148,36 +148,36 @@ class PairSource:
             return seen[-1]
 
         rejected = self._rejected.setdefault(shape.id, set())
-        found = choose_pair(surface, views, self.matching, generator, rejected)
-        if found is None:
+        pair_of_views = choose_pair(surface, views, self.matching, generator, rejected)
+        if pair_of_views is None:
             return None
-        a, b, matches = found
+        a, b, matches = pair_of_views
         images = self.rendering(shape, self.shape_views.views(shape, [a, b]), seen[-1], generator)
         return images, sample_matches(matches, self.points, generator, self.replace), (a, b)
 
 
 @dataclass
 class LabelledSource:
-    """Draws batches of labelled views: a random shape, a random one of its labelled views (facts of the recipe)."""
+    """Samples batches of labelled views: a random shape, a random one of its labelled views (facts of the recipe)."""
 
     shape_views: ShapeViews
     rendering: Rendering
     views: Sequence[Sequence[int]]
     batch_size: int = 8
     shapes: Sequence[int] | None = None
-    """Shapes to draw from, as indices of the shape_views; one listed twice is drawn twice as often. All once if None."""
+    """Shapes to sample from, as indices of the shape_views; one listed twice is sampled twice as often. All once if None."""
 
-    what: ClassVar[str] = "labelled views"
+    stream: ClassVar[str] = "labelled views"
 
     def __len__(self) -> int:
         """Items of a batch: views."""
         return self.batch_size
 
-    def draw(self, seed: int, step: int, items: Sequence[int] | None = None) -> LabelledBatch:
-        """The batch of a step, drawn with replacement, or only some items of it."""
+    def sample(self, seed: int, step: int, positions: Sequence[int] | None = None) -> LabelledBatch:
+        """The batch of a step, sampled with replacement, or only some items of it."""
         images, labels, ids, numbers = [], [], [], []
         shapes = range(len(self.shape_views)) if self.shapes is None else self.shapes
-        for generator in generators(self.what, seed, step, range(len(self)) if items is None else items):
+        for generator in generators(self.stream, seed, step, range(len(self)) if positions is None else positions):
             number = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
             labelled = self.views[number]
             view = labelled[int(torch.randint(len(labelled), (1,), generator=generator))]

@@ -24,7 +24,7 @@ from mvdecor.views import labels_at_pixels
 VIEWS = 16
 """New views of each shape, at most."""
 PIXELS = 2000
-"""Labelled pixels drawn from each of them, at most."""
+"""Labelled pixels sampled from each of them, at most."""
 
 
 def calibrate(cfg: DictConfig, fabric: Fabric, model: Model, labelled: LabelledSource) -> Calibration:
@@ -59,11 +59,11 @@ def calibrate(cfg: DictConfig, fabric: Fabric, model: Model, labelled: LabelledS
                 foreground + len(seen),
             )
             for image in range(len(views)):
-                drawn = _draw(truth[image], generator)
-                logits.append(pixels[image][drawn].float())
-                labels.append(truth[image][drawn])
-    mean, known = evidence / max(foreground, 1), torch.cat(labels)
-    temperature = max(1.0, fit_temperature(torch.cat(logits), known)) if len(known) else 1.0
+                sampled = _sample(truth[image], generator)
+                logits.append(pixels[image][sampled].float())
+                labels.append(truth[image][sampled])
+    mean, true_labels = evidence / max(foreground, 1), torch.cat(labels)
+    temperature = max(1.0, fit_temperature(torch.cat(logits), true_labels)) if len(true_labels) else 1.0
     return Calibration(temperature, mean)
 
 
@@ -81,7 +81,7 @@ def labelled_part(labelled: LabelledSource, number: int) -> Shape:
     return replace(shape, face_labels=torch.where(seen, shape.face_labels, UNDETERMINED))
 
 
-def _draw(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
+def _sample(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Places of up to `PIXELS` labelled pixels of labels [L, H, W]."""
     places = (labels >= 0).nonzero()
     if len(places) > PIXELS:

@@ -106,11 +106,11 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
         return
     labels = [labels_by_shape(shape_set, train, on_error)[0], labels_by_shape(test_set, test, cfg.data.on_error)[0]]
     _check_size(cfg, *map(len, labels))
-    for split, found in zip(("train", cfg.evaluation.split), labels, strict=True):
-        if not set().union(*found.values()):
+    for split, shape_labels in zip(("train", cfg.evaluation.split), labels, strict=True):
+        if not set().union(*shape_labels.values()):
             raise InputError(
-                f"none of the {len(found)} shapes of split {split!r} of {cfg.data.root} ({cfg.data.category}) has a face of "
-                "a known part: choose another data.level or category"
+                f"none of the {len(shape_labels)} shapes of split {split!r} of {cfg.data.root} ({cfg.data.category}) has a "
+                "face of a known part: choose another data.level or category"
             )
 
 
@@ -123,17 +123,20 @@ def check_labels(cfg: DictConfig, label_names: tuple[str, ...]) -> None:
         )
 
 
-def check_labels_of(info: Mapping[str, Any], checkpoint: Path | str, label_names: Sequence[str] | None = None) -> None:
+def check_labels_of(
+    metadata: Mapping[str, Any], checkpoint: Path | str, label_names: Sequence[str] | None = None
+) -> None:
     """Raise InputError if a checkpoint's record says that it labels nothing, or other parts than those of the data."""
-    if info.get("kind") != "finetuned":
+    if metadata.get("kind") != "finetuned":
         raise InputError(
             f"{checkpoint}: this model was only pretrained and has no labels yet: run scripts/finetune.py first"
         )
-    own = info.get("label_names", [])
-    if label_names is not None and list(own) != list(label_names):
+    model_labels = metadata.get("label_names", [])
+    if label_names is not None and list(model_labels) != list(label_names):
         raise InputError(
-            f"{checkpoint}: the model's labels ({', '.join(own)}) are not those of the data ({', '.join(label_names)}): give "
-            "a model that was fine-tuned on them, or choose the category and level that it was fine-tuned on"
+            f"{checkpoint}: the model's labels ({', '.join(model_labels)}) are not those of the data "
+            f"({', '.join(label_names)}): give a model that was fine-tuned on them, or choose the category and level that it "
+            "was fine-tuned on"
         )
 
 
@@ -147,14 +150,14 @@ def check_channels(model: Model, cfg: DictConfig) -> None:
 
 
 def _check_size(cfg: DictConfig, train: int, test: int) -> None:
-    where = f"of {cfg.data.root} ({cfg.data.category})"
+    location = f"of {cfg.data.root} ({cfg.data.category})"
     if cfg.training.finetune.k > train:
         raise InputError(
-            f"training.finetune.k={cfg.training.finetune.k}, but the training split {where} holds {train} usable shapes: "
+            f"training.finetune.k={cfg.training.finetune.k}, but the training split {location} holds {train} usable shapes: "
             "lower k"
         )
     if test == 0:
         raise InputError(
-            f"split {cfg.evaluation.split!r} {where} holds no usable shape: add shapes to it, or choose another "
+            f"split {cfg.evaluation.split!r} {location} holds no usable shape: add shapes to it, or choose another "
             "evaluation.split"
         )

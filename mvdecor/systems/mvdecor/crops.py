@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mvdecor.channels import channel_slice
 from mvdecor.correspondences import Matches, sample_matches
-from mvdecor.correspondences.crops import Crop, crop_images, draw_crop, match_crops
+from mvdecor.correspondences.crops import Crop, crop_images, match_crops, sample_crop
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.views import Surface, jitter_colours
@@ -23,10 +23,10 @@ from mvdecor.views import Surface, jitter_colours
 
 @dataclass
 class CropPairSource(PairSource):
-    """Draws batches of pairs of crops, each pair from one view of one shape.
+    """Samples batches of pairs of crops, each pair from one view of one shape.
 
     The view is rendered once; each crop changes its colours by itself. A pair counts if more than `matching.min_overlap` of the
-    smaller crop's foreground is in both; a shape of which `matching.tries` pairs do not is reported, and not drawn from again.
+    smaller crop's foreground is in both; a shape of which `matching.tries` pairs do not is reported, and not sampled again.
     The rest of `matching` has no part in this.
     """
 
@@ -37,7 +37,7 @@ class CropPairSource(PairSource):
     flip: float = 0.5
     """Probability of mirroring a crop."""
 
-    what: ClassVar[str] = "crops of one view"
+    stream: ClassVar[str] = "crops of one view"
 
     def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
         views = range(self.shape_views.num_views(shape))
@@ -45,7 +45,7 @@ class CropPairSource(PairSource):
             view = views[int(torch.randint(len(views), (1,), generator=generator))]
             surface = self.shape_views.surface(shape, [view])
             size = (surface.mask.shape[-2], surface.mask.shape[-1])
-            a, b = (draw_crop(size, self.scale, self.ratio, self.flip, generator) for _ in range(2))
+            a, b = (sample_crop(size, self.scale, self.ratio, self.flip, generator) for _ in range(2))
             matches = match_crops(surface, a, b)
             if float(matches.overlap) > self.matching.min_overlap:
                 images = self._images(shape, view, surface, (a, b), generator)

@@ -76,7 +76,7 @@ class Evaluated:
         """
         warned = {id for id, value in self.familiarity.items() if value is not None and value < UNFAMILIAR}
         accuracy = {id: self.reliability.of_shape(id)["accuracy"] for id in self.metrics.result()["shapes"]}
-        groups = [[x for id, x in accuracy.items() if (id in warned) == wanted] for wanted in (True, False)]
+        groups = [[x for id, x in accuracy.items() if (id in warned) == is_warned] for is_warned in (True, False)]
         means = [float(np.mean(group)) if group else None for group in groups]
         unfamiliar = {"shapes": len(groups[0]), "accuracy": means[0], "others": means[1]}
         return self.reliability.result() | {"vote_share": self.vote_reliability.result(), "unfamiliar": unfamiliar}
@@ -107,43 +107,43 @@ def evaluate(
         InputError: a bad shape, unless such are skipped; records of another evaluation.
     """
     # a ceiling leaves absent parts out, whatever the scores do
-    found = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, "partnet"), Reliability(), Reliability())
-    spent = [record["cost"] for record in map(records.read, ids) if record is not None]
-    if spent:
-        print(f"{records.folder}: resuming after {len(spent)} of {len(ids)} shapes", flush=True)
+    evaluated = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, "partnet"), Reliability(), Reliability())
+    recorded_costs = [record["cost"] for record in map(records.read, ids) if record is not None]
+    if recorded_costs:
+        print(f"{records.folder}: resuming after {len(recorded_costs)} of {len(ids)} shapes", flush=True)
         if rank() == 0:
-            cost.load_state_dict(total_cost(spent))
+            cost.load_state_dict(total_cost(recorded_costs))
     fabric.barrier()  # the first process is in `out` now, and nobody else
-    own = own_part(list(enumerate(ids)))
-    for number, id in told(own, "labelling test shapes", len(own)):
+    own_shapes = own_part(list(enumerate(ids)))
+    for number, id in told(own_shapes, "labelling test shapes", len(own_shapes)):
         record = records.read(id)
         if record is None or "skipped" in record:  # it may have been corrected since
-            own_cost = Cost()
-            shape, bad = load_labelled(shape_set, id, cfg.data.on_error)
+            shape_cost = Cost()
+            shape, skipped = load_labelled(shape_set, id, cfg.data.on_error)
             if shape is None:
-                record = {"skipped": bad[0][1]}
+                record = {"skipped": skipped[0][1]}
             else:
-                record = evaluate_shape(cfg, fabric, model, shape, number, found, calibration)
-            records.write(id, {**record, "cost": own_cost.here()})
+                record = evaluate_shape(cfg, fabric, model, shape, number, evaluated, calibration)
+            records.write(id, {**record, "cost": shape_cost.here()})
     fabric.barrier()
     for id in ids:
         record = records.read(id)
         if record is None:
             raise InputError(f"shape {id}: its files changed while it was evaluated: run the same command again")
         if "skipped" in record:
-            found.skipped.append((id, record["skipped"]))
+            evaluated.skipped.append((id, record["skipped"]))
             continue
-        found.coverage[id] = record["coverage"]
-        found.undetermined[id], found.contents[id] = record["undetermined"], record["content"]
-        found.metrics.restore(id, record["confusion"])
-        found.reliability.restore(id, record["reliability"])
-        found.vote_reliability.restore(id, record["vote_reliability"])
-        found.familiarity[id] = record["familiarity"]
-        found.more[id] = record["metrics"]
+        evaluated.coverage[id] = record["coverage"]
+        evaluated.undetermined[id], evaluated.contents[id] = record["undetermined"], record["content"]
+        evaluated.metrics.restore(id, record["confusion"])
+        evaluated.reliability.restore(id, record["reliability"])
+        evaluated.vote_reliability.restore(id, record["vote_reliability"])
+        evaluated.familiarity[id] = record["familiarity"]
+        evaluated.more[id] = record["metrics"]
         if record["ceiling"] is not None:
-            found.ceiling.restore(id, record["ceiling"])
+            evaluated.ceiling.restore(id, record["ceiling"])
     fabric.barrier()  # all have read
-    return found
+    return evaluated
 
 
 def evaluate_shape(
@@ -152,7 +152,7 @@ def evaluate_shape(
     model: Model,
     shape: Shape,
     number: int,
-    found: Evaluated,
+    evaluated: Evaluated,
     calibration: Calibration,
 ) -> dict[str, Any]:
     """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
@@ -161,11 +161,11 @@ def evaluate_shape(
     predicted = predict_faces(fabric, model, shape_views, shape_views[0], make_rendering(cfg), **settings)
     assert shape.face_labels is not None and predicted.disagreement is not None and predicted.share is not None
     record: dict[str, Any] = {"coverage": 100 * predicted.coverage, "ceiling": None}
-    record["confusion"] = found.metrics.add(shape, predicted.labels)
+    record["confusion"] = evaluated.metrics.add(shape, predicted.labels)
     record["undetermined"], record["content"] = undetermined_shares(shape), content_of(shape)
     for name, reliability, confidence in (
-        ("reliability", found.reliability, predicted.confidence),
-        ("vote_reliability", found.vote_reliability, predicted.share),
+        ("reliability", evaluated.reliability, predicted.confidence),
+        ("vote_reliability", evaluated.vote_reliability, predicted.share),
     ):
         record[name] = reliability.add(shape, predicted.labels, confidence, predicted.disagreement)
     record["familiarity"] = calibration.familiarity(predicted.evidence)
@@ -173,7 +173,7 @@ def evaluate_shape(
     record["metrics"] = {name: _value(name, metric, shape, labels) for name, metric in cfg.evaluation.metrics.items()}
     if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
         best = ceiling_labels(shape, shape_views.views(shape).to("cpu"), cfg.lifting.fill)
-        record["ceiling"] = found.ceiling.add(shape, best.labels)
+        record["ceiling"] = evaluated.ceiling.add(shape, best.labels)
     out = Path(cfg.out)
     write_array(out / "labels" / f"{shape.id}.npy", labels.numpy().astype(np.int16))
     if cfg.evaluation.meshes is None or number < cfg.evaluation.meshes:

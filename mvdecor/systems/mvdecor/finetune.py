@@ -25,12 +25,12 @@ from mvdecor.systems.mvdecor.fewshot import few_shot_shapes, split_file
 from mvdecor.systems.mvdecor.held_out import contents_of
 from mvdecor.systems.mvdecor.pretrain import contrast, contrast_embeddings
 from mvdecor.systems.mvdecor.setup import (
-    drawing_device,
     make_labelled_source,
     make_pair_source,
     make_recipe,
     make_store,
     prepared,
+    rasterizing_device,
 )
 
 
@@ -114,9 +114,9 @@ def finetune(job: Job) -> dict:
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
     start = load_pretrained(model, cfg.checkpoint) if cfg.checkpoint is not None else {}
     model = prepared(model, cfg)
-    shapes, chosen, skipped = few_shot_shapes(cfg, shape_set)
-    print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(chosen.shapes)}", flush=True)
-    labelled = make_labelled_source(cfg, shapes, chosen, drawing_device(cfg, fabric))
+    shapes, few_shot_run, skipped = few_shot_shapes(cfg, shape_set)
+    print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(few_shot_run.shapes)}", flush=True)
+    labelled = make_labelled_source(cfg, shapes, few_shot_run, rasterizing_device(cfg, fabric))
     sources: dict[str, Any] = {"labelled": (labelled, "training.finetune.batch_size")}
     if settings.lambda_ssl > 0:
         pairs = make_pair_source(cfg, labelled.shape_views, settings.pairs, augment="pretrain")
@@ -142,24 +142,24 @@ def finetune(job: Job) -> dict:
     )
     calibration = calibrate(cfg, fabric, model, labelled).record()
     textured = {shape.texture is not None for shape in shapes}  # where it is not, the channel rgb is shading
-    info = {
+    metadata = {
         "kind": "finetuned",
         "label_names": list(shape_set.label_names),
         "category": cfg.data.category,
-        "shapes": chosen.shapes,
+        "shapes": few_shot_run.shapes,
         "trained_on": {**start.get("trained_on", {}), "finetune": contents_of(shapes)},
         "textured": textured.pop() if len(textured) == 1 else None,
         "calibration": calibration,
         **job.provenance,
     }
     if rank() == 0:
-        save_checkpoint(job.out / "model", model, info)
+        save_checkpoint(job.out / "model", model, metadata)
     list_skipped(skipped)
     print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {job.out}/model", flush=True)
     return {
-        "shapes": chosen.shapes,
+        "shapes": few_shot_run.shapes,
         "views": dict(zip((shape.id for shape in labelled.shape_views), labelled.views, strict=True)),
-        "labels_not_covered": chosen.labels_not_covered,
+        "labels_not_covered": few_shot_run.labels_not_covered,
         "split": split_file(cfg),
         "skipped": skipped,
         "history": history.steps,

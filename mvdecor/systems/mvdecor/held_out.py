@@ -71,35 +71,36 @@ def trained_test_shapes(record: Mapping[str, Any], contents: Mapping[str, str]) 
         means that the mesh of that id is another, or is not known.
     """
     stages = record.get("trained_on") or {"finetune": dict.fromkeys(record.get("shapes") or (), "")}
-    found = []
+    reused = []
     for stage, trained in stages.items():
         by_content = {content: id for id, content in trained.items()}
         for id, content in contents.items():
             if trained.get(id) == content:
-                found.append({"shape": id, "stage": stage, "trained_as": id, "same": "id and mesh"})
+                reused.append({"shape": id, "stage": stage, "trained_as": id, "same": "id and mesh"})
             elif content in by_content:
-                found.append({"shape": id, "stage": stage, "trained_as": by_content[content], "same": "mesh"})
+                reused.append({"shape": id, "stage": stage, "trained_as": by_content[content], "same": "mesh"})
             elif id in trained:
-                found.append({"shape": id, "stage": stage, "trained_as": id, "same": "id"})
-    return found
+                reused.append({"shape": id, "stage": stage, "trained_as": id, "same": "id"})
+    return reused
 
 
-def warn_of_trained(found: list[dict[str, str]], tested: int) -> None:
+def warn_of_trained(reused: list[dict[str, str]], tested: int) -> None:
     """Print which test shapes were trained on, on standard output; nothing if none was."""
-    for stage in dict.fromkeys(one["stage"] for one in found):
-        own = [one for one in found if one["stage"] == stage]
-        surely = [one for one in own if one["same"] != "id"]
+    for stage in dict.fromkeys(entry["stage"] for entry in reused):
+        of_stage = [entry for entry in reused if entry["stage"] == stage]
+        surely = [entry for entry in of_stage if entry["same"] != "id"]
         verb = "pretrained (without labels)" if stage == "pretrain" else "fine-tuned"
         if surely:
-            named = ", ".join(
-                one["shape"] + ("" if one["same"] != "mesh" else f" (there {one['trained_as']})") for one in surely[:10]
+            names = ", ".join(
+                entry["shape"] + ("" if entry["same"] != "mesh" else f" (there {entry['trained_as']})")
+                for entry in surely[:10]
             )
-            more = f" and {len(surely) - 10} more" if len(surely) > 10 else ""
+            remainder = f" and {len(surely) - 10} more" if len(surely) > 10 else ""
             print(
                 f"WARNING: the model was {verb} on {len(surely)} of the {tested} test shapes, so these figures do not "
-                f"measure its performance on new shapes: {named}{more}",
+                f"measure its performance on new shapes: {names}{remainder}",
                 flush=True,
             )
-        if len(surely) < len(own):
-            named = ", ".join(one["shape"] for one in own if one["same"] == "id")
-            print(f"note: the model was {verb} on other meshes that have the ids of test shapes: {named}", flush=True)
+        if len(surely) < len(of_stage):
+            names = ", ".join(entry["shape"] for entry in of_stage if entry["same"] == "id")
+            print(f"note: the model was {verb} on other meshes that have the ids of test shapes: {names}", flush=True)

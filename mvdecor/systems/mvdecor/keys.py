@@ -125,9 +125,9 @@ def _shape_hash(shape_set: ShapeSet, id: str, labels: bool) -> str:
     return shape.fingerprint() + hashlib.sha256(shape.face_labels.cpu().numpy().tobytes()).hexdigest()
 
 
-def stage_settings(cfg: DictConfig, data: str, keys: Iterable[str]) -> dict[str, Any]:
+def stage_settings(cfg: DictConfig, data_role: str, keys: Iterable[str]) -> dict[str, Any]:
     """Values of `keys`, and how the shapes are read; where they lie and which there are is compared by content."""
-    reader, weights = f"data.{data}", _weights(cfg)
+    reader, weights = f"data.{data_role}", _weights(cfg)
     settings = settings_of(cfg, [*keys, reader, f"-{reader}.root", f"-{reader}.splits", f"-{reader}.labels"])
     if weights and "network.weights" in settings:
         settings["network.weights"] = "a file"  # which one is told by its content

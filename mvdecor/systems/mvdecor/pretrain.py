@@ -22,13 +22,13 @@ from mvdecor.systems.mvdecor import pictures
 from mvdecor.systems.mvdecor.batches import PairBatch, PairSource
 from mvdecor.systems.mvdecor.held_out import CONTENT_DIGITS
 from mvdecor.systems.mvdecor.setup import (
-    drawing_device,
     make_crop_source,
     make_pair_source,
     make_recipe,
     make_shape_views,
     prepared,
     pretraining_shapes,
+    rasterizing_device,
 )
 
 
@@ -70,7 +70,7 @@ def validate(model: Model, fabric: Fabric, source: PairSource, loss: nn.Module, 
     model.eval()
     sums = torch.zeros(2, device=fabric.device)
     for number in range(fabric.global_rank, count, fabric.world_size):
-        sums += torch.stack(contrast(fabric, model, source.draw(0, number).to(fabric.device), loss))
+        sums += torch.stack(contrast(fabric, model, source.sample(0, number).to(fabric.device), loss))
     model.train()
     means = (mean_over_processes(fabric, sums) * fabric.world_size / count).tolist()
     return {"loss": means[0], "retrieval_accuracy": means[1]}
@@ -88,7 +88,7 @@ def pretrain(job: Job) -> dict:
         )
     print(f"seed {cfg.seed}: pretraining on {len(shapes) - held_out} shapes, validating on {held_out}", flush=True)
     make_source = make_crop_source if settings.source == "crops" else make_pair_source
-    device = drawing_device(cfg, fabric)
+    device = rasterizing_device(cfg, fabric)
     pairs = make_source(cfg, make_shape_views(cfg, shapes[:-held_out], device), settings.pairs, augment="pretrain")
     unseen = make_source(cfg, make_shape_views(cfg, shapes[-held_out:], device), settings.pairs)
     seed = seed_of(cfg.seed, "pretraining")
@@ -98,11 +98,11 @@ def pretrain(job: Job) -> dict:
         job.log.picture("pretrain/channels", pictures.channels_sheet(pairs))
         job.log.picture("pretrain/matches", pictures.matches_sheet(pairs))
     contents = {id: summary.mesh[:CONTENT_DIGITS] for id, summary in shapes.summaries.items()}
-    info = {"kind": "pretrained", "label_names": [], "trained_on": {"pretrain": contents}}
+    metadata = {"kind": "pretrained", "label_names": [], "trained_on": {"pretrain": contents}}
 
     def save_best(figures: dict[str, float]) -> None:
         if rank() == 0:
-            save_checkpoint(job.out / "model", model, {**info, "metrics": figures, **job.provenance})
+            save_checkpoint(job.out / "model", model, {**metadata, "metrics": figures, **job.provenance})
 
     history = train(
         job.loop(fabric),

@@ -56,7 +56,7 @@ class DataSettings(Settings):
 
 
 class CropSettings(Settings):
-    """Crops of one view, for `training.pretrain.source=crops`; see `draw_crop`."""
+    """Crops of one view, for `training.pretrain.source=crops`; see `sample_crop`."""
 
     scale: CropScale
     ratio: CropRatio

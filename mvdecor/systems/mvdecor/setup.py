@@ -55,7 +55,7 @@ def make_store(cfg: DictConfig, node: DictConfig) -> ShapeStore:
     return ShapeStore(make_shape_set(node), folder, reader)
 
 
-def drawing_device(cfg: DictConfig, fabric: Fabric) -> torch.device:
+def rasterizing_device(cfg: DictConfig, fabric: Fabric) -> torch.device:
     """Where a training's views are made: on its device, or on the CPU by workers."""
     return torch.device("cpu") if cfg.workers > 0 else fabric.device
 
@@ -136,12 +136,12 @@ def make_rendering(cfg: DictConfig, augment: Literal["pretrain", "finetune"] | N
 
 
 def make_labelled_source(
-    cfg: DictConfig, shapes: Sequence[Shape], chosen: FewShotRun, device: torch.device
+    cfg: DictConfig, shapes: Sequence[Shape], few_shot_run: FewShotRun, device: torch.device
 ) -> LabelledSource:
-    """Batches of the labelled views of a few-shot draw; a shape drawn twice is one scene, drawn from twice as often."""
+    """Batches of the labelled views of a few-shot run; a shape sampled twice is one entry, used twice as often."""
     shape_views = make_shape_views(cfg, list({s.id: s for s in shapes}.values()), device)
     numbers = {s.id: i for i, s in enumerate(shape_views)}
-    views = [chosen.views_of(s.id, shape_views.num_views(s)) for s in shape_views]
+    views = [few_shot_run.views_of(s.id, shape_views.num_views(s)) for s in shape_views]
     rendering = make_rendering(cfg, augment="finetune")
     return LabelledSource(
         shape_views, rendering, views, cfg.training.finetune.batch_size, [numbers[s.id] for s in shapes]

@@ -45,51 +45,51 @@ def evaluate_stage(job: Job) -> dict:
     """Label the test shapes with `cfg.checkpoint`; writes `out/labels` and `out/meshes`."""
     cfg, out = job.cfg, job.out
     fabric = job.open_device()
-    model, info = load_checkpoint(cfg.checkpoint, fabric.device)
+    model, metadata = load_checkpoint(cfg.checkpoint, fabric.device)
     shape_set = make_store(cfg, held_out_data(cfg))
-    check_labels_of(info, cfg.checkpoint, shape_set.label_names)
+    check_labels_of(metadata, cfg.checkpoint, shape_set.label_names)
     check_channels(model, cfg)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = cfg.evaluation.split
     ids = shape_set.ids(split)[: cfg.evaluation.limit]
-    depends = job.key["settings"] | {"weights": info["weights_sha256"]}
+    depends = job.key["settings"] | {"weights": metadata["weights_sha256"]}
     records = ShapeRecords(out / "measured", depends, lambda id: keys.shape_files(shape_set, [id]).identity()["sha256"])
-    calibration = Calibration.of(info, cfg.checkpoint)
-    found = evaluate(cfg, fabric, model, shape_set, ids, records, job.cost, calibration)
-    list_skipped(found.skipped)
-    figures, ceiling = found.metrics.result(), found.ceiling.result()
+    calibration = Calibration.of(metadata, cfg.checkpoint)
+    evaluated = evaluate(cfg, fabric, model, shape_set, ids, records, job.cost, calibration)
+    list_skipped(evaluated.skipped)
+    figures, ceiling = evaluated.metrics.result(), evaluated.ceiling.result()
     if figures["part_miou"] is None:
         records.remove()
         raise InputError(
             f"none of the {len(ids)} shapes of split {split!r} can be read and has a face of a known part "
-            f"({len(found.skipped)} were skipped): correct them, or choose another data.level or category"
+            f"({len(evaluated.skipped)} were skipped): correct them, or choose another data.level or category"
         )
     for id, shape in figures["shapes"].items():
-        shape["coverage"] = found.coverage[id]
-        shape["undetermined"] = found.undetermined[id]
-        shape |= {k: v for k, v in found.reliability.of_shape(id).items() if k != "accuracy"}
-        shape["familiarity"] = found.familiarity[id]
-        shape["metrics"] = found.more[id]
+        shape["coverage"] = evaluated.coverage[id]
+        shape["undetermined"] = evaluated.undetermined[id]
+        shape |= {k: v for k, v in evaluated.reliability.of_shape(id).items() if k != "accuracy"}
+        shape["familiarity"] = evaluated.familiarity[id]
+        shape["metrics"] = evaluated.more[id]
     if figures["undetermined_shapes"]:
         names = ", ".join(figures["undetermined_shapes"])
         print(f"note: shapes without a face of a known part are not counted: {names}")
     result = {
         **figures,
         "category": cfg.data.category,
-        "coverage": float(np.mean(list(found.coverage.values()))),
-        "undetermined": {k: float(np.mean([s[k] for s in found.undetermined.values()])) for k in ("faces", "area")},
-        "metrics": found.means(),
-        "calibration": found.calibration() | {"temperature": calibration.temperature},
+        "coverage": float(np.mean(list(evaluated.coverage.values()))),
+        "undetermined": {k: float(np.mean([s[k] for s in evaluated.undetermined.values()])) for k in ("faces", "area")},
+        "metrics": evaluated.means(),
+        "calibration": evaluated.calibration() | {"temperature": calibration.temperature},
         "ceiling": {k: ceiling[k] for k in ("part_miou", "shape_miou", "accuracy", "parts")},
-        "split": {"name": split, "ids": list(found.coverage)},
-        "skipped": found.skipped,
-        "trained_on": info.get("shapes"),
-        "weights_sha256": info["weights_sha256"],
-        "trained_test_shapes": trained_test_shapes(info, found.contents),
+        "split": {"name": split, "ids": list(evaluated.coverage)},
+        "skipped": evaluated.skipped,
+        "trained_on": metadata.get("shapes"),
+        "weights_sha256": metadata["weights_sha256"],
+        "trained_test_shapes": trained_test_shapes(metadata, evaluated.contents),
     }
     print(f"{evaluation_summary(result)}: {out}/metrics.json", flush=True)
     print(describe_calibration(result["calibration"]), flush=True)
-    warn_of_trained(result["trained_test_shapes"], len(found.contents))
+    warn_of_trained(result["trained_test_shapes"], len(evaluated.contents))
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
     outcome |= {"ceiling": result["ceiling"]["part_miou"], "ece": result["calibration"]["ece"]}
     log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
@@ -194,7 +194,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
 
 
 def _pipeline(cfg: DictConfig) -> dict:
-    out, about = Path(cfg.out), provenance(cfg)
+    out, origin = Path(cfg.out), provenance(cfg)
     if cfg.data.get("generate"):
         from mvdecor.made_up.generate import write_partnet
 
@@ -213,9 +213,9 @@ def _pipeline(cfg: DictConfig) -> dict:
         for method, checkpoint in (("scratch", None), ("pretrained", pretrained)):
             folder = out / method / f"run_{run}"
             _stage(f"{method}, run {run}", folder)
-            own = changed(cfg if checkpoint else of_method(cfg, "scratch"), out=folder, run=run)
-            tuned = run_finetune(changed(own, checkpoint=checkpoint))
-            metrics = run_evaluate(changed(own, checkpoint=folder / "model"))
+            run_cfg = changed(cfg if checkpoint else of_method(cfg, "scratch"), out=folder, run=run)
+            tuned = run_finetune(changed(run_cfg, checkpoint=checkpoint))
+            metrics = run_evaluate(changed(run_cfg, checkpoint=folder / "model"))
             stages += [tuned, metrics]
             if checkpoint and run == 0:  # of the model that becomes out/model
                 measured = {key: metrics[key] for key in ("part_miou", "shape_miou", "coverage")}
@@ -233,7 +233,7 @@ def _pipeline(cfg: DictConfig) -> dict:
     }
     if rank() == 0:
         _export(cfg, measured)
-        write_json(out / "table.json", table | about | {"seed": cfg.seed})
+        write_json(out / "table.json", table | origin | {"seed": cfg.seed})
     print("\n" + format_table(table["rows"]))
     print(f"{table['occurrence']}\n\nceiling of these views, over the parts that occur: {rounded(table['ceiling'])}")
     print(f"pictures: {out / 'figures'}\nlabelled meshes: {out}/*/run_*/meshes")
@@ -245,9 +245,11 @@ def _pipeline(cfg: DictConfig) -> dict:
 def _export(cfg: DictConfig, measured: dict) -> None:
     """`out/model`, the pretrained method's model of run 0 with its figures, and `out/figures`."""
     out = Path(cfg.out)
-    model, info = load_checkpoint(out / "pretrained" / "run_0" / "model")
+    model, metadata = load_checkpoint(out / "pretrained" / "run_0" / "model")
     derived = ("format", "network", "channels", "num_labels", "weights_sha256")
-    save_checkpoint(out / "model", model, {k: v for k, v in info.items() if k not in derived} | {"metrics": measured})
+    save_checkpoint(
+        out / "model", model, {k: v for k, v in metadata.items() if k not in derived} | {"metrics": measured}
+    )
     pictures.pipeline_figures(cfg, out)
 
 

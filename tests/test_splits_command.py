@@ -21,7 +21,7 @@ CATEGORIES = (
 
 
 @pytest.fixture(scope="module")
-def draw(make_config):
+def sample_splits(make_config):
     """Runs the script's stage with overrides and returns the files."""
     return lambda *overrides: run_splits(make_config(*overrides, name="splits"))
 
@@ -41,8 +41,10 @@ def stats(tmp_path) -> Path:
     return tmp_path
 
 
-def test_uniform_needs_only_the_lists_and_skips_out_loud(draw, stats, tmp_path, capsys):
-    files = draw(f"data.root={stats}", "rule=uniform", "data.category=all", "k=[10]", "v=[5]", f"out={tmp_path / 'o'}")
+def test_uniform_needs_only_the_lists_and_skips_out_loud(sample_splits, stats, tmp_path, capsys):
+    files = sample_splits(
+        f"data.root={stats}", "rule=uniform", "data.category=all", "k=[10]", "v=[5]", f"out={tmp_path / 'o'}"
+    )
     assert [file.name for file in files] == [
         "Many_level3_k10_v5of86_uniform.json",
         "Some_level3_k10_v5of86_uniform.json",
@@ -55,15 +57,15 @@ def test_uniform_needs_only_the_lists_and_skips_out_loud(draw, stats, tmp_path, 
     assert all(set(run.shapes) <= ids for run in split.runs)
 
 
-def test_order_of_the_lists_does_not_matter(draw, stats, tmp_path):
+def test_order_of_the_lists_does_not_matter(sample_splits, stats, tmp_path):
     overrides = (f"data.root={stats}", "rule=uniform", "data.category=Some", "k=[3,5]", "v=[null,5]")
-    first = draw(*overrides, f"out={tmp_path / 'a'}")
+    first = sample_splits(*overrides, f"out={tmp_path / 'a'}")
     assert len(first) == 4
     path = next(stats.rglob("Some.train.json"))
     path.write_text(json.dumps(json.loads(path.read_text())[::-1]))
-    again = draw(*overrides, f"out={tmp_path / 'b'}")
+    again = sample_splits(*overrides, f"out={tmp_path / 'b'}")
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in again]
-    assert draw(*overrides, f"out={tmp_path / 'a'}") == first, "and over the same files"
+    assert sample_splits(*overrides, f"out={tmp_path / 'a'}") == first, "and over the same files"
 
 
 @pytest.mark.parametrize(
@@ -78,21 +80,21 @@ def test_order_of_the_lists_does_not_matter(draw, stats, tmp_path):
         (["k=[2]", "seed=x"], ["seed=x"]),
         (["k=[2]", "rule=best"], ["rule=best", "covering or uniform"]),
         (["k=[2]", "data.category=Flat"], ["data.category=Flat", "Few, Many, Some"]),
-        (["k=[50]", "data.category=all"], ["no split could be drawn", "Few, k=50"]),
+        (["k=[50]", "data.category=all"], ["no split could be sampled", "Few, k=50"]),
         (["k=[2]", "data.level=2"], ["no category", "level 2"]),
     ],
 )
-def test_what_cannot_be_drawn_is_said_and_nothing_is_written(overrides, words, draw, stats, tmp_path):
+def test_what_cannot_be_sampled_is_said_and_nothing_is_written(overrides, words, sample_splits, stats, tmp_path):
     with pytest.raises(InputError) as info:
-        draw(f"data.root={stats}", "data.category=Few", "rule=uniform", f"out={tmp_path / 'out'}", *overrides)
+        sample_splits(f"data.root={stats}", "data.category=Few", "rule=uniform", f"out={tmp_path / 'out'}", *overrides)
     assert all(word in str(info.value) for word in words) and "\n" not in str(info.value), str(info.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_covering_draws_of_people_cover_their_label_files(draw, made_up_people, tmp_path):
+def test_covering_samples_of_people_cover_their_label_files(sample_splits, made_up_people, tmp_path):
     """Coverage measured on the label files, not through the reader; another order on disk gives the same file."""
     overrides = ("data=renderpeople", "num_views=6", "k=[2]", "v=[null,2]")
-    all_views, some_views = draw(*overrides, f"data.root={made_up_people}", f"out={tmp_path / 'a'}")
+    all_views, some_views = sample_splits(*overrides, f"data.root={made_up_people}", f"out={tmp_path / 'a'}")
     assert all_views.parent.name == "renderpeople_split"
     check_coverage(made_up_people, read_split(all_views))
     assert [r.shapes for r in read_split(all_views).runs] == [r.shapes for r in read_split(some_views).runs]
@@ -102,7 +104,7 @@ def test_covering_draws_of_people_cover_their_label_files(draw, made_up_people, 
     for name in reversed(lists["train"]):
         shutil.copytree(made_up_people / name, moved / name)
     (moved / "split.json").write_text(json.dumps(lists | {"train": lists["train"][::-1]}))
-    again = draw(*overrides, f"data.root={moved}", f"out={tmp_path / 'b'}")
+    again = sample_splits(*overrides, f"data.root={moved}", f"out={tmp_path / 'b'}")
     assert [file.read_bytes() for file in again] == [all_views.read_bytes(), some_views.read_bytes()]
 
 
@@ -124,17 +126,17 @@ def test_committed_files_are_all_there_and_sound():
         assert path.name.startswith(split.category) and f"_k{split.k}_" in path.name and split.rule in path.name
 
 
-def test_committed_uniform_files_come_out_again_bit_for_bit(draw, partnet_root, tmp_path):
+def test_committed_uniform_files_come_out_again_bit_for_bit(sample_splits, partnet_root, tmp_path):
     overrides = ("rule=uniform", "data.category=all", "k=[10,30]", "v=[5]")
-    files = draw(f"data.root={partnet_root}", *overrides, f"out={tmp_path}")
+    files = sample_splits(f"data.root={partnet_root}", *overrides, f"out={tmp_path}")
     assert len(files) == 34
     for file in files:
         assert file.read_bytes() == (COMMITTED / file.relative_to(tmp_path)).read_bytes(), file.name
 
 
-def test_committed_covering_files_come_out_again_bit_for_bit(draw, partnet_root, tmp_path):
+def test_committed_covering_files_come_out_again_bit_for_bit(sample_splits, partnet_root, tmp_path):
     leaf = ("data.level=leaf", "data.splits=splits_local.json", "data.category=Scissors", "k=[3]")
-    (file,) = draw(f"data.root={partnet_root}", *leaf, f"out={tmp_path}")
+    (file,) = sample_splits(f"data.root={partnet_root}", *leaf, f"out={tmp_path}")
     assert file.read_bytes() == (COMMITTED / file.relative_to(tmp_path)).read_bytes()
 
 
