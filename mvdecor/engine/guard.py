@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from mvdecor.errors import InputError
 from mvdecor.files import locked, write_json
 
 LOCK = ".lock"
-WORKERS_END = 20.0  # seconds after which the workers of a process that was killed have noticed
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -92,7 +90,14 @@ def alone_in(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / LOCK
     try:
-        with _lock(file) as lock:
+        with contextlib.ExitStack() as stack:
+            try:
+                lock = stack.enter_context(locked(file))
+            except BlockingIOError:
+                owner = file.read_text(errors="replace") or "another process"
+                raise InputError(
+                    f"out={folder}: {owner} is at work there: wait for it, or choose another out="
+                ) from None
             try:
                 os.ftruncate(lock, 0)
                 os.write(lock, f"process {os.getpid()} on {socket.gethostname()}".encode())
@@ -103,34 +108,3 @@ def alone_in(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # not empty
             for path in new_folders:
                 path.rmdir()
-
-
-@contextlib.contextmanager
-def _lock(file: Path) -> Iterator[int]:
-    """`locked`, but for the workers of a process that was killed: they end within seconds, and are waited for."""
-    with contextlib.ExitStack() as stack:
-        end = time.monotonic() + WORKERS_END
-        while True:
-            try:
-                lock = stack.enter_context(locked(file))
-                break
-            except BlockingIOError:
-                owner = file.read_text(errors="replace") or "another process"
-                if not _is_dead(owner) or time.monotonic() > end:
-                    raise InputError(
-                        f"out={file.parent}: {owner} is at work there: wait for it, or choose another out="
-                    ) from None
-                time.sleep(0.1)
-        yield lock
-
-
-def _is_dead(owner: str) -> bool:
-    """Whether "process N on HOST" is of this machine and no more."""
-    words = owner.split()
-    if len(words) != 4 or words[3] != socket.gethostname():
-        return False
-    try:
-        os.kill(int(words[1]), 0)
-    except OSError as error:  # of another user, it is alive
-        return error.errno == errno.ESRCH
-    return False

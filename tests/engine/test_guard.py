@@ -53,26 +53,6 @@ def test_a_folder_has_one_user_at_a_time(tmp_path):
     assert [p.name for p in folder.iterdir()] == ["result"]
 
 
-def hold_with_worker(folder, pipe: Connection) -> None:
-    with alone_in(folder):
-        if os.fork() == 0:  # a worker has the parent's lock too
-            pipe.send("inside")
-            time.sleep(1)
-            (folder.parent / "worker ended").touch()
-            os._exit(0)
-        time.sleep(PATIENCE)
-
-
-def test_the_workers_of_a_killed_process_are_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("mvdecor.engine.guard.WORKERS_END", PATIENCE)
-    process = start_holder(hold_with_worker, tmp_path / "a")
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    with alone_in(tmp_path / "a"):
-        assert (tmp_path / "worker ended").exists()
-        assert str(os.getpid()) in (tmp_path / "a" / LOCK).read_text()
-
-
 def test_a_folder_that_stays_empty_is_taken_away_again(tmp_path):
     with alone_in(tmp_path / "a" / "b"):
         pass

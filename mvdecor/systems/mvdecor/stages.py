@@ -17,7 +17,7 @@ from mvdecor.engine.guard import guard
 from mvdecor.engine.log import log_outcome
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed
-from mvdecor.engine.stage import Job, Stage
+from mvdecor.engine.stage import STATE, Job, Stage
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords, ceiling_table, describe_calibration
 from mvdecor.files import write_json
@@ -142,7 +142,7 @@ run_pretrain = Stage(
     settings=keys.pretrain_settings,
     reads=keys.pretrain_files,
     check=_check_pretrain,
-    temporary=("state",),
+    temporary=(STATE,),
 )
 run_finetune = Stage(
     "fine-tuning",
@@ -151,7 +151,7 @@ run_finetune = Stage(
     settings=keys.finetune_settings,
     reads=keys.finetune_files,
     check=check_config,
-    temporary=("state",),
+    temporary=(STATE,),
 )
 run_evaluate = Stage(
     "evaluation",
