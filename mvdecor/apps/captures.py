@@ -101,20 +101,20 @@ def plot_capture(capture: Capture, pictures: int = 3) -> NDArray[np.uint8]:
         maps, palette = capture.labels(views).numpy().astype(np.int64), label_palette(len(capture.label_names))
         maps[maps == capture.background] = BACKGROUND  # white
         rows.append([_small(colours_of(labels, palette), Image.Resampling.NEAREST) for labels in maps])
-        shown = np.array([k for k in np.unique(maps) if k != BACKGROUND])
-        names = [capture.label_names[k] if k >= 0 else "undetermined" for k in shown]
-        legends = [legend(names, colours_of(shown, palette), len(views) * CELL)] if names else []
-    beside = stack([sheet(rows, columns=[f"view {view}" for view in views]), *legends])
-    return sheet([[plot, beside]])
+        occurring = np.array([k for k in np.unique(maps) if k != BACKGROUND])
+        names = [capture.label_names[k] if k >= 0 else "undetermined" for k in occurring]
+        legends = [legend(names, colours_of(occurring, palette), len(views) * CELL)] if names else []
+    samples = stack([sheet(rows, columns=[f"view {view}" for view in views]), *legends])
+    return sheet([[plot, samples]])
 
 
 def _spread(views: tuple[int, ...], count: int) -> list[int]:
     """`count` views at most, far apart in their order."""
-    chosen = np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)
-    return [views[i] for i in chosen]
+    positions = np.linspace(0, len(views) - 1, min(count, len(views))).round().astype(int)
+    return [views[i] for i in positions]
 
 
-def _small(picture: NDArray[np.uint8], how: Image.Resampling) -> NDArray[np.uint8]:
+def _small(picture: NDArray[np.uint8], resampling: Image.Resampling) -> NDArray[np.uint8]:
     image = Image.fromarray(picture)
     scale = CELL / max(image.size)
-    return np.array(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), how))
+    return np.array(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), resampling))

@@ -140,14 +140,14 @@ class Capture:
         Raises:
             InputError: a view has no label map.
         """
-        chosen = self.labelled if views is None else self._chosen(views)
-        if missing := [view for view in chosen if view not in self.labelled]:
+        numbers = self.labelled if views is None else self._chosen(views)
+        if missing := [view for view in numbers if view not in self.labelled]:
             raise InputError(
                 f"capture {self.id}: view {missing[0]} has no label map; labelled are {list(self.labelled)}"
             )
-        if not chosen:
+        if not numbers:
             raise InputError(f"capture {self.id}: no view has a label map")
-        return torch.from_numpy(np.stack([_present(self.read(view).labels) for view in chosen]))
+        return torch.from_numpy(np.stack([_present(self.read(view).labels) for view in numbers]))
 
     def depth(self, views: Sequence[int] | None = None) -> Tensor | None:
         """float32 [n, H, W], camera z, 0 on the background; None if not known."""

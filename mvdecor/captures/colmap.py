@@ -98,13 +98,13 @@ class COLMAP(CaptureFolders):
         ]
         return capture_of(id, frames, self.axes, (), self.reading, place)
 
-    def _report(self, names: Sequence[str], pictures: Path, what: str) -> None:
+    def _report(self, names: Sequence[str], pictures: Path, fault: str) -> None:
         if not names:
             return
         count = f" ({len(names)} such images)" if len(names) > 1 else ""
         if self.on_error == "raise":
-            raise InputError(f"{pictures / names[0]}: {what}{count}: leave such images out with capture.on_error=skip")
-        print(f"warning: {pictures / names[0]}: {what}{count}: left out", flush=True)
+            raise InputError(f"{pictures / names[0]}: {fault}{count}: leave such images out with capture.on_error=skip")
+        print(f"warning: {pictures / names[0]}: {fault}{count}: left out", flush=True)
 
 
 def rotation_of(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -204,9 +204,9 @@ def _headers(frames: Sequence[Frame]) -> tuple[tuple[int, int], bool]:
                 "give all images of a capture the same size"
             )
         if header[2] != first[2]:
-            has = "has" if header[2] else "has no"
+            verb = "has" if header[2] else "has no"
             raise InputError(
-                f"{frame.image}: {has} alpha channel or mask, unlike {frames[0].image.name}: give one to all or none"
+                f"{frame.image}: {verb} alpha channel or mask, unlike {frames[0].image.name}: give one to all or none"
             )
     assert first is not None
     return first[:2], first[2]

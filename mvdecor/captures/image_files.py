@@ -131,8 +131,8 @@ def _array(path: Path) -> NDArray[np.int64]:
     labels = load_array(path, "write it again with numpy.save")
     if labels.ndim == 3 and 1 in (labels.shape[0], labels.shape[-1]):
         labels = labels.squeeze(0 if labels.shape[0] == 1 else -1)
-    whole = labels.dtype.kind in "iub" or (labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()))
-    if labels.ndim != 2 or not whole:
+    is_integer = labels.dtype.kind in "iub" or (labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()))
+    if labels.ndim != 2 or not is_integer:
         raise InputError(
             f"{path}: holds {labels.dtype} {list(labels.shape)}; a label map is an array of integers [H, W]"
         )
@@ -142,9 +142,11 @@ def _array(path: Path) -> NDArray[np.int64]:
 def _from_masks(folder: Path, label_names: Sequence[str]) -> NDArray[np.int16]:
     files = {path.stem: path for path in image_files(folder)}
     if set(files) != set(label_names):
-        odd = sorted(set(files) ^ set(label_names))[0]
-        what = "is the mask of no label" if odd in files else "has no mask here"
-        raise InputError(f"{folder}: {odd!r} {what}: there must be one image for each of {', '.join(label_names)}")
+        unmatched = sorted(set(files) ^ set(label_names))[0]
+        fault = "is the mask of no label" if unmatched in files else "has no mask here"
+        raise InputError(
+            f"{folder}: {unmatched!r} {fault}: there must be one image for each of {', '.join(label_names)}"
+        )
     masks = {name: read_mask(files[name]) == 255 for name in label_names}
     if len({mask.shape for mask in masks.values()}) > 1:
         raise InputError(f"{folder}: its masks have different sizes; make them those of the image")

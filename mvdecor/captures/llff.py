@@ -53,9 +53,9 @@ class LLFF(CaptureFolders):
         path = folder / self.marker
         rows, images = _rows(path), image_files(folder / self.images)
         if len(rows) != len(images):
-            odd = images[len(rows)] if len(images) > len(rows) else f"{path}, row {len(images)}"
+            extra = images[len(rows)] if len(images) > len(rows) else f"{path}, row {len(images)}"
             raise InputError(
-                f"{odd}: {path.name} has {len(rows)} cameras and {folder / self.images} {len(images)} images: row i must be "
+                f"{extra}: {path.name} has {len(rows)} cameras and {folder / self.images} {len(images)} images: row i must be "
                 "the camera of the i-th image by name"
             )
         names, maps = _label_maps(folder / "segmentations", len(images))

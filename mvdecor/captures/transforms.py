@@ -107,15 +107,15 @@ class Transforms(CaptureFolders):
         ]
         return capture_of(id, frames, self.axes, names, self.reading, path)
 
-    def _report(self, files: Sequence[Path], what: str, remedy: str) -> None:
+    def _report(self, files: Sequence[Path], fault: str, remedy: str) -> None:
         if not files:
             return
         count = f" ({len(files)} of them)" if len(files) > 1 else ""
         if self.on_error == "raise":
             raise InputError(
-                f"{files[0]}: {what}{count}: {remedy}, or leave such images out with capture.on_error=skip"
+                f"{files[0]}: {fault}{count}: {remedy}, or leave such images out with capture.on_error=skip"
             )
-        print(f"warning: {files[0]}: {what}{count}: left out", flush=True)
+        print(f"warning: {files[0]}: {fault}{count}: left out", flush=True)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -151,21 +151,21 @@ def _unnamed(folder: Path, paths: Sequence[Path]) -> list[Path]:
 
     `r_0_depth_0001.png` beside `r_0.png`, as Blender writes it, is no picture of its own.
     """
-    named = {path.resolve() for path in paths}
-    for other in sorted(folder.glob("transforms*.json")):
-        frames = _content(other)["frames"]
-        named |= {
-            _picture(name, other).resolve() for frame in frames if isinstance(name := frame.get("file_path"), str)
+    named_files = {path.resolve() for path in paths}
+    for transforms in sorted(folder.glob("transforms*.json")):
+        frames = _content(transforms)["frames"]
+        named_files |= {
+            _picture(name, transforms).resolve() for frame in frames if isinstance(name := frame.get("file_path"), str)
         }
-    stems = {(path.parent, path.stem) for path in named}
+    stems = {(path.parent, path.stem) for path in named_files}
 
     def is_companion(path: Path) -> bool:
         words = path.stem.split("_")
         return any((path.parent, "_".join(words[:i])) in stems for i in range(1, len(words)))
 
-    folders = {path.parent for path in named if path.parent != folder.resolve() and path.parent.is_dir()}
-    files = {file for beside in folders for file in beside.iterdir() if file.suffix.lower() in SUFFIXES}
-    return sorted(file for file in files - named if not file.name.startswith(".") and not is_companion(file))
+    folders = {path.parent for path in named_files if path.parent != folder.resolve() and path.parent.is_dir()}
+    files = {file for parent in folders for file in parent.iterdir() if file.suffix.lower() in SUFFIXES}
+    return sorted(file for file in files - named_files if not file.name.startswith(".") and not is_companion(file))
 
 
 def _frame(values: FrameValues, image: Path, source: str, path: Path, labelled: bool) -> Frame:

@@ -132,15 +132,15 @@ class ViewMetrics:
                 "must have one size"
             )
         c = len(self.label_names)
-        for what, maps, least in (("predicted", predicted, 0), ("true", truth, -1)):
+        for kind, maps, least in (("predicted", predicted, 0), ("true", truth, -1)):
             if maps.numel() and not least <= int(maps.min()) <= int(maps.max()) < c:
                 raise InputError(
-                    f"capture {id}: {what} labels {int(maps.min())}..{int(maps.max())}; allowed are {least}..{c - 1}"
+                    f"capture {id}: {kind} labels {int(maps.min())}..{int(maps.max())}; allowed are {least}..{c - 1}"
                 )
         for view, answer, correct in zip(views, predicted.cpu().numpy(), truth.cpu().numpy()):
             if self._counts(id, view, self._confusion):
-                known = correct >= 0
-                cell = correct[known].astype(np.int64) * c + answer[known]
+                labelled = correct >= 0
+                cell = correct[labelled].astype(np.int64) * c + answer[labelled]
                 self._confusion[id, view] = np.bincount(cell, minlength=c * c).reshape(c, c)
 
     def result(self) -> dict[str, Any]:
@@ -186,10 +186,10 @@ class ViewMetrics:
         return True
 
 
-def _unit(images: Tensor, other: Tensor) -> Tensor:
+def _unit(images: Tensor, truth: Tensor) -> Tensor:
     """float32 in [0, 1]."""
     assert images.ndim == 4 and images.shape[-1] == 3, "pictures must be [N, H, W, 3]"
-    assert images.shape == other.shape, "pictures and truth must have one size"
+    assert images.shape == truth.shape, "pictures and truth must have one size"
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 

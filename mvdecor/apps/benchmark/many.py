@@ -74,12 +74,19 @@ def _folder() -> Path:
 def memory(cfg: DictConfig, shapes: Shapes, device: torch.device, factor: int) -> Row:
     """Peak memory of some steps of the pretraining above that of the program, against that with fewer shapes."""
     _store(cfg, factor)
-    many, few = (
+    many_shapes, few_shapes = (
         Spread.of([peak_memory(_steps_run, device, cfg, _folder(), count) for _ in range(cfg.slow_repeats)])
         for count in (factor * cfg.few_shapes, cfg.few_shapes)
     )
     return Row(
-        f"memory_{factor}x", many, few, "MB at the peak", _size(cfg, factor), device_name(device), GROWTH, more=False
+        f"memory_{factor}x",
+        many_shapes,
+        few_shapes,
+        "MB at the peak",
+        _size(cfg, factor),
+        device_name(device),
+        GROWTH,
+        more=False,
     )
 
 
@@ -94,8 +101,17 @@ def step(cfg: DictConfig, shapes: Shapes, device: torch.device, factor: int) -> 
             watch = Stopwatch(device)
             run(steps, watch)
             of_run += watch.milliseconds()
-    many, few = map(Spread.of, times)
-    return Row(f"step_{factor}x", many, few, "ms a step", _size(cfg, factor), device_name(device), GROWTH, more=False)
+    many_shapes, few_shapes = map(Spread.of, times)
+    return Row(
+        f"step_{factor}x",
+        many_shapes,
+        few_shapes,
+        "ms per step",
+        _size(cfg, factor),
+        device_name(device),
+        GROWTH,
+        more=False,
+    )
 
 
 def _size(cfg: DictConfig, factor: int) -> str:
