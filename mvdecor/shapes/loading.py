@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Protocol, overload
 
 from mvdecor.errors import InputError
@@ -141,9 +142,19 @@ def _summarize(store: ShapeStore, ids: list[str], workers: int) -> Iterator[tupl
         return
     with ProcessPoolExecutor(workers, worker_context()) as pool:
         try:
-            yield from zip(ids, pool.map(partial(_summary, store), ids, chunksize=4))
+            results = pool.map(partial(_path_and_summary, store), ids, chunksize=4)
+            for id, (path, summary) in zip(ids, results):
+                if path is not None:
+                    store.paths[id] = path
+                yield id, summary
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _path_and_summary(store: ShapeStore, id: str) -> tuple[Path | None, Summary | InputError]:
+    """In a worker: what `_summary` gives, and the shape's file, which this process then need not look for."""
+    summary = _summary(store, id)
+    return store.paths.get(id), summary
 
 
 def _summary(store: ShapeStore, id: str) -> Summary | InputError:

@@ -68,6 +68,9 @@ class ShapeStore:
         shape_set: the data set. One without a method `files` is asked for its shapes each time.
         folder: where the files lie; made when the first is written. None: the data set is asked each time.
         reader: settings that change what the data set reads from the same files, as plain values.
+
+    Attributes:
+        paths: the files of the shapes that were asked for so far, by id. Their own files are not looked at again.
     """
 
     def __init__(self, shape_set: ShapeSet, folder: str | Path | None, reader: Mapping[str, Any] | None = None) -> None:
@@ -77,7 +80,7 @@ class ShapeStore:
         self._folder = None if folder is None else Path(folder).expanduser()
         settings = [VERSION, code_of(type(shape_set)), self.label_names, reader]
         self._settings = json.dumps(settings, sort_keys=True, default=str)
-        self._paths: dict[str, Path] = {}
+        self.paths: dict[str, Path] = {}
 
     def ids(self, split: str) -> list[str]:
         """As the data set's."""
@@ -98,8 +101,8 @@ class ShapeStore:
 
         The files of a shape are looked at once: who holds this object sees the shape as it was then.
         """
-        if id in self._paths:
-            return self._paths[id]
+        if id in self.paths:
+            return self.paths[id]
         files = [] if self._folder is None or self.files is None else self.files(id, True)
         if self._folder is None or not files:
             return None
@@ -109,7 +112,7 @@ class ShapeStore:
         path = self._folder / f"{digest.hexdigest()}.shape"
         if not path.exists():
             write_shape(path, self.shape_set.load(id))
-        self._paths[id] = path
+        self.paths[id] = path
         return path
 
 

@@ -98,6 +98,17 @@ def test_a_shape_is_read_from_its_own_files_once(tmp_path):
     assert same(load_shapes(store, ["m1"])[0][0], first.inner.load("m1")) and later.loaded == []
 
 
+def test_workers_read_and_this_process_need_not_look_again(tmp_path):
+    shape_set = MeshFolder(folder(tmp_path / "meshes"))
+    store = ShapeStore(shape_set, tmp_path / "cache")
+    shapes, _ = load_shapes(store, store.ids("train"), workers=2)
+    assert set(store.paths) == {"m0", "m1", "m2"}
+    expected = [shape_set.load(id) for id in shapes.ids]
+    for path in (tmp_path / "meshes").glob("*.obj"):
+        path.write_text("changed since")
+    assert all(same(shape, before) for shape, before in zip(shapes, expected, strict=True))
+
+
 def test_what_a_shape_depends_on_makes_another_file(tmp_path):
     root, cache = folder(tmp_path / "meshes"), tmp_path / "cache"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.correspondences import Matching
+from mvdecor.engine.distributed import barrier, own_part, processes
 from mvdecor.engine.loop import Recipe
 from mvdecor.engine.schedules import make_schedule
 from mvdecor.errors import InputError
@@ -64,6 +66,10 @@ def pretraining_shapes(cfg: DictConfig) -> tuple[LazyShapes, list[tuple[str, str
     """The shapes to pretrain on, and those skipped with their reasons."""
     shape_set = make_store(cfg, cfg.data.unlabelled)
     ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
+    if processes() > 1:  # each reads a part of the shapes from their own files
+        with contextlib.suppress(InputError):  # which is told below
+            load_shapes(shape_set, own_part(ids), "raise", cfg.workers)
+        barrier()
     return load_shapes(shape_set, ids, cfg.data.on_error, cfg.workers)
 
 
