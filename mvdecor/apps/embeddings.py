@@ -139,7 +139,7 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
     landings: dict[str, Landings] = {}
     for shape in shape_views:
         shape_landings: list[Landings] = []
-        rejected: set[frozenset[int]] = set()
+        rejected: set[tuple[int, int]] = set()
         while len(shape_landings) < cfg.figures.pairs:
             pair = _choose(cfg, shape_views, shape, generator, rejected)
             if pair is None:
@@ -162,7 +162,7 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
 
 
 def _choose(
-    cfg: DictConfig, shape_views: ShapeViews, shape: Shape, generator: torch.Generator, rejected: set[frozenset[int]]
+    cfg: DictConfig, shape_views: ShapeViews, shape: Shape, generator: torch.Generator, rejected: set[tuple[int, int]]
 ) -> tuple[int, int, Matches] | None:
     """Two random views of a shape that overlap as the pretraining asks for, and their matches."""
     views = range(shape_views.num_views(shape))
