@@ -15,6 +15,7 @@ from mvdecor.engine.log import read_scalars
 from mvdecor.engine.provenance import code_of_process
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
+from mvdecor.results.runs import read_run
 from mvdecor.shapes.splits import FewShotRun, FewShotSplit, write_split
 from mvdecor.systems.mvdecor import keys
 from mvdecor.systems.mvdecor.stages import (
@@ -155,6 +156,17 @@ def test_results_follow_the_content_of_labels_meshes_and_models(config, people, 
     split.write_text(json.dumps(lists | {"test": lists["test"][::-1]}))
     with pytest.raises(InputError, match="the content of the test shapes"):
         run_evaluate(config(f"checkpoint={tmp_path / 'tuned' / 'model'}", out="metrics_of_the_other"))
+
+
+def test_a_result_describes_the_model_whatever_the_command_of_its_evaluation_says(config, tmp_path):
+    run_finetune(config("method=scratch", "training.finetune.steps=2", "run=3", "seed=4", out="tuned"))
+    others = ("method=mvdecor", "training.finetune.k=1", "training.finetune.v=2", "training.finetune.steps=9", "run=1")
+    metrics = run_evaluate(config(*others, f"checkpoint={tmp_path / 'tuned' / 'model'}", out="metrics"))
+    settings = metrics["config"]["training"]["finetune"]
+    assert (settings["k"], settings["v"], settings["steps"]) == (2, None, 2)
+    run = read_run(tmp_path / "metrics")
+    assert (run.method, run.seed, run.number) == ("scratch", 4, 3) and metrics["pretrained"] is False
+    assert metrics["seed"] == 0 and metrics["config"]["out"] == str(tmp_path / "metrics")
 
 
 def test_a_ceiling_is_not_overwritten_and_looks_through_the_cameras_of_the_evaluation(config, tmp_path):

@@ -14,13 +14,14 @@ from omegaconf import DictConfig
 from mvdecor.engine.device import open_device
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
-from mvdecor.networks import Model, build_model, load_pretrained
+from mvdecor.networks import build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
 from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.systems.mvdecor.fewshot import split_run
 from mvdecor.systems.mvdecor.held_out import check_held_out_data
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_store
+from mvdecor.systems.mvdecor.trained import check_sight
 
 
 def check_config(cfg: DictConfig, settings: type[MvDeCorSettings] = MvDeCorSettings) -> None:
@@ -92,7 +93,8 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     """
     open_device(cfg.device, cfg.precision)
     if cfg.checkpoint is not None:
-        load_pretrained(build_model(cfg.network, cfg.views.channels, None, initial_weights=False), cfg.checkpoint)
+        model = build_model(cfg.network, cfg.views.channels, None, initial_weights=False)
+        check_sight(load_pretrained(model, cfg.checkpoint), cfg.checkpoint, cfg.views)
     shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     test_set = check_held_out_data(cfg, shape_set)
@@ -137,15 +139,6 @@ def check_labels_of(
             f"{checkpoint}: the model's labels ({', '.join(model_labels)}) are not those of the data "
             f"({', '.join(label_names)}): give a model that was fine-tuned on them, or choose the category and level that it "
             "was fine-tuned on"
-        )
-
-
-def check_channels(model: Model, cfg: DictConfig) -> None:
-    """Raise InputError if the model of `cfg.checkpoint` takes other channels than the configuration renders."""
-    if list(model.channels) != list(cfg.views.channels):
-        raise InputError(
-            f"{cfg.checkpoint}: the model takes {'+'.join(model.channels)}, the configuration renders "
-            f"{'+'.join(cfg.views.channels)}: set views.channels=[{','.join(model.channels)}]"
         )
 
 

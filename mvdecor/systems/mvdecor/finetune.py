@@ -32,6 +32,7 @@ from mvdecor.systems.mvdecor.setup import (
     prepared,
     rasterizing_device,
 )
+from mvdecor.systems.mvdecor.trained import check_sight
 
 
 def step(
@@ -112,8 +113,16 @@ def finetune(job: Job) -> dict:
     shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
-    start = load_pretrained(model, cfg.checkpoint) if cfg.checkpoint is not None else {}
+    start = {}
+    if cfg.checkpoint is not None:
+        start = load_pretrained(model, cfg.checkpoint)
+        check_sight(start, cfg.checkpoint, cfg.views)
     model = prepared(model, cfg)
+    if cfg.checkpoint is None and (cfg.method or {}).get("pretrain"):
+        print(
+            f"note: method={cfg.method.name} pretrains, but there is no checkpoint=: this trains from scratch. A table takes "
+            "the result only under such a method (method=scratch)"
+        )
     shapes, few_shot_run, skipped = few_shot_shapes(cfg, shape_set)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(few_shot_run.shapes)}", flush=True)
     labelled = make_labelled_source(cfg, shapes, few_shot_run, rasterizing_device(cfg, fabric))
