@@ -6,7 +6,8 @@ from pathlib import Path
 import mvdecor
 
 ROOT = Path(mvdecor.__file__).parent
-HALL = {"channels", "errors", "files", "imports", "percent", "processes", "progress", "recent", "seeds", "settings"}
+HALL = {"channels", "compiled", "errors", "files", "imports", "percent"}
+HALL |= {"processes", "progress", "recent", "seeds", "settings"}
 """Single files that any room may use."""
 MAY_USE = {
     "shapes": set(),
