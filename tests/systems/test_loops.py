@@ -180,6 +180,15 @@ def test_validation_is_the_same_at_every_call_and_changes_no_weight():
     assert same(before, weights(net)) and net.training
 
 
+def test_chance_is_that_of_the_matches_there_are():
+    """Where pairs match at fewer pixels than were asked for, a random choice is right more often."""
+    few, many = (PairSource(shape_views(2), RENDERING, 2, points) for points in (20, 100_000))
+    assert validate(model(), fabric(), few, InfoNCE(), 2)["chance"] == pytest.approx(1 / 20)
+    pairs = [batch.matches.pair.tolist().count(p) for batch in (many.draw(0, 0), many.draw(0, 1)) for p in range(2)]
+    expected = sum(1 / count for count in pairs) / len(pairs)
+    assert validate(model(), fabric(), many, InfoNCE(), 2)["chance"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("name", ["cosine", "constant"])
 def test_step_schedules(name):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)

@@ -81,6 +81,28 @@ def _check_parts(cfg: DictConfig) -> None:
         raise InputError(f"loss: {cfg.loss.get('_target_')} cannot be made ({reason}): see configs/loss") from error
 
 
+def check_batch(cfg: DictConfig) -> None:
+    """Refuse a fine-tuning whose batches are one image of which batch norms see one pixel: there is no variance in that.
+
+    Raises:
+        InputError: the network has such batch norms; the message names settings that help.
+    """
+    settings, layers = cfg.training.finetune, cfg.views.layers
+    contrast = 2 * settings.pairs if settings.lambda_ssl > 0 and settings.joint else 0
+    if (settings.batch_size + contrast) * layers > 1 or (settings.batch_norm != "train" and cfg.checkpoint is not None):
+        return
+    with torch.device("meta"):  # shapes alone: no memory, no computation
+        model = build_model(cfg.network, cfg.views.channels, None, initial_weights=False).train()
+        image = torch.empty(1, len(model.mean), cfg.views.size, cfg.views.size)
+    try:
+        model.embed(image)
+    except ValueError as error:  # InputError is one: some networks say so themselves
+        raise InputError(
+            f"training.finetune.batch_size=1, views.size={cfg.views.size}: the network cannot be trained on one such image "
+            f"({error}): give a batch_size of at least 2, or larger views"
+        ) from error
+
+
 def check_run(cfg: DictConfig, folder: Path) -> None:
     """What a whole run needs before its first step: device, checkpoint, labels, k labelled shapes, readable shapes.
 

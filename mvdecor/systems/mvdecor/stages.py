@@ -28,7 +28,7 @@ from mvdecor.results import evaluation_summary, format_table, occurrence, summar
 from mvdecor.shapes import load_shapes
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import keys, pictures
-from mvdecor.systems.mvdecor.check import check_config, check_labels_of, check_run
+from mvdecor.systems.mvdecor.check import check_batch, check_config, check_labels_of, check_run
 from mvdecor.systems.mvdecor.evaluate import evaluate
 from mvdecor.systems.mvdecor.finetune import finetune
 from mvdecor.systems.mvdecor.held_out import held_out_data, trained_test_shapes, warn_of_trained
@@ -133,6 +133,11 @@ def _check_pretrain(cfg: DictConfig) -> None:
         )
 
 
+def _check_finetune(cfg: DictConfig) -> None:
+    check_config(cfg)
+    check_batch(cfg)
+
+
 def _check_evaluate(cfg: DictConfig) -> None:
     check_config(cfg)
     if cfg.checkpoint is None:
@@ -149,6 +154,7 @@ run_pretrain = Stage(
     reads=keys.pretrain_files,
     check=_check_pretrain,
     temporary=("state",),
+    writes=("model",),
 )
 run_finetune = Stage(
     "fine-tuning",
@@ -156,8 +162,9 @@ run_finetune = Stage(
     finetune,
     settings=keys.finetune_settings,
     reads=keys.finetune_files,
-    check=check_config,
+    check=_check_finetune,
     temporary=("state",),
+    writes=("model",),
 )
 run_evaluate = Stage(
     "evaluation",
@@ -167,6 +174,7 @@ run_evaluate = Stage(
     reads=keys.evaluate_files,
     check=_check_evaluate,
     temporary=("measured",),
+    writes=("labels",),
 )
 run_ceiling = Stage(
     "ceiling",
@@ -195,6 +203,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
     Scratch is the method of that name, configs/method/scratch.yaml.
     """
     check_config(cfg)
+    check_batch(of_method(cfg, "scratch"))
     with guard(Path(cfg.out)):
         return _pipeline(cfg)
 
