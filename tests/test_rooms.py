@@ -27,7 +27,7 @@ MAY_USE = {
         *("evaluation", "results", "engine"),
     },
 }
-PROGRAMS = {"apps", "segmenter", "doctor", "__init__"}
+PROGRAMS = {"apps", "commands", "segmenter", "doctor", "__init__", "__main__"}
 """What uses all of these, and is used by none of them."""
 
 

@@ -22,7 +22,9 @@ from mvdecor.engine.misspelt import explain
 from mvdecor.engine.overrides import command_line, override
 from mvdecor.errors import InputError
 
-CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
+_INSTALLED, _CHECKOUT = (Path(__file__).resolve().parents[n] / "configs" for n in (1, 2))
+CONFIGS = str(_INSTALLED if _INSTALLED.is_dir() else _CHECKOUT)
+"""The folder configs/ of the repository; a wheel has it within the package."""
 SAID = (InputError, InterpolationResolutionError)
 """Errors of which the message says all."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
