@@ -67,18 +67,26 @@ def _check_negatives(settings: MvDeCorSettings) -> None:
 
 
 def _check_parts(cfg: DictConfig) -> None:
-    """Make the network (without memory for its weights) and the loss once."""
+    """Make the network (without memory for its weights) and the losses once."""
     with torch.device("meta"):
         network = build_model(cfg.network, cfg.views.channels, None, initial_weights=False).config
     if cfg.checkpoint is None and "encoder" in network:
         check_weights(network["encoder"], network.get("weights"))
+    for group in ("loss", "segmentation_loss"):
+        _make(cfg, group)
+
+
+def _make(cfg: DictConfig, group: str) -> Any:
+    """What a group describes; its own error is shown instead of Hydra's around it."""
     try:
-        instantiate(cfg.loss)
+        return instantiate(cfg[group])
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):  # names the setting itself
             raise error.__cause__ from None
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(f"loss: {cfg.loss.get('_target_')} cannot be made ({reason}): see configs/loss") from error
+        raise InputError(
+            f"{group}: {cfg[group].get('_target_')} cannot be made ({reason}): see configs/{group}"
+        ) from error
 
 
 def check_batch(cfg: DictConfig) -> None:

@@ -15,7 +15,7 @@ from mvdecor.views import ViewSettings
 SIGHT = ("channels", "depth", "normal_frame")
 """Settings of `views` that say how pixels become the network's input: a model is blind to any but those of its training."""
 
-TRAINING = ("method", "run", "network", "loss", "training")
+TRAINING = ("method", "run", "network", "loss", "segmentation_loss", "training")
 """Settings that only a training looks at: a result has them from the model, whatever its evaluation's command line says."""
 
 
