@@ -56,7 +56,7 @@ def open_device(device: str = "auto", precision: str = "auto", unused_weights: b
             strategy=strategy,
             devices=[int(number)] if number else local_processes,
             num_nodes=processes() // local_processes,
-            precision=few_shot_run,  # type: ignore[arg-type]
+            precision=resolved,  # type: ignore[arg-type]
             # said by name, or Fabric would take plain `python` within a SLURM job for one of several tasks
             plugins=TorchElasticEnvironment() if processes() > 1 else LightningEnvironment(),
         )

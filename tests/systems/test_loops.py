@@ -184,7 +184,7 @@ def test_chance_is_that_of_the_matches_there_are():
     """Where pairs match at fewer pixels than were asked for, a random choice is right more often."""
     few, many = (PairSource(shape_views(2), RENDERING, 2, points) for points in (20, 100_000))
     assert validate(model(), fabric(), few, InfoNCE(), 2)["chance"] == pytest.approx(1 / 20)
-    pairs = [batch.matches.pair.tolist().count(p) for batch in (many.draw(0, 0), many.draw(0, 1)) for p in range(2)]
+    pairs = [batch.matches.pair.tolist().count(p) for batch in (many.sample(0, 0), many.sample(0, 1)) for p in range(2)]
     expected = sum(1 / count for count in pairs) / len(pairs)
     assert validate(model(), fabric(), many, InfoNCE(), 2)["chance"] == pytest.approx(expected)
 

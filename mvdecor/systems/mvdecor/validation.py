@@ -48,8 +48,8 @@ def validate_parts(
                 continue
             views = make_shape_views(cfg, [shape], fabric.device, seed_of_test_views, keep=False)
             vote = {**cfg.lifting, "batch_size": settings.batch_size}
-            found = predict_faces(fabric, model, views, views[0], make_rendering(cfg), **vote)  # type: ignore[arg-type]
-            metrics.add(shape, found.labels)
+            predicted = predict_faces(fabric, model, views, views[0], make_rendering(cfg), **vote)  # type: ignore[arg-type]
+            metrics.add(shape, predicted.labels)
     result = metrics.result()
     if result["part_miou"] is None:
         raise InputError(
