@@ -1,6 +1,6 @@
 """`python -m mvdecor.doctor`, see `mvdecor.apps.doctor`."""
 
-from mvdecor.apps.doctor import main_doctor
+from mvdecor.commands import run
 
 if __name__ == "__main__":
-    main_doctor()
+    run("doctor")

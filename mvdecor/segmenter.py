@@ -17,20 +17,18 @@ from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
 from mvdecor.lifting import Calibration, LiftingSettings, agree_in_polygons, mean_in_polygons
 from mvdecor.networks import Model, load_checkpoint
-from mvdecor.settings import Settings, shown
+from mvdecor.settings import Settings
 from mvdecor.shapes import Shape, read_mesh
 from mvdecor.shapes.mesh_files import mesh_of
 from mvdecor.shapes.up import check_up, upright
 from mvdecor.systems.mvdecor.check import check_labels_of
 from mvdecor.systems.mvdecor.predict import predict_faces
 from mvdecor.systems.mvdecor.setup import make_rendering, place
+from mvdecor.systems.mvdecor.trained import check_sight
 from mvdecor.views import ViewSettings, make_rasterizer
 from mvdecor.views.shape_views import ShapeViews
 
 GROUPS: dict[str, type[Settings]] = {"views": ViewSettings, "lifting": LiftingSettings}
-
-TRAINED_IN = ("channels", "depth", "normal_frame", "keep")
-"""Settings of the views that follow from the training and cannot be others."""
 
 
 @dataclass(frozen=True)
@@ -209,12 +207,7 @@ def _config(
     merged = {}
     for group, kind in GROUPS.items():
         recorded = {key: value for key, value in metadata["config"][group].items() if key in kind.model_fields}
-        trained, changed = kind.of(recorded, group), kind.of({**recorded, **changes[group]}, group)
-        for key in changes[group]:
-            if key in TRAINED_IN and getattr(changed, key) != getattr(trained, key):
-                raise InputError(
-                    f"{group}.{key}={shown(getattr(changed, key))}: {checkpoint} was trained with "
-                    f"{shown(getattr(trained, key))}, which cannot be changed after"
-                )
+        kind.of({**recorded, **changes[group]}, group)
         merged[group] = {**kind().model_dump(mode="json"), **recorded, **changes[group]}
+    check_sight(metadata, checkpoint, merged["views"])
     return OmegaConf.create(merged)

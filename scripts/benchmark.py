@@ -1,7 +1,6 @@
 """Speed against simple reference implementations: python scripts/benchmark.py [json=FILE] [rows=[match,vote]]"""
 
-from mvdecor.apps.benchmark.run import run_benchmark
-from mvdecor.engine.cli import main
+from mvdecor.commands import run
 
 if __name__ == "__main__":
-    main(run_benchmark, "benchmark")
+    run("benchmark")

@@ -1,7 +1,6 @@
 """Pictures of correspondences by embedding: python scripts/figures.py experiment=people_cpu data.root=DIR checkpoint=MODEL"""
 
-from mvdecor.apps.embeddings import run_figures
-from mvdecor.engine.cli import main
+from mvdecor.commands import run
 
 if __name__ == "__main__":
-    main(run_figures, config="figures")
+    run("figures")

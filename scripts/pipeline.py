@@ -1,7 +1,6 @@
 """All stages in a row, scratch against pretrained: python scripts/pipeline.py experiment=people_cpu out=DIR"""
 
-from mvdecor.engine.cli import main
-from mvdecor.systems.mvdecor.stages import run_pipeline
+from mvdecor.commands import run
 
 if __name__ == "__main__":
-    main(run_pipeline)
+    run("pipeline")

@@ -1,7 +1,6 @@
 """Pretrain an embedding network on unlabelled shapes: python scripts/pretrain.py experiment=people_cpu out=DIR"""
 
-from mvdecor.engine.cli import main
-from mvdecor.systems.mvdecor.stages import run_pretrain
+from mvdecor.commands import run
 
 if __name__ == "__main__":
-    main(run_pretrain)
+    run("pretrain")

@@ -1,7 +1,6 @@
 """Render views into the view cache: python scripts/render.py experiment=people_cpu data.root=DIR views.cache=DIR workers=2"""
 
-from mvdecor.apps.cache import run_render
-from mvdecor.engine.cli import main
+from mvdecor.commands import run
 
 if __name__ == "__main__":
-    main(run_render, "render")
+    run("render")

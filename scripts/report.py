@@ -1,7 +1,6 @@
 """One HTML page of a run, to open anywhere: python scripts/report.py run=outputs/people"""
 
-from mvdecor.apps.report import run_report
-from mvdecor.engine.cli import main
+from mvdecor.commands import run
 
 if __name__ == "__main__":
-    main(run_report, config="report")
+    run("report")

@@ -39,7 +39,9 @@ SMALL = (
         "training.finetune.k=2",
         "training.finetune.runs=1",
     ),
-    *("training.matching.min_overlap=0.02", "training.log_every=5", "evaluation.points=500", "save_every=4"),
+    # a contrastive term, and pairs of views that do not all overlap enough
+    *("training.finetune.lambda_ssl=0.1", "training.finetune.pairs=2", "training.matching.min_overlap=0.08"),
+    *("training.log_every=5", "evaluation.points=500", "save_every=4"),
     *("precision=32-true", "device=cpu", "progress=false"),
 )
 VARYING = {"cost", "machine", "config", "checkpoint", "file", "revision"}

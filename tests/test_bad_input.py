@@ -314,10 +314,22 @@ def test_evaluate_refuses_a_pretrained_model(people, finished):
     fails(run_evaluate, people(f"checkpoint={model}", f"out={finished / 'new'}"), str(model), "finetune.py")
 
 
-def test_evaluate_refuses_other_channels(people, finished):
-    model = finished / "model"
-    cfg = people(f"checkpoint={model}", "views.channels=[rgb,depth]", f"out={finished / 'new'}")
-    fails(run_evaluate, cfg, str(model), "views.channels=[rgb]")
+@pytest.mark.parametrize(
+    ("override", "trained"),
+    [
+        ("views.channels=[rgb,depth]", "views.channels=[rgb]"),
+        ("views.depth=metric", "views.depth=minmax"),
+        ("views.normal_frame=world", "views.normal_frame=camera"),
+    ],
+)
+def test_a_model_sees_as_it_was_trained(override, trained, people, finished):
+    """At every entrance that has a configuration; `mvdecor.load` is in tests/test_segmenter.py."""
+    model, out = finished / "model", f"out={finished / 'new'}"
+    fails(run_evaluate, people(f"checkpoint={model}", override, out), str(model), trained)
+    if "channels" not in override:  # of a pretrained model they are compared with the network
+        pretrained = finished / "pretrain" / "model"
+        for stage in (run_finetune, run_pipeline):
+            fails(stage, people(f"checkpoint={pretrained}", override, out), str(pretrained), trained)
 
 
 def test_evaluate_refuses_other_labels(people, my_people, finished):

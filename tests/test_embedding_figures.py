@@ -101,7 +101,10 @@ def test_one_shape_and_a_random_pair(figures, tmp_path):
     [
         ("checkpoint=null", "give checkpoint=FOLDER"),
         ("checkpoint=/nowhere/model", "/nowhere/model"),
-        ("views.channels=[rgb]", r"takes points, the configuration renders rgb: set views.channels=\[points\]"),
+        (
+            "views.channels=[rgb]",
+            r"was trained with \[points\], which cannot be changed after: set views.channels=\[points\]",
+        ),
         ("figures.shapes=[egg,bird]", "has no shape bird; it has 3: ball, egg, pea"),
         ("figures.shapes=[egg,egg]", "names egg twice"),
         ("figures.shapes=[]", "list of ids is empty"),

@@ -6,7 +6,8 @@ from pathlib import Path
 import mvdecor
 
 ROOT = Path(mvdecor.__file__).parent
-HALL = {"channels", "errors", "files", "imports", "percent", "processes", "progress", "recent", "seeds", "settings"}
+HALL = {"channels", "compiled", "errors", "files", "imports", "percent"}
+HALL |= {"processes", "progress", "recent", "seeds", "settings"}
 """Single files that any room may use."""
 MAY_USE = {
     "shapes": set(),
@@ -26,7 +27,7 @@ MAY_USE = {
         *("evaluation", "results", "engine"),
     },
 }
-PROGRAMS = {"apps", "segmenter", "doctor", "__init__"}
+PROGRAMS = {"apps", "commands", "segmenter", "doctor", "__init__", "__main__"}
 """What uses all of these, and is used by none of them."""
 
 

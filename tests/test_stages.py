@@ -23,7 +23,10 @@ class Killed(BaseException):
 def test_a_stage_that_was_killed_goes_on_and_ends_the_same(
     stage, make_config, tiny, made_up_people, tmp_path, monkeypatch, capsys
 ):
+    """With a contrastive term in fine-tuning, and many pairs of views that do not overlap enough: as if it had not been killed,
+    and whoever prepares the batches."""
     steps = (
+        *("training.finetune.lambda_ssl=0.1", "training.finetune.pairs=2", "training.matching.min_overlap=0.08"),
         "training.pretrain.steps=4",
         "training.pretrain.validate_every=2",
         "training.finetune.steps=4",
@@ -65,6 +68,9 @@ def test_a_stage_that_was_killed_goes_on_and_ends_the_same(
     assert weights[0] == weights[1]
     assert not (tmp_path / "cut" / "state").exists()
     assert resumed["cost"]["wall_seconds"] > 0
+    helped = stage(make_config(*own, f"out={tmp_path / 'helped'}", "workers=2"))
+    assert helped["history"] == whole["history"]
+    assert (tmp_path / "helped" / "model" / "model.safetensors").read_bytes() == weights[0]
 
 
 def test_an_evaluation_that_was_killed_goes_on_and_measures_the_same(

@@ -54,7 +54,10 @@ def sweep(people: Path, tiny: tuple[str, ...], cwd: Path, *overrides: str) -> su
     words = [
         *("-m", "experiment=people_cpu", *tiny),
         *(f"data.root={people}", "views.close_ups=0", "training.finetune.k=1,2"),
-        *("out=outputs/ablation/k_${training.finetune.k}", *overrides),
+        *(
+            "out=outputs/ablation/k_${training.finetune.k}",
+            *overrides,
+        ),  # of two words for a setting the last one counts
     ]
     return call("finetune", *words, cwd=cwd)
 
@@ -74,6 +77,15 @@ def test_a_sweep_runs_each_value_in_a_folder_of_its_own(made_up_people, tiny, tm
     done = sweep(made_up_people, tiny, tmp_path / "cwd")
     check_sweep(done, tmp_path / "cwd")
     assert {path.name for path in (tmp_path / "cwd" / "outputs" / "multirun").iterdir()} == {"multirun.yaml"}
+
+
+def test_a_bad_job_does_not_end_a_sweep(made_up_people, tiny, tmp_path):
+    done = sweep(made_up_people, tiny, tmp_path / "cwd", "training.finetune.k=1,90,2")
+    assert done.returncode == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2 and "k=90 labelled shapes" in errors[0] and "1 jobs of the sweep failed" in errors[1]
+    folders = sorted((tmp_path / "cwd" / "outputs" / "ablation").iterdir())
+    assert [folder.name for folder in folders if (folder / "finetune.json").exists()] == ["k_1", "k_2"]
 
 
 @needs_submitit

@@ -38,6 +38,23 @@ def small_disk(folder: Path, size: str) -> None:
     mount("tmpfs", folder, "tmpfs", 0, f"size={size}")
 
 
+def with_little_shared_memory(*words: str) -> tuple[int, str]:
+    """Exit code and output of a Python program of its own, workers included, where /dev/shm is of 64 kB."""
+    mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=64k")
+    done = calls.run(*words)
+    return done.returncode, done.stdout + done.stderr
+
+
+def matching_where_nothing_can_be_written(package: Path, home: Path) -> tuple[int, str]:
+    """Exit code and output of a match of two views, compiled where neither the package nor the home can be written to."""
+    for folder in (package, home):
+        read_only(folder)
+    os.environ.update(HOME=str(home), XDG_CACHE_HOME=str(home))
+    os.environ.pop("NUMBA_CACHE_DIR", None)
+    done = calls.run("-B", "-c", "from mvdecor.apps.doctor import _match; print(_match())")
+    return done.returncode, done.stdout + done.stderr
+
+
 def more_room(folder: Path) -> None:
     mount("tmpfs", folder, "tmpfs", REMOUNT, "size=50m")
 
@@ -223,3 +240,16 @@ def test_cache_on_a_full_disk(data, tmp_path):
     check_refusal(*first, disk)
     assert 0 < len(left) < len(whole) and left.items() <= whole.items(), "whole files only"
     assert code == 0 and after == whole, said
+
+
+def test_batches_of_workers_need_no_room_in_shared_memory(data, tmp_path):
+    """A container has 64 MB of it, which a few batches fill; a worker that could not send its batch was waited for."""
+    words = calls.script("pretrain", *data, "views.size=64", "training.pretrain.steps=3", "workers=2")
+    code, said = apart(with_little_shared_memory, *words, f"out={tmp_path / 'out'}")
+    assert code == 0 and (tmp_path / "out" / "pretrain.json").exists(), said
+
+
+def test_a_read_only_package_and_home_leave_loops_to_be_compiled_anew(tmp_path):
+    (tmp_path / "home").mkdir()
+    code, said = apart(matching_where_nothing_can_be_written, calls.ROOT / "mvdecor", tmp_path / "home")
+    assert code == 0 and "match" in said, said

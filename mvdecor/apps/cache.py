@@ -227,6 +227,8 @@ def _device(cfg: DictConfig) -> str:
     """As in training, but a process of torchrun takes the GPU of its own number."""
     if cfg.device == "cpu" or not torch.cuda.is_available():
         return "cpu"
+    if ":" in cfg.device:
+        return cfg.device
     return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
 
 

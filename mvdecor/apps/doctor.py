@@ -27,7 +27,6 @@ from pydantic import Field
 
 from mvdecor.apps.doctor_data import DataReport, examine_data, shared_meshes
 from mvdecor.correspondences import match_views
-from mvdecor.engine.cli import main
 from mvdecor.engine.provenance import PACKAGES, revision
 from mvdecor.files import write_json
 from mvdecor.lifting import seen_faces
@@ -228,6 +227,6 @@ def print_data(report: DataReport, name: str, rows: int = DoctorSettings().rows)
             print(f"{kind}: {line}")
 
 
-def main_doctor() -> None:
+def doctor_command(cfg: DictConfig) -> None:
     """`python -m mvdecor.doctor`, with the settings of configs/doctor.yaml."""
-    main(lambda cfg: run_doctor(cfg, HydraConfig.get().overrides.task), "doctor")
+    run_doctor(cfg, HydraConfig.get().overrides.task)

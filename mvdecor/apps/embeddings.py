@@ -40,11 +40,12 @@ from mvdecor.seeds import seed_of
 from mvdecor.settings import Count, Settings, WholeNumber, shown
 from mvdecor.shapes import Shape, ShapeSet, load_shapes
 from mvdecor.systems.mvdecor import keys
-from mvdecor.systems.mvdecor.check import check_channels, check_config
+from mvdecor.systems.mvdecor.check import check_config
 from mvdecor.systems.mvdecor.held_out import held_out_data
 from mvdecor.systems.mvdecor.predict import embed_views
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views, make_store, seed_of_test_views
+from mvdecor.systems.mvdecor.trained import check_sight
 from mvdecor.views import Surface, render_channels
 from mvdecor.views.shape_views import ShapeViews
 
@@ -101,7 +102,7 @@ def figures_stage(job: Job) -> dict:
     """
     cfg, out, fabric = job.cfg, job.out, job.open_device()
     model, metadata = load_checkpoint(cfg.checkpoint, fabric.device)
-    check_channels(model, cfg)
+    check_sight(metadata, cfg.checkpoint, cfg.views)
     shape_set = make_store(cfg, held_out_data(cfg))
     shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
     shape_views = make_shape_views(cfg, shapes, fabric.device, views_seed=seed_of_test_views)
@@ -139,7 +140,7 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
     landings: dict[str, Landings] = {}
     for shape in shape_views:
         shape_landings: list[Landings] = []
-        rejected: set[frozenset[int]] = set()
+        rejected: set[tuple[int, int]] = set()
         while len(shape_landings) < cfg.figures.pairs:
             pair = _choose(cfg, shape_views, shape, generator, rejected)
             if pair is None:
@@ -162,7 +163,7 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
 
 
 def _choose(
-    cfg: DictConfig, shape_views: ShapeViews, shape: Shape, generator: torch.Generator, rejected: set[frozenset[int]]
+    cfg: DictConfig, shape_views: ShapeViews, shape: Shape, generator: torch.Generator, rejected: set[tuple[int, int]]
 ) -> tuple[int, int, Matches] | None:
     """Two random views of a shape that overlap as the pretraining asks for, and their matches."""
     views = range(shape_views.num_views(shape))

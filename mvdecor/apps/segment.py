@@ -219,7 +219,7 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
     if not folder.exists():
         return None
     try:
-        existing = read_result(folder / RESULT, _key(cfg, segmenter, source), quiet=True)
+        existing = read_result(folder / RESULT, _key(cfg, segmenter, source))
     except InputError as error:
         raise Refused(str(error)) from error
     if existing is None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
@@ -92,6 +93,11 @@ class CellStage:
     def run(self) -> dict:
         """Run it."""
         return STAGES[self.kind](self.cfg)
+
+
+def table_command(cfg: DictConfig) -> dict | None:
+    """scripts/table.py: `run_table` with the command line's overrides."""
+    return run_table(cfg, HydraConfig.get().overrides.task)
 
 
 @one_voice()

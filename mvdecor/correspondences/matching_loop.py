@@ -6,17 +6,14 @@ instead of `and`. A branch that the processor mispredicts costs more than it sav
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 import torch
 
+from mvdecor.compiled import compiled
 from mvdecor.correspondences.matches import Matches
 from mvdecor.views import Surface
 
 F = np.float32  # of plain numbers Numba would compute in float64
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 def match_by_loop(a: Surface, b: Surface, tolerance: float, min_cosine: float, unique: bool) -> Matches:

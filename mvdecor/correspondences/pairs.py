@@ -17,9 +17,11 @@ def choose_pair(
     views: Sequence[int],
     matching: Matching,
     generator: torch.Generator,
-    rejected: set[frozenset[int]] | None = None,
+    rejected: set[tuple[int, int]] | None = None,
 ) -> tuple[int, int, Matches] | None:
     """Sample pairs of views until one overlaps in more than `matching.min_overlap` of the smaller view's foreground.
+
+    A pair is ordered: matches go from pixels of A to B, so (a, b) may overlap more than (b, a).
 
     Args:
         surface: gives the surfaces of the listed views of one shape, in that order.
@@ -34,10 +36,9 @@ def choose_pair(
         shape instead of looking for ever.
     """
     rejected = set() if rejected is None else rejected
-    tried_pairs: set[frozenset[int]] = set()
-    while len(tried_pairs) < min(matching.tries, len(views) * (len(views) - 1) // 2):
-        a, b = (views[i] for i in torch.randperm(len(views), generator=generator)[:2].tolist())
-        pair = frozenset((a, b))
+    tried_pairs: set[tuple[int, int]] = set()
+    while len(tried_pairs) < min(matching.tries, len(views) * (len(views) - 1)):
+        a, b = pair = tuple(views[i] for i in torch.randperm(len(views), generator=generator)[:2].tolist())
         if pair not in rejected:
             surfaces = surface([a, b])
             matches = match_views(

@@ -8,10 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import InterpolationResolutionError
 
@@ -19,7 +22,11 @@ from mvdecor.engine.misspelt import explain
 from mvdecor.engine.overrides import command_line, override
 from mvdecor.errors import InputError
 
-CONFIGS = str(Path(__file__).resolve().parents[2] / "configs")
+_INSTALLED, _CHECKOUT = (Path(__file__).resolve().parents[n] / "configs" for n in (1, 2))
+CONFIGS = str(_INSTALLED if _INSTALLED.is_dir() else _CHECKOUT)
+"""The folder configs/ of the repository; a wheel has it within the package."""
+SAID = (InputError, InterpolationResolutionError)
+"""Errors of which the message says all."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """Variable of the environment by which Hydra raises its errors."""
 
@@ -39,10 +46,13 @@ def main(stage: Callable[[DictConfig], object], config: str = "config") -> None:
 
     def run(cfg: DictConfig) -> None:
         try:
-            with one_line():
-                stage(cfg)
+            stage(cfg)
         except Exception as error:
             stage_errors.append(error)
+            if HydraConfig.get().mode is RunMode.MULTIRUN:  # Hydra goes on, and raises the first error at the end
+                print(f"error: {_said(error)}", file=sys.stderr, flush=True)
+            elif isinstance(error, SAID):
+                _end(error)
             raise
 
     with one_line():
@@ -50,11 +60,13 @@ def main(stage: Callable[[DictConfig], object], config: str = "config") -> None:
         try:
             with _errors_of_hydra():
                 hydra.main(version_base="1.3", config_path=CONFIGS, config_name=config)(run)()
-        except InterpolationResolutionError:
-            raise
         except Exception as error:
-            if error in stage_errors or os.environ.get(FULL_ERROR) == "1":  # no fault of the command line; or asked for
-                raise
+            if isinstance(error, SAID) and error in stage_errors:
+                raise InputError(
+                    f"{len(stage_errors)} jobs of the sweep failed, see above; the others are finished"
+                ) from error
+            if error in stage_errors or isinstance(error, SAID) or os.environ.get(FULL_ERROR) == "1":
+                raise  # no fault of the command line; or it says all; or Hydra's own error is asked for
             GlobalHydra.instance().clear()
             words = [word for word in sys.argv[1:] if not word.startswith("-")]
             raise InputError(_explain(error, words, config)) from error
@@ -83,13 +95,20 @@ def one_line() -> Iterator[None]:
     """End the program with one line for bad input."""
     try:
         yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except InterpolationResolutionError as error:
-        reason = str(error).splitlines()[0]
-        print(f"error: {error.full_key}: {reason} (${{...}} stands for another setting)", file=sys.stderr)
-        sys.exit(2)
+    except SAID as error:
+        _end(error)
+
+
+def _end(error: Exception) -> NoReturn:
+    print(f"error: {_said(error)}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _said(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, InterpolationResolutionError):
+        return f"{error.full_key}: {str(error).splitlines()[0]} (${{...}} stands for another setting)"
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def compose_config(overrides: Sequence[str], name: str = "config") -> DictConfig:

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
 from mvdecor.engine.distributed import processes
 from mvdecor.errors import InputError
+
+DEVICE = r"(auto|cpu|cuda(:[0-9]{1,3})?)"
 
 
 def open_device(device: str = "auto", precision: str = "auto", unused_weights: bool = False) -> Fabric:
     """Device, precision and the processes that torchrun started; nothing is seeded.
 
     Args:
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda (several processes: one GPU each), or cuda:N, the GPU of number N.
         precision: auto (bf16-mixed where the device computes in bfloat16, else 32-true) or any of Fabric's.
         unused_weights: some passes of the training do not use all weights, which several processes must know.
 
     Raises:
         InputError: for a device that is not there or an unknown precision.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device={device!r} is unknown: choose auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device=cuda, but PyTorch sees no CUDA device here: use device=cpu or auto")
+    if not re.fullmatch(DEVICE, device):
+        raise InputError(f"device={device!r} is unknown: choose auto, cpu, cuda or cuda:N")
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device={device}, but PyTorch sees no CUDA device here: use device=cpu or auto")
+    if number and processes() > 1:
+        raise InputError(f"device={device} with {processes()} processes: give device=cuda, each takes a GPU of its own")
+    if number and int(number) >= torch.cuda.device_count():
+        raise InputError(f"device={device}: PyTorch sees {torch.cuda.device_count()} CUDA devices, the first is cuda:0")
     accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     resolved = precision
     if precision == "auto":
@@ -45,14 +54,18 @@ def open_device(device: str = "auto", precision: str = "auto", unused_weights: b
         fabric = Fabric(
             accelerator=accelerator,
             strategy=strategy,
-            devices=local_processes,
+            devices=[int(number)] if number else local_processes,
             num_nodes=processes() // local_processes,
             precision=resolved,  # type: ignore[arg-type]
+            # said by name, or Fabric would take plain `python` within a SLURM job for one of several tasks
+            plugins=TorchElasticEnvironment() if processes() > 1 else LightningEnvironment(),
         )
     except ValueError as error:
         raise InputError(f"precision={precision!r}: {error}") from error
     if processes() > 1:
         fabric.launch()
+    elif number:
+        torch.cuda.set_device(fabric.device)  # of what asks for "the" GPU: its name, memory and random generator
     return fabric
 
 

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from mvdecor.engine.handover import Handover
 from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
 
@@ -23,7 +24,10 @@ class Source(Protocol):
 
 
 class _Steps(Dataset):
-    """Step to batch; an InputError is handed on as it is, since a worker's exceptions arrive wrapped in their traceback."""
+    """Step to batch; an InputError is handed on as it is, since a worker's exceptions arrive wrapped in their traceback.
+
+    A worker's batch is a `Handover`: where PyTorch's own way finds no room, this process would wait for ever.
+    """
 
     def __init__(self, source: Source, seed: int, positions: range) -> None:
         self.source, self.seed, self.positions = source, seed, positions
@@ -34,9 +38,10 @@ class _Steps(Dataset):
 
     def __getitem__(self, step: int) -> Any:
         try:
-            return self.source.sample(self.seed, step, self.positions)
+            batch = self.source.sample(self.seed, step, self.positions)
         except InputError as error:
             return error
+        return batch if get_worker_info() is None else Handover(batch)
 
 
 def _unpickled(content: bytes) -> _Steps:

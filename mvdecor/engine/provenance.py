@@ -26,7 +26,9 @@ CODE = ("mvdecor", "configs", "scripts", "pyproject.toml")
 
 def provenance(cfg: DictConfig) -> dict:
     """Configuration, code and machine as plain values. Take it before the work starts: files may change meanwhile."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() and cfg.device != "cpu" else "cpu"
+    device = "cpu"
+    if torch.cuda.is_available() and cfg.device != "cpu":
+        device = torch.cuda.get_device_name(cfg.device if ":" in cfg.device else None)
     return {
         "config": OmegaConf.to_container(cfg, resolve=True),
         **code_of_process()[0],

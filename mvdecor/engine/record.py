@@ -80,8 +80,8 @@ class Key:
         return settings + inputs
 
 
-def read_result(file: Path, key: Key, quiet: bool = False) -> dict | None:
-    """The result in `file` if its key is this one; None if there is no file. Says so unless `quiet`.
+def read_result(file: Path, key: Key) -> dict | None:
+    """The result in `file` if its key is this one; None if there is no file.
 
     Raises:
         InputError: it is a result of other settings or inputs, of an older version, or cannot be read.
@@ -101,10 +101,9 @@ def read_result(file: Path, key: Key, quiet: bool = False) -> dict | None:
         )
     if differences:
         raise InputError(
-            f"{file} holds a result made with other settings or inputs ({'; '.join(differences)}): choose another out="
+            f"{file} holds a result made with other settings or inputs ({'; '.join(differences)}): choose another out=, or "
+            "remove that file to run the stage again"
         )
-    if not quiet:
-        print(f"{file}: finished before with the same settings and inputs; not run again", flush=True)
     return result
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
+from mvdecor.engine.device import DEVICE
 from mvdecor.errors import InputError
 from mvdecor.files import is_writable, nearest_folder
 from mvdecor.settings import Count, PathName, Settings, WholeNumber
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Annotated[
+    str,
+    Field(pattern=rf"\A{DEVICE}\z", description="choose auto, cpu, cuda, or cuda:N for the GPU of number N"),
+]
 Precision = Annotated[str | int, Field(description="give auto, or a precision of Lightning Fabric such as 32-true")]
 
 

@@ -45,6 +45,7 @@ class Stage:
         reads: the files that it reads, by what they are ("checkpoint", "shapes"), each identified by its content.
         check: refuses a bad configuration before anything else; reads no data.
         temporary: folders in `cfg.out` that hold the state under way, removed when the result is written.
+        writes: folders in `cfg.out` that others read; where one is gone, the stage is not finished any more.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Stage:
     reads: Callable[[DictConfig], Mapping[str, Files]] = lambda cfg: {}
     check: Callable[[DictConfig], None] = lambda cfg: None
     temporary: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
 
     def key(self, cfg: DictConfig) -> Key:
         """What the result depends on."""
@@ -62,7 +64,18 @@ class Stage:
     def result(self, cfg: DictConfig) -> dict | None:
         """The finished result of this configuration; None if there is none. InputError if that of another is there."""
         file = Path(cfg.out) / self.file
-        return read_result(file, self.key(cfg), quiet=True) if file.exists() else None
+        return self.finished(file, self.key(cfg), quiet=True) if file.exists() else None
+
+    def finished(self, file: Path, key: Key, quiet: bool = False) -> dict | None:
+        """The result in `file`, see `read_result`; None too where something of `writes` is gone. Says so unless `quiet`."""
+        result = read_result(file, key)
+        if result is None:
+            return None
+        gone = [str(file.with_name(name)) for name in self.writes if not file.with_name(name).exists()]
+        if not quiet:
+            then = f"but {gone[0]} is gone: run again" if gone else "with the same settings and inputs; not run again"
+            print(f"{file}: finished before {then}", flush=True)
+        return None if gone else result
 
     def __call__(self, cfg: DictConfig) -> dict:
         """Run it, see `run`."""
@@ -122,7 +135,7 @@ def run(stage: Stage, cfg: DictConfig) -> dict:
     out = Path(cfg.out)
     with guard(out):
         key = stage.key(cfg)
-        result = read_result(out / stage.file, key)
+        result = stage.finished(out / stage.file, key)
         if result is None:
             job = _begin(stage, cfg, key.record())
             with job._exit:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
+from omegaconf import DictConfig
 from pydantic import Field, model_validator
 
 from mvdecor.errors import InputError
@@ -224,3 +225,14 @@ def _holds(root: Path, recipe: dict) -> bool:
         return json.loads((root / "generated.json").read_text()) == recipe
     except (OSError, ValueError):
         return False
+
+
+def run_generate(cfg: DictConfig) -> None:
+    """Write the data set that configs/generate.yaml describes and print where it is."""
+    out = GenerateSettings.of(cfg).out
+    shared = {"count": cfg.count, "seed": cfg.seed, "test_fraction": cfg.test_fraction}
+    if cfg.format == "partnet":
+        root = write_partnet(out, categories=tuple(cfg.categories), **shared)
+    else:
+        root = write_people_like(out, category=cfg.categories[0], **shared)
+    print(f"{cfg.count} made-up shapes of each of {', '.join(cfg.categories)} are in {root}")

@@ -233,10 +233,14 @@ def _find(folder: Path) -> Path:
     """The folder to read: from the hub, or the old one under its other name if a save was killed between its two renames."""
     if str(folder).startswith(hub.PREFIX):
         return hub.download(str(folder), FILES)
-    if folder.is_dir():
+    if (folder / WEIGHTS).exists() or (folder / RECORD).exists():
         return folder
     if _previous(folder).is_dir():
         return _previous(folder)
+    below = sorted(file.parent for depth in ("*", "*/*", "*/*/*") for file in folder.glob(f"{depth}/{RECORD}"))
+    if below:
+        names = " or ".join(str(path) for path in below[:4])
+        raise InputError(f"{folder}: is the folder of a run, not of a checkpoint: give {names}")
     raise InputError(f"{folder}: no checkpoint folder here; give the folder that holds {WEIGHTS} and {RECORD}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mvdecor.errors import InputError
 from mvdecor.results.runs import Run
@@ -16,15 +17,28 @@ COLUMN_SETTINGS = (
 )
 """What all results of a column must agree in, beside the test shapes: otherwise its methods cannot be compared."""
 
-CELL_SETTINGS = (
-    *("views.channels", "views.count", "views.close_ups", "views.size", "views.layers", "lifting", "loss"),
-    *("network._target_", "network.encoder", "network.decoder_channels", "network.embedding_dim"),
-    *("training.finetune.steps", "training.finetune.lambda_ssl"),
+MAY_DIFFER = (
+    *("out", "checkpoint", "seed", "run", "device", "workers", "progress", "save_every", "table", "cell"),
+    *("data.root", "data.test_root", "data.splits", "data.labels", "data.generate"),
+    *(f"data.{reader}.{name}" for reader in ("labelled", "unlabelled") for name in ("root", "splits", "labels")),
+    *("views.cache", "views.keep", "training.log_every", "training.finetune.runs", "training.finetune.split"),
+    *("cache", "training.finetune.validate_every"),
+    *("evaluation.split", "evaluation.limit", "evaluation.batch_size", "evaluation.meshes"),
 )
-"""What all runs of a cell must agree in besides: otherwise their mean is the mean of nothing. No paths, no devices."""
+"""Settings in which the runs of a cell may differ: what makes them runs, where things lie, how fast it goes, what is printed.
+In all others they must agree: otherwise their mean is the mean of nothing."""
 
-PRETRAIN_CELL_SETTINGS = ("training.pretrain", "training.matching")
-"""The same for methods that pretrain."""
+OF_PRETRAINING = (
+    "training.pretrain",
+    "training.crops",
+    "data.pretrain_split",
+    "data.pretrain_limit",
+    "data.unlabelled",
+)
+"""Settings that may differ too where a method does not pretrain."""
+
+OF_CONTRAST = ("loss", "training.matching", "training.gather")
+"""Settings that may differ too where neither pretraining nor fine-tuning has a contrastive loss."""
 
 
 def check_cells(results: Sequence[Run]) -> None:
@@ -42,25 +56,61 @@ def check_cells(results: Sequence[Run]) -> None:
             if (twin := by_identity.setdefault(identity, result)) is not result:
                 raise InputError(_same_run(twin, result))
         first = columns.setdefault(result.column, result)
-        _same(first, result, COLUMN_SETTINGS, f"column {result.column!r}")
+        settings = [{key: one.setting(key) for key in COLUMN_SETTINGS} for one in (first, result)]
+        _agree(first, result, settings, f"column {result.column!r}")
         if first.test_ids != result.test_ids:
             only_in_one = sorted(set(first.test_ids) ^ set(result.test_ids))
             raise InputError(
                 f"{first.file} and {result.file} are both of column {result.column!r}, but were measured on different "
                 f"test shapes ({len(only_in_one)} only in one of them, such as {only_in_one[0]}): gather them apart"
             )
+        _check_name(result)
         first = cells.setdefault((result.method, result.column), result)
-        pretrained = result.setting("method.pretrain") is not False
-        keys = CELL_SETTINGS + (PRETRAIN_CELL_SETTINGS if pretrained else ())
-        _same(first, result, keys, f"{result.method} in column {result.column!r}")
+        settings = [_compared(one) for one in (first, result)]
+        _agree(first, result, settings, f"{result.method} in column {result.column!r}")
 
 
-def _same(a: Run, b: Run, keys: Sequence[str], group: str) -> None:
-    for key in keys:
-        if a.setting(key) != b.setting(key):
+def _compared(result: Run) -> dict[str, Any]:
+    """By dotted key, all settings that a cell must share, those of the training as "trained with ..."."""
+    left_out = MAY_DIFFER
+    if result.setting("method.pretrain") is False:
+        left_out += OF_PRETRAINING
+        if not result.setting("training.finetune.lambda_ssl"):
+            left_out += OF_CONTRAST
+    both = (("", result.metrics["config"]), ("trained with ", result.metrics.get("trained_with", {})))
+    return {
+        name + key: value
+        for name, config in both
+        for key, value in _leaves(config).items()
+        if not any(key == other or key.startswith(f"{other}.") for other in left_out)
+    }
+
+
+def _leaves(config: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in config.items():
+        leaves |= _leaves(value, f"{group}{name}.") if isinstance(value, dict) else {f"{group}{name}": value}
+    return leaves
+
+
+def _check_name(result: Run) -> None:
+    """A method that pretrains must not name a model that was not, nor the other way round."""
+    says, was = result.setting("method.pretrain"), result.metrics.get("pretrained")
+    if says is not None and was is not None and says != was:
+        raise InputError(
+            f"{result.file}: its method is {result.method} (method.pretrain={str(says).lower()}), but the model was "
+            f"{'pretrained' if was else 'trained from scratch'}: fine-tune it again with the method's own name, method=NAME "
+            "(configs/method)"
+        )
+
+
+def _agree(a: Run, b: Run, settings: Sequence[Mapping[str, Any]], where: str) -> None:
+    unset = "not set"
+    for key in dict.fromkeys([*settings[0], *settings[1]]):
+        there, here = (one.get(key, unset) for one in settings)
+        if there != here:
             raise InputError(
-                f"{a.file} and {b.file} are both {group}, but differ in {key}: {a.setting(key)} and {b.setting(key)}: "
-                "gather them apart"
+                f"{a.file} and {b.file} are both {where}, but differ in {key}: {there} and {here}: gather them apart"
             )
 
 

@@ -29,7 +29,7 @@ class Run:
         folder: where its files are.
         method: short name, as in configs/method; in a pipeline "scratch" or "pretrained".
         column: the table's column that it was run for, else the category.
-        seed, number: which cameras and evaluation points (seed), and which labelled shapes and initial weights (both).
+        seed, number: of the training: which labelled shapes and initial weights.
         part_miou, shape_miou: percent.
         test_ids: shapes that it was measured on, sorted.
         metrics: all of metrics.json.
@@ -141,7 +141,7 @@ def read_run(folder: Path, method: str | None = None, keys: Sequence[str] = ()) 
             folder=folder,
             method=method or (config.get("method") or {"name": _older_method(folder)})["name"],
             column=(config.get("cell") or {}).get("column") or metrics["category"],
-            seed=int(metrics["seed"]),
+            seed=int(metrics.get("trained_with", {}).get("seed", metrics["seed"])),
             number=int(config.get("run", 0)),
             part_miou=float(metrics["part_miou"]),
             shape_miou=float(metrics["shape_miou"]),

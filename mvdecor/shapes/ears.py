@@ -5,14 +5,10 @@ An ear is a corner that can be cut off: the triangle of it and its two neighbour
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")
-
+from mvdecor.compiled import compiled
 
 UNKNOWN, EAR = -2, -1
 FLAT = 1e-6

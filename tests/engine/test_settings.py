@@ -83,7 +83,7 @@ FLAGS = keys(
     "training.pretrain.replace training.finetune.joint training.finetune.replace dry_run doctor.coverage",
 )
 WORDS = {
-    "device": "auto cpu cuda",
+    "device": "auto cpu cuda cuda:0 cuda:11",
     "data.on_error": "raise skip",
     "on_error": "raise skip",
     "data.pretrain_split": "train unlabelled all",

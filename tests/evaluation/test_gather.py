@@ -98,6 +98,46 @@ def test_a_cell_trains_one_way_and_its_methods_may_differ(write_run, tmp_path):
         check_cells(read_runs([tmp_path / "results"]))
 
 
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        ({"training__finetune__learning_rate": 0.1}, r"differ in training\.finetune\.learning_rate: not set and 0\.1"),
+        ({"views__depth": "metric"}, r"differ in views\.depth"),
+        ({"precision": "bf16-mixed"}, r"differ in precision"),
+        ({"anything__new": 1}, r"differ in anything\.new"),
+    ],
+)
+def test_runs_of_a_cell_agree_in_every_setting_that_may_change_a_result(other, word, write_run, tmp_path):
+    write_run("mvdecor", 0, 10.0)
+    write_run("mvdecor", 1, 10.0, out="elsewhere", data__root="elsewhere", workers=3, device="cpu")
+    check_cells(read_runs([tmp_path / "results"]))
+    write_run("mvdecor", 2, 10.0, **other)
+    with pytest.raises(InputError, match=word):
+        check_cells(read_runs([tmp_path / "results"]))
+
+
+def test_a_cell_compares_what_its_models_were_trained_with(write_run, tmp_path):
+    """Seed and precision of the evaluation are not those of the training."""
+    for run, trained in enumerate(({"seed": 5, "precision": "32-true"}, {"seed": 6, "precision": "bf16-mixed"})):
+        file = write_run("mvdecor", 0, 10.0, where=str(run))
+        file.write_text(json.dumps({**json.loads(file.read_text()), "trained_with": trained}))
+    runs = read_runs([tmp_path / "results"])
+    assert [run.seed for run in runs] == [5, 6]
+    with pytest.raises(InputError, match=r"differ in trained with precision: 32-true and bf16-mixed"):
+        check_cells(runs)
+
+
+@pytest.mark.parametrize(("method", "pretrained"), [("mvdecor", False), ("scratch", True)])
+def test_a_method_names_what_was_done(method, pretrained, write_run, tmp_path):
+    file = write_run(method, 0, 10.0)
+    for says in (not pretrained, pretrained):
+        file.write_text(json.dumps({**json.loads(file.read_text()), "pretrained": says}))
+        if says is not pretrained:
+            check_cells(read_runs([tmp_path / "results"]))
+    with pytest.raises(InputError, match=r"metrics\.json: its method is .*fine-tune it again"):
+        check_cells(read_runs([tmp_path / "results"]))
+
+
 def test_the_same_run_twice(write_run, tmp_path):
     files = [write_run("scratch", 0, 10.0, where=where) for where in ("a", "b")]
     with pytest.raises(InputError, match="are the same run") as error:

@@ -245,6 +245,13 @@ def test_no_folder(tmp_path: Path) -> None:
             load(tmp_path / "nowhere")
 
 
+def test_the_folder_of_a_run_is_told_from_a_damaged_checkpoint(tmp_path: Path) -> None:
+    for folder in ("model", "pretrain/model"):
+        save_checkpoint(tmp_path / "run" / folder, make(), PRETRAINED)
+    with pytest.raises(InputError, match=r"run: is the folder of a run.*: give \S*run/model or \S*run/pretrain/model$"):
+        load_checkpoint(tmp_path / "run")
+
+
 # Pretrained weights --------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from mvdecor.engine.log import read_scalars
 from mvdecor.engine.provenance import code_of_process
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
+from mvdecor.results.runs import read_run
 from mvdecor.shapes.splits import FewShotRun, FewShotSplit, write_split
 from mvdecor.systems.mvdecor import keys
 from mvdecor.systems.mvdecor.stages import (
@@ -22,6 +23,7 @@ from mvdecor.systems.mvdecor.stages import (
     run_ceiling,
     run_evaluate,
     run_finetune,
+    run_pipeline,
     run_pretrain,
 )
 
@@ -157,6 +159,17 @@ def test_results_follow_the_content_of_labels_meshes_and_models(config, people, 
         run_evaluate(config(f"checkpoint={tmp_path / 'tuned' / 'model'}", out="metrics_of_the_other"))
 
 
+def test_a_result_describes_the_model_whatever_the_command_of_its_evaluation_says(config, tmp_path):
+    run_finetune(config("method=scratch", "training.finetune.steps=2", "run=3", "seed=4", out="tuned"))
+    others = ("method=mvdecor", "training.finetune.k=1", "training.finetune.v=2", "training.finetune.steps=9", "run=1")
+    metrics = run_evaluate(config(*others, f"checkpoint={tmp_path / 'tuned' / 'model'}", out="metrics"))
+    settings = metrics["config"]["training"]["finetune"]
+    assert (settings["k"], settings["v"], settings["steps"]) == (2, None, 2)
+    run = read_run(tmp_path / "metrics")
+    assert (run.method, run.seed, run.number) == ("scratch", 4, 3) and metrics["pretrained"] is False
+    assert metrics["seed"] == 0 and metrics["config"]["out"] == str(tmp_path / "metrics")
+
+
 def test_a_ceiling_is_not_overwritten_and_looks_through_the_cameras_of_the_evaluation(config, tmp_path):
     run_finetune(config(out="tuned"))
     exact = ("evaluation.points=0", "evaluation.protocol=partnet")
@@ -246,6 +259,32 @@ def test_initial_weights_count_by_content_and_only_where_they_are_used(config, t
     )
     tuned = [config("checkpoint=x", f"network.weights={weights}") for weights in ("null", "imagenet")]
     assert keys.finetune_settings(tuned[0]) == keys.finetune_settings(tuned[1])
+
+
+def test_a_model_that_is_gone_is_made_again_and_a_removed_result_is_too(config, tmp_path, capsys):
+    """On the CPU the same one, so that what was made from it stays finished."""
+    cfg = config("training.pretrain.steps=2", "training.finetune.steps=2")
+    run_pipeline(cfg)
+    weights = tmp_path / "out" / "pretrain" / "model" / "model.safetensors"
+    before = weights.read_bytes()
+    shutil.rmtree(weights.parent)
+    (tmp_path / "out" / "scratch" / "run_0" / "finetune.json").unlink()
+    capsys.readouterr()
+    run_pipeline(cfg)
+    assert weights.read_bytes() == before
+    said = capsys.readouterr().out
+    assert "pretrain.json: finished before but" in said and said.count(": labelled ") == 1
+    assert said.count("metrics.json: finished before with") == 2
+
+
+def test_a_batch_without_variance_is_refused_before_any_work(config, tmp_path):
+    deep = ("network.decoder_channels=[16,16,16,16,16]", "training.finetune.batch_size=1")
+    for stage in (run_finetune, run_pipeline):
+        with pytest.raises(InputError, match=r"batch_size=1, views\.size=32: .*give a batch_size of at least 2"):
+            stage(config(*deep))
+    assert not (tmp_path / "out").exists()
+    run_finetune(config(*deep, "views.size=64"))
+    run_finetune(config(deep[0], "training.finetune.batch_size=2", out="two"))
 
 
 def test_pretraining_takes_no_checkpoint(config):

@@ -22,7 +22,7 @@ from mvdecor.losses import InfoNCE
 from mvdecor.networks import Model, build_model
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
-from mvdecor.systems.mvdecor.finetune import keep_statistics, segmentation_loss
+from mvdecor.systems.mvdecor.finetune import keep_statistics
 from mvdecor.systems.mvdecor.finetune import step as finetune_step
 from mvdecor.systems.mvdecor.pictures import embeddings_sheet, predictions_sheet
 from mvdecor.systems.mvdecor.predict import predict_faces
@@ -178,6 +178,15 @@ def test_validation_is_the_same_at_every_call_and_changes_no_weight():
     torch.rand(7)  # what happens to the global random state in between does not count
     assert validate(net, fabric(), source, InfoNCE(), 3) == first
     assert same(before, weights(net)) and net.training
+
+
+def test_chance_is_that_of_the_matches_there_are():
+    """Where pairs match at fewer pixels than were asked for, a random choice is right more often."""
+    few, many = (PairSource(shape_views(2), RENDERING, 2, points) for points in (20, 100_000))
+    assert validate(model(), fabric(), few, InfoNCE(), 2)["chance"] == pytest.approx(1 / 20)
+    pairs = [batch.matches.pair.tolist().count(p) for batch in (many.sample(0, 0), many.sample(0, 1)) for p in range(2)]
+    expected = sum(1 / count for count in pairs) / len(pairs)
+    assert validate(model(), fabric(), many, InfoNCE(), 2)["chance"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["cosine", "constant"])
@@ -338,22 +347,7 @@ def test_the_network_computes_in_the_precision_asked_for_and_the_losses_in_float
     assert seen == {dtype} and given == {torch.float32}
 
 
-def test_pixels_without_a_label_do_not_count():
-    rng = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 3, 6, 6, generator=rng, requires_grad=True)
-    labels = torch.randint(-1, 3, (2, 6, 6), generator=rng)
-    loss = segmentation_loss(logits, labels)
-    some = labels >= 0
-    expected = -F.log_softmax(logits, dim=1).movedim(1, -1)[some][torch.arange(int(some.sum())), labels[some]].mean()
-    torch.testing.assert_close(loss, expected)
-    (gradient,) = torch.autograd.grad(loss, logits)
-    assert bool((gradient.movedim(1, -1)[~some] == 0).all()) and bool((gradient.movedim(1, -1)[some] != 0).all())
-    changed = torch.where(some[:, None], logits.detach(), 100 * torch.rand(2, 3, 6, 6, generator=rng))
-    assert torch.equal(segmentation_loss(changed, labels), loss.detach())
-
-
 def test_a_batch_without_any_label_moves_no_weight_to_nan():
-    assert float(segmentation_loss(torch.randn(1, 3, 4, 4), torch.full((1, 4, 4), -1))) == 0
     plain = shape()
     unknown = Shape(plain.id, plain.vertices, plain.faces, torch.full((plain.num_faces,), -1), plain.label_names)
     stage = ShapeViews([unknown], lambda _: sphere_cameras(4, 32, 0), make_rasterizer("embree"))

@@ -99,7 +99,7 @@ class PairSource:
     """What the two of a pair are."""
 
     def __post_init__(self) -> None:
-        self._rejected: dict[str, set[frozenset[int]]] = {}  # spares matching them again; changes no sample
+        self._rejected: dict[str, set[tuple[int, int]]] = {}  # spares matching them again; changes no sample
 
     def __len__(self) -> int:
         """Items of a batch: pairs."""

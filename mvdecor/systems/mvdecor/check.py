@@ -14,13 +14,14 @@ from omegaconf import DictConfig
 from mvdecor.engine.device import open_device
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
-from mvdecor.networks import Model, build_model, load_pretrained
+from mvdecor.networks import build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
 from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.systems.mvdecor.fewshot import split_run
 from mvdecor.systems.mvdecor.held_out import check_held_out_data
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_store
+from mvdecor.systems.mvdecor.trained import check_sight
 
 
 def check_config(cfg: DictConfig, settings: type[MvDeCorSettings] = MvDeCorSettings) -> None:
@@ -66,18 +67,48 @@ def _check_negatives(settings: MvDeCorSettings) -> None:
 
 
 def _check_parts(cfg: DictConfig) -> None:
-    """Make the network (without memory for its weights) and the loss once."""
+    """Make the network (without memory for its weights) and the losses once."""
     with torch.device("meta"):
         network = build_model(cfg.network, cfg.views.channels, None, initial_weights=False).config
     if cfg.checkpoint is None and "encoder" in network:
         check_weights(network["encoder"], network.get("weights"))
+    for group in ("loss", "segmentation_loss"):
+        _make(cfg, group)
+
+
+def _make(cfg: DictConfig, group: str) -> Any:
+    """What a group describes; its own error is shown instead of Hydra's around it."""
     try:
-        instantiate(cfg.loss)
+        return instantiate(cfg[group])
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):  # names the setting itself
             raise error.__cause__ from None
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(f"loss: {cfg.loss.get('_target_')} cannot be made ({reason}): see configs/loss") from error
+        raise InputError(
+            f"{group}: {cfg[group].get('_target_')} cannot be made ({reason}): see configs/{group}"
+        ) from error
+
+
+def check_batch(cfg: DictConfig) -> None:
+    """Refuse a fine-tuning whose batches are one image of which batch norms see one pixel: there is no variance in that.
+
+    Raises:
+        InputError: the network has such batch norms; the message names settings that help.
+    """
+    settings, layers = cfg.training.finetune, cfg.views.layers
+    contrast = 2 * settings.pairs if settings.lambda_ssl > 0 and settings.joint else 0
+    if (settings.batch_size + contrast) * layers > 1 or (settings.batch_norm != "train" and cfg.checkpoint is not None):
+        return
+    with torch.device("meta"):  # shapes alone: no memory, no computation
+        model = build_model(cfg.network, cfg.views.channels, None, initial_weights=False).train()
+        image = torch.empty(1, len(model.mean), cfg.views.size, cfg.views.size)
+    try:
+        model.embed(image)
+    except ValueError as error:  # InputError is one: some networks say so themselves
+        raise InputError(
+            f"training.finetune.batch_size=1, views.size={cfg.views.size}: the network cannot be trained on one such image "
+            f"({error}): give a batch_size of at least 2, or larger views"
+        ) from error
 
 
 def check_run(cfg: DictConfig, folder: Path) -> None:
@@ -92,7 +123,8 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
     """
     open_device(cfg.device, cfg.precision)
     if cfg.checkpoint is not None:
-        load_pretrained(build_model(cfg.network, cfg.views.channels, None, initial_weights=False), cfg.checkpoint)
+        model = build_model(cfg.network, cfg.views.channels, None, initial_weights=False)
+        check_sight(load_pretrained(model, cfg.checkpoint), cfg.checkpoint, cfg.views)
     shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     test_set = check_held_out_data(cfg, shape_set)
@@ -137,15 +169,6 @@ def check_labels_of(
             f"{checkpoint}: the model's labels ({', '.join(model_labels)}) are not those of the data "
             f"({', '.join(label_names)}): give a model that was fine-tuned on them, or choose the category and level that it "
             "was fine-tuned on"
-        )
-
-
-def check_channels(model: Model, cfg: DictConfig) -> None:
-    """Raise InputError if the model of `cfg.checkpoint` takes other channels than the configuration renders."""
-    if list(model.channels) != list(cfg.views.channels):
-        raise InputError(
-            f"{cfg.checkpoint}: the model takes {'+'.join(model.channels)}, the configuration renders "
-            f"{'+'.join(cfg.views.channels)}: set views.channels=[{','.join(model.channels)}]"
         )
 
 

@@ -7,14 +7,14 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
 
 from mvdecor.engine.distributed import rank, weight_of_mean
-from mvdecor.engine.loop import train
+from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
+from mvdecor.losses import CrossEntropy
 from mvdecor.networks import Model, build_model, load_pretrained, save_checkpoint
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.loading import list_skipped
@@ -32,6 +32,11 @@ from mvdecor.systems.mvdecor.setup import (
     prepared,
     rasterizing_device,
 )
+from mvdecor.systems.mvdecor.trained import check_sight
+from mvdecor.systems.mvdecor.validation import validate_parts, validation_ids
+
+CROSS_ENTROPY = CrossEntropy()
+"""The paper's L_seg."""
 
 
 def step(
@@ -42,6 +47,7 @@ def step(
     lambda_ssl: float = 0.0,
     joint: bool = True,
     gather: bool = False,
+    segmentation_loss: nn.Module = CROSS_ENTROPY,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """The losses of a batch of labelled views, and of a batch of pairs if there is one.
 
@@ -55,6 +61,7 @@ def step(
             update by L_seg, then a pass and an update by lambda L_ssl with the same optimizer. Adam divides the second
             gradient by its own size, which takes much of a small lambda back.
         gather: with several processes, take the contrastive loss over the matches of all of them.
+        segmentation_loss: L_seg, see mvdecor/losses/segmentation.py.
     """
     labelled, pairs = batches["labelled"], batches.get("pairs")
     images = labelled.images.flatten(0, 1)
@@ -63,8 +70,8 @@ def step(
         images = torch.cat([images, pairs.images.flatten(0, 2)])
     with fabric.autocast():  # of a marked method Fabric's own wrapper does so under DDP only
         embeddings, logits = model.embed_and_segment(images)
-    segmentation = segmentation_loss(logits[:count], labelled.labels.flatten(0, 1))
-    segmentation = segmentation * weight_of_mean(fabric, (labelled.labels >= 0).sum())
+    segmentation, weight = segmentation_loss(logits[:count], labelled.labels.flatten(0, 1))
+    segmentation = segmentation * weight_of_mean(fabric, weight)
     figures = {"loss_segmentation": segmentation}
     if pairs is None:
         yield segmentation, figures
@@ -81,17 +88,6 @@ def step(
     yield segmentation, figures
     contrastive, accuracy = contrast(fabric, model, pairs, loss, gather)
     yield lambda_ssl * contrastive, {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy}
-
-
-def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over the labelled pixels; 0 if there are none (PyTorch's own mean would be NaN).
-
-    Args:
-        logits: [B, C, H, W].
-        labels: int64 [B, H, W], -1 where background or undetermined.
-    """
-    total = F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum")
-    return total / (labels >= 0).sum().clamp_min(1)
 
 
 def keep_statistics(model: nn.Module) -> None:
@@ -112,8 +108,16 @@ def finetune(job: Job) -> dict:
     shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
-    start = load_pretrained(model, cfg.checkpoint) if cfg.checkpoint is not None else {}
+    start = {}
+    if cfg.checkpoint is not None:
+        start = load_pretrained(model, cfg.checkpoint)
+        check_sight(start, cfg.checkpoint, cfg.views)
     model = prepared(model, cfg)
+    if cfg.checkpoint is None and (cfg.method or {}).get("pretrain"):
+        print(
+            f"note: method={cfg.method.name} pretrains, but there is no checkpoint=: this trains from scratch. A table takes "
+            "the result only under such a method (method=scratch)"
+        )
     shapes, few_shot_run, skipped = few_shot_shapes(cfg, shape_set)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(few_shot_run.shapes)}", flush=True)
     labelled = make_labelled_source(cfg, shapes, few_shot_run, rasterizing_device(cfg, fabric))
@@ -122,6 +126,19 @@ def finetune(job: Job) -> dict:
         pairs = make_pair_source(cfg, labelled.shape_views, settings.pairs, augment="pretrain")
         sources["pairs"] = (pairs, "training.finetune.pairs")
     keeps = settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None
+    segmentation_loss = instantiate(cfg.segmentation_loss)
+    classes = len(shape_set.label_names)
+    segmentation_loss(
+        torch.zeros(1, classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64)
+    )  # refuses other numbers of labels
+    validation = None
+    if settings.validate_every is not None:
+        ids = validation_ids(cfg, shape_set)
+        validation = Validation(
+            lambda wrapped: validate_parts(model, cfg, fabric, shape_set, ids),
+            settings.validate_every,
+            lambda figures: None,  # the model of the last step is taken: few-shot learning has no shapes to choose by
+        )
     history = train(
         job.loop(fabric),
         make_recipe(cfg, "finetune", seed),
@@ -134,7 +151,9 @@ def finetune(job: Job) -> dict:
             lambda_ssl=settings.lambda_ssl,
             joint=settings.joint,
             gather=cfg.training.gather,
+            segmentation_loss=segmentation_loss,
         ),
+        validation,
         mode=keep_statistics if keeps else nn.Module.train,
         picture=lambda index: job.log.picture(
             "finetune/predictions", pictures.predictions_sheet(fabric, model, labelled), index
@@ -163,5 +182,6 @@ def finetune(job: Job) -> dict:
         "split": split_file(cfg),
         "skipped": skipped,
         "history": history.steps,
+        "validations": history.validations,
         "calibration": calibration,
     }

@@ -39,7 +39,8 @@ def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the fine-tuning; those of the contrastive term only if it has one."""
     settings = "training.finetune"
-    keys = [*NETWORK, "run", "data.category", settings, f"-{settings}.runs", f"-{settings}.split"]
+    keys = [*NETWORK, "run", "data.category", "segmentation_loss", settings]
+    keys += [f"-{settings}.{name}" for name in ("runs", "split", "validate_every")]
     if cfg.checkpoint is not None:
         keys.append("-network.weights")  # those of the checkpoint are taken
     if cfg.training.finetune.split is not None:

@@ -66,14 +66,21 @@ def contrast_embeddings(
 
 @torch.no_grad()
 def validate(model: Model, fabric: Fabric, source: PairSource, loss: nn.Module, count: int) -> dict[str, float]:
-    """Mean loss and retrieval accuracy over `count` batches that are the same at every call, shared by the processes."""
+    """Mean loss and retrieval accuracy over `count` batches that are the same at every call, shared by the processes; and the
+    accuracy of a random choice, one of the matches of each pair, which may be fewer than were asked for."""
     model.eval()
-    sums = torch.zeros(2, device=fabric.device)
+    sums = torch.zeros(3, device=fabric.device)
     for number in range(fabric.global_rank, count, fabric.world_size):
-        sums += torch.stack(contrast(fabric, model, source.sample(0, number).to(fabric.device), loss))
+        batch = source.sample(0, number).to(fabric.device)
+        sums += torch.stack([*contrast(fabric, model, batch, loss), chance(batch)])
     model.train()
     means = (mean_over_processes(fabric, sums) * fabric.world_size / count).tolist()
-    return {"loss": means[0], "retrieval_accuracy": means[1]}
+    return dict(zip(("loss", "retrieval_accuracy", "chance"), means, strict=True))
+
+
+def chance(batch: PairBatch) -> Tensor:
+    """Mean over the pairs of 1 / matches: the retrieval accuracy of embeddings that know nothing."""
+    return (1 / torch.bincount(batch.matches.pair, minlength=batch.images.shape[1]).float()).mean()
 
 
 def pretrain(job: Job) -> dict:
@@ -123,7 +130,7 @@ def pretrain(job: Job) -> dict:
     best = min(history.validations, key=lambda figures: figures["loss"])
     print(
         f"best validation loss {best['loss']:.3f}, retrieval accuracy {best['retrieval_accuracy']:.3f} "
-        f"(chance {1 / settings.points:.4f}): {job.out}/model",
+        f"(chance {best['chance']:.4f}): {job.out}/model",
         flush=True,
     )
     return {

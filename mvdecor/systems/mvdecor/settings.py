@@ -97,6 +97,7 @@ class FinetuneSettings(Settings):
     split: PathName | None
     runs: Count
     steps: Count
+    validate_every: Count | None
     batch_size: Count
     learning_rate: Positive
     optimizer: Target
@@ -140,7 +141,7 @@ class MvDeCorSettings(RunSettings):
     """All settings of the stages.
 
     Attributes:
-        network, loss: made by Hydra, which names their settings in its errors.
+        network, loss, segmentation_loss: made by Hydra, which names their settings in its errors.
         method: what a row of a table is about.
         table, cell: the table of an experiment, and the place of a result in it.
     """
@@ -149,6 +150,7 @@ class MvDeCorSettings(RunSettings):
     views: ViewSettings
     network: Group
     loss: Group
+    segmentation_loss: Group
     training: TrainingSettings
     lifting: LiftingSettings
     evaluation: EvaluationSettings

@@ -28,7 +28,7 @@ from mvdecor.results import evaluation_summary, format_table, occurrence, summar
 from mvdecor.shapes import load_shapes
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import keys, pictures
-from mvdecor.systems.mvdecor.check import check_channels, check_config, check_labels_of, check_run
+from mvdecor.systems.mvdecor.check import check_batch, check_config, check_labels_of, check_run
 from mvdecor.systems.mvdecor.evaluate import evaluate
 from mvdecor.systems.mvdecor.finetune import finetune
 from mvdecor.systems.mvdecor.held_out import held_out_data, trained_test_shapes, warn_of_trained
@@ -38,6 +38,7 @@ from mvdecor.systems.mvdecor.setup import (
     place,
     seed_of_test_views,
 )
+from mvdecor.systems.mvdecor.trained import check_sight, trained_with, with_training
 from mvdecor.views import make_rasterizer
 
 
@@ -48,7 +49,8 @@ def evaluate_stage(job: Job) -> dict:
     model, metadata = load_checkpoint(cfg.checkpoint, fabric.device)
     shape_set = make_store(cfg, held_out_data(cfg))
     check_labels_of(metadata, cfg.checkpoint, shape_set.label_names)
-    check_channels(model, cfg)
+    check_sight(metadata, cfg.checkpoint, cfg.views)
+    job.provenance["config"] = with_training(job.provenance["config"], metadata)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = cfg.evaluation.split
     ids = shape_set.ids(split)[: cfg.evaluation.limit]
@@ -84,6 +86,8 @@ def evaluate_stage(job: Job) -> dict:
         "split": {"name": split, "ids": list(evaluated.coverage)},
         "skipped": evaluated.skipped,
         "trained_on": metadata.get("shapes"),
+        "trained_with": trained_with(metadata),
+        "pretrained": "pretrain" in metadata.get("trained_on", {}),
         "weights_sha256": metadata["weights_sha256"],
         "trained_test_shapes": trained_test_shapes(metadata, evaluated.contents),
     }
@@ -92,7 +96,9 @@ def evaluate_stage(job: Job) -> dict:
     warn_of_trained(result["trained_test_shapes"], len(evaluated.contents))
     outcome = {k: result[k] for k in ("part_miou", "shape_miou", "accuracy", "coverage")}
     outcome |= {"ceiling": result["ceiling"]["part_miou"], "ece": result["calibration"]["ece"]}
-    log_outcome(out / "log", cfg, {f"evaluation/{k}": v for k, v in outcome.items()})
+    log_outcome(
+        out / "log", OmegaConf.create(job.provenance["config"]), {f"evaluation/{k}": v for k, v in outcome.items()}
+    )
     return result
 
 
@@ -127,6 +133,11 @@ def _check_pretrain(cfg: DictConfig) -> None:
         )
 
 
+def _check_finetune(cfg: DictConfig) -> None:
+    check_config(cfg)
+    check_batch(cfg)
+
+
 def _check_evaluate(cfg: DictConfig) -> None:
     check_config(cfg)
     if cfg.checkpoint is None:
@@ -143,6 +154,7 @@ run_pretrain = Stage(
     reads=keys.pretrain_files,
     check=_check_pretrain,
     temporary=(STATE,),
+    writes=("model",),
 )
 run_finetune = Stage(
     "fine-tuning",
@@ -150,8 +162,9 @@ run_finetune = Stage(
     finetune,
     settings=keys.finetune_settings,
     reads=keys.finetune_files,
-    check=check_config,
+    check=_check_finetune,
     temporary=(STATE,),
+    writes=("model",),
 )
 run_evaluate = Stage(
     "evaluation",
@@ -161,6 +174,7 @@ run_evaluate = Stage(
     reads=keys.evaluate_files,
     check=_check_evaluate,
     temporary=("measured",),
+    writes=("labels",),
 )
 run_ceiling = Stage(
     "ceiling",
@@ -189,6 +203,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
     Scratch is the method of that name, configs/method/scratch.yaml.
     """
     check_config(cfg)
+    check_batch(of_method(cfg, "scratch"))
     with guard(Path(cfg.out)):
         return _pipeline(cfg)
 

@@ -1,0 +1,64 @@
+"""The programs by name: `mvdecor NAME KEY=VALUE ...` is scripts/NAME.py, and needs no checkout."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from mvdecor.engine.cli import main as hydra_main
+
+COMMANDS = {
+    "benchmark": (
+        "Speed against simple reference implementations",
+        "mvdecor.apps.benchmark.run:run_benchmark",
+        "benchmark",
+    ),
+    "ceiling": ("The score of a perfect network (ceiling)", "mvdecor.systems.mvdecor.stages:run_ceiling", "config"),
+    "doctor": (
+        "Does this installation work, and is this data set whole?",
+        "mvdecor.apps.doctor:doctor_command",
+        "doctor",
+    ),
+    "evaluate": ("Label and measure the test shapes", "mvdecor.systems.mvdecor.stages:run_evaluate", "config"),
+    "figures": ("Pictures of correspondences by embedding", "mvdecor.apps.embeddings:run_figures", "figures"),
+    "finetune": ("Fine-tune on k labelled shapes", "mvdecor.systems.mvdecor.stages:run_finetune", "config"),
+    "generate": ("Write made-up shapes to disk", "mvdecor.made_up.generate:run_generate", "generate"),
+    "pipeline": (
+        "All stages in a row, scratch against pretrained",
+        "mvdecor.systems.mvdecor.stages:run_pipeline",
+        "config",
+    ),
+    "pretrain": (
+        "Pretrain an embedding network on unlabelled shapes",
+        "mvdecor.systems.mvdecor.stages:run_pretrain",
+        "config",
+    ),
+    "render": ("Render views into the view cache", "mvdecor.apps.cache:run_render", "render"),
+    "report": ("One HTML page of a run, to open anywhere", "mvdecor.apps.report:run_report", "report"),
+    "segment": ("Label meshes with a fine-tuned model", "mvdecor.apps.segment:run_segment", "segment"),
+    "splits": ("Draw few-shot splits and write them as files", "mvdecor.apps.splits:run_splits", "splits"),
+    "table": ("Run what a table lacks, or gather finished runs", "mvdecor.apps.tables:table_command", "table"),
+    "view": ("Look at shapes and label them, in a browser", "mvdecor.apps.viewer.app:run_view", "view"),
+}
+"""By name: what it does, the function that does it, and its configuration configs/NAME.yaml."""
+
+
+def run(name: str) -> None:
+    """Run a program with the words of the command line."""
+    _, place, config = COMMANDS[name]
+    module, _, function = place.partition(":")
+    hydra_main(getattr(import_module(module), function), config)
+
+
+def main() -> None:
+    """`mvdecor`: the first word names the program."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in COMMANDS:
+        wrong = f"error: {name}: there is no such command\n\n" if name not in ("", "-h", "--help") else ""
+        width = max(map(len, COMMANDS))
+        lines = "\n".join(f"  {other:{width}}  {what}" for other, (what, _, _) in COMMANDS.items())
+        usage = f"{wrong}mvdecor COMMAND KEY=VALUE ...\n\n{lines}\n\nmvdecor COMMAND --help shows its settings."
+        print(usage, file=sys.stderr if wrong or not name else sys.stdout)
+        sys.exit(2 if wrong or not name else 0)
+    sys.argv = [f"{sys.argv[0]} {name}", *sys.argv[2:]]
+    run(name)
