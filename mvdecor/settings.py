@@ -34,8 +34,9 @@ from pydantic.fields import FieldInfo
 
 from mvdecor.errors import InputError
 
-WholeNumber = Annotated[int, Field(ge=0, description="give a whole number of at least 0")]
-Count = Annotated[int, Field(ge=1, description="give a whole number of at least 1")]
+WholeNumber = Annotated[int, Field(ge=0, lt=2**31, description="give a whole number of at least 0, below 2^31")]
+Count = Annotated[int, Field(ge=1, lt=2**31, description="give a whole number of at least 1, below 2^31")]
+Seed = Annotated[int, Field(ge=0, lt=2**63, description="give a whole number of at least 0, below 2^63")]
 Positive = Annotated[float, Field(gt=0, description="give a number above 0")]
 NotNegative = Annotated[float, Field(ge=0, description="give a number of at least 0")]
 Probability = Annotated[float, Field(ge=0, le=1, description="give a probability between 0 and 1")]

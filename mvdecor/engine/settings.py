@@ -10,7 +10,7 @@ from pydantic import Field
 from mvdecor.engine.device import DEVICE
 from mvdecor.errors import InputError
 from mvdecor.files import is_writable, nearest_folder
-from mvdecor.settings import Count, PathName, Settings, WholeNumber
+from mvdecor.settings import Count, PathName, Seed, Settings, WholeNumber
 
 Device = Annotated[
     str,
@@ -37,7 +37,7 @@ class RunSettings(Settings):
     out: PathName
     cache: PathName | None
     checkpoint: PathName | None
-    seed: WholeNumber
+    seed: Seed
     run: WholeNumber
     device: Device
     precision: Precision

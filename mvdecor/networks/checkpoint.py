@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +91,14 @@ def load_checkpoint(folder: Path | str, device: torch.device | str = "cpu") -> t
     return model.to(device).eval(), metadata
 
 
-def load_pretrained(model: Model, folder: Path | str) -> dict[str, Any]:
-    """Copy the network's weights and input normalisation of a checkpoint into `model`; its head stays as it is.
+def load_pretrained(model: Model, folder: Path | str, label_names: Sequence[str] = ()) -> dict[str, Any]:
+    """Copy the network's weights and input normalisation of a checkpoint into `model`; its head stays as it is, unless the
+    checkpoint has one for the same labels.
 
     Args:
         model: a model of the same network and channels, on any device; changed in place.
         folder: a folder of `save_checkpoint`, or hf:OWNER/NAME.
+        label_names: of the model's head.
 
     Returns:
         what the checkpoint's `checkpoint.json` says.
@@ -113,8 +115,10 @@ def load_pretrained(model: Model, folder: Path | str) -> dict[str, Any]:
             f"{path}: this checkpoint is of another model: {'; '.join(differences)}. "
             "Use the checkpoint's settings, or pretrain again with these"
         )
-    state = {k: v for k, v in _read_weights(path, metadata).items() if not k.startswith("head.")}
-    state |= {k: v for k, v in model.state_dict().items() if k.startswith("head.")}
+    state = _read_weights(path, metadata)
+    if model.head is None or not label_names or metadata.get("label_names") != list(label_names):
+        state = {k: v for k, v in state.items() if not k.startswith("head.")}
+        state |= {k: v for k, v in model.state_dict().items() if k.startswith("head.")}
     _load_state(model, state, path)
     return metadata
 

@@ -83,6 +83,8 @@ def check_weights(encoder: str, weights: str | None) -> None:
         raise InputError(f"network.encoder: timm has no model {encoder!r}; {hint}")
     if weights is None:
         return
+    if not isinstance(weights, str):
+        raise InputError(f"network.weights={weights}: give null, {', '.join(DOWNLOADS)}, or the name of a file")
     if weights in DOWNLOADS:
         if not timm.models.is_model_pretrained(encoder):
             raise InputError(f"network.weights: timm has no weights for encoder {encoder}; set network.weights=null")

@@ -11,6 +11,7 @@ from mvdecor.shapes.label_files import find_labels, label_files_of, read_face_la
 from mvdecor.shapes.mesh_files import SUFFIXES, read_mesh
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.texture import check_texture_size
 from mvdecor.shapes.up import check_up, upright
 
 __all__ = ["MeshFolder", "read_mesh"]
@@ -49,8 +50,7 @@ class MeshFolder:
         self.root = Path(root)
         if not self.root.is_dir():
             raise InputError(f"{self.root}: no such folder; set data.root to the folder that holds the meshes")
-        if texture_size is not None and texture_size < 1:
-            raise InputError(f"texture_size must be at least 1 pixel, got {texture_size}")
+        check_texture_size(texture_size)
         check_up(up, "data.up")
         self.texture_size, self.up = texture_size, up
         self._files = _find_meshes(self.root)

@@ -12,7 +12,7 @@ from mvdecor.shapes.label_files import find_labels, label_files_of, read_face_la
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.obj import ObjMesh, read_obj
 from mvdecor.shapes.shape import Shape, positions
-from mvdecor.shapes.texture import obj_texture
+from mvdecor.shapes.texture import check_texture_size, obj_texture
 
 
 class RenderPeople:
@@ -41,8 +41,7 @@ class RenderPeople:
                 f"{self.root}: no such folder; set data.root to the folder that holds one folder per person "
                 "(NAME/NAME.obj, NAME.mtl, tex/; RenderPeople is bought from renderpeople.com)"
             )
-        if texture_size is not None and texture_size < 1:
-            raise InputError(f"texture_size must be at least 1 pixel, got {texture_size}")
+        check_texture_size(texture_size)
         self.texture_size = texture_size
         self._splits = SplitFile(self.root / splits, required=str(splits) != "split.json")
         self.label_names: tuple[str, ...] = self._splits.label_names

@@ -51,6 +51,12 @@ class Material:
     clamped: bool = False
 
 
+def check_texture_size(size: object) -> None:
+    """Raise InputError unless a longest side of textures is None (as in the file) or a whole number of pixels."""
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise InputError(f"texture_size={size}: give a whole number of pixels, at least 1, or null")
+
+
 def plain_image(color: tuple[float, ...]) -> Tensor:
     """uint8 [1, 1, 3] of a colour with components in [0, 1]."""
     return torch.tensor([round(255 * min(max(value, 0.0), 1.0)) for value in color], dtype=torch.uint8).view(1, 1, 3)

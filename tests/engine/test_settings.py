@@ -61,8 +61,10 @@ FROM_1 = keys(
     "render:workers repeats slow_repeats benchmark:size slow_views benchmark:pairs benchmark:points dim classes vote_faces",
     "vote_sample view_faces benchmark:steps few_shapes",
 )
-OR_NULL = keys("training.finetune.v evaluation.limit evaluation.meshes data.pretrain_limit")
-POSITIVE = keys("training.pretrain.learning_rate training.finetune.learning_rate training.finetune.decay")
+OR_NULL = keys(
+    "training.finetune.v training.finetune.validate_every evaluation.limit evaluation.meshes data.pretrain_limit"
+)
+POSITIVE = keys("training.pretrain.learning_rate training.finetune.learning_rate")
 NOT_NEGATIVE = keys(
     "views.jitter training.matching.tolerance training.crops.colour_jitter training.pretrain.colour_jitter",
     "training.finetune.colour_jitter training.finetune.lambda_ssl lifting.power",
@@ -72,6 +74,7 @@ BETWEEN = {
     "training.matching.min_overlap": (0, 1, True),
     "training.matching.min_cosine": (-1, 1, True),
     "training.crops.flip": (0, 1, True),
+    "training.finetune.decay": (0, 1, False),
     "training.pretrain.validation_share": (0, 1, False),
     "figures.threshold": (-1, 1, True),
     "low_confidence": (0, 1, True),
@@ -80,7 +83,7 @@ BETWEEN = {
 """Least, greatest, and whether these are allowed."""
 FLAGS = keys(
     "progress views.keep training.random_light training.gather training.compile training.matching.unique parts",
-    "training.pretrain.replace training.finetune.joint training.finetune.replace dry_run doctor.coverage",
+    "training.pretrain.replace training.finetune.joint training.finetune.replace method.pretrain dry_run doctor.coverage",
 )
 WORDS = {
     "device": "auto cpu cuda cuda:0 cuda:11",
@@ -134,7 +137,20 @@ LISTS = {
     "overrides": st.lists(st.text()),
     **dict.fromkeys(("plot_views", "plot_faces", "plot_shapes"), st.lists(whole, min_size=1)),
 }
-FREE = {"network", "loss", "method", "table", "cell", "data", "views", "lifting", "shard", "precision"}
+FREE = {
+    "network",
+    "loss",
+    "segmentation_loss",
+    "method.name",
+    "method.title",
+    "table",
+    "cell",
+    "data",
+    "views",
+    "lifting",
+    "shard",
+    "precision",
+}
 FREE |= {
     "evaluation.metrics",
     "data.labelled",
@@ -159,7 +175,13 @@ def wrong(own: str) -> st.SearchStrategy[Any]:
     """Values that a setting of the tables refuses."""
     if own in (*FROM_0, *FROM_1, *OR_NULL):
         below = st.integers(max_value=-1 if own in (*FROM_0, "evaluation.meshes") else 0)
-        return below | st.floats() | no_number | (st.nothing() if own in OR_NULL else st.none())
+        return (
+            below
+            | st.integers(min_value=2**63)
+            | st.floats()
+            | no_number
+            | (st.nothing() if own in OR_NULL else st.none())
+        )
     if own in POSITIVE:
         return st.floats(max_value=0) | st.integers(max_value=0) | no_number | st.none() | st.just(math.inf)
     if own in NOT_NEGATIVE:
@@ -187,7 +209,7 @@ def right(own: str) -> st.SearchStrategy[Any]:
     """Values that a setting of the tables takes."""
     if own in (*FROM_0, *FROM_1, *OR_NULL):
         counts = st.integers(
-            0 if own in (*FROM_0, "evaluation.meshes") else 1, 86 if own == "views.close_ups" else None
+            0 if own in (*FROM_0, "evaluation.meshes") else 1, 86 if own == "views.close_ups" else 2**31 - 1
         )
         return counts | st.none() if own in OR_NULL else counts
     if own in (*POSITIVE, *NOT_NEGATIVE):
@@ -367,7 +389,7 @@ RULES = [
     ("report", {"shapes": 21}, "shapes=21: give a whole number from 0"),
     ("view", {"port": 65536}, "port=65536: give a number from 0"),
     ("benchmark", {"rows": ["speed"]}, r"rows=\[speed\]: give a list of some of .*match"),
-    ("config", {"views.size": 0, "lifting.rule": "x"}, "views.size=0: .* 1; lifting.rule=x is unknown: choose entropy"),
+    ("config", {"views.size": 0, "lifting.rule": "x"}, "views.size=0: .*; lifting.rule=x is unknown: choose entropy"),
 ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -15,6 +16,7 @@ from mvdecor.engine.log import read_scalars
 from mvdecor.engine.provenance import code_of_process
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
+from mvdecor.networks import load_checkpoint
 from mvdecor.results.runs import read_run
 from mvdecor.shapes.splits import FewShotRun, FewShotSplit, write_split
 from mvdecor.systems.mvdecor import keys
@@ -287,6 +289,16 @@ def test_a_batch_without_variance_is_refused_before_any_work(config, tmp_path):
     run_finetune(config(deep[0], "training.finetune.batch_size=2", out="two"))
 
 
-def test_pretraining_takes_no_checkpoint(config):
-    with pytest.raises(InputError, match=r"checkpoint=x: pretraining starts from initial weights: .*network\.weights"):
-        run_pretrain(config("checkpoint=x"))
+def test_trainings_go_on_from_a_model_of_their_own_kind(config, tmp_path):
+    """With a learning rate that moves nothing, the weights are those that it began with: all of them, head included."""
+    still = ("training.pretrain.learning_rate=1e-30", "training.finetune.learning_rate=1e-30")
+    for stage, name in ((run_pretrain, "pretrain"), (run_finetune, "finetune")):
+        first, second = (tmp_path / out / "model" for out in (name, f"{name}_on"))
+        stage(config(out=name))
+        stage(config(*still, f"checkpoint={first}", "seed=7", out=f"{name}_on"))
+        before, after = (load_checkpoint(folder) for folder in (first, second))
+        weights = dict(before[0].named_parameters())
+        assert all(
+            torch.allclose(weight, weights[key], rtol=0, atol=1e-20) for key, weight in after[0].named_parameters()
+        )
+        assert before[1]["trained_on"][name].items() <= after[1]["trained_on"][name].items()

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from mvdecor.engine.device import open_device
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
 from mvdecor.networks import build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
+from mvdecor.settings import unknown_setting
 from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.systems.mvdecor.fewshot import split_run
 from mvdecor.systems.mvdecor.held_out import check_held_out_data
-from mvdecor.systems.mvdecor.settings import MvDeCorSettings
-from mvdecor.systems.mvdecor.setup import make_store
+from mvdecor.systems.mvdecor.settings import DataSettings, MvDeCorSettings
+from mvdecor.systems.mvdecor.setup import make_recipe, make_store
 from mvdecor.systems.mvdecor.trained import check_sight
 
 
@@ -39,6 +42,7 @@ def check_config(cfg: DictConfig, settings: type[MvDeCorSettings] = MvDeCorSetti
     _check_labelled_views(checked)
     _check_negatives(checked)
     _check_parts(cfg)
+    _check_data(cfg)
     check_out(Path(checked.out))
     if checked.views.cache is not None and not Path(checked.views.cache).is_dir():  # one that is full may be read-only
         check_out(Path(checked.views.cache), "views.cache")
@@ -74,6 +78,39 @@ def _check_parts(cfg: DictConfig) -> None:
         check_weights(network["encoder"], network.get("weights"))
     for group in ("loss", "segmentation_loss"):
         _make(cfg, group)
+    stages: tuple[Literal["pretrain", "finetune"], ...] = ("pretrain", "finetune")
+    for stage in stages:
+        try:
+            recipe = make_recipe(cfg, stage, seed=0)
+            recipe.schedule(recipe.optimizer([nn.Parameter(torch.zeros(1))]), recipe.steps)
+        except (InstantiationException, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise InputError(
+                f"training.{stage}: its optimizer or schedule cannot be made ({reason}): see configs/training"
+            ) from error
+
+
+def _check_data(cfg: DictConfig) -> None:
+    """Refuse a setting of `data` that neither a reader nor this package looks at."""
+    known = {
+        *DataSettings.model_fields,
+        "name",
+        "root",
+        "test_root",
+        "category",
+        "level",
+        "splits",
+        "labels",
+        "generate",
+    }
+    for reader in (cfg.data.labelled, cfg.data.unlabelled):
+        known |= {str(key) for key in reader}
+    known |= set(re.findall(r"\$\{data\.(\w+)", str(OmegaConf.to_container(cfg.data, resolve=False))))
+    for key in cfg.data:
+        if key not in known:
+            raise InputError(unknown_setting(f"data.{key}", [f"data.{name}" for name in sorted(known)]))
 
 
 def _make(cfg: DictConfig, group: str) -> Any:

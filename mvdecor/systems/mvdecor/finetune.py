@@ -110,7 +110,7 @@ def finetune(job: Job) -> dict:
     model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
     start = {}
     if cfg.checkpoint is not None:
-        start = load_pretrained(model, cfg.checkpoint)
+        start = load_pretrained(model, cfg.checkpoint, shape_set.label_names)
         check_sight(start, cfg.checkpoint, cfg.views)
     model = prepared(model, cfg)
     if cfg.checkpoint is None and (cfg.method or {}).get("pretrain"):
@@ -159,6 +159,7 @@ def finetune(job: Job) -> dict:
             "finetune/predictions", pictures.predictions_sheet(fabric, model, labelled), index
         ),
     )
+    earlier = start.get("trained_on", {})
     calibration = calibrate(cfg, fabric, model, labelled).record()
     textured = {shape.texture is not None for shape in shapes}  # where it is not, the channel rgb is shading
     metadata = {
@@ -166,7 +167,7 @@ def finetune(job: Job) -> dict:
         "label_names": list(shape_set.label_names),
         "category": cfg.data.category,
         "shapes": few_shot_run.shapes,
-        "trained_on": {**start.get("trained_on", {}), "finetune": contents_of(shapes)},
+        "trained_on": {**earlier, "finetune": earlier.get("finetune", {}) | contents_of(shapes)},
         "textured": textured.pop() if len(textured) == 1 else None,
         "calibration": calibration,
         **job.provenance,

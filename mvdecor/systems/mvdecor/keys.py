@@ -33,6 +33,8 @@ def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
     keys = [*NETWORK, *PAIRS, "training.pretrain"]
     if cfg.training.pretrain.source == "crops":
         keys.append("training.crops")
+    if cfg.checkpoint is not None:
+        keys.append("-network.weights")  # those of the checkpoint are taken
     return stage_settings(cfg, "unlabelled", keys)
 
 
@@ -77,7 +79,7 @@ def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
     """The meshes to pretrain on, and initial weights from a file."""
     shape_set = make_shape_set(cfg.data.unlabelled)
     ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
-    return {"the meshes": shape_files(shape_set, ids, labels=False)} | _weights(cfg)
+    return {"the meshes": shape_files(shape_set, ids, labels=False)} | _start(cfg)
 
 
 def finetune_files(cfg: DictConfig) -> dict[str, Files]:
@@ -88,7 +90,7 @@ def finetune_files(cfg: DictConfig) -> dict[str, Files]:
     else:
         files = {"the labelled shapes": shape_files(shape_set, split_run(cfg, shape_set, cfg.run).shapes)}
         files["training.finetune.split"] = Files.of([cfg.training.finetune.split])
-    return files | (_weights(cfg) if cfg.checkpoint is None else checkpoint_content(cfg))
+    return files | _start(cfg)
 
 
 def evaluate_files(cfg: DictConfig) -> dict[str, Files]:
@@ -133,6 +135,11 @@ def stage_settings(cfg: DictConfig, data_role: str, keys: Iterable[str]) -> dict
     if weights and "network.weights" in settings:
         settings["network.weights"] = "a file"  # which one is told by its content
     return settings
+
+
+def _start(cfg: DictConfig) -> dict[str, Files]:
+    """What a training starts from."""
+    return _weights(cfg) if cfg.checkpoint is None else checkpoint_content(cfg)
 
 
 def _weights(cfg: DictConfig) -> dict[str, Files]:

@@ -15,7 +15,7 @@ from mvdecor.engine.distributed import gather_lists, gather_matches, mean_over_p
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
-from mvdecor.networks import Model, build_model, save_checkpoint
+from mvdecor.networks import Model, build_model, load_pretrained, save_checkpoint
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import pictures
@@ -30,6 +30,7 @@ from mvdecor.systems.mvdecor.setup import (
     pretraining_shapes,
     rasterizing_device,
 )
+from mvdecor.systems.mvdecor.trained import check_sight
 
 
 def step(
@@ -84,7 +85,8 @@ def chance(batch: PairBatch) -> Tensor:
 
 
 def pretrain(job: Job) -> dict:
-    """Pretrain on unlabelled shapes; writes `out/model` (best validation loss) and `out/log`."""
+    """Pretrain on unlabelled shapes, from initial weights or `cfg.checkpoint`; writes `out/model` (best validation loss) and
+    `out/log`."""
     cfg, settings, snapshots = job.cfg, job.cfg.training.pretrain, job.snapshots
     fabric = job.open_device()
     shapes, skipped = pretraining_shapes(cfg)
@@ -100,12 +102,20 @@ def pretrain(job: Job) -> dict:
     unseen = make_source(cfg, make_shape_views(cfg, shapes[-held_out:], device), settings.pairs)
     seed = seed_of(cfg.seed, "pretraining")
     seed_everything(seed, verbose=False)
-    model, loss = prepared(build_model(cfg.network, cfg.views.channels, None), cfg), instantiate(cfg.loss)
+    model, start = build_model(cfg.network, cfg.views.channels, None, cfg.checkpoint is None), {}
+    if cfg.checkpoint is not None:
+        start = load_pretrained(model, cfg.checkpoint)
+        check_sight(start, cfg.checkpoint, cfg.views)
+    model, loss = prepared(model, cfg), instantiate(cfg.loss)
     if snapshots.step == 0 and rank() == 0:
         job.log.picture("pretrain/channels", pictures.channels_sheet(pairs))
         job.log.picture("pretrain/matches", pictures.matches_sheet(pairs))
     contents = {id: summary.mesh[:CONTENT_DIGITS] for id, summary in shapes.summaries.items()}
-    metadata = {"kind": "pretrained", "label_names": [], "trained_on": {"pretrain": contents}}
+    metadata = {
+        "kind": "pretrained",
+        "label_names": [],
+        "trained_on": {"pretrain": start.get("trained_on", {}).get("pretrain", {}) | contents},
+    }
 
     def save_best(figures: dict[str, float]) -> None:
         if rank() == 0:

@@ -10,7 +10,7 @@ from mvdecor.correspondences.settings import Matching
 from mvdecor.engine.settings import RunSettings
 from mvdecor.evaluation.metrics import Protocol
 from mvdecor.lifting.settings import LiftingSettings
-from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Settings, Share, WholeNumber
+from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Settings, Share, Text, WholeNumber
 from mvdecor.views.settings import ViewSettings
 
 CropScale = Annotated[
@@ -34,6 +34,26 @@ FinetuneSchedule = Annotated[
     Field(description="choose decay, cosine or constant, or give {_target_: module.name} of a schedule of your own"),
 ]
 Group = Annotated[dict[str, Any], Field(description="choose one of the files in configs/")]
+
+
+DecayFactor = Annotated[
+    float,
+    Field(gt=0, lt=1, description="give a factor between 0 and 1, both excluded; schedule=constant keeps the rate"),
+]
+
+
+class MethodSettings(Settings):
+    """The group `method`: the row of a table that a result is of.
+
+    Attributes:
+        name: short, in the names of folders.
+        title: in tables.
+        pretrain: whether the method has a pretraining.
+    """
+
+    name: Text
+    title: Text
+    pretrain: bool
 
 
 class DataSettings(Settings):
@@ -102,7 +122,7 @@ class FinetuneSettings(Settings):
     learning_rate: Positive
     optimizer: Target
     schedule: FinetuneSchedule
-    decay: Positive
+    decay: DecayFactor
     decay_every: Count
     lambda_ssl: NotNegative
     colour_jitter: NotNegative
@@ -154,6 +174,6 @@ class MvDeCorSettings(RunSettings):
     training: TrainingSettings
     lifting: LiftingSettings
     evaluation: EvaluationSettings
-    method: dict[str, Any] | None = None
+    method: MethodSettings | None = None
     table: Any = None
     cell: Any = None

@@ -40,7 +40,7 @@ def make_shape_set(node: DictConfig) -> ShapeSet:
     except InstantiationException as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
-        raise InputError(f"data: {error}") from error
+        raise InputError(f"data: {str(error.__cause__ or error).splitlines()[0]}") from error
 
 
 def make_store(cfg: DictConfig, node: DictConfig) -> ShapeStore:

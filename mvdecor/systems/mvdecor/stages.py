@@ -124,15 +124,6 @@ def ceiling_stage(job: Job) -> dict:
     return {"rows": rows, "skipped": skipped}
 
 
-def _check_pretrain(cfg: DictConfig) -> None:
-    check_config(cfg)
-    if cfg.checkpoint is not None:
-        raise InputError(
-            f"checkpoint={cfg.checkpoint}: pretraining starts from initial weights: leave it out, or name a file of weights "
-            "by network.weights"
-        )
-
-
 def _check_finetune(cfg: DictConfig) -> None:
     check_config(cfg)
     check_batch(cfg)
@@ -152,7 +143,7 @@ run_pretrain = Stage(
     pretrain,
     settings=keys.pretrain_settings,
     reads=keys.pretrain_files,
-    check=_check_pretrain,
+    check=check_config,
     temporary=(STATE,),
     writes=("model",),
 )
