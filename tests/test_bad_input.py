@@ -90,6 +90,15 @@ def first(root: Path, split: str) -> str:
 @pytest.mark.parametrize(
     ("override", "remedy"),
     [
+        ("views.size=99999999999", "below 2^31"),
+        ("+data.levle=3", "did you mean data.level?"),
+        ("data.texture_size=abc", "whole number of pixels"),
+        ("data.texture_size=true", "whole number of pixels"),
+        ("network.weights=true", "null"),
+        ("method.pretrain=off", "choose true or false"),
+        ("training.finetune.decay=2", "between 0 and 1"),
+        ("training.finetune.optimizer._target_=abc", "training.finetune: its optimizer"),
+        ("+training.pretrain.optimizer.weight_decayy=1", "weight_decayy"),
         ("views.size=big", "whole number"),
         ("lifting.rule=foo", "majority"),
         ("lifting={rule: official, power: 3}", "even number"),

@@ -15,6 +15,7 @@ from timm.models import load_state_dict
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.settings import shown
 
 DOWNLOADS = ("imagenet", "pretrained")
 """Words for timm's own weights of an encoder, downloaded and cached; "pretrained" reads better where they saw more."""
@@ -84,7 +85,7 @@ def check_weights(encoder: str, weights: str | None) -> None:
     if weights is None:
         return
     if not isinstance(weights, str):
-        raise InputError(f"network.weights={weights}: give null, {', '.join(DOWNLOADS)}, or the name of a file")
+        raise InputError(f"network.weights={shown(weights)}: give null, {', '.join(DOWNLOADS)}, or the name of a file")
     if weights in DOWNLOADS:
         if not timm.models.is_model_pretrained(encoder):
             raise InputError(f"network.weights: timm has no weights for encoder {encoder}; set network.weights=null")

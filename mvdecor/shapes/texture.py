@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mvdecor.errors import InputError
 from mvdecor.files import named_file, text_of, unquoted
+from mvdecor.settings import shown
 from mvdecor.shapes.obj import ObjMesh
 from mvdecor.shapes.shape import Texture
 
@@ -51,10 +52,10 @@ class Material:
     clamped: bool = False
 
 
-def check_texture_size(size: object) -> None:
+def check_texture_size(size: int | None) -> None:
     """Raise InputError unless a longest side of textures is None (as in the file) or a whole number of pixels."""
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise InputError(f"texture_size={size}: give a whole number of pixels, at least 1, or null")
+        raise InputError(f"data.texture_size={shown(size)}: give a whole number of pixels, at least 1, or null")
 
 
 def plain_image(color: tuple[float, ...]) -> Tensor:

@@ -443,7 +443,9 @@ def test_settings_of_a_program_outside_the_package():
     assert refusal(Shading, {"model": "flat", "samples": 3}, "shading") == (
         "shading.samples=3: model=flat needs an even number"
     )
-    assert refusal(Shading, {}, "shading") == "shading.samples is missing: give a whole number of at least 1"
+    assert (
+        refusal(Shading, {}, "shading") == "shading.samples is missing: give a whole number of at least 1, below 2^31"
+    )
     assert refusal(Shading, {"samples": 1, "model": "phong"}, "shading") == (
         "shading.model=phong is unknown: choose lambert or flat"
     )

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from mvdecor.engine.cli import CONFIGS
 from mvdecor.engine.device import open_device
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
@@ -93,18 +94,10 @@ def _check_parts(cfg: DictConfig) -> None:
 
 
 def _check_data(cfg: DictConfig) -> None:
-    """Refuse a setting of `data` that neither a reader nor this package looks at."""
-    known = {
-        *DataSettings.model_fields,
-        "name",
-        "root",
-        "test_root",
-        "category",
-        "level",
-        "splits",
-        "labels",
-        "generate",
-    }
+    """Refuse a setting of `data` that is in none of configs/data, and that no reader looks at."""
+    known = {*DataSettings.model_fields}
+    for file in Path(CONFIGS, "data").glob("*.yaml"):
+        known |= {str(key) for key in OmegaConf.load(file)} - {"defaults"}
     for reader in (cfg.data.labelled, cfg.data.unlabelled):
         known |= {str(key) for key in reader}
     known |= set(re.findall(r"\$\{data\.(\w+)", str(OmegaConf.to_container(cfg.data, resolve=False))))
