@@ -137,9 +137,10 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         fabric = benchmark_fabric(step_cfg)
         model = benchmark_model(step_cfg, len(shape.label_names)).to(fabric.device).eval()
         shape_views = make_shape_views(step_cfg, [shape], fabric.device, views_seed=seed_of_test_views)
-        views, rendering, batch = shape_views.views(shape), make_rendering(step_cfg), step_cfg.evaluation.batch_size
+        on_device = shape_views[0]
+        views, rendering, batch = shape_views.views(on_device), make_rendering(step_cfg), step_cfg.evaluation.batch_size
         ready = [
-            rendering(shape, part, surface_of(shape, part)).flatten(0, 1)
+            rendering(on_device, part, surface_of(on_device, part)).flatten(0, 1)
             for part in (views[slice(start, start + batch)] for start in range(0, len(views), batch))
         ]
 
