@@ -106,13 +106,17 @@ def test_an_evaluation_of_two_processes_measures_the_same(one, settings, tmp_pat
     assert len(read(tmp_path / "2" / "metrics.json")["shapes"]) == 3
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(settings, tmp_path):
-    words = script("pretrain", *settings, "training.pretrain.pairs=3", f"out={tmp_path / 'run'}")
+@pytest.mark.parametrize("script_name", ["pretrain", "pipeline"])
+def test_a_batch_of_fewer_items_than_processes_is_refused_at_once(script_name, settings, tmp_path):
+    sizes = ("training.pretrain.pairs=2", "training.finetune.batch_size=1")
+    if script_name == "pretrain":
+        sizes = ("training.pretrain.pairs=1",)
+    words = script(script_name, *settings, *sizes, f"out={tmp_path / 'run'}")
+    name = {"pretrain": "training.pretrain.pairs", "pipeline": "training.finetune.batch_size"}[script_name]
     for rank in become_ranks([words] * 2, tmp_path):
         assert rank.returncode == 2
-        assert (
-            "error: training.pretrain.pairs=3 cannot be shared by 2 processes: give a multiple of that" in rank.stderr
-        )
+        assert f"error: {name}=1 cannot be shared by 2 processes: start at most 1, or give {name}=2" in rank.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_process_that_is_killed_ends_the_others_and_one_alone_goes_on(settings, tmp_path):

@@ -35,7 +35,7 @@ from mvdecor.results.grid import Column, Grid, as_dict, csv_text, latex, make_gr
 from mvdecor.results.runs import Run, read_runs
 from mvdecor.results.table import format_table
 from mvdecor.settings import Count, Settings, Text
-from mvdecor.systems.mvdecor.check import check_config, check_run
+from mvdecor.systems.mvdecor.check import check_config, check_run, check_shares
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 
@@ -248,9 +248,11 @@ def _time(seconds: float) -> str:
 
 
 def _check_before(plan: Sequence[CellStage]) -> None:
-    """What would end a run of hours: the configuration of every missing fine-tuning, and the data of every new column."""
+    """What would end a run of hours: batches that the processes cannot share, the configuration of every missing fine-tuning,
+    and the data of every new column."""
     columns = set()
     for stage in plan:
+        check_shares(stage.cfg, {"pretraining": "pretrain", "fine-tuning": "finetune"}.get(stage.kind, ""))
         if stage.kind != "fine-tuning":
             continue
         if stage.result() is None:

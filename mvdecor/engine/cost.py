@@ -60,7 +60,7 @@ def peak_memory_gb() -> dict[str, float]:
     """Largest memory of this process or one of its workers so far, in GB: of the host and, if used, of the GPU."""
     largest = max(resource.getrusage(owner).ru_maxrss for owner in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     peak = {"host": largest / 1e6}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         peak["gpu"] = torch.cuda.max_memory_allocated() / 1e9
     return peak
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ def open_device(device: str = "auto", precision: str = "auto", unused_weights: b
 
     Args:
         device: auto, cpu, cuda (several processes: one GPU each), or cuda:N, the GPU of number N.
-        precision: auto (bf16-mixed where the device computes in bfloat16, else 32-true) or any of Fabric's.
+        precision: auto (see `best_precision`) or any of Fabric's.
         unused_weights: some passes of the training do not use all weights, which several processes must know.
 
     Raises:
@@ -38,15 +39,14 @@ def open_device(device: str = "auto", precision: str = "auto", unused_weights: b
     if number and int(number) >= torch.cuda.device_count():
         raise InputError(f"device={device}: PyTorch sees {torch.cuda.device_count()} CUDA devices, the first is cuda:0")
     accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    resolved = precision
-    if precision == "auto":
-        resolved = "bf16-mixed" if accelerator == "cuda" or _cpu_has_bfloat16() else "32-true"
     local_processes = int(os.environ["LOCAL_WORLD_SIZE"]) if processes() > 1 else 1  # on this machine
     if accelerator == "cuda" and local_processes > torch.cuda.device_count():
         raise InputError(
             f"{local_processes} processes, but PyTorch sees {torch.cuda.device_count()} CUDA devices: start one for each "
             "(torchrun --nproc_per_node), or use device=cpu"
         )
+    gpus = [int(number)] if number else range(local_processes)
+    resolved = best_precision(accelerator, gpus) if precision == "auto" else precision
     # batch norms agree by themselves, and a pass that not all processes make must not wait for the others
     data_parallel = DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused_weights)
     strategy = data_parallel if processes() > 1 else "auto"
@@ -67,6 +67,23 @@ def open_device(device: str = "auto", precision: str = "auto", unused_weights: b
     elif number:
         torch.cuda.set_device(fabric.device)  # of what asks for "the" GPU: its name, memory and random generator
     return fabric
+
+
+def best_precision(accelerator: str, gpus: Iterable[int] = (0,)) -> str:
+    """The fastest precision that trains: what the arithmetic units of the device compute themselves.
+
+    Args:
+        accelerator: "cpu" or "cuda".
+        gpus: numbers of those that are used; the oldest of them decides.
+
+    Returns:
+        "bf16-mixed" on GPUs of compute capability 8.0 (A100, RTX 30) and later, and on processors that multiply bfloat16;
+        "16-mixed", which scales losses, on GPUs from 7.0 (V100, T4, RTX 20); otherwise "32-true".
+    """
+    if accelerator == "cpu":
+        return "bf16-mixed" if _cpu_has_bfloat16() else "32-true"
+    capability = min(torch.cuda.get_device_capability(gpu) for gpu in gpus)
+    return "bf16-mixed" if capability >= (8, 0) else "16-mixed" if capability >= (7, 0) else "32-true"
 
 
 def cpuinfo() -> str:

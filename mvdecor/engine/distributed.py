@@ -1,7 +1,8 @@
 """Several processes that train one model, started by `torchrun` (Fabric's DDP): who does what, and what they must agree on.
 
 A step's batch is the same for any number of processes: each samples its share of the items, batch norms use the statistics of
-the whole batch, and the gradient is that of the loss over the whole batch. So the learning rate needs no rule either.
+the whole batch, and the gradient is that of the loss over the whole batch. So the learning rate needs no rule either. What a
+network itself samples (dropout, in DeepLabV3+) differs: each process has a random stream of its own.
 """
 
 from __future__ import annotations
@@ -48,16 +49,25 @@ def one_voice() -> Iterator[None]:
             yield
 
 
-def share_of_batch(fabric: Fabric, size: int, setting: str) -> range:
-    """The items of a batch that this process computes.
+def check_shared(size: int, setting: str) -> None:
+    """Raise InputError if `setting` gives fewer items per batch than there are processes."""
+    if size < processes():
+        raise InputError(
+            f"{setting}={size} cannot be shared by {processes()} processes: start at most {size}, or give {setting}={processes()} "
+            "or more (which is another recipe)"
+        )
 
-    Raises:
-        InputError: `setting` gives a number that the processes cannot share evenly.
-    """
+
+def share_of_batch(fabric: Fabric, size: int) -> range:
+    """The items of a batch that this process computes: as many as the others do, or one more in the first processes."""
     per_process, remainder = divmod(size, fabric.world_size)
-    if remainder:
-        raise InputError(f"{setting}={size} cannot be shared by {fabric.world_size} processes: give a multiple of that")
-    return range(per_process * fabric.global_rank, per_process * (fabric.global_rank + 1))
+    start = per_process * fabric.global_rank + min(fabric.global_rank, remainder)
+    return range(start, start + per_process + (fabric.global_rank < remainder))
+
+
+def weight_of_share(fabric: Fabric, share: float) -> float:
+    """Factor for a mean over this process's share of a batch, such that the processes' average is the mean over all."""
+    return share * fabric.world_size
 
 
 def weight_of_mean(fabric: Fabric, count: Tensor) -> Tensor | float:
@@ -85,19 +95,21 @@ def gather_lists(elements: list[Any]) -> list[Any]:
 def gather_matches(
     fabric: Fabric, a: Tensor, b: Tensor, points: Tensor, pair: Tensor, pairs: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The arguments of a contrastive loss from all processes, `pairs` pairs from each, with gradients to where they are from.
+    """The arguments of a contrastive loss from all processes, with gradients to where they are from; `pairs` are from this one.
 
     Every process then computes the same loss. The gradients arrive summed over the processes, and DDP takes their mean: that
     is the gradient of the loss, once.
     """
-    counts = fabric.all_gather(torch.tensor(len(a), device=a.device)).reshape(-1).tolist()  # type: ignore[union-attr]
+    sizes: Any = fabric.all_gather(torch.tensor([len(a), pairs], device=a.device))
+    counts, numbers = sizes.view(-1, 2).T.tolist()
+    first = sum(numbers[: fabric.global_rank])
 
     def joined(x: Tensor, gradients: bool = False) -> Tensor:
         padded = F.pad(x, (0, 0) * (x.ndim - 1) + (0, max(counts) - len(x)))
         parts: Any = fabric.all_gather(padded, sync_grads=gradients)
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
-    return joined(a, True), joined(b, True), joined(points), joined(pair + pairs * fabric.global_rank)
+    return joined(a, True), joined(b, True), joined(points), joined(pair + first)
 
 
 def synchronize_batch_norm(model: nn.Module, fabric: Fabric) -> nn.Module:
@@ -120,14 +132,15 @@ def _synchronize(module: nn.modules.batchnorm._BatchNorm) -> None:
         if not module.training:
             return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias, eps=module.eps)
         dims = [d for d in range(x.ndim) if d != 1]
-        count = x.numel() // x.shape[1] * dist.get_world_size()
         shape = [1, -1] + [1] * (x.ndim - 2)
         x = x.to(torch.promote_types(x.dtype, torch.float32))
-        mean = all_reduce(x.sum(dims)) / count
+        total = all_reduce(torch.cat([x.sum(dims), x.new_tensor([x.numel() // x.shape[1]])]))
+        count = total[-1].detach()  # the processes may have unequal shares of a batch
+        mean = total[:-1] / count
         centred = x - mean.view(shape)
         variance = all_reduce(centred.square().sum(dims)) / count
         if module.track_running_stats:
-            _follow(module, mean.detach(), variance.detach() * (count / max(1, count - 1)))
+            _follow(module, mean.detach(), variance.detach() * (count / (count - 1).clamp_min(1)))
         y = centred * (variance + module.eps).rsqrt().view(shape)
         return y if module.weight is None else y * module.weight.view(shape) + module.bias.view(shape)
 

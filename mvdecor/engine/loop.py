@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from mvdecor.engine.distributed import mean_over_processes, share_of_batch, synchronize_batch_norm
+from mvdecor.engine.distributed import check_shared, mean_over_processes, share_of_batch, synchronize_batch_norm
 from mvdecor.engine.history import History
 from mvdecor.engine.loader import Source, batches
 from mvdecor.engine.log import Log
 from mvdecor.engine.schedules import Schedule
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
+from mvdecor.seeds import seed_of
 
 Step = Callable[[nn.Module, Mapping[str, Any]], Iterable[tuple[Tensor, Mapping[str, Tensor]]]]
 """Called with the model and the batch of each source; yields a loss and the figures to log, once per update of the weights.
@@ -83,6 +84,33 @@ class Validation:
     save_best: Callable[[dict[str, float]], None]
 
 
+class LossScaling:
+    """The factor that losses are scaled by in float16, as state of a training; without state in other precisions."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._precision = fabric.strategy.precision
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Snapshots`."""
+        return self._precision.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave; a run that began in another precision begins with the usual factor."""
+        if state:
+            self._precision.load_state_dict(state)
+
+
+def seed_generators(fabric: Fabric, seed: int, step: int) -> None:
+    """Seed the generators that a step of the network samples from (dropout) by the seed, the step and the process.
+
+    So processes sample independently, and a resumed training samples as it would have, whatever GPUs there are now.
+    """
+    number = seed_of("network", seed, step, fabric.global_rank)
+    torch.default_generator.manual_seed(number)
+    if fabric.device.type == "cuda":
+        torch.cuda.manual_seed(number)
+
+
 def train(
     loop: Loop,
     recipe: Recipe,
@@ -100,17 +128,20 @@ def train(
         recipe: steps, optimizer, schedule, seed.
         model: methods named in its `forward_methods` go through Fabric as `forward` does.
         sources: what batches are sampled from, by the name that `step` knows them by, each with the setting that gives the size
-            of its batch.
+            of its batch. Every process has a share of the first; of others `step` gets nothing where there are fewer items
+            than processes.
         step: the losses of a batch, see `Step`.
         validation: None for none.
         mode: puts the model into training mode.
         picture: called with the number of a step at which a picture is due.
 
     Raises:
-        InputError: no validation loss was finite; a batch that the processes cannot share.
+        InputError: no validation loss was finite; fewer items in a batch than processes.
         Diverged: a loss was not finite, or exploded.
     """
     fabric, log, steps = loop.fabric, loop.log, recipe.steps
+    main_source, setting = next(iter(sources.values()))
+    check_shared(len(main_source), setting)
     synchronize_batch_norm(model, fabric)
     optimizer = recipe.optimizer([weight for weight in model.parameters() if weight.requires_grad])
     wrapped, optimizer = fabric.setup(model, optimizer)
@@ -119,20 +150,16 @@ def train(
     schedule = recipe.schedule(optimizer, steps)
     history = History(fabric)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "history": history}
+    state["loss scaling"] = LossScaling(fabric)
     first = loop.snapshots.restore(state)
     batch_iterators = {
-        name: batches(
-            fabric,
-            source,
-            recipe.seed,
-            range(first, steps),
-            share_of_batch(fabric, len(source), setting),
-            loop.workers,
-        )
-        for name, (source, setting) in sources.items()
+        name: batches(fabric, source, recipe.seed, range(first, steps), share, loop.workers)
+        for name, (source, _) in sources.items()
+        if (share := share_of_batch(fabric, len(source)))
     }
     mode(wrapped)
     for index in log.progress(steps, recipe.name, first):
+        seed_generators(fabric, recipe.seed, index)
         batch = {name: next(iterator) for name, iterator in batch_iterators.items()}
         figures: dict[str, Tensor] = {}
         for loss, scalars in step(wrapped, batch):

@@ -22,9 +22,10 @@ DIGEST = hashlib.sha256().digest_size
 
 
 class Snapshots:
-    """Saves all that a loop's next steps depend on: weights, optimizer, schedule, random generators, what was logged.
+    """Saves all that a loop's next steps depend on: weights, optimizer, schedule, loss scaling, what was logged.
 
-    A loop that is restored takes the steps that it would have taken, bit for bit on the CPU. Files are
+    A loop that is restored takes the steps that it would have taken, bit for bit on the CPU. Random generators need no
+    saving: the loop seeds them at each step. Files are
     `folder/step_N.pt`: SHA-256 of the rest, then tensors and plain values, which are never unpickled into anything else.
     Of several processes the first one saves, and all read; any number of processes may go on.
 
@@ -65,14 +66,20 @@ class Snapshots:
             print(f"{folder}: resuming after {self.step} steps", flush=True)
 
     def restore(self, state: Mapping[str, Any]) -> int:
-        """Put the saved state, if there is one, into objects with `load_state_dict`; gives `step`."""
+        """Put the saved state, if there is one, into objects with `load_state_dict`; gives `step`.
+
+        Raises:
+            InputError: the saved state lacks one of them.
+        """
         if self._saved:
             # what the stage around the loop keeps (its cost) counts once, not once per process
             for name, target in {**state, **(self._more if rank() == 0 else {})}.items():
+                if name not in self._saved["state"]:
+                    raise InputError(
+                        f"{self.folder} holds the state of a training by another revision of mvdecor (it has no {name}): "
+                        "resume it with that revision, remove that folder, or choose another out="
+                    )
                 target.load_state_dict(self._saved["state"][name])
-            torch.set_rng_state(self._saved["rng"])
-            if self._saved["cuda_rng"] is not None and torch.cuda.is_available():
-                torch.cuda.set_rng_state(self._saved["cuda_rng"])  # of this process's GPU: there may be others now
             self._saved = None  # the memory
         return self.step
 
@@ -93,8 +100,6 @@ class Snapshots:
             "step": step,
             "settings": self._settings,
             "state": {name: source.state_dict() for name, source in {**state, **self._more}.items()},
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         }
         stream = io.BytesIO()
         torch.save(content, stream)

@@ -63,13 +63,20 @@ class DeepLabV3Plus(nn.Module):
         """Normalised images [B, in_channels, H, W], any H and W, to embeddings [B, embedding_dim, H, W].
 
         Raises:
-            InputError: one image per batch in training mode, of which batch norm after global pooling has no variance.
+            InputError: one image in the whole batch in training mode: batch norm after global pooling has no variance then.
+                One image per process is enough where batch norms are synchronised, and where they keep their statistics.
         """
-        if self.training and len(images) < 2:
-            raise InputError("DeepLabV3Plus trains on 2 images per batch or more (batch norm after global pooling)")
         height, width = images.shape[-2:]
         features = self.encoder(pad_to_multiple(images, STRIDE))
-        return self.upsampling(self.decoder(features))[..., :height, :width]
+        try:
+            decoded = self.decoder(features)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                "DeepLabV3Plus trains on 2 images per batch or more (batch norm after global pooling)"
+            ) from error
+        return self.upsampling(decoded)[..., :height, :width]
 
 
 def _upsample(channels: int, out_channels: int) -> list[nn.Module]:

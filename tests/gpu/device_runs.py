@@ -13,6 +13,7 @@ from mvdecor.views.shape_views import ShapeViews
 from tests.gpu.simulated_cuda import all_to_cpu, simulated_cuda
 from tests.systems.test_loops import shape
 
+
 def shape_views_on(device: str, count: int = 1, layers: int = 1, rasterizer: str = "embree", **more: Any) -> ShapeViews:
     """`count` lumps with eight views of 32 x 32 pixels each."""
     cameras = [sphere_cameras(8, 32, i) for i in range(count)]

@@ -66,16 +66,18 @@ class Counts:
     Attributes:
         launches: operations that launch a kernel or a copy.
         waits: times that the host waits for the device, by cause.
+        placed: operations that were told to put their result on "cuda".
         rasterized: one entry per call of PyTorch3D's rasterizer: numbers of views and faces, size of the bins, faces per bin.
     """
 
     launches: int = 0
     waits: Counter[str] = field(default_factory=Counter)
+    placed: int = 0
     rasterized: list[dict[str, Any]] = field(default_factory=list)
 
     def reset(self) -> None:
         """Count from zero."""
-        self.launches, self.waits, self.rasterized = 0, Counter(), []
+        self.launches, self.waits, self.placed, self.rasterized = 0, Counter(), 0, []
 
 
 counts = Counts()
@@ -141,6 +143,7 @@ def _execute(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     simulated = [x for x in leaves if isinstance(x, SimulatedTensor)]
     device = kwargs.get("device")
     on_device = _is_cuda(device) if device is not None else bool(simulated)
+    counts.placed += device is not None and torch.device(device).type == "cuda"
     if func is aten._to_copy.default:
         return _copy(args[0], on_device, kwargs)
     if not simulated and not on_device:

@@ -87,7 +87,7 @@ def test_launches_are_counted_and_views_are_none():
         assert counts.launches == 0
         x.add_(1).mul(2)
         torch.ones(3).to("cuda")
-        assert counts.launches == 3
+        assert counts.launches == 3 and counts.placed == 1
         torch.ones(3).add(1)  # on the CPU
         assert counts.launches == 3
 

@@ -55,7 +55,10 @@ def test_finetuning_and_prediction(precision, joint):
     def run(device):
         net, log, stage = model(3).to(device), Recorder(), shape_views_on(device, 2)
         fabric = open_device(device, precision_on(device, precision))
-        labelled, pairs = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4), PairSource(stage, RENDERING, 2, 60)
+        labelled, pairs = (
+            LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4),
+            PairSource(stage, RENDERING, 2, 60),
+        )
         finetune(Loop(fabric, log), net, labelled, pairs, InfoNCE(), steps=2, lambda_ssl=0.1, joint=joint)
         found = predict_faces(fabric, net.eval(), stage, 0, RENDERING, batch_size=4)
         return [figures["loss_segmentation"] for figures in log.figures["finetune"]], found.labels
@@ -138,5 +141,3 @@ def test_rows_of_the_benchmark_run(name, make_config):
     with simulated_cuda(), open_shapes(None) as shapes:
         row = partial(ROWS[name], cfg, shapes)(torch.device("cuda", 0))
         assert row.device == "simulated" and row.ours.median >= 0
-
-

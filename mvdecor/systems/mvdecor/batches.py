@@ -30,6 +30,7 @@ class PairBatch:
         shape_ids: the shape of each pair.
         views: numbers of its two views.
         unmatched: shapes that were sampled first, but had no two views that overlap enough.
+        share: of the step's batch that these P pairs are.
     """
 
     images: Tensor
@@ -37,6 +38,7 @@ class PairBatch:
     shape_ids: tuple[str, ...]
     views: tuple[tuple[int, int], ...]
     unmatched: tuple[str, ...] = ()
+    share: float = 1.0
 
     def to(self, device: torch.device) -> PairBatch:
         """On a device; from pinned memory without waiting."""
@@ -136,7 +138,12 @@ class PairSource:
             views.append(pair[2])
             ids.append(self.shape_views[number].id)
         return PairBatch(
-            torch.stack(images, dim=1), Matches.cat(matches), tuple(ids), tuple(views), tuple(dict.fromkeys(unmatched))
+            torch.stack(images, dim=1),
+            Matches.cat(matches),
+            tuple(ids),
+            tuple(views),
+            tuple(dict.fromkeys(unmatched)),
+            len(images) / len(self),
         )
 
     def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.engine.device import open_device
+from mvdecor.engine.distributed import check_shared
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
 from mvdecor.networks import build_model, load_pretrained
@@ -69,6 +70,23 @@ def _check_negatives(settings: MvDeCorSettings) -> None:
                 f"loss.negatives=batch with training.{stage}.pairs={pairs}: a batch of one pair has no negatives: give at "
                 "least 2 pairs, or loss.negatives=both"
             )
+
+
+def check_shares(cfg: DictConfig, *stages: str) -> None:
+    """Refuse stages ("pretrain", "finetune") whose batches have fewer items than there are processes.
+
+    Pairs of a joint fine-tuning may be fewer: processes without any compute the labelled views' loss alone.
+
+    Raises:
+        InputError: the first size that is too small, and the numbers that work.
+    """
+    training = cfg.training
+    if "pretrain" in stages:
+        check_shared(training.pretrain.pairs, "training.pretrain.pairs")
+    if "finetune" in stages:
+        check_shared(training.finetune.batch_size, "training.finetune.batch_size")
+        if training.finetune.lambda_ssl > 0 and (training.gather or not training.finetune.joint):
+            check_shared(training.finetune.pairs, "training.finetune.pairs")
 
 
 def _check_parts(cfg: DictConfig) -> None:

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
 
-from mvdecor.engine.distributed import rank, weight_of_mean
+from mvdecor.engine.distributed import rank, weight_of_mean, weight_of_share
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.losses import CrossEntropy
@@ -53,10 +53,10 @@ def step(
 
     Args:
         model: network with a head.
-        batches: "labelled", and "pairs" for the contrastive term.
+        batches: "labelled", and "pairs" for the contrastive term; a process may be without any if `joint`.
         fabric: precision and processes.
         loss: the contrastive loss.
-        lambda_ssl: weight of the contrastive term.
+        lambda_ssl: weight of the contrastive term; 0 leaves it out.
         joint: one loss and one pass, L_seg + lambda L_ssl, as the paper writes it. False is what the released code does: an
             update by L_seg, then a pass and an update by lambda L_ssl with the same optimizer. Adam divides the second
             gradient by its own size, which takes much of a small lambda back.
@@ -73,20 +73,24 @@ def step(
     segmentation, weight = segmentation_loss(logits[:count], labelled.labels.flatten(0, 1))
     segmentation = segmentation * weight_of_mean(fabric, weight)
     figures = {"loss_segmentation": segmentation}
-    if pairs is None:
+    if loss is None or lambda_ssl == 0:
         yield segmentation, figures
         return
-    assert loss is not None, "a contrastive term needs a loss"
+    if pairs is None:  # of a batch of fewer pairs than processes: this one has none
+        contrastive = accuracy = torch.zeros_like(segmentation)
+        yield segmentation, figures | {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy}
+        return
+    of_share = 1.0 if gather else weight_of_share(fabric, pairs.share)
     if joint:
         of_pairs = embeddings[count:].unflatten(0, pairs.images.shape[:3])
-        contrastive, accuracy = contrast_embeddings(fabric, of_pairs, pairs, loss, gather)
+        contrastive, accuracy = (of_share * x for x in contrast_embeddings(fabric, of_pairs, pairs, loss, gather))
         yield (
             segmentation + lambda_ssl * contrastive,
             figures | {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy},
         )
         return
     yield segmentation, figures
-    contrastive, accuracy = contrast(fabric, model, pairs, loss, gather)
+    contrastive, accuracy = (of_share * x for x in contrast(fabric, model, pairs, loss, gather))
     yield lambda_ssl * contrastive, {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy}
 
 

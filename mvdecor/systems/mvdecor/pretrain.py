@@ -11,7 +11,7 @@ from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
 
 from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
-from mvdecor.engine.distributed import gather_lists, gather_matches, mean_over_processes, rank
+from mvdecor.engine.distributed import gather_lists, gather_matches, mean_over_processes, rank, weight_of_share
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
@@ -37,7 +37,9 @@ def step(
     model: Model, batches: Mapping[str, PairBatch], fabric: Fabric, loss: nn.Module, gather: bool = False
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """The contrastive loss of a batch of pairs of views."""
-    value, accuracy = contrast(fabric, model, batches["pairs"], loss, gather)
+    pairs = batches["pairs"]
+    weight = 1.0 if gather else weight_of_share(fabric, pairs.share)
+    value, accuracy = (weight * x for x in contrast(fabric, model, pairs, loss, gather))
     yield value, {"loss": value, "retrieval_accuracy": accuracy}
 
 

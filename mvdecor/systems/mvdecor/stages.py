@@ -28,7 +28,7 @@ from mvdecor.results import evaluation_summary, format_table, occurrence, summar
 from mvdecor.shapes import load_shapes
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import keys, pictures
-from mvdecor.systems.mvdecor.check import check_batch, check_config, check_labels_of, check_run
+from mvdecor.systems.mvdecor.check import check_batch, check_config, check_labels_of, check_run, check_shares
 from mvdecor.systems.mvdecor.evaluate import evaluate
 from mvdecor.systems.mvdecor.finetune import finetune
 from mvdecor.systems.mvdecor.held_out import held_out_data, trained_test_shapes, warn_of_trained
@@ -124,9 +124,15 @@ def ceiling_stage(job: Job) -> dict:
     return {"rows": rows, "skipped": skipped}
 
 
+def _check_pretrain(cfg: DictConfig) -> None:
+    check_config(cfg)
+    check_shares(cfg, "pretrain")
+
+
 def _check_finetune(cfg: DictConfig) -> None:
     check_config(cfg)
     check_batch(cfg)
+    check_shares(cfg, "finetune")
 
 
 def _check_evaluate(cfg: DictConfig) -> None:
@@ -143,7 +149,7 @@ run_pretrain = Stage(
     pretrain,
     settings=keys.pretrain_settings,
     reads=keys.pretrain_files,
-    check=check_config,
+    check=_check_pretrain,
     temporary=(STATE,),
     writes=("model",),
 )
@@ -195,6 +201,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
     """
     check_config(cfg)
     check_batch(of_method(cfg, "scratch"))
+    check_shares(cfg, "finetune", *(["pretrain"] if cfg.checkpoint is None else []))
     with guard(Path(cfg.out)):
         return _pipeline(cfg)
 

@@ -1,0 +1,36 @@
+"""Which device and precision are taken, and that a run on the CPU leaves the GPUs of its machine alone."""
+
+import pytest
+import torch
+
+from mvdecor.engine.device import open_device
+from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
+from tests.gpu.simulated_cuda import simulated_cuda
+
+TOUCHING = ("_lazy_init", "get_rng_state", "get_rng_state_all", "set_rng_state", "get_device_name", "synchronize")
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [
+        *(((12, 0), "bf16-mixed"), ((9, 0), "bf16-mixed"), ((8, 0), "bf16-mixed")),
+        *(((7, 5), "16-mixed"), ((7, 0), "16-mixed"), ((6, 1), "32-true")),
+    ],
+)
+def test_precision_is_one_that_the_gpu_computes_in(capability, precision):
+    with simulated_cuda(capability=capability):
+        fabric = open_device("auto", "auto")
+        assert fabric.device.type == "cuda" and fabric.strategy.precision.precision == precision
+        assert open_device("cuda", "32-true").strategy.precision.precision == "32-true"
+
+
+def test_a_run_on_the_cpu_touches_no_gpu(tiny, made_up_people, make_config, tmp_path, monkeypatch):
+    words = ("experiment=people_cpu", "views.close_ups=0", *tiny, f"data.root={made_up_people}", "save_every=1")
+    with simulated_cuda() as counts, monkeypatch.context() as patch:
+        for name in TOUCHING:
+            patch.setattr(torch.cuda, name, lambda *_, name=name, **__: pytest.fail(f"torch.cuda.{name} was called"))
+        patch.setattr(torch.cuda, "is_initialized", lambda: False)
+        model = tmp_path / "tuned" / "model"
+        run_finetune(make_config(*words, "training.finetune.steps=2", f"out={tmp_path / 'tuned'}"))
+        run_evaluate(make_config(*words, f"checkpoint={model}", f"out={tmp_path / 'measured'}"))
+        assert counts.placed == 0 and not counts.rasterized

@@ -1,0 +1,59 @@
+"""Batches are shared by any number of processes up to their size, and more processes are refused at the start."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from mvdecor.engine.cli import CONFIGS
+from mvdecor.engine.distributed import share_of_batch
+from mvdecor.engine.loop import seed_generators
+from mvdecor.errors import InputError
+from mvdecor.systems.mvdecor.check import check_shares
+
+EXPERIMENTS = sorted(file.stem for file in Path(CONFIGS, "experiment").glob("*.yaml"))
+
+
+def processes(monkeypatch, count: int) -> None:
+    """What torchrun says to each of so many processes."""
+    for name, value in {"RANK": "0", "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_is_shared_or_refused_with_the_numbers_that_work(experiment, count, make_config, monkeypatch):
+    cfg = make_config(f"experiment={experiment}", name="table" if experiment.startswith("table") else "config")
+    processes(monkeypatch, count)
+    training = cfg.training
+    least = min(training.pretrain.pairs, training.finetune.batch_size)
+    if training.finetune.lambda_ssl > 0 and not training.finetune.joint:
+        least = min(least, training.finetune.pairs)
+    if count <= least:
+        check_shares(cfg, "pretrain", "finetune")
+    else:
+        with pytest.raises(InputError, match=rf"cannot be shared by {count} processes: start at most \d"):
+            check_shares(cfg, "pretrain", "finetune")
+    if not experiment.endswith("_cpu") and experiment not in ("demo", "official_partnet"):
+        assert least >= 8, "the paper's recipe runs on eight GPUs"
+
+
+@pytest.mark.parametrize(("size", "count"), [(8, 8), (8, 3), (5, 4), (2, 4), (1, 1)])
+def test_shares_cover_a_batch_once_and_differ_by_one_item_at_most(size, count):
+    shares = [share_of_batch(SimpleNamespace(world_size=count, global_rank=rank), size) for rank in range(count)]
+    assert [item for share in shares for item in share] == list(range(size))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_dropout_depends_on_seed_step_and_process_alone():
+    def mask(seed: int, step: int, rank: int) -> list[float]:
+        torch.rand(rank + step)  # what was drawn before does not count
+        seed_generators(SimpleNamespace(global_rank=rank, device=torch.device("cpu")), seed, step)
+        return nn.Dropout(0.5)(torch.ones(64)).tolist()
+
+    cases = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    masks = [mask(*case) for case in cases]
+    assert masks == [mask(*case) for case in cases]
+    assert len({tuple(mask) for mask in masks}) == len(cases)
