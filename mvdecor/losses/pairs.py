@@ -63,6 +63,6 @@ def similarities(za: Tensor, zb: Tensor, points: Tensor, radius: float) -> Tenso
 
 
 def near_points(a: Tensor, b: Tensor, radius: float) -> Tensor:
-    """bool [A, B]: which of the points a [A, 3] and b [B, 3] are closer than `radius`."""
+    """bool [..., A, B]: which of the points a [..., A, 3] and b [..., B, 3] are closer than `radius`."""
     # by differences: cdist's own way by products loses small distances to rounding
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") < radius
