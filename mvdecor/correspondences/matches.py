@@ -101,46 +101,48 @@ def embeddings_at_a(embeddings: Tensor, matches: Matches) -> Tensor:
     """Embeddings at the matched pixels of A.
 
     Args:
-        embeddings: [P, L, D, H, W].
+        embeddings: [P, L, D, H, W]; in channels-last memory, as the networks give them, they are read without a copy.
         matches: M matches of the P pairs.
 
     Returns:
         [M, D], float32 from embeddings of half precision.
     """
-    layer, pixel = _split(matches.pixel_a, embeddings)
-    return embeddings.flatten(3)[matches.pair, layer, :, pixel].to(_at_least_float32(embeddings))
+    rows, of_pair, _ = _rows(embeddings)
+    return rows.index_select(0, matches.pair * of_pair + matches.pixel_a).to(_at_least_float32(embeddings))
 
 
 def embeddings_at_b(embeddings: Tensor, matches: Matches) -> Tensor:
     """Embeddings at the sub-pixel positions in B, interpolated bilinearly (at the border from the pixels inside).
 
     Args:
-        embeddings: [P, L, D, H, W].
+        embeddings: [P, L, D, H, W], as of `embeddings_at_a`.
         matches: M matches of the P pairs.
 
     Returns:
         [M, D], float32 from embeddings of half precision.
     """
     height, width = embeddings.shape[-2:]
-    flat = embeddings.flatten(3)
+    rows, of_pair, of_layer = _rows(embeddings)
+    dtype = _at_least_float32(embeddings)
     xy = matches.xy_b - 0.5
     corner = xy.floor()
-    dtype = _at_least_float32(embeddings)
-    part = (xy - corner).to(dtype)
-    result = torch.zeros((), device=embeddings.device)
-    for dx in (0, 1):
-        for dy in (0, 1):
-            x = (corner[:, 0] + dx).clamp(0, width - 1).long()
-            y = (corner[:, 1] + dy).clamp(0, height - 1).long()
-            weight = (part[:, 0] if dx else 1 - part[:, 0]) * (part[:, 1] if dy else 1 - part[:, 1])
-            result = result + weight[:, None] * flat[matches.pair, matches.layer_b, :, y * width + x].to(dtype)
-    return result
+    x, y = corner.long().unbind(-1)
+    part_x, part_y = (xy - corner).to(dtype).unbind(-1)
+    left, right = x.clamp(0, width - 1), (x + 1).clamp(0, width - 1)
+    image = matches.pair * of_pair + matches.layer_b * of_layer
+    above, below = (image + width * row.clamp(0, height - 1) for row in (y, y + 1))
+    corners = torch.stack([above + left, below + left, above + right, below + right])
+    weights = torch.stack([(1 - part_x) * (1 - part_y), (1 - part_x) * part_y, part_x * (1 - part_y), part_x * part_y])
+    found = rows.index_select(0, corners.flatten()).to(dtype).view(4, len(matches), -1)  # one gather, one gradient
+    return (weights[..., None] * found).sum(dim=0)
+
+
+def _rows(embeddings: Tensor) -> tuple[Tensor, int, int]:
+    """Embeddings [P, L, D, H, W] as rows [P * L * H * W, D], and the rows of a pair and of a layer."""
+    layers, dim, height, width = embeddings.shape[1:]
+    rows = embeddings.permute(0, 1, 3, 4, 2).reshape(-1, dim)
+    return rows, layers * height * width, height * width
 
 
 def _at_least_float32(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def _split(index: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    pixels = embeddings.shape[-1] * embeddings.shape[-2]
-    return index // pixels, index % pixels
