@@ -8,15 +8,14 @@ from typing import Any
 import torch
 
 from mvdecor.engine.log import Log
-from mvdecor.views import make_rasterizer, sphere_cameras
+from mvdecor.views import make_rasterizer
 from mvdecor.views.shape_views import ShapeViews
 from tests.gpu.simulated_cuda import all_to_cpu, simulated_cuda
-from tests.systems.test_loops import shape
+from tests.systems.test_loops import cameras, shape
 
 
 def shape_views_on(device: str, count: int = 1, layers: int = 1, rasterizer: str = "embree", **more: Any) -> ShapeViews:
     """`count` lumps with eight views of 32 x 32 pixels each."""
-    cameras = [sphere_cameras(8, 32, i) for i in range(count)]
     shapes = [shape(i) for i in range(count)]
     return ShapeViews(shapes, cameras, make_rasterizer(rasterizer, device), layers, device=device, **more)
 

@@ -20,8 +20,8 @@ from tests.gpu.simulated_cuda import simulated_cuda
 def test_views_and_all_channels(rasterizer):
     def run(device):
         stage = shape_views_on(device, layers=2, rasterizer=rasterizer)
-        views, surface = stage.views(0, [1, 4]), stage.surface(0, [1, 4])
-        images = Rendering(tuple(CHANNELS))(stage.shapes[0], views, surface)
+        views, surface = stage.views(stage[0], [1, 4]), stage.surface(stage[0], [1, 4])
+        images = Rendering(tuple(CHANNELS))(stage[0], views, surface)
         return views.face_ids, surface.mask, surface.depth, surface.points, surface.normals, images
 
     assert_equal_on_both(run)
@@ -30,14 +30,16 @@ def test_views_and_all_channels(rasterizer):
 def test_the_matching_of_a_gpu_uses_no_loop_of_the_cpu(monkeypatch):
     monkeypatch.setattr(matching_loop, "match_by_loop", lambda *_: pytest.fail("Numba was called with CUDA tensors"))
     with simulated_cuda():
-        surface = shape_views_on("cuda").surface(0, [0, 1])
+        stage = shape_views_on("cuda")
+        surface = stage.surface(stage[0], [0, 1])
         assert len(match_views(surface[[0]], surface[[1]])) > 0
 
 
 @pytest.mark.parametrize("replace", [False, True])
 def test_matches_and_embeddings_at_both_ends(replace):
     def run(device):
-        surface = shape_views_on(device, layers=2).surface(0, [0, 1, 2, 3])
+        stage = shape_views_on(device, layers=2)
+        surface = stage.surface(stage[0], [0, 1, 2, 3])
         matches = match_views(surface[[0, 1]], surface[[2, 3]])
         chosen = sample_matches(matches, 40, torch.Generator().manual_seed(0), replace)
         embeddings = torch.randn(2, 2, 6, 32, 32, generator=torch.Generator().manual_seed(1)).to(device)
@@ -92,8 +94,8 @@ def test_votes_and_fill(rule, order):
     def run(device):
         stage = shape_views_on(device, layers=2)
         logits = 4 * torch.randn(8, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-        votes = vote(stage.shapes[0], stage.views(0), logits.half().to(device), rule, order)
-        filled = [fill_unseen(stage.shapes[0], votes, fill) for fill in FILL_RULES]
+        votes = vote(stage[0], stage.views(stage[0]), logits.half().to(device), rule, order)
+        filled = [fill_unseen(stage[0], votes, fill) for fill in FILL_RULES]
         return votes.scores, *((f.labels, f.confidence, f.filled) for f in filled)
 
     assert_equal_on_both(run)
@@ -102,7 +104,7 @@ def test_votes_and_fill(rule, order):
 def test_the_ceiling():
     def run(device):
         stage = shape_views_on(device)
-        labels = ceiling_labels(stage.shapes[0], stage.views(0))
+        labels = ceiling_labels(stage[0], stage.views(stage[0]))
         return labels.labels, torch.tensor(labels.coverage)
 
     on_device, on_cpu = on_both(run)

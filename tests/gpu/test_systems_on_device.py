@@ -60,7 +60,7 @@ def test_finetuning_and_prediction(precision, joint):
             PairSource(stage, RENDERING, 2, 60),
         )
         finetune(Loop(fabric, log), net, labelled, pairs, InfoNCE(), steps=2, lambda_ssl=0.1, joint=joint)
-        found = predict_faces(fabric, net.eval(), stage, 0, RENDERING, batch_size=4)
+        found = predict_faces(fabric, net.eval(), stage, stage[0], RENDERING, batch_size=4)
         return [figures["loss_segmentation"] for figures in log.figures["finetune"]], found.labels
 
     (on_device, labels), (on_cpu, expected) = on_both(run)
