@@ -36,7 +36,7 @@ from mvdecor.systems.mvdecor.setup import (
     seed_of_test_views,
     seed_of_training_views,
 )
-from mvdecor.views import CachedViews, make_rasterizer, rasterizer_name
+from mvdecor.views import CachedViews, make_rasterizer
 
 TRIALS = 3  # shapes rendered first, to tell how large the cache will be
 
@@ -186,9 +186,7 @@ class Renderer:
 
     def __init__(self, cfg: DictConfig) -> None:
         self._cfg = cfg
-        device = _device(cfg)
-        self._rasterizer = make_rasterizer(cfg.views.rasterizer, device)
-        self._name = rasterizer_name(cfg.views.rasterizer, device)
+        self._rasterizer = make_rasterizer(cfg.views.rasterizer, _device(cfg))
         self._shapes = cache(
             lambda data_role: make_store(cfg, held_out_data(cfg) if data_role == HELD_OUT else cfg.data[data_role])
         )
@@ -203,7 +201,7 @@ class Renderer:
                 raise
             return Done(job, skipped=str(error))
         cameras = place(cfg, shape, job.seed)
-        file = CachedViews(cfg.views.cache, self._name, shape, cameras, cfg.views.layers)
+        file = CachedViews(cfg.views.cache, cfg.views.rasterizer, shape, cameras, cfg.views.layers)
         if file.exists():
             return Done(job, file.path.stat().st_size, was_there=True)
         return Done(job, file.write(self._rasterizer([shape], [cameras], cfg.views.layers)[0].face_ids))

@@ -105,7 +105,9 @@ def figures_stage(job: Job) -> dict:
     check_sight(metadata, cfg.checkpoint, cfg.views)
     shape_set = make_store(cfg, held_out_data(cfg))
     shapes, skipped = load_shapes(shape_set, _ids(cfg, shape_set), cfg.data.on_error)
-    shape_views = make_shape_views(cfg, shapes, fabric.device, views_seed=seed_of_test_views)
+    shape_views = make_shape_views(
+        cfg, shapes, fabric.device, seed_of_test_views, keep=True
+    )  # each is looked at many times
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     embed = partial(embed_views, fabric, model, shape_views, rendering=make_rendering(cfg))
     landings = _transfer(cfg, shape_views, embed)

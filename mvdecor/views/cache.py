@@ -41,11 +41,11 @@ class CachedViews:
     """The file of the face ids that one shape's cameras see.
 
     Its name is a hash of what the ids depend on: vertices, faces, every number of the cameras (so any change of their
-    settings, seed or placement makes another file), image size, layers and rasterizer.
+    settings, seed or placement makes another file), image size, layers and the setting `views.rasterizer`.
 
     Args:
         folder: where the files lie; made by the first `write`.
-        rasterizer: "embree" or "pytorch3d", see `mvdecor.views.rasterizer_name`.
+        rasterizer: "embree", "pytorch3d", or "auto" for views of either: so what a GPU rendered is read by workers on the CPU.
         shape: the shape, on any device.
         cameras: its N cameras, on any device.
         layers: L.

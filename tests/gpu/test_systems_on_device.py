@@ -79,19 +79,19 @@ def test_a_training_that_was_cut_off_is_resumed(loop, precision, tmp_path):
         if precision == "16-mixed":
             fabric._precision.scaler.set_growth_interval(2)  # so that the factor changes within a short run
         net = model(None if loop == "pretrain" else 3).to("cuda")
-        on = Loop(fabric, CutOff(at), Snapshots(folder, 3))
+        on = Loop(fabric, CutOff(at), Snapshots(folder, 2))
         if loop == "pretrain":
-            pairs = PairSource(stage, RENDERING, 2, 60)
-            history = pretrain(on, net, pairs, pairs, InfoNCE(), steps=8, validate_every=4, validation_batches=1)
+            pairs = PairSource(stage, RENDERING, 1, 60)
+            history = pretrain(on, net, pairs, pairs, InfoNCE(), steps=5, validate_every=3, validation_batches=1)
         else:
             labelled = LabelledSource(stage, RENDERING, [range(8)] * 2, batch_size=4)
-            history = finetune(on, net, labelled, None, InfoNCE(), steps=8)
+            history = finetune(on, net, labelled, None, InfoNCE(), steps=5)
         return history.steps, [w.cpu() for w in net.state_dict().values()], fabric
 
     with simulated_cuda():
         with pytest.raises(Stop):
-            run(tmp_path / "state", at=5)
-        assert [p.name for p in (tmp_path / "state").iterdir()] == ["step_000000003.pt"]
+            run(tmp_path / "state", at=3)
+        assert [p.name for p in (tmp_path / "state").iterdir()] == ["step_000000002.pt"]
         resumed, weights, fabric = run(tmp_path / "state")
         undisturbed, expected, other = run(None)
         assert resumed == undisturbed

@@ -18,7 +18,7 @@ from mvdecor.files import write_atomically
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape, load_shapes
 from mvdecor.systems.mvdecor.setup import make_shape_views, make_store
-from mvdecor.views import Rendering, ShapeViews
+from mvdecor.views import Rendering, ShapeViews, surface_of
 
 RGB_AND_NORMALS = Rendering(("rgb", "normal"))
 
@@ -68,8 +68,8 @@ class Source:
         return Batch(images[:, :3], images[:, 3:], ids, tuple(view for _, view in places))
 
     def image(self, shape: Shape, view: int) -> Tensor:
-        views, surface = self.shape_views.views(shape, [view]), self.shape_views.surface(shape, [view])
-        return RGB_AND_NORMALS(shape, views, surface)[:, 0]
+        views = self.shape_views.views(shape, [view])
+        return RGB_AND_NORMALS(shape, views, surface_of(shape, views))[:, 0]
 
 
 def error(predicted: Tensor, truth: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from mvdecor.correspondences import Matches, Matching, choose_pair, sample_match
 from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape
-from mvdecor.views import Rendering, ShapeViews, Surface, labels_at_pixels
+from mvdecor.views import Rendering, ShapeViews, Surface, Views, labels_at_pixels, surface_of
 
 
 @dataclass(frozen=True)
@@ -147,19 +147,21 @@ class PairSource:
         )
 
     def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
-        views = range(self.shape_views.num_views(shape))
-        seen: list[Surface] = []  # of the pairs tried; the last is the one chosen
+        index = range(self.shape_views.num_views(shape))
+        seen: tuple[Views, Surface]  # of the pair tried last, which is the one chosen
 
-        def surface(index: list[int]) -> Surface:
-            seen.append(self.shape_views.surface(shape, index))
-            return seen[-1]
+        def surface(pair: list[int]) -> Surface:
+            nonlocal seen
+            views = self.shape_views.views(shape, pair)
+            seen = views, surface_of(shape, views)
+            return seen[1]
 
         rejected = self._rejected.setdefault(shape.id, set())
-        pair_of_views = choose_pair(surface, views, self.matching, generator, rejected)
+        pair_of_views = choose_pair(surface, index, self.matching, generator, rejected)
         if pair_of_views is None:
             return None
         a, b, matches = pair_of_views
-        images = self.rendering(shape, self.shape_views.views(shape, [a, b]), seen[-1], generator)
+        images = self.rendering(shape, *seen, generator)
         return images, sample_matches(matches, self.points, generator, self.replace), (a, b)
 
 
@@ -190,8 +192,7 @@ class LabelledSource:
             view = labelled[int(torch.randint(len(labelled), (1,), generator=generator))]
             shape = self.shape_views[number]
             views = self.shape_views.views(shape, [view])
-            surface = self.shape_views.surface(shape, [view])
-            images.append(self.rendering(shape, views, surface, generator))
+            images.append(self.rendering(shape, views, surface_of(shape, views), generator))
             labels.append(labels_at_pixels(shape, views))
             ids.append(shape.id)
             numbers.append(view)

@@ -18,7 +18,7 @@ from mvdecor.correspondences import Matches, sample_matches
 from mvdecor.correspondences.crops import Crop, crop_images, match_crops, sample_crop
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import PairSource
-from mvdecor.views import Surface, jitter_colours
+from mvdecor.views import Surface, Views, jitter_colours, surface_of
 
 
 @dataclass
@@ -40,25 +40,26 @@ class CropPairSource(PairSource):
     stream: ClassVar[str] = "crops of one view"
 
     def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
-        views = range(self.shape_views.num_views(shape))
+        count = self.shape_views.num_views(shape)
         for _ in range(self.matching.tries):
-            view = views[int(torch.randint(len(views), (1,), generator=generator))]
-            surface = self.shape_views.surface(shape, [view])
+            view = int(torch.randint(count, (1,), generator=generator))
+            views = self.shape_views.views(shape, [view])
+            surface = surface_of(shape, views)
             size = (surface.mask.shape[-2], surface.mask.shape[-1])
             a, b = (sample_crop(size, self.scale, self.ratio, self.flip, generator) for _ in range(2))
             matches = match_crops(surface, a, b)
             if float(matches.overlap) > self.matching.min_overlap:
-                images = self._images(shape, view, surface, (a, b), generator)
+                images = self._images(shape, views, surface, (a, b), generator)
                 return images, sample_matches(matches, self.points, generator), (view, view)
         return None
 
     def _images(
-        self, shape: Shape, view: int, surface: Surface, crops: Sequence[Crop], generator: torch.Generator
+        self, shape: Shape, views: Views, surface: Surface, crops: Sequence[Crop], generator: torch.Generator
     ) -> Tensor:
         """float32 [2, L, C, H, W], the crops of one rendering with colours jittered by themselves."""
         channels, strength = self.rendering.channels, self.rendering.colour_jitter
         plain = replace(self.rendering, colour_jitter=0.0)
-        image = plain(shape, self.shape_views.views(shape, [view]), surface, generator)
+        image = plain(shape, views, surface, generator)
         images = []
         for crop in crops:
             changed = image.clone()

@@ -158,7 +158,7 @@ def evaluate_shape(
     calibration: Calibration,
 ) -> dict[str, Any]:
     """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
-    shape_views = make_shape_views(cfg, [shape], fabric.device, views_seed=seed_of_test_views)
+    shape_views = make_shape_views(cfg, [shape], fabric.device, seed_of_test_views, keep=True)  # the ceiling's, too
     settings = {**cfg.lifting, "batch_size": cfg.evaluation.batch_size, "temperature": calibration.temperature}
     predicted = predict_faces(fabric, model, shape_views, shape_views[0], make_rendering(cfg), **settings)
     assert shape.face_labels is not None and predicted.disagreement is not None and predicted.share is not None

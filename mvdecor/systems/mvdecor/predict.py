@@ -95,7 +95,8 @@ def embed_views(
         index: numbers of n views.
         rendering: how views become the model's input.
     """
-    images = rendering(shape, shape_views.views(shape, index), shape_views.surface(shape, index))
+    views = shape_views.views(shape, index)
+    images = rendering(shape, views, surface_of(shape, views))
     with fabric.autocast():
         embeddings = model.embed(images.flatten(0, 1))
     return normalize(embeddings.float(), dim=1).unflatten(0, images.shape[:2])

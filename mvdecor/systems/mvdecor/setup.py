@@ -29,7 +29,7 @@ from mvdecor.shapes.loading import LazyShapes
 from mvdecor.shapes.splits import FewShotRun
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.crops import CropPairSource
-from mvdecor.views import CachedViews, Cameras, Rendering, make_rasterizer, place_cameras, rasterizer_name
+from mvdecor.views import CachedViews, Cameras, Rendering, make_rasterizer, place_cameras
 from mvdecor.views.shape_views import ShapeViews
 
 
@@ -120,8 +120,7 @@ def make_shape_views(
         keep: keep face ids in memory; None: as `views.keep` says.
     """
     rasterizer = make_rasterizer(cfg.views.rasterizer, device)
-    name = rasterizer_name(cfg.views.rasterizer, device)
-    cache = None if cfg.views.cache is None else partial(CachedViews, cfg.views.cache, name)
+    cache = None if cfg.views.cache is None else partial(CachedViews, cfg.views.cache, cfg.views.rasterizer)
     keep = cfg.views.keep if keep is None else keep
     return ShapeViews(shapes, partial(_place_by, views_seed, cfg), rasterizer, cfg.views.layers, device, keep, cache)
 
