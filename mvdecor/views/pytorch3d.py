@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -17,7 +18,10 @@ from mvdecor.views.views import Views
 # Squared distance in units of half the image. PyTorch3D leaves holes where a pixel centre lies exactly on an edge; this
 # widens each face by a thousandth of a pixel (at 256 pixels).
 BLUR_RADIUS = 1e-10
-BIN_BYTES = 2**30  # bound on the memory of the coarse bins on CUDA
+BIN_ENTRIES = 2**28  # bound on the coarse bins of a batch on CUDA: 1 GB
+MOST_ENTRIES = 2**31 - 1  # PyTorch3D numbers them by int32
+BIN_MARGIN = 0.5  # pixels that a face's bounding box is widened by when bins are counted, for rounding
+BATCH_FACES = 4_000_000  # of all views of a batch together
 MOST_FACES_PER_PIXEL = 150  # limit of PyTorch3D's CUDA kernel
 
 Job = tuple[int, int]  # shape, view
@@ -26,7 +30,7 @@ Job = tuple[int, int]  # shape, view
 class PyTorch3DRasterizer:
     """Rasterizes views of unequal shapes together, `batch_size` at a time. See `rasterizers.Rasterizer`.
 
-    No face is ever dropped by full bins: each bin has room for every face.
+    No face is ever dropped by full bins: each bin has room for as many faces as the fullest of them is counted to hold.
     """
 
     def __init__(self, device: torch.device | str = "cuda", batch_size: int = 8) -> None:
@@ -49,13 +53,13 @@ class PyTorch3DRasterizer:
         return results
 
     def _batches(self, faces: list[int], cameras: Sequence[Cameras]) -> Iterator[list[Job]]:
-        """All views of all shapes in batches of one image size, which fit the bounds on number and memory."""
+        """All views of all shapes in batches of one image size, which fit the bounds on views and faces."""
         batch: list[Job] = []
         most_faces, size = 0, None
         for shape, views in enumerate(cameras):
             for view in range(len(views)):
                 most_faces = max(most_faces, faces[shape])
-                too_many = (len(batch) + 1) * _bin_bytes(most_faces) > BIN_BYTES and self.device.type == "cuda"
+                too_many = (len(batch) + 1) * most_faces > BATCH_FACES
                 other_size = size not in (None, (views.height, views.width))
                 if batch and (too_many or other_size or len(batch) == self.batch_size):
                     yield batch
@@ -77,10 +81,23 @@ class PyTorch3DRasterizer:
         shape_numbers = sorted({shape for shape, _ in jobs})
         vertices = {s: shapes[s].vertices.to(self.device) for s in shape_numbers}
         faces = {s: shapes[s].faces.to(self.device)[face_ids[s]] for s in shape_numbers}
-        radii = torch.tensor([shape_radius(shapes[s]) for s, _ in jobs], device=self.device)
+        radius = {s: shape_radius(shapes[s]) for s in shape_numbers}
+        radii = torch.tensor([radius[s] for s, _ in jobs]).to(self.device)
         meshes = Meshes([vertices[s] for s, _ in jobs], [faces[s] for s, _ in jobs])
         views = Cameras.cat([cameras[s][[v]] for s, v in jobs]).to(self.device)
         starts = meshes.mesh_to_faces_packed_first_idx()
+        near = min(radius.values()) * NEAR
+        bin_size, per_bin = 0, 0
+        if self.device.type == "cuda":
+            bin_size = coarse_bin_size(views.height, views.width)
+            per_bin = fullest_bin(meshes, views, near, bin_size)
+            entries = len(jobs) * per_bin * bins(views.height, bin_size) * bins(views.width, bin_size)
+            if entries > BIN_ENTRIES and len(jobs) > 1:
+                half = len(jobs) // 2
+                parts = (jobs[:half], jobs[half:])
+                return torch.cat([self._rasterize(shapes, face_ids, cameras, part, layers) for part in parts])
+            if entries > MOST_ENTRIES:
+                bin_size = 0  # every face for every pixel: slow, and right
         rasterize = MeshRasterizer(cameras=views.to_pytorch3d())
         per_pixel = 1 if layers == 1 else 2 * layers + 1
         while True:
@@ -88,11 +105,11 @@ class PyTorch3DRasterizer:
                 image_size=(views.height, views.width),
                 blur_radius=BLUR_RADIUS,
                 faces_per_pixel=per_pixel,
-                bin_size=None if self.device.type == "cuda" else 0,
-                max_faces_per_bin=_bin_faces(max(len(f) for f in faces.values())),
+                bin_size=bin_size,
+                max_faces_per_bin=per_bin,
                 perspective_correct=True,
                 cull_backfaces=False,
-                z_clip_value=float(radii.min()) * NEAR,
+                z_clip_value=near,
             )
             seen = rasterize(meshes, raster_settings=settings)
             peeled, complete = _peel(seen.pix_to_face, seen.zbuf, NEAR * radii, GAP * radii, layers)
@@ -142,10 +159,49 @@ def _peel(faces: Tensor, depth: Tensor, near: Tensor, gap: Tensor, layers: int) 
     return torch.stack(layer_faces, dim=1), not bool(cut_off.any())
 
 
-def _bin_faces(faces: int) -> int:
-    return 2 * faces  # clipping at the near plane can split a face in two
+def coarse_bin_size(height: int, width: int) -> int:
+    """Pixels per side of a bin on CUDA, such that there are at most 16 bins per side: what PyTorch3D would choose."""
+    size = max(height, width)
+    return 8 if size <= 64 else 2 ** max(math.ceil(math.log2(size)) - 4, 4)
 
 
-def _bin_bytes(faces: int) -> int:
-    """Memory of the coarse bins of one view, 4 bytes per entry; PyTorch3D has fewer than 22 bins per side."""
-    return 4 * _bin_faces(faces) * 22 * 22
+def bins(size: int, bin_size: int) -> int:
+    """Bins along a side of so many pixels."""
+    return -(-size // bin_size)
+
+
+def fullest_bin(meshes: Meshes, cameras: Cameras, near: float, bin_size: int) -> int:
+    """The most faces, by their bounding boxes in the image, that any bin of any view holds, at least 1.
+
+    PyTorch3D's fine kernel walks all entries of a bin's row, the empty ones too, so rows should be no longer than this.
+
+    Args:
+        meshes: N meshes on the device.
+        cameras: of each mesh.
+        near: camera z at which faces are cut: one of whose corners some are nearer may become two, anywhere in the image.
+        bin_size: pixels per side.
+    """
+    of_vertex, of_face, faces = (
+        meshes.verts_packed_to_mesh_idx(),
+        meshes.faces_packed_to_mesh_idx(),
+        meshes.faces_packed(),
+    )
+    xy, z = (x[:, 0] for x in cameras[of_vertex].project(meshes.verts_packed()[:, None]))
+    # PyTorch3D counts pixels from the right and from the bottom
+    end = torch.tensor([cameras.width, cameras.height], dtype=torch.float32).to(xy.device, non_blocking=True)
+    corners, z = (end - xy)[faces], z[faces]
+    whole = z.amin(dim=1) > near
+    low = torch.where(whole[:, None], corners.amin(dim=1) - BIN_MARGIN, 0.0)
+    high = torch.where(whole[:, None], corners.amax(dim=1) + BIN_MARGIN, end)
+    seen = (z.amax(dim=1) > near) & (high > 0).all(dim=1) & (low < end).all(dim=1)
+    weight = torch.where(whole, 1, 2) * seen
+    columns, rows = bins(cameras.width, bin_size), bins(cameras.height, bin_size)
+    last = torch.tensor([columns - 1, rows - 1], dtype=torch.float32).to(xy.device, non_blocking=True)
+    left, top = torch.minimum((low / bin_size).floor().clamp_min(0), last).long().unbind(-1)
+    right, bottom = (torch.minimum((high / bin_size).floor().clamp_min(0), last).long() + 1).unbind(-1)
+    # a face adds 1 to a rectangle of bins: four entries of the table whose sums along both axes are the counts
+    table = torch.zeros(len(meshes), rows + 1, columns + 1, dtype=torch.int64, device=xy.device)
+    row, column = torch.stack([top, top, bottom, bottom]), torch.stack([left, right, left, right])
+    cell = (of_face * (rows + 1) + row) * (columns + 1) + column
+    table.view(-1).index_add_(0, cell.flatten(), torch.stack([weight, -weight, -weight, weight]).flatten())
+    return max(1, int(table.cumsum(dim=1).cumsum(dim=2).max()))
