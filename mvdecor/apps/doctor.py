@@ -11,6 +11,7 @@ work, a shape cannot be used, or a test shape's mesh is trained on.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 import shutil
@@ -27,11 +28,12 @@ from pydantic import Field
 
 from mvdecor.apps.doctor_data import DataReport, examine_data, shared_meshes
 from mvdecor.correspondences import match_views
+from mvdecor.engine.device import open_device
 from mvdecor.engine.provenance import PACKAGES, revision
 from mvdecor.files import write_json
 from mvdecor.lifting import seen_faces
 from mvdecor.lifting.fill import covered_area
-from mvdecor.networks import build_model
+from mvdecor.networks import Model, build_model
 from mvdecor.results.table import format_table
 from mvdecor.settings import Count, PathName, Settings
 from mvdecor.shapes import Shape
@@ -84,12 +86,17 @@ def examine_installation() -> list[Finding]:
     findings += [
         _try("Embree", lambda: _rasterize("embree", "cpu")),
         _try("PyTorch3D", lambda: _rasterize("pytorch3d", "cpu")),
-        _try("matching", _match),
-        _try("network", _run_network),
+        _try("matching", lambda: _match("cpu")),
+        _try("network", lambda: _run_network("cpu")),
     ]
     if torch.cuda.is_available():
         name = f"{torch.cuda.get_device_name()}, {torch.cuda.get_device_properties(0).total_memory / 1e9:.0f} GB"
-        findings.append(_try("CUDA", lambda: f"{name}, {_rasterize('pytorch3d', 'cuda')}"))
+        findings += [
+            _try("CUDA", lambda: f"{name}, {_rasterize('pytorch3d', 'cuda')}"),
+            _try("matching on CUDA", lambda: _match("cuda")),
+            _try("network on CUDA", lambda: _run_network("cuda")),
+            _try("precision on CUDA", _train_by_default_precision),
+        ]
     else:
         findings.append(Finding("CUDA", None, "PyTorch sees no device: everything runs on the processor"))
     for module, use in EXTRAS.items():
@@ -125,27 +132,46 @@ def _rasterize(name: str, device: str) -> str:
     return f"a triangle covers {pixels} pixels of two views"
 
 
-def _match() -> str:
-    """Compiles the loops of the CPU, if no one has."""
-    surface = surface_of(TRIANGLE, make_rasterizer("embree")([TRIANGLE], [sphere_cameras(2, 32)])[0])
+def _match(device: str) -> str:
+    """On the CPU this compiles the loops, if no one has."""
+    views = make_rasterizer("embree")([TRIANGLE], [sphere_cameras(2, 32)])[0]
+    surface = surface_of(TRIANGLE.to(device), views.to(device))
     matched, foreground = len(match_views(surface, surface)), int(surface.mask.sum())
     if matched != foreground:
         raise RuntimeError(f"a view matches itself at {matched} of {foreground} pixels")
     return f"two views match themselves at all {foreground} pixels"
 
 
-def _run_network() -> str:
+def _small_network() -> Model:
     config = {
         "_target_": "mvdecor.networks.UNet",
         "encoder": "resnet10t",
         "decoder_channels": [8, 8],
         "embedding_dim": 8,
     }
-    model = build_model(config, ("rgb",), None)
-    output = model.embed(torch.zeros(1, 3, 32, 32))
+    return build_model(config, ("rgb",), None)
+
+
+def _run_network(device: str) -> str:
+    output = _small_network().to(device).embed(torch.zeros(1, 3, 32, 32, device=device))
     if output.shape != (1, 8, 32, 32) or not bool(torch.isfinite(output).all()):
         raise RuntimeError(f"a U-Net gave {list(output.shape)}")
     return "a U-Net gives an embedding for each pixel"
+
+
+def _train_by_default_precision() -> str:
+    """A step of training in the precision that `precision=auto` takes on the GPU."""
+    fabric = open_device("cuda")
+    model = _small_network().train()
+    model, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    model.mark_forward_method("embed")
+    with fabric.autocast():
+        loss = model.embed(torch.rand(2, 3, 32, 32, device=fabric.device)).float().square().mean()
+    fabric.backward(loss)
+    optimizer.step()
+    if not math.isfinite(float(loss.detach())):
+        raise RuntimeError(f"the loss is {float(loss.detach())}")
+    return f"a step of training by precision=auto, which is {fabric.strategy.precision.precision} here"
 
 
 def run_doctor(cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -309,6 +310,7 @@ def _answers(gpus: int, capability: tuple[int, int]) -> dict[tuple[Any, str], An
     answers |= {"is_available": True, "is_initialized": True, "device_count": gpus, "reset_peak_memory_stats": None}
     answers |= {"get_device_name": "simulated", "get_device_capability": capability, "get_rng_state_all": []}
     answers |= {"is_bf16_supported": True, "is_current_stream_capturing": False, "empty_cache": None}
+    answers |= {"get_device_properties": SimpleNamespace(total_memory=80 * 2**30)}
     answers |= {"get_rng_state": torch.zeros(16, dtype=torch.uint8)}
     fabric_cuda = importlib.import_module("lightning_fabric.accelerators.cuda")
     grad_scaler = importlib.import_module("torch.cuda.amp.common")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mvdecor.apps.doctor import examine_installation
 from mvdecor.engine.device import open_device
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
 from tests.gpu.simulated_cuda import simulated_cuda
@@ -34,3 +35,12 @@ def test_a_run_on_the_cpu_touches_no_gpu(tiny, made_up_people, make_config, tmp_
         run_finetune(make_config(*words, "training.finetune.steps=2", f"out={tmp_path / 'tuned'}"))
         run_evaluate(make_config(*words, f"checkpoint={model}", f"out={tmp_path / 'measured'}"))
         assert counts.placed == 0 and not counts.rasterized
+
+
+def test_the_doctor_tries_each_part_on_the_gpu():
+    with simulated_cuda(capability=(7, 5)):
+        findings = {f.what: f for f in examine_installation()}
+    assert not [f for f in findings.values() if f.ok is False]
+    assert {"CUDA", "matching on CUDA", "network on CUDA", "precision on CUDA"} <= findings.keys()
+    assert findings["matching on CUDA"].says == findings["matching"].says
+    assert "16-mixed" in findings["precision on CUDA"].says
