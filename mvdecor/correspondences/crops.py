@@ -13,7 +13,7 @@ from torch import Tensor
 from mvdecor.channels import channel_slice
 from mvdecor.correspondences.matches import Matches
 from mvdecor.correspondences.matching import nearest_of_each
-from mvdecor.views.views import Surface
+from mvdecor.views.views import Surface, where
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def match_crops(surface: Surface, a: Crop, b: Crop) -> Matches:
     layer, pixel = (mask[:, source.clamp_min(0)] & (source >= 0) & (pixel_b >= 0)).nonzero(as_tuple=True)
     for key, position in ((source, xy), (pixel_b, xy_b)):
         off_centre = (position[pixel] - position[pixel].floor() - 0.5).norm(dim=-1)
-        keep = nearest_of_each(layer * (height * width) + key[pixel], off_centre, surface.mask.numel())
+        every = torch.ones_like(pixel, dtype=torch.bool)
+        keep = where(nearest_of_each(layer * (height * width) + key[pixel], off_centre, every, surface.mask.numel()))
         layer, pixel = layer[keep], pixel[keep]
 
     centres = _pixel_centres(height, width, device).reshape(-1, 2)

@@ -97,6 +97,13 @@ def sample_matches(
     return matches.select(order[rank < count])
 
 
+def sample_rows(size: int, count: int, generator: torch.Generator, replace: bool = False) -> Tensor:
+    """int64 on the CPU: which of the `size` matches of one pair `sample_matches` takes, in its order."""
+    if replace:
+        return (torch.rand(count, generator=generator, dtype=torch.float64) * size).long()
+    return torch.rand(size, generator=generator).argsort()[:count]
+
+
 def embeddings_at_a(embeddings: Tensor, matches: Matches) -> Tensor:
     """Embeddings at the matched pixels of A.
 

@@ -67,11 +67,12 @@ def match_by_tensors(a: Surface, b: Surface, tolerance: float, min_cosine: float
         fits = inside & (depth > 0) & (cosine >= min_cosine) & ((z - depth).abs() < reach) & (off_plane < nearest)
         layer_b, nearest = torch.where(fits, layer, layer_b), torch.where(fits, off_plane, nearest)
 
-    keep = where(layer_b >= 0)
+    matched = layer_b >= 0
     if unique:
-        target = ((pair * layers + layer_b) * (height * width) + pixel)[keep]
-        off_centre = (xy - xy.floor() - 0.5).square().sum(-1)[keep]
-        keep = keep[nearest_of_each(target, off_centre, b.mask.numel())]
+        target = (pair * layers + layer_b.clamp_min(0)) * (height * width) + pixel
+        off_centre = (xy - xy.floor() - 0.5).square().sum(-1)
+        matched = nearest_of_each(target, off_centre, matched, b.mask.numel())
+    keep = where(matched)
     foreground = torch.minimum(*(s.mask.flatten(1).sum(dim=1) for s in (a, b))).clamp_min(1)
     pair = pair[keep]
     return Matches(
@@ -80,20 +81,24 @@ def match_by_tensors(a: Surface, b: Surface, tolerance: float, min_cosine: float
         layer_b[keep],
         xy[keep],
         points[keep],
-        torch.bincount(pair, minlength=pairs) / foreground,
+        torch.zeros(pairs, device=pair.device).index_add_(0, pair, torch.ones_like(pair, dtype=torch.float32))
+        / foreground,
     )
 
 
-def nearest_of_each(key: Tensor, distance: Tensor, num_keys: int) -> Tensor:
-    """Indices of the entries with the least distance of all that have their key, ascending: one entry for each distinct key.
+def nearest_of_each(key: Tensor, distance: Tensor, candidate: Tensor, num_keys: int) -> Tensor:
+    """bool [M]: which candidates have the least distance of all that have their key, one for each key that occurs.
 
     Args:
         key: int64 [M] in [0, num_keys).
         distance: float32 [M], not negative. Of equal ones the first is taken.
+        candidate: bool [M]; the others are left out.
         num_keys: how many keys there might be; takes 8 bytes for each.
     """
     # the bits of such floats are ordered as they are: distance and index make one number, of which the least is wanted
+    most = torch.iinfo(torch.int64).max
     order = (distance.view(torch.int32).long() << 32) | torch.arange(len(key), device=key.device)
-    least = torch.full((num_keys,), torch.iinfo(torch.int64).max, device=key.device)
+    order = torch.where(candidate, order, most)
+    least = torch.full((num_keys,), most, device=key.device)
     least.scatter_reduce_(0, key, order, "amin")
-    return where(least.index_select(0, key) == order)
+    return candidate & (least.index_select(0, key) == order)

@@ -41,9 +41,7 @@ def choose_pair(
         a, b = pair = tuple(views[i] for i in torch.randperm(len(views), generator=generator)[:2].tolist())
         if pair not in rejected:
             surfaces = surface([a, b])
-            matches = match_views(
-                surfaces[[0]], surfaces[[1]], matching.tolerance, matching.min_cosine, matching.unique
-            )
+            matches = match_views(surfaces[:1], surfaces[1:], matching.tolerance, matching.min_cosine, matching.unique)
             if float(matches.overlap[0]) > matching.min_overlap:
                 return a, b, matches
             rejected.add(pair)

@@ -8,7 +8,7 @@ from mvdecor.views.rasterizers import Rasterizer, make_rasterizer, rasterizer_na
 from mvdecor.views.rendering import Rendering, jitter_colours, labels_at_pixels
 from mvdecor.views.settings import ViewSettings
 from mvdecor.views.shape_views import ShapeViews
-from mvdecor.views.views import Surface, Views, barycentric, face_values_at_pixels, surface_of
+from mvdecor.views.views import Surface, Views, barycentric, face_values_at_pixels, surface_of, surface_of_all
 
 __all__ = [
     "CachedViews",
@@ -32,4 +32,5 @@ __all__ = [
     "render_channels",
     "sphere_cameras",
     "surface_of",
+    "surface_of_all",
 ]

@@ -59,6 +59,7 @@ class Cameras:
 
     def __getitem__(self, index: slice | Tensor | list[int]) -> Cameras:
         """The cameras at `index` (a slice, a list or an index tensor)."""
+        index = on_device(index, self.rotation.device)
         return Cameras(self.rotation[index], self.translation[index], self.intrinsics[index], self.height, self.width)
 
     @property
@@ -225,3 +226,8 @@ def _check_origin(centers: NDArray[np.float64], sources: Sequence[str]) -> None:
             f"{sources[farthest]}: the camera is {np.abs(centers[farthest]).max():.3g} from the origin and all cameras lie "
             f"within {extent:.3g}: subtract a common offset from all positions"
         )
+
+
+def on_device(index: slice | Tensor | list[int], device: torch.device) -> slice | Tensor:
+    """An index for tensors on a device, which does not wait for the device as a list would."""
+    return torch.tensor(index).to(device, non_blocking=True) if isinstance(index, list) else index

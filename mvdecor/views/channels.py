@@ -91,17 +91,19 @@ def _own(name: str, shape: Shape, views: Views, surface: Surface) -> Tensor:
     return image
 
 
-def random_lights(cameras: Cameras, generator: torch.Generator | None = None) -> Tensor:
+def random_lights(cameras: Cameras, *generators: torch.Generator | None) -> Tensor:
     """Directions towards a light around each camera: the way to the camera plus Gaussian noise of `LIGHT_SPREAD`.
 
     Args:
         cameras: N cameras.
-        generator: a CPU generator.
+        generators: of the CPU, each for equally many of the cameras, in order; none: PyTorch's own.
 
     Returns:
         float32 [N, 3], unit, world frame, on the cameras' device.
     """
-    noise = torch.randn(len(cameras), 3, generator=generator).to(cameras.rotation.device)
+    per_generator = len(cameras) // max(1, len(generators))
+    noise = torch.cat([torch.randn(per_generator, 3, generator=generator) for generator in generators or (None,)])
+    noise = noise.to(cameras.rotation.device, non_blocking=True)
     return normalize(_headlights(cameras) + LIGHT_SPREAD * noise, dim=-1)
 
 

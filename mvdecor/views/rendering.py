@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mvdecor.channels import channel_slice
+from mvdecor.channels import channel_slice, find_channel
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.channels import random_lights, render_channels
 from mvdecor.views.views import Surface, Views, face_values_at_pixels
@@ -35,27 +36,58 @@ class Rendering:
         self, shape: Shape, views: Views, surface: Surface, generator: torch.Generator | None = None
     ) -> Tensor:
         """float32 [N, L, C, H, W], network input of N views of a shape; random parts only with a generator."""
+        generators = [] if generator is None else [generator]
+        return self.all([shape], [views], surface, generators)
+
+    def all(
+        self, shapes: Sequence[Shape], views: Sequence[Views], surface: Surface, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """float32 [N, L, C, H, W], network input of views of several shapes, as by one call for each shape.
+
+        Args:
+            shapes: S shapes.
+            views: of each, equally many, N together.
+            surface: of all of them, in order.
+            generators: of each shape; none: without random parts.
+        """
         lights = None
-        if generator is not None and self.random_light:
-            lights = random_lights(views.cameras, generator)
-        images = render_channels(shape, views, surface, self.channels, lights, self.depth, self.normal_frame)
-        if generator is not None and self.colour_jitter > 0 and "rgb" in self.channels:
+        if generators and self.random_light:
+            lights = random_lights(surface.cameras, *generators)
+        images = self._render(shapes, views, surface, lights)
+        if generators and self.colour_jitter > 0 and "rgb" in self.channels:
             rgb = channel_slice(self.channels, "rgb")
-            images[:, :, rgb] = jitter_colours(images[:, :, rgb], surface.mask, self.colour_jitter, generator)
+            images[:, :, rgb] = jitter_colours(images[:, :, rgb], surface.mask, self.colour_jitter, *generators)
         return images
 
+    def _render(
+        self, shapes: Sequence[Shape], views: Sequence[Views], surface: Surface, lights: Tensor | None
+    ) -> Tensor:
+        textured = "rgb" in self.channels and any(shape.texture is not None for shape in shapes)
+        from_outside = any(find_channel(name).render is not None for name in self.channels)
+        settings = (self.depth, self.normal_frame)
+        if len(shapes) == 1 or not (textured or from_outside):  # the surface says it all
+            return render_channels(shapes[0], views[0], surface, self.channels, lights, *settings)
+        images, start = [], 0
+        for shape, shape_views in zip(shapes, views, strict=True):
+            part = slice(start, start + len(shape_views))
+            light = None if lights is None else lights[part]
+            images.append(render_channels(shape, shape_views, surface[part], self.channels, light, *settings))
+            start += len(shape_views)
+        return torch.cat(images)
 
-def jitter_colours(rgb: Tensor, mask: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+
+def jitter_colours(rgb: Tensor, mask: Tensor, strength: float, *generators: torch.Generator) -> Tensor:
     """Random brightness, contrast and tint for each view, the background left as it is.
 
     Args:
         rgb: float32 [N, L, 3, H, W] in [0, 1].
         mask: bool [N, L, H, W], foreground.
         strength: 0.4 changes brightness and contrast by up to 40 % and each colour by up to 20 %.
-        generator: CPU generator.
+        generators: of the CPU, each for equally many of the views, in order.
     """
-    n = len(rgb)
-    factors = (1 + strength * (2 * torch.rand(n, 5, generator=generator) - 1)).to(rgb.device)
+    per_generator = len(rgb) // len(generators)
+    random = torch.cat([torch.rand(per_generator, 5, generator=generator) for generator in generators])
+    factors = (1 + strength * (2 * random - 1)).to(rgb.device, non_blocking=True)
     brightness, contrast = factors[:, 0, None, None, None, None], factors[:, 1, None, None, None, None]
     tint = (1 + (factors[:, 2:] - 1) / 2)[:, None, :, None, None]
     jittered = (((rgb - 0.5) * contrast + 0.5) * brightness * tint).clamp(0, 1)

@@ -120,4 +120,4 @@ class ShapeViews:
             return self._rasterizer([placed.shape], [cameras], self.layers)[0]
         if not placed.file.exists():
             placed.file.write(self._rasterizer([placed.shape], [placed.cameras], self.layers)[0].face_ids)
-        return Views(cameras, placed.file.read(index).to(self.device))
+        return Views(cameras, placed.file.read(index).to(self.device, non_blocking=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mvdecor.shapes.shape import Shape
-from mvdecor.views.cameras import Cameras
+from mvdecor.views.cameras import Cameras, on_device
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,17 @@ class Views:
 
     def __getitem__(self, index: slice | Tensor | list[int]) -> Views:
         """The views at `index` (a slice, a list or an index tensor)."""
+        index = on_device(index, self.face_ids.device)
         return Views(self.cameras[index], self.face_ids[index])
 
     def to(self, device: torch.device | str) -> Views:
         """The same views with their tensors on `device`."""
         return Views(self.cameras.to(device), self.face_ids.to(device))
+
+    @staticmethod
+    def cat(views: list[Views]) -> Views:
+        """The views of a list as one."""
+        return Views(Cameras.cat([v.cameras for v in views]), torch.cat([v.face_ids for v in views]))
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class Surface:
         return len(self.cameras)
 
     def __getitem__(self, index: slice | Tensor | list[int]) -> Surface:
+        index = on_device(index, self.mask.device)
         return Surface(
             self.cameras[index], self.mask[index], self.depth[index], self.points[index], self.normals[index]
         )
@@ -88,7 +96,30 @@ class Surface:
         )
 
 
-def surface_of(shape: Shape, views: Views) -> Surface:
+@dataclass(frozen=True)
+class JoinedFaces:
+    """The planes of the faces of several shapes in a row.
+
+    Attributes:
+        face_normals, face_origins: as of `Shape`.
+    """
+
+    face_normals: Tensor
+    face_origins: Tensor
+
+
+def surface_of_all(shapes: Sequence[Shape], views: Sequence[Views]) -> Surface:
+    """`surface_of` each shape and its views, one after another as one `Surface`, in as few operations as for one shape."""
+    faces = JoinedFaces(torch.cat([s.face_normals for s in shapes]), torch.cat([s.face_origins for s in shapes]))
+    ends = np.cumsum([0, *(shape.num_faces for shape in shapes)])
+    first = torch.from_numpy(np.repeat(ends[:-1], [len(v) for v in views])).to(torch.int32)
+    joined = Views.cat(list(views))
+    ids = joined.face_ids
+    ids = torch.where(ids >= 0, ids + first.to(ids.device, non_blocking=True)[:, None, None, None], ids)
+    return surface_of(faces, Views(joined.cameras, ids))
+
+
+def surface_of(shape: Shape | JoinedFaces, views: Views) -> Surface:
     """Intersect each pixel's ray with the plane of the face it sees.
 
     Args:

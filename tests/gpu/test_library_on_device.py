@@ -61,7 +61,7 @@ SOURCES = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_batches(name):
     def run(device):
-        batch = SOURCES[name](shape_views_on(device, 2, layers=2)).draw(0, 0)
+        batch = SOURCES[name](shape_views_on(device, 2, layers=2)).sample(0, 0)
         tensors = (batch.labels,) if name == "labelled" else batch.matches._tensors()
         return batch.images, *tensors
 

@@ -52,7 +52,7 @@ def test_a_view_is_rasterized_once_per_use(keep):
         tried: list[list[int]] = []
         views = stage.views
         stage.views = lambda shape, index=None: tried.append(index) or views(shape, index)  # type: ignore[method-assign]
-        source.draw(0, 0)
+        source.sample(0, 0)
         assert all(len(index) == 2 for index in tried) and len(tried) >= 3
         assert len(counts.rasterized) == (1 if keep else len(tried)), "each pair that is tried, once"
 

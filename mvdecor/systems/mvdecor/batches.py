@@ -17,6 +17,7 @@ from mvdecor.correspondences import Matches, Matching, choose_pair, sample_match
 from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape
+from mvdecor.systems.mvdecor.together import Search, find_pairs
 from mvdecor.views import Rendering, ShapeViews, Surface, Views, labels_at_pixels, surface_of
 
 
@@ -113,26 +114,41 @@ class PairSource:
         Raises:
             InputError: if no shape has two views that overlap enough.
         """
+        item_generators = list(
+            generators(self.stream, seed, step, range(len(self)) if positions is None else positions)
+        )
+        return self._one_by_one(item_generators) if self._sequential else self._together(item_generators)
+
+    @property
+    def _sequential(self) -> bool:
+        """Whether pairs are sampled one by one: on the CPU, whose cache holds one pair."""
+        return self.shape_views.device.type == "cpu"
+
+    def _next_shape(self, generator: torch.Generator, failed: set[int]) -> int:
+        """The number of a shape that has not failed yet."""
+        while len(failed) < len(self.shape_views):
+            number = int(torch.randint(len(self.shape_views), (1,), generator=generator))
+            if number not in failed:
+                return number
+        raise InputError(
+            f"no shape has two {self.stream} that overlap in more than {self.matching.min_overlap:.0%} of the "
+            f"smaller foreground ({self.matching.tries} pairs tried of each of {len(self.shape_views)} shapes): "
+            "raise views.count or lower training.matching.min_overlap"
+        )
+
+    def _one_by_one(self, item_generators: Sequence[torch.Generator]) -> PairBatch:
         images: list[Tensor] = []
         matches: list[Matches] = []
         ids: list[str] = []
         views: list[tuple[int, int]] = []
         unmatched: list[str] = []
-        for generator in generators(self.stream, seed, step, range(len(self)) if positions is None else positions):
+        for generator in item_generators:
             failed: set[int] = set()
-            pair = None
-            while pair is None:
-                if len(failed) == len(self.shape_views):
-                    raise InputError(
-                        f"no shape has two {self.stream} that overlap in more than {self.matching.min_overlap:.0%} of the "
-                        f"smaller foreground ({self.matching.tries} pairs tried of each of {len(self.shape_views)} shapes): "
-                        "raise views.count or lower training.matching.min_overlap"
-                    )
-                number = int(torch.randint(len(self.shape_views), (1,), generator=generator))
-                if number not in failed:
-                    pair = self._pair(self.shape_views[number], generator)
-                    failed.add(number)
-            unmatched += [self.shape_views[failed_shape].id for failed_shape in sorted(failed - {number})]
+            number = self._next_shape(generator, failed)
+            while (pair := self._pair(self.shape_views[number], generator)) is None:
+                failed.add(number)
+                number = self._next_shape(generator, failed)
+            unmatched += [self.shape_views[failed_shape].id for failed_shape in sorted(failed)]
             images.append(pair[0])
             matches.append(pair[1])
             views.append(pair[2])
@@ -144,6 +160,22 @@ class PairSource:
             tuple(views),
             tuple(dict.fromkeys(unmatched)),
             len(images) / len(self),
+        )
+
+    def _together(self, item_generators: Sequence[torch.Generator]) -> PairBatch:
+        searches = [Search(generator, self._next_shape) for generator in item_generators]
+        pairs = find_pairs(
+            self.shape_views,
+            self.matching,
+            searches,
+            lambda number: self._rejected.setdefault(self.shape_views[number].id, set()),
+        )
+        images = pairs.images(self.rendering, item_generators)
+        matches = pairs.sample(self.points, item_generators, self.replace)
+        ids = [shape.id for shape in pairs.shapes]
+        failed = [self.shape_views[number].id for search in searches for number in sorted(search.failed)]
+        return PairBatch(
+            images, matches, tuple(ids), tuple(pairs.index), tuple(dict.fromkeys(failed)), len(ids) / len(self)
         )
 
     def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:

@@ -39,6 +39,10 @@ class CropPairSource(PairSource):
 
     stream: ClassVar[str] = "crops of one view"
 
+    @property
+    def _sequential(self) -> bool:
+        return True
+
     def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
         count = self.shape_views.num_views(shape)
         for _ in range(self.matching.tries):
