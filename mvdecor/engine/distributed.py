@@ -53,8 +53,8 @@ def check_shared(size: int, setting: str) -> None:
     """Raise InputError if `setting` gives fewer items per batch than there are processes."""
     if size < processes():
         raise InputError(
-            f"{setting}={size} cannot be shared by {processes()} processes: start at most {size}, or give {setting}={processes()} "
-            "or more (which is another recipe)"
+            f"{setting}={size} cannot be shared by {processes()} processes: start at most {size}, or give "
+            f"{setting}={processes()} or more (which is another recipe)"
         )
 
 

@@ -80,6 +80,10 @@ class ShapeViews:
     def __iter__(self) -> Iterator[Shape]:
         return (self[number] for number in range(len(self)))
 
+    def stored(self, shape: Shape) -> bool:
+        """Whether a shape's views are, or will be, read again from memory or a file; otherwise each use rasterizes them."""
+        return self._cache is not None or shape.id in self._kept or self._size(shape) <= self._room
+
     def cameras(self, shape: Shape) -> Cameras:
         """The cameras of a shape, on the device."""
         return self._find(shape).cameras
@@ -91,14 +95,18 @@ class ShapeViews:
     def views(self, shape: Shape, index: Sequence[int] | None = None) -> Views:
         """The views of a shape at `index` (all if None)."""
         if shape.id not in self._kept:
-            cameras = self.cameras(shape)
-            size = 4 * len(cameras) * self.layers * cameras.height * cameras.width
+            size = self._size(shape)
             if size > self._room:
                 return self._make(shape, index)
             self._kept[shape.id] = self._make(shape, None)
             self._room -= size
         views = self._kept[shape.id]
         return views if index is None else views[list(index)]
+
+    def _size(self, shape: Shape) -> int:
+        """Bytes of the face ids of all views of a shape."""
+        cameras = self.cameras(shape)
+        return 4 * len(cameras) * self.layers * cameras.height * cameras.width
 
     def surface(self, shape: Shape, index: Sequence[int]) -> Surface:
         """The surface seen in the views of a shape at `index`."""

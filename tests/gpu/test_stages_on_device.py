@@ -53,8 +53,11 @@ def test_a_view_is_rasterized_once_per_use(keep):
         views = stage.views
         stage.views = lambda shape, index=None: tried.append(index) or views(shape, index)  # type: ignore[method-assign]
         source.sample(0, 0)
-        assert all(len(index) == 2 for index in tried) and len(tried) >= 3
-        assert len(counts.rasterized) == (1 if keep else len(tried)), "each pair that is tried, once"
+        if keep:
+            assert sum(call["views"] for call in counts.rasterized) == 8, "each view of the shape once"
+        else:
+            assert all(len(index) == 2 for index in tried), "no candidate is rasterized ahead"
+            assert sum(call["views"] for call in counts.rasterized) == 2 * len(tried) >= 6
 
 
 def test_an_evaluation_rasterizes_each_view_once(words, make_config, tmp_path):

@@ -134,7 +134,13 @@ def test_figures():
         assert (abs(ours.astype(int) - theirs) > 8).mean() < 0.01
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if not name.startswith(("match", "cache"))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("vote", "view", "view_scaling", "infonce_time", "infonce_memory"),
+        *("pretrain_step", "finetune_step", "evaluate_shape"),
+    ],
+)
 def test_rows_of_the_benchmark_run(name, make_config):
     """Each checks its result against a slow version; no time is asserted."""
     cfg = make_config(*(word for word in TINY if not word.startswith("device=")), name="benchmark")

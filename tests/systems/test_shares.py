@@ -49,7 +49,7 @@ def test_shares_cover_a_batch_once_and_differ_by_one_item_at_most(size, count):
 
 def test_dropout_depends_on_seed_step_and_process_alone():
     def mask(seed: int, step: int, rank: int) -> list[float]:
-        torch.rand(rank + step)  # what was drawn before does not count
+        torch.rand(rank + step)  # what was sampled before does not count
         seed_generators(SimpleNamespace(global_rank=rank, device=torch.device("cpu")), seed, step)
         return nn.Dropout(0.5)(torch.ones(64)).tolist()
 

@@ -1,4 +1,4 @@
-"""The pairs of a batch drawn together are those drawn one by one, and a GPU is given little to do and waited for rarely."""
+"""The pairs of a batch sampled together are those sampled one by one, and a GPU is given little to do and waited for rarely."""
 
 import pytest
 import torch

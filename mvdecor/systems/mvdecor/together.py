@@ -17,8 +17,8 @@ from mvdecor.shapes import Shape
 from mvdecor.views import Rendering, ShapeViews, Surface, Views, surface_of_all
 
 AHEAD = 6
-"""Candidates of an item that are matched at once. Of the recipe's views 45 % of all pairs overlap enough, so that four in five
-batches of 8 pairs take one round."""
+"""Candidates of an item that are matched at once; only one where their views would have to be rasterized for it. Of the
+recipe's views 45 % of all pairs overlap enough, so that four in five batches of 8 pairs take one round."""
 
 
 @dataclass
@@ -40,16 +40,17 @@ class Search:
     failed: set[int] = field(default_factory=set)
 
     def candidates(
-        self, num_views: Callable[[int], int], rejected: Callable[[int], set[frozenset[int]]], tries: int
+        self, shape_views: ShapeViews, rejected: Callable[[int], set[frozenset[int]]], tries: int
     ) -> list[tuple[int, int, Tensor]]:
         """The next pairs that are not known to be bad, at most `AHEAD`, each with the generator's state after it."""
         ahead: list[tuple[int, int, Tensor]] = []
         while not ahead:
             if self.number < 0:
                 self.number, self.tried = self.next_shape(self.generator, self.failed), set()
-            count, known = num_views(self.number), rejected(self.number)
+            shape, known = shape_views[self.number], rejected(self.number)
+            count, most_ahead = shape_views.num_views(shape), AHEAD if shape_views.stored(shape) else 1
             most = min(tries, count * (count - 1) // 2)
-            while len(self.tried) < most and len(ahead) < AHEAD:
+            while len(self.tried) < most and len(ahead) < most_ahead:
                 a, b = torch.randperm(count, generator=self.generator)[:2].tolist()
                 pair = frozenset((a, b))
                 if pair not in known and pair not in self.tried:
@@ -70,7 +71,7 @@ class Pairs:
         index: numbers of its two views.
         views: the two views of each.
         surface: of all of them, pair after pair.
-        matches: of each pair, with their number.
+        matches: of each pair, the matches of all pairs that it was tried with, its first row in them, and how many are its.
     """
 
     shapes: list[Shape]
@@ -120,10 +121,7 @@ def find_pairs(
     """
     taken: dict[int, tuple[Shape, tuple[int, int], Views, Surface, tuple[Matches, int, int]]] = {}
     while waiting := [i for i in range(len(searches)) if i not in taken]:
-        ahead = [
-            searches[i].candidates(lambda n: shape_views.num_views(shape_views[n]), rejected, matching.tries)
-            for i in waiting
-        ]
+        ahead = [searches[i].candidates(shape_views, rejected, matching.tries) for i in waiting]
         shapes = [shape_views[searches[i].number] for i in waiting]
         views = [
             shape_views.views(shape, [view for a, b, _ in pairs for view in (a, b)])
