@@ -8,7 +8,7 @@ JOBS ?= 2
 KILLS ?= 20
 CASES ?= 20000
 
-.PHONY: demo test faults fuzz format clean
+.PHONY: demo test gpu faults fuzz format clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/pipeline.py experiment=demo out=outputs/demo
@@ -18,6 +18,13 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+
+# On a machine with a GPU: what works there, the device against the CPU, and the benchmark.
+gpu: $(STAMP)
+	$(BIN)/python -m mvdecor.doctor
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/gpu/test_library_on_device.py tests/gpu/test_systems_on_device.py \
+		tests/views/test_rasterizers.py
+	$(BIN)/python scripts/benchmark.py device=cuda json=outputs/benchmark_gpu.json
 
 # Kill each stage at random moments, start it again, compare with an undisturbed run.
 faults: $(STAMP)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
 from mvdecor.engine.log import Log
 from mvdecor.views import make_rasterizer
@@ -21,7 +22,10 @@ def shape_views_on(device: str, count: int = 1, layers: int = 1, rasterizer: str
 
 
 def on_both(run: Callable[[str], Any]) -> tuple[Any, Any]:
-    """What `run(device)` gives on the simulated device, as CPU tensors, and on the CPU."""
+    """What `run(device)` gives on the device, as CPU tensors, and on the CPU. The device is a real one where there is any."""
+    if torch.cuda.is_available():
+        torch.backends.cudnn.allow_tf32 = False
+        return tree_map(lambda x: x.detach().cpu() if isinstance(x, torch.Tensor) else x, run("cuda")), run("cpu")
     with simulated_cuda():
         return all_to_cpu(run("cuda")), run("cpu")
 
