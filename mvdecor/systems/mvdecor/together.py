@@ -29,18 +29,18 @@ class Search:
         generator: of the item.
         next_shape: samples the number of another shape; raises InputError if there is none left.
         number: of the shape that is tried.
-        tried: pairs of its views that were sampled already.
+        tried: ordered pairs of its views that were sampled already.
         failed: numbers of shapes that had no pair.
     """
 
     generator: torch.Generator
     next_shape: Callable[[torch.Generator, set[int]], int]
     number: int = -1
-    tried: set[frozenset[int]] = field(default_factory=set)
+    tried: set[tuple[int, int]] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
 
     def candidates(
-        self, shape_views: ShapeViews, rejected: Callable[[int], set[frozenset[int]]], tries: int
+        self, shape_views: ShapeViews, rejected: Callable[[int], set[tuple[int, int]]], tries: int
     ) -> list[tuple[int, int, Tensor]]:
         """The next pairs that are not known to be bad, at most `AHEAD`, each with the generator's state after it."""
         ahead: list[tuple[int, int, Tensor]] = []
@@ -49,10 +49,10 @@ class Search:
                 self.number, self.tried = self.next_shape(self.generator, self.failed), set()
             shape, known = shape_views[self.number], rejected(self.number)
             count, most_ahead = shape_views.num_views(shape), AHEAD if shape_views.stored(shape) else 1
-            most = min(tries, count * (count - 1) // 2)
+            most = min(tries, count * (count - 1))
             while len(self.tried) < most and len(ahead) < most_ahead:
                 a, b = torch.randperm(count, generator=self.generator)[:2].tolist()
-                pair = frozenset((a, b))
+                pair = (a, b)
                 if pair not in known and pair not in self.tried:
                     ahead.append((a, b, self.generator.get_state()))
                 self.tried.add(pair)
@@ -106,7 +106,7 @@ def find_pairs(
     shape_views: ShapeViews,
     matching: Matching,
     searches: Sequence[Search],
-    rejected: Callable[[int], set[frozenset[int]]],
+    rejected: Callable[[int], set[tuple[int, int]]],
 ) -> Pairs:
     """The pair of each search, which goes on until it has one.
 
@@ -141,7 +141,7 @@ def find_pairs(
                     part = shape_views_ahead[2 * number : 2 * number + 2]
                     taken[i] = shape, (a, b), part, surface[seen], (matches, row, size)
                     break
-                known.add(frozenset((a, b)))
+                known.add((a, b))
     shapes_of_pairs, index, views_of_pairs, surfaces, rows = (
         list(x) for x in zip(*(taken[i] for i in range(len(searches))), strict=True)
     )
