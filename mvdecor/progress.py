@@ -48,7 +48,7 @@ def say_once(line: str) -> None:
         print(line, flush=True)
 
 
-def told(
+def with_progress(
     elements: Iterable[Element],
     task: str,
     total: int | None,

@@ -12,7 +12,7 @@ import torch
 from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import undetermined_shares
 from mvdecor.percent import percent, rounded
-from mvdecor.progress import told
+from mvdecor.progress import with_progress
 from mvdecor.shapes import PartNet, Shape
 from mvdecor.shapes.loading import ShapeSet
 from mvdecor.shapes.part_paths import LEVEL_LEFT_OUT, PathMatch
@@ -115,7 +115,7 @@ def examine_data(shape_set: ShapeSet, coverage: Callable[[Shape], float] | None 
     counts = _Counts(report.lists)
     all_ids = dict.fromkeys([*shape_set.ids("all"), *(id for ids in report.lists.values() for id in ids)])
     matches: dict[str, list[PathMatch]] = {}
-    for id in told(all_ids, "reading shapes", len(all_ids)):
+    for id in with_progress(all_ids, "reading shapes", len(all_ids)):
         try:
             with warnings.catch_warnings(record=True) as reader_warnings:
                 warnings.simplefilter("always")

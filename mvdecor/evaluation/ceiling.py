@@ -12,7 +12,7 @@ from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import PartMetrics, undetermined_shares
 from mvdecor.lifting.fill import FaceLabels, FillRule, covered_area, fill_unseen
 from mvdecor.lifting.vote import FaceVotes, seen_faces
-from mvdecor.progress import told
+from mvdecor.progress import with_progress
 from mvdecor.shapes.shape import UNDETERMINED, Shape
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.views import Views, face_values_at_pixels
@@ -85,7 +85,7 @@ def ceiling_table(
         InputError: if there is no shape, one without labels, or one of whose labelled faces no pixel sees any.
     """
     categories: dict[str, _Category] = {}
-    for shape in told(shapes, "ceiling", len(shapes) if isinstance(shapes, Sequence) else None):
+    for shape in with_progress(shapes, "ceiling", len(shapes) if isinstance(shapes, Sequence) else None):
         category = categories.setdefault(shape.category, _Category())
         for n in layers:
             category.metrics.setdefault(n, PartMetrics(shape.label_names, "partnet", points, seed))

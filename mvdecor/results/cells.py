@@ -56,7 +56,7 @@ def check_cells(results: Sequence[Run]) -> None:
             if (twin := by_identity.setdefault(identity, result)) is not result:
                 raise InputError(_same_run(twin, result))
         first = columns.setdefault(result.column, result)
-        settings = [{key: one.setting(key) for key in COLUMN_SETTINGS} for one in (first, result)]
+        settings = [{key: run.setting(key) for key in COLUMN_SETTINGS} for run in (first, result)]
         _agree(first, result, settings, f"column {result.column!r}")
         if first.test_ids != result.test_ids:
             only_in_one = sorted(set(first.test_ids) ^ set(result.test_ids))
@@ -66,7 +66,7 @@ def check_cells(results: Sequence[Run]) -> None:
             )
         _check_name(result)
         first = cells.setdefault((result.method, result.column), result)
-        settings = [_compared(one) for one in (first, result)]
+        settings = [_compared(run) for run in (first, result)]
         _agree(first, result, settings, f"{result.method} in column {result.column!r}")
 
 
@@ -77,12 +77,12 @@ def _compared(result: Run) -> dict[str, Any]:
         left_out += OF_PRETRAINING
         if not result.setting("training.finetune.lambda_ssl"):
             left_out += OF_CONTRAST
-    both = (("", result.metrics["config"]), ("trained with ", result.metrics.get("trained_with", {})))
+    configs = (("", result.metrics["config"]), ("trained with ", result.metrics.get("trained_with", {})))
     return {
         name + key: value
-        for name, config in both
+        for name, config in configs
         for key, value in _leaves(config).items()
-        if not any(key == other or key.startswith(f"{other}.") for other in left_out)
+        if not any(key == prefix or key.startswith(f"{prefix}.") for prefix in left_out)
     }
 
 
@@ -95,22 +95,22 @@ def _leaves(config: Mapping[str, Any], group: str = "") -> dict[str, Any]:
 
 def _check_name(result: Run) -> None:
     """A method that pretrains must not name a model that was not, nor the other way round."""
-    says, was = result.setting("method.pretrain"), result.metrics.get("pretrained")
-    if says is not None and was is not None and says != was:
+    pretrains, pretrained = result.setting("method.pretrain"), result.metrics.get("pretrained")
+    if pretrains is not None and pretrained is not None and pretrains != pretrained:
         raise InputError(
-            f"{result.file}: its method is {result.method} (method.pretrain={str(says).lower()}), but the model was "
-            f"{'pretrained' if was else 'trained from scratch'}: fine-tune it again with the method's own name, method=NAME "
-            "(configs/method)"
+            f"{result.file}: its method is {result.method} (method.pretrain={str(pretrains).lower()}), but the model was "
+            f"{'pretrained' if pretrained else 'trained from scratch'}: fine-tune it again with the method's own name, "
+            "method=NAME (configs/method)"
         )
 
 
-def _agree(a: Run, b: Run, settings: Sequence[Mapping[str, Any]], where: str) -> None:
+def _agree(a: Run, b: Run, settings: Sequence[Mapping[str, Any]], place: str) -> None:
     unset = "not set"
     for key in dict.fromkeys([*settings[0], *settings[1]]):
-        there, here = (one.get(key, unset) for one in settings)
-        if there != here:
+        value_of_a, value_of_b = (values.get(key, unset) for values in settings)
+        if value_of_a != value_of_b:
             raise InputError(
-                f"{a.file} and {b.file} are both {where}, but differ in {key}: {there} and {here}: gather them apart"
+                f"{a.file} and {b.file} are both {place}, but differ in {key}: {value_of_a} and {value_of_b}: gather them apart"
             )
 
 

@@ -10,7 +10,7 @@ from typing import Protocol, overload
 
 from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
-from mvdecor.progress import told
+from mvdecor.progress import with_progress
 from mvdecor.recent import Recent
 from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.store import ShapeStore, Summary
@@ -96,7 +96,7 @@ def load_shapes(
     summaries: dict[str, Summary] = {}
     skipped: list[tuple[str, str]] = []
     ids = list(ids)
-    for id, summary in told(_summarize(store, ids, workers), "reading shapes", len(ids)):
+    for id, summary in with_progress(_summarize(store, ids, workers), "reading shapes", len(ids)):
         if isinstance(summary, Summary):
             summaries[id] = summary
         elif on_error == "raise":
@@ -191,7 +191,7 @@ def labels_by_shape(
     """The labels that each of some labelled shapes shows, by id, and the skipped shapes; see `labelled_summary`."""
     labels: dict[str, set[int]] = {}
     skipped: list[tuple[str, str]] = []
-    for id in told(ids, "reading labelled shapes", len(ids)):
+    for id in with_progress(ids, "reading labelled shapes", len(ids)):
         summary, bad = labelled_summary(shape_set, id, on_error)
         skipped += bad
         if summary is not None and summary.labels is not None:

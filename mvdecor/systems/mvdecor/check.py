@@ -113,15 +113,15 @@ def _check_parts(cfg: DictConfig) -> None:
 
 def _check_data(cfg: DictConfig) -> None:
     """Refuse a setting of `data` that is in none of configs/data, and that no reader looks at."""
-    known = {*DataSettings.model_fields}
+    names = {*DataSettings.model_fields}
     for file in Path(CONFIGS, "data").glob("*.yaml"):
-        known |= {str(key) for key in OmegaConf.load(file)} - {"defaults"}
+        names |= {str(key) for key in OmegaConf.load(file)} - {"defaults"}
     for reader in (cfg.data.labelled, cfg.data.unlabelled):
-        known |= {str(key) for key in reader}
-    known |= set(re.findall(r"\$\{data\.(\w+)", str(OmegaConf.to_container(cfg.data, resolve=False))))
+        names |= {str(key) for key in reader}
+    names |= set(re.findall(r"\$\{data\.(\w+)", str(OmegaConf.to_container(cfg.data, resolve=False))))
     for key in cfg.data:
-        if key not in known:
-            raise InputError(unknown_setting(f"data.{key}", [f"data.{name}" for name in sorted(known)]))
+        if key not in names:
+            raise InputError(unknown_setting(f"data.{key}", [f"data.{name}" for name in sorted(names)]))
 
 
 def _make(cfg: DictConfig, group: str) -> Any:

@@ -23,7 +23,7 @@ from mvdecor.figures import write_ply
 from mvdecor.files import write_array
 from mvdecor.lifting import UNFAMILIAR, Calibration
 from mvdecor.networks import Model
-from mvdecor.progress import told
+from mvdecor.progress import with_progress
 from mvdecor.shapes import Shape, ShapeStore
 from mvdecor.shapes.loading import load_labelled
 from mvdecor.systems.mvdecor.held_out import content_of
@@ -115,7 +115,7 @@ def evaluate(
             cost.load_state_dict(total_cost(recorded_costs))
     fabric.barrier()  # the first process is in `out` now, and nobody else
     own_shapes = own_part(list(enumerate(ids)))
-    for number, id in told(own_shapes, "labelling test shapes", len(own_shapes)):
+    for number, id in with_progress(own_shapes, "labelling test shapes", len(own_shapes)):
         record = records.read(id)
         if record is None or "skipped" in record:  # it may have been corrected since
             shape_cost = Cost()

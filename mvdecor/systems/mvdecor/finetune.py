@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from mvdecor.engine.distributed import rank, weight_of_mean, weight_of_share
@@ -17,6 +18,7 @@ from mvdecor.engine.stage import Job
 from mvdecor.losses import CrossEntropy
 from mvdecor.networks import Model, build_model, load_pretrained, save_checkpoint
 from mvdecor.seeds import seed_of
+from mvdecor.shapes import ShapeStore
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import pictures
 from mvdecor.systems.mvdecor.calibrate import calibrate
@@ -103,6 +105,38 @@ def keep_statistics(model: nn.Module) -> None:
             module.eval()
 
 
+def make_model(cfg: DictConfig, label_names: Sequence[str]) -> tuple[Model, dict[str, Any]]:
+    """The model to train, with the weights of `cfg.checkpoint` or initial ones, and the record of the checkpoint if any."""
+    model = build_model(cfg.network, cfg.views.channels, len(label_names), cfg.checkpoint is None)
+    record: dict[str, Any] = {}
+    if cfg.checkpoint is not None:
+        record = load_pretrained(model, cfg.checkpoint, label_names)
+        check_sight(record, cfg.checkpoint, cfg.views)
+    elif (cfg.method or {}).get("pretrain"):
+        print(
+            f"note: method={cfg.method.name} pretrains, but there is no checkpoint=: this trains from scratch. A table takes "
+            "the result only under such a method (method=scratch)"
+        )
+    return prepared(model, cfg), record
+
+
+def make_segmentation_loss(cfg: DictConfig, classes: int) -> nn.Module:
+    """The loss of `segmentation_loss`; one for another number of labels is refused, by calling it once."""
+    loss = instantiate(cfg.segmentation_loss)
+    loss(torch.zeros(1, classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64))
+    return loss
+
+
+def make_validation(cfg: DictConfig, fabric: Fabric, model: Model, shape_set: ShapeStore) -> Validation | None:
+    """Part mIoU of the split val now and then, if asked for. The model of the last step is taken all the same: few-shot
+    learning has no shapes to choose by."""
+    every = cfg.training.finetune.validate_every
+    if every is None:
+        return None
+    ids = validation_ids(cfg, shape_set)
+    return Validation(lambda _: validate_parts(model, cfg, fabric, shape_set, ids), every, lambda figures: None)
+
+
 def finetune(job: Job) -> dict:
     """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model` and `out/log`."""
     cfg, settings = job.cfg, job.cfg.training.finetune
@@ -111,17 +145,7 @@ def finetune(job: Job) -> dict:
     seed_everything(seed, verbose=False)
     shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
-    model = build_model(cfg.network, cfg.views.channels, len(shape_set.label_names), cfg.checkpoint is None)
-    start = {}
-    if cfg.checkpoint is not None:
-        start = load_pretrained(model, cfg.checkpoint, shape_set.label_names)
-        check_sight(start, cfg.checkpoint, cfg.views)
-    model = prepared(model, cfg)
-    if cfg.checkpoint is None and (cfg.method or {}).get("pretrain"):
-        print(
-            f"note: method={cfg.method.name} pretrains, but there is no checkpoint=: this trains from scratch. A table takes "
-            "the result only under such a method (method=scratch)"
-        )
+    model, record = make_model(cfg, shape_set.label_names)
     shapes, few_shot_run, skipped = few_shot_shapes(cfg, shape_set)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(few_shot_run.shapes)}", flush=True)
     labelled = make_labelled_source(cfg, shapes, few_shot_run, rasterizing_device(cfg, fabric))
@@ -130,19 +154,6 @@ def finetune(job: Job) -> dict:
         pairs = make_pair_source(cfg, labelled.shape_views, settings.pairs, augment="pretrain")
         sources["pairs"] = (pairs, "training.finetune.pairs")
     keeps = settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None
-    segmentation_loss = instantiate(cfg.segmentation_loss)
-    classes = len(shape_set.label_names)
-    segmentation_loss(
-        torch.zeros(1, classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64)
-    )  # refuses other numbers of labels
-    validation = None
-    if settings.validate_every is not None:
-        ids = validation_ids(cfg, shape_set)
-        validation = Validation(
-            lambda wrapped: validate_parts(model, cfg, fabric, shape_set, ids),
-            settings.validate_every,
-            lambda figures: None,  # the model of the last step is taken: few-shot learning has no shapes to choose by
-        )
     history = train(
         job.loop(fabric),
         make_recipe(cfg, "finetune", seed),
@@ -155,15 +166,15 @@ def finetune(job: Job) -> dict:
             lambda_ssl=settings.lambda_ssl,
             joint=settings.joint,
             gather=cfg.training.gather,
-            segmentation_loss=segmentation_loss,
+            segmentation_loss=make_segmentation_loss(cfg, len(shape_set.label_names)),
         ),
-        validation,
+        make_validation(cfg, fabric, model, shape_set),
         mode=keep_statistics if keeps else nn.Module.train,
         picture=lambda index: job.log.picture(
             "finetune/predictions", pictures.predictions_sheet(fabric, model, labelled), index
         ),
     )
-    earlier = start.get("trained_on", {})
+    earlier = record.get("trained_on", {})
     calibration = calibrate(cfg, fabric, model, labelled).record()
     textured = {shape.texture is not None for shape in shapes}  # where it is not, the channel rgb is shading
     metadata = {

@@ -29,14 +29,14 @@ class Search:
         generator: of the item.
         next_shape: samples the number of another shape; raises InputError if there is none left.
         number: of the shape that is tried.
-        tried: ordered pairs of its views that were sampled already.
+        sampled: ordered pairs of its views so far.
         failed: numbers of shapes that had no pair.
     """
 
     generator: torch.Generator
     next_shape: Callable[[torch.Generator, set[int]], int]
     number: int = -1
-    tried: set[tuple[int, int]] = field(default_factory=set)
+    sampled: set[tuple[int, int]] = field(default_factory=set)
     failed: set[int] = field(default_factory=set)
 
     def candidates(
@@ -46,16 +46,16 @@ class Search:
         ahead: list[tuple[int, int, Tensor]] = []
         while not ahead:
             if self.number < 0:
-                self.number, self.tried = self.next_shape(self.generator, self.failed), set()
-            shape, known = shape_views[self.number], rejected(self.number)
+                self.number, self.sampled = self.next_shape(self.generator, self.failed), set()
+            shape, rejected_pairs = shape_views[self.number], rejected(self.number)
             count, most_ahead = shape_views.num_views(shape), AHEAD if shape_views.stored(shape) else 1
-            most = min(tries, count * (count - 1))
-            while len(self.tried) < most and len(ahead) < most_ahead:
+            limit = min(tries, count * (count - 1))
+            while len(self.sampled) < limit and len(ahead) < most_ahead:
                 a, b = torch.randperm(count, generator=self.generator)[:2].tolist()
                 pair = (a, b)
-                if pair not in known and pair not in self.tried:
+                if pair not in rejected_pairs and pair not in self.sampled:
                     ahead.append((a, b, self.generator.get_state()))
-                self.tried.add(pair)
+                self.sampled.add(pair)
             if not ahead:
                 self.failed.add(self.number)
                 self.number = -1
@@ -91,15 +91,15 @@ class Pairs:
         sources = list({id(matches): matches for matches, _, _ in self.matches}.values())
         first = {id(m): sum(map(len, sources[:i])) for i, m in enumerate(sources)}
         starts = [first[id(matches)] + start for matches, start, _ in self.matches]
-        whole = sources[0] if len(sources) == 1 else Matches.cat(sources)
-        device = whole.pair.device
+        all_matches = sources[0] if len(sources) == 1 else Matches.cat(sources)
+        device = all_matches.pair.device
         index = torch.cat([start + r for start, r in zip(starts, rows, strict=True)]).to(device, non_blocking=True)
         sizes = torch.tensor([len(r) for r in rows])
         pair = torch.arange(len(rows)).repeat_interleave(sizes).to(device, non_blocking=True)
-        chosen = whole.select(index)
+        selected = all_matches.select(index)
         of_pair = sizes.cumsum(0).sub_(1).to(device, non_blocking=True)  # a match of each
-        overlap = whole.overlap[whole.pair[index[of_pair]]]
-        return Matches(pair, chosen.pixel_a, chosen.layer_b, chosen.xy_b, chosen.points, overlap)
+        overlap = all_matches.overlap[all_matches.pair[index[of_pair]]]
+        return Matches(pair, selected.pixel_a, selected.layer_b, selected.xy_b, selected.points, overlap)
 
 
 def find_pairs(
@@ -119,8 +119,8 @@ def find_pairs(
     Raises:
         InputError: those of `Search.next_shape`.
     """
-    taken: dict[int, tuple[Shape, tuple[int, int], Views, Surface, tuple[Matches, int, int]]] = {}
-    while waiting := [i for i in range(len(searches)) if i not in taken]:
+    pairs_by_item: dict[int, tuple[Shape, tuple[int, int], Views, Surface, tuple[Matches, int, int]]] = {}
+    while waiting := [i for i in range(len(searches)) if i not in pairs_by_item]:
         ahead = [searches[i].candidates(shape_views, rejected, matching.tries) for i in waiting]
         shapes = [shape_views[searches[i].number] for i in waiting]
         views = [
@@ -131,7 +131,7 @@ def find_pairs(
         matches = match_views(surface[0::2], surface[1::2], matching.tolerance, matching.min_cosine, matching.unique)
         results = _PerPair(matches)
         for i, shape, pairs, shape_views_ahead in zip(waiting, shapes, ahead, views, strict=True):
-            search, known, start = searches[i], rejected(searches[i].number), results.position
+            search, rejected_pairs, start = searches[i], rejected(searches[i].number), results.position
             for number, ((a, b, state), (overlap, row, size)) in enumerate(
                 zip(pairs, results.take(len(pairs)), strict=True)
             ):
@@ -139,11 +139,11 @@ def find_pairs(
                     search.generator.set_state(state)
                     seen = slice(2 * (start + number), 2 * (start + number) + 2)
                     part = shape_views_ahead[2 * number : 2 * number + 2]
-                    taken[i] = shape, (a, b), part, surface[seen], (matches, row, size)
+                    pairs_by_item[i] = shape, (a, b), part, surface[seen], (matches, row, size)
                     break
-                known.add((a, b))
+                rejected_pairs.add((a, b))
     shapes_of_pairs, index, views_of_pairs, surfaces, rows = (
-        list(x) for x in zip(*(taken[i] for i in range(len(searches))), strict=True)
+        list(x) for x in zip(*(pairs_by_item[i] for i in range(len(searches))), strict=True)
     )
     return Pairs(shapes_of_pairs, index, views_of_pairs, Surface.cat(surfaces), rows)
 
