@@ -29,6 +29,7 @@ from mvdecor.systems.mvdecor.setup import (
     prepared,
     pretraining_shapes,
     rasterizing_device,
+    share_reading,
 )
 from mvdecor.systems.mvdecor.trained import check_sight
 
@@ -91,6 +92,7 @@ def pretrain(job: Job) -> dict:
     `out/log`."""
     cfg, settings, snapshots = job.cfg, job.cfg.training.pretrain, job.snapshots
     fabric = job.open_device()
+    share_reading(cfg)
     shapes, skipped = pretraining_shapes(cfg)
     held_out = max(1, round(len(shapes) * settings.validation_share))
     if len(shapes) - held_out < 1:

@@ -66,11 +66,18 @@ def pretraining_shapes(cfg: DictConfig) -> tuple[LazyShapes, list[tuple[str, str
     """The shapes to pretrain on, and those skipped with their reasons."""
     shape_set = make_store(cfg, cfg.data.unlabelled)
     ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
-    if processes() > 1:  # each reads a part of the shapes from their own files
-        with contextlib.suppress(InputError):  # which is told below
-            load_shapes(shape_set, own_part(ids), "raise", cfg.workers)
-        barrier()
     return load_shapes(shape_set, ids, cfg.data.on_error, cfg.workers)
+
+
+def share_reading(cfg: DictConfig) -> None:
+    """Let each process read a part of the shapes to pretrain on from their own files; all processes call it together."""
+    if processes() == 1 or cfg.cache is None:
+        return
+    shape_set = make_store(cfg, cfg.data.unlabelled)
+    ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
+    with contextlib.suppress(InputError):  # a bad shape is named by `pretraining_shapes`
+        load_shapes(shape_set, own_part(ids), "raise", cfg.workers)
+    barrier()
 
 
 def place(cfg: DictConfig, shape: Shape, seed: int) -> Cameras:
