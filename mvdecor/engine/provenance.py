@@ -88,7 +88,7 @@ def _is_checkout(root: Path) -> bool:
 def _git(root: Path, *words: str, differs: bool = False) -> str:
     """What git prints; with `differs` it may end with 1, which says that files differ."""
     run = subprocess.run(["git", *words], cwd=root, capture_output=True, check=not differs)
-    return run.stdout.decode(errors="replace")
+    return run.stdout.decode(errors="surrogateescape")  # whatever bytes a changed file has
 
 
 def _processor() -> str:

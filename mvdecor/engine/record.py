@@ -126,7 +126,7 @@ def write_result(file: Path, result: Mapping[str, Any], provenance: Mapping[str,
         return content
     patch = file.with_name("code.diff")
     if changes := code_of_process()[1]:
-        write_atomically(patch, changes.encode())
+        write_atomically(patch, changes.encode(errors="surrogateescape"))
     else:
         patch.unlink(missing_ok=True)  # of an earlier result
     write_json(file, content)

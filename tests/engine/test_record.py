@@ -106,6 +106,16 @@ def test_untracked_code_counts_and_data_beside_it_does_not(checkout):
     assert code_hash(applied) == code_hash(checkout)
 
 
+def test_a_changed_file_of_any_encoding_is_kept_byte_for_byte(checkout, make_config, tmp_path, monkeypatch):
+    (checkout / "mvdecor" / "__init__.py").write_bytes("one = 'Größe'\n".encode("latin-1"))
+    monkeypatch.setattr("mvdecor.engine.record.code_of_process", lambda: ({}, code_changes(checkout)))
+    write_result(tmp_path / "out" / "pretrain.json", {}, provenance(make_config()), Key({}).record())
+    applied = checkout.parent / "applied"
+    subprocess.run(["git", "clone", "-q", checkout, applied], check=True)
+    subprocess.run(["git", "apply", tmp_path / "out" / "code.diff"], cwd=applied, check=True)
+    assert code_hash(applied) == code_hash(checkout)
+
+
 def test_a_copy_inside_of_another_repository_is_not_of_its_revision(checkout, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
