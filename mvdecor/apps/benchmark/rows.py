@@ -77,6 +77,8 @@ def match(cfg: DictConfig, shapes: Shapes, device: torch.device, library: str = 
 def vote_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """Voting logits of all views onto the faces, against a loop over faces with a mask over all pixels."""
     shape = min(shapes.some("people", 2), key=lambda s: abs(s.num_faces - cfg.vote_faces))
+    if shape.num_faces < cfg.vote_faces:  # made-up people have few
+        shape = with_faces(shape, cfg.vote_faces)
     views = views_of(shape, cfg.num_views, cfg.size)
     generator = torch.Generator().manual_seed(0)
     logits = 4 * torch.randn(cfg.num_views, 1, cfg.classes, cfg.size, cfg.size, generator=generator)
