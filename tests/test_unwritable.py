@@ -51,7 +51,7 @@ def matching_where_nothing_can_be_written(package: Path, home: Path) -> tuple[in
         read_only(folder)
     os.environ.update(HOME=str(home), XDG_CACHE_HOME=str(home))
     os.environ.pop("NUMBA_CACHE_DIR", None)
-    done = calls.run("-B", "-c", "from mvdecor.apps.doctor import _match; print(_match())")
+    done = calls.run("-B", "-c", "from mvdecor.apps.doctor import _match; print(_match('cpu'))")
     return done.returncode, done.stdout + done.stderr
 
 

@@ -36,8 +36,11 @@ def make_loss(make_config):
     return make
 
 
-def test_every_loss_has_a_config(make_loss):
-    assert {type(make_loss(name)).__name__ for name in NAMES} == set(mvdecor.losses.__all__)
+def test_every_loss_has_a_config(make_loss, make_config):
+    contrastive = {type(make_loss(name)).__name__ for name in NAMES}
+    names = [path.stem for path in Path(CONFIGS, "segmentation_loss").glob("*.yaml")]
+    made = [instantiate(make_config(f"segmentation_loss={name}").segmentation_loss) for name in names]
+    assert contrastive | {type(loss).__name__ for loss in made} == set(mvdecor.losses.__all__)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,7 @@ from mvdecor.engine.record import changed
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
 
-NOT_COMPARED = ("cost", "config", "machine", "key")
+NOT_COMPARED = ("cost", "config", "machine", "key", "trained_with")
 
 
 def label_by_hand(session, id: str, truth: np.ndarray) -> None:

@@ -52,7 +52,6 @@ def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
     else:
         keys += [f"-{settings}.lambda_ssl", f"-{settings}.pairs", f"-{settings}.joint"]
     label_names = make_shape_set(cfg.data.labelled).label_names
-    check_labels(cfg, label_names)
     return stage_settings(cfg, "labelled", keys) | {"label_names": list(label_names)}
 
 
@@ -85,6 +84,7 @@ def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
 def finetune_files(cfg: DictConfig) -> dict[str, Files]:
     """The labelled shapes to choose from, the split file if they are named there, and where the weights start from."""
     shape_set = make_shape_set(cfg.data.labelled)
+    check_labels(cfg, shape_set.label_names)
     if cfg.training.finetune.split is None:
         files = {"the training shapes": shape_files(shape_set, shape_set.ids("train"))}
     else:
