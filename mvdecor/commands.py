@@ -13,6 +13,7 @@ COMMANDS = {
         "mvdecor.apps.benchmark.run:run_benchmark",
         "benchmark",
     ),
+    "captures": ("Read posed images and show their cameras", "mvdecor.apps.captures:run_captures", "captures"),
     "ceiling": ("The score of a perfect network (ceiling)", "mvdecor.systems:run_ceiling", "config"),
     "doctor": (
         "Does this installation work, and is this data set whole?",

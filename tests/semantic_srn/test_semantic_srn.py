@@ -203,6 +203,7 @@ def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):
         for i in range(4):
             labels = np.random.default_rng(i).choice([0, 1, 2], (HEIGHT, WIDTH))
             np.save(tmp_path / "scenes" / id / "seg" / f"{i:06d}.npy", labels)
+    (tmp_path / "scenes/Chair.train/aa/seg/000000.npy").unlink()  # its first view has no label map
     (tmp_path / "scenes" / "Chair-level-1.txt").write_text("1 chair/back x\n2 chair/seat x\n")
     tiny = [word for word in TINY if word.startswith(("field", "training", "evaluation", "device", "progress"))]
     own = (
@@ -213,6 +214,8 @@ def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):
     )
     table = run_pipeline(make_config(*own, *tiny, "evaluation.measured=null", f"out={tmp_path / 'out'}"))
     metrics = json.loads((tmp_path / "out/semantic_srn/run_0/metrics.json").read_text())
+    tuned = json.loads((tmp_path / "out/semantic_srn/run_0/finetune.json").read_text())
+    assert len(tuned["views"]["aa"]) == len(tuned["views"]["ab"]) == 3 and 0 not in tuned["views"]["aa"]
     assert metrics["part_miou"] is None and table["runs"] == []
     assert metrics["images"]["views"] == {"pictures": 3, "label_maps": 3, "shown": 1}
 

@@ -37,7 +37,7 @@ def step(
 
 
 def labelled_run(cfg: DictConfig, captures: CaptureSet, ids: list[str]) -> FewShotRun:
-    """The labelled captures of run `cfg.run` and their views, among captures `ids` that have a code.
+    """The labelled captures of run `cfg.run` among captures `ids` that have a code, and their views, of those with label maps.
 
     Raises:
         InputError: the split file lacks the run, or names a capture without code; too few captures with label maps.
@@ -89,7 +89,9 @@ def finetune(job: Job) -> dict:
     views = {}
     for id in run.shapes:
         labelled = captures.load(id).labelled
-        views[id] = [labelled[i] for i in run.views_of(id, len(labelled))]
+        views[id] = run.views_of(id, len(labelled))
+        if settings.split is None:  # a file names views, a sample counts those with label maps
+            views[id] = [labelled[i] for i in views[id]]
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(run.shapes)}", flush=True)
     numbers = {id: record["ids"].index(id) for id in run.shapes}
     source = RaySource(

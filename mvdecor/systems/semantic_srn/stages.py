@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from mvdecor.captures import CaptureSet, make_capture_set
 from mvdecor.engine.content import Files
 from mvdecor.engine.cost import total_cost
+from mvdecor.engine.device import open_device
 from mvdecor.engine.distributed import barrier, rank
 from mvdecor.engine.guard import guard
 from mvdecor.engine.provenance import provenance
@@ -40,14 +41,18 @@ def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the fine-tuning; the field's own come with the checkpoint."""
     key = "training.finetune"
-    return settings_of(cfg, [*CAPTURES, *SHAPES, "run", key, f"-{key}.runs", f"-{key}.split"])
+    return settings_of(cfg, [*CAPTURES, *SHAPES, "run", key, f"-{key}.runs", f"-{key}.split"]) | _label_names(cfg)
 
 
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation."""
     key = "evaluation"
     left_out = [f"-{key}.{name}" for name in ("split", "limit", "clouds")]
-    return settings_of(cfg, [*CAPTURES, *SHAPES, key, *left_out])
+    return settings_of(cfg, [*CAPTURES, *SHAPES, key, *left_out]) | _label_names(cfg)
+
+
+def _label_names(cfg: DictConfig) -> dict[str, Any]:
+    return {"label_names": list(make_capture_set(cfg.capture).label_names)}
 
 
 def capture_files(captures: CaptureSet, ids: Iterable[str]) -> Files:
@@ -100,6 +105,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
 def _pipeline(cfg: DictConfig) -> dict:
     out, origin = Path(cfg.out), provenance(cfg)
     if cfg.data.get("generate") and cfg.capture.get("shapes"):
+        open_device(cfg.device, cfg.precision)
         if rank() == 0:
             write_partnet(cfg.data.root, **cfg.data.generate)
         barrier()
