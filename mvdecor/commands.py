@@ -38,11 +38,11 @@ COMMANDS = {
     "report": ("One HTML page of a run, to open anywhere", "mvdecor.apps.report:run_report", "report"),
     "segment": ("Label meshes with a fine-tuned model", "mvdecor.apps.segment:run_segment", "segment"),
     "segment_image": (
-        "From one image to views, label maps and labelled points",
+        "From one image to views and labelled points",
         "mvdecor.apps.segment_image:run_segment_image",
         "segment_image",
     ),
-    "splits": ("Draw few-shot splits and write them as files", "mvdecor.apps.splits:run_splits", "splits"),
+    "splits": ("Sample few-shot splits and write them as files", "mvdecor.apps.splits:run_splits", "splits"),
     "table": ("Run what a table lacks, or gather finished runs", "mvdecor.apps.tables:table_command", "table"),
     "view": ("Look at shapes and label them, in a browser", "mvdecor.apps.viewer.app:run_view", "view"),
 }

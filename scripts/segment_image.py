@@ -1,4 +1,4 @@
-"""From one image to views, label maps and labelled points: python scripts/segment_image.py image=FILE checkpoint=DIR/model out=DIR2"""
+"""From one image to views and labelled points: python scripts/segment_image.py image=FILE checkpoint=DIR/model out=DIR2"""
 
 from mvdecor.commands import run
 
