@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mvdecor.image_segmenter import ImageSegmenter
     from mvdecor.segmenter import Segmenter
 
 
@@ -17,10 +18,11 @@ def load(
     precision: str = "auto",
     views: Mapping[str, Any] | None = None,
     lifting: Mapping[str, Any] | None = None,
-) -> Segmenter:
+) -> Segmenter | ImageSegmenter:
     """A fine-tuned model, ready to label meshes: `mvdecor.load(FOLDER).segment("chair.obj")`.
 
-    The checkpoint says which network, channels, views, vote and label names it needs.
+    A field of Semantic SRN takes images instead: `mvdecor.load(FOLDER).infer("chair.png", pose)`; of the arguments it takes
+    `device`. The checkpoint says which network, channels, views, vote and label names it needs.
 
     Args:
         checkpoint: folder of a fine-tuned model, or hf:OWNER/NAME on the Hugging Face hub.
@@ -32,6 +34,10 @@ def load(
     Raises:
         InputError: no checkpoint, a damaged one, one that was only pretrained, or a setting that does not exist.
     """
-    from mvdecor.segmenter import Segmenter  # here, so that `import mvdecor` alone stays quick
+    if Path(checkpoint, "model.safetensors").exists() and not Path(checkpoint, "checkpoint.json").exists():
+        from mvdecor.image_segmenter import ImageSegmenter  # here, so that `import mvdecor` alone stays quick
+
+        return ImageSegmenter(checkpoint, device)
+    from mvdecor.segmenter import Segmenter
 
     return Segmenter(checkpoint, device=device, precision=precision, views=views, lifting=lifting)

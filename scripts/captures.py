@@ -1,7 +1,6 @@
 """Read posed images and show their cameras: python scripts/captures.py capture=llff capture.root=DIR out=outputs/captures"""
 
-from mvdecor.apps.captures import run_captures
-from mvdecor.engine.cli import main
+from mvdecor.commands import run
 
 if __name__ == "__main__":
-    main(run_captures, "captures")
+    run("captures")

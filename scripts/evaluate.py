@@ -1,4 +1,4 @@
-"""Label and measure the test shapes: python scripts/evaluate.py experiment=people_cpu checkpoint=DIR2/model out=DIR3"""
+"""Label and measure the test data: python scripts/evaluate.py experiment=people_cpu checkpoint=DIR2/model out=DIR3"""
 
 from mvdecor.commands import run
 

@@ -1,4 +1,4 @@
-"""Fine-tune on k labelled shapes: python scripts/finetune.py experiment=people_cpu checkpoint=DIR/model out=DIR2"""
+"""Fine-tune on few labels: python scripts/finetune.py experiment=people_cpu checkpoint=DIR/model out=DIR2"""
 
 from mvdecor.commands import run
 

@@ -1,4 +1,4 @@
-"""All stages in a row, scratch against pretrained: python scripts/pipeline.py experiment=people_cpu out=DIR"""
+"""All stages in a row: python scripts/pipeline.py experiment=people_cpu out=DIR"""
 
 from mvdecor.commands import run
 

@@ -1,4 +1,4 @@
-"""Pretrain an embedding network on unlabelled shapes: python scripts/pretrain.py experiment=people_cpu out=DIR"""
+"""Pretrain without labels: python scripts/pretrain.py experiment=people_cpu out=DIR"""
 
 from mvdecor.commands import run
 

@@ -17,8 +17,10 @@ from hydra.core.singleton import Singleton
 from hydra.errors import HydraException
 from octants import save_octants
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from mvdecor.engine.cli import CONFIGS
+from tests.small_field import save_small_field
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -224,12 +226,15 @@ def every_key() -> set[str]:
     groups = ("data", "loss", "network")
     choices = [f"{group}={path.stem}" for group in groups for path in (ROOT / "configs" / group).glob("*.yaml")]
     found = {key for choice in choices for key in keys(composed("config", choice))}
+    found |= keys(composed("config", "system=semantic_srn"))
+    for path in (ROOT / "configs" / "capture").glob("*.yaml"):
+        found |= keys(composed("captures", f"capture={path.stem}"))
     return found.union(*(keys(composed(name)) for name in OWN_CONFIG), keys(composed("table", "experiment=table4_cpu")))
 
 
 def settings_named(text: str) -> set[str]:
     """Settings between the backticks of a text."""
-    groups = "data|views|network|loss|training|lifting|evaluation|table|figures"
+    groups = "data|capture|field|views|network|loss|training|lifting|evaluation|table|figures"
     found = [re.fullmatch(rf"((?:{groups})(?:\.[a-z_]+)+)(?:[=:].*)?", span) for span in spans(text)]
     return {match[1] for match in found if match and not re.search(r"\.(json|md|tex|csv|png|py)$", match[1])}
 
@@ -266,6 +271,8 @@ def demo_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     save_octants(Path("outputs/demo/model"))
     trimesh.creation.icosphere(2).export("chair.obj")
+    save_small_field(Path("outputs/srn/tuned/model"))
+    Image.new("RGB", (16, 16), "white").save("chair.png")
 
 
 @pytest.mark.parametrize(("document", "code"), PYTHON_BLOCKS)

@@ -18,16 +18,28 @@ MAY_USE = {
     "views": {"shapes"},
     "captures": {"shapes", "views"},
     "correspondences": {"views"},
+    "fields": {"networks", "captures"},
     "lifting": {"shapes", "views"},
     "figures": {"shapes", "views", "lifting"},
     "evaluation": {"shapes", "views", "correspondences", "lifting"},
     "engine": set(),
     "systems": {
-        *("shapes", "made_up", "losses", "networks", "views", "captures", "correspondences", "lifting", "figures"),
+        *(
+            "shapes",
+            "made_up",
+            "losses",
+            "networks",
+            "views",
+            "captures",
+            "correspondences",
+            "fields",
+            "lifting",
+            "figures",
+        ),
         *("evaluation", "results", "engine"),
     },
 }
-PROGRAMS = {"apps", "commands", "segmenter", "doctor", "__init__", "__main__"}
+PROGRAMS = {"apps", "commands", "segmenter", "image_segmenter", "doctor", "__init__", "__main__"}
 """What uses all of these, and is used by none of them."""
 
 

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from PIL import Image
 from pydantic import Field
 
-from mvdecor.captures import Capture, CaptureSet
-from mvdecor.errors import InputError
+from mvdecor.captures import Capture, make_capture_set
 from mvdecor.figures import save_png
 from mvdecor.figures.cameras import plot_cameras
 from mvdecor.figures.layout import legend, sheet, stack
@@ -35,19 +32,6 @@ class CapturesSettings(Settings):
     limit: Count
     pictures: WholeNumber
     seed: WholeNumber
-
-
-def make_capture_set(node: DictConfig) -> CaptureSet:
-    """Instantiate a reader of the `capture` group; its own error is shown instead of Hydra's around it."""
-    try:
-        return instantiate(node)
-    except InstantiationException as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        if cause is not None:
-            raise cause from None
-        raise InputError(f"capture: {error}") from error
 
 
 def run_captures(cfg: DictConfig) -> list[Path]:

@@ -2,8 +2,10 @@
 
 from mvdecor.captures.capture import BACKGROUND_NAME, Capture, CaptureSet, PixelMemory, Pixels
 from mvdecor.captures.colmap import COLMAP
+from mvdecor.captures.from_config import make_capture_set
 from mvdecor.captures.llff import LLFF
 from mvdecor.captures.nsvf import NSVF
+from mvdecor.captures.ray_batches import RayBatch, RaySource, pixel_rays, sample_pixels
 from mvdecor.captures.rendered import RenderedCaptures, render_capture
 from mvdecor.captures.srn import SRN
 from mvdecor.captures.transforms import Transforms
@@ -18,7 +20,12 @@ __all__ = [
     "CaptureSet",
     "PixelMemory",
     "Pixels",
+    "RayBatch",
+    "RaySource",
     "RenderedCaptures",
     "Transforms",
+    "make_capture_set",
+    "pixel_rays",
     "render_capture",
+    "sample_pixels",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -81,6 +82,10 @@ class RenderedCaptures:
     def ids(self, split: str) -> list[str]:
         """Ids of the data set's split."""
         return self.shapes.ids(split)
+
+    def files(self, id: str) -> list[Path]:
+        """The files of the shape, its labels among them."""
+        return self.shapes.files(id, True)  # type: ignore[attr-defined]
 
     def load(self, id: str) -> Capture:
         """The views of a shape. Raises InputError if the shape is bad."""

@@ -59,12 +59,13 @@ def write_ply(
         faces["label"] = labels
     for name, values in scalars.items():
         faces[name] = _numpy(values)
-    names = [_written_name(name) for name in shape.label_names] if labels is not None else []
+    names = [written_name(name) for name in shape.label_names] if labels is not None else []
     header = _header(names, vertices, len(faces), labels is not None, tuple(scalars))
     write_atomically(path, header.encode() + vertices.tobytes() + faces.tobytes())
 
 
-def _written_name(name: str) -> str:
+def written_name(name: str) -> str:
+    """A label's name as a PLY header can hold it: in ASCII, on one line."""
     text = json.dumps(" ".join(name.split()))[1:-1]
     return text.replace("end_header", "end\\u005fheader")  # many readers take any line with this word for the last
 

@@ -86,6 +86,7 @@ FLAGS = keys(
     "training.pretrain.replace training.finetune.joint training.finetune.replace method.pretrain dry_run doctor.coverage",
 )
 WORDS = {
+    "system": "mvdecor",
     "device": "auto cpu cuda cuda:0 cuda:11",
     "data.on_error": "raise skip",
     "on_error": "raise skip",

@@ -161,11 +161,13 @@ class MvDeCorSettings(RunSettings):
     """All settings of the stages.
 
     Attributes:
+        system: whose stages are run.
         network, loss, segmentation_loss: made by Hydra, which names their settings in its errors.
         method: what a row of a table is about.
         table, cell: the table of an experiment, and the place of a result in it.
     """
 
+    system: Literal["mvdecor"] = "mvdecor"
     data: DataSettings
     views: ViewSettings
     network: Group

@@ -1,0 +1,31 @@
+"""Functions of a point, and how rays see them. Knows no mesh, no data set and no trainer."""
+
+from mvdecor.fields.checkpoint import field_file, load_field, save_field
+from mvdecor.fields.field import ConditionalField, Rendered
+from mvdecor.fields.infer import infer_codes, nearest_codes, render_rays
+from mvdecor.fields.losses import labels_loss, losses_of, opacity_loss
+from mvdecor.fields.settings import FieldSettings
+from mvdecor.fields.srn import Hits, LSTMMarcher, PointFunction
+from mvdecor.fields.views import FieldViews, render_views
+from mvdecor.fields.volume import VolumeRenderer
+
+__all__ = [
+    "ConditionalField",
+    "FieldSettings",
+    "FieldViews",
+    "Hits",
+    "LSTMMarcher",
+    "PointFunction",
+    "Rendered",
+    "VolumeRenderer",
+    "field_file",
+    "infer_codes",
+    "labels_loss",
+    "load_field",
+    "losses_of",
+    "nearest_codes",
+    "opacity_loss",
+    "render_rays",
+    "render_views",
+    "save_field",
+]

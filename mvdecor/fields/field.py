@@ -1,0 +1,119 @@
+"""A conditional field: one code per object, what its rays see, their colours, and a linear head for labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mvdecor.fields.settings import FieldSettings
+from mvdecor.fields.srn import Hits, LSTMMarcher, PointFunction
+from mvdecor.fields.volume import VolumeRenderer
+
+CODE_DEVIATION = 0.01
+"""Standard deviation of the codes before training (released code of Semantic SRN)."""
+
+
+class Rendered(NamedTuple):
+    """What R rays of each of B objects show.
+
+    Attributes:
+        hits: where they end.
+        rgb: float32 [B, R, 3], about [0, 1]; the background is white.
+        opacity: float32 [B, R] in [0, 1].
+        codes: float32 [B, Z], of the objects.
+    """
+
+    hits: Hits
+    rgb: Tensor
+    opacity: Tensor
+    codes: Tensor
+
+    @staticmethod
+    def cat(parts: Sequence[Rendered]) -> Rendered:
+        """Rays of the same objects that were rendered in turn."""
+        hits = Hits(
+            *(torch.cat([getattr(p.hits, name) for p in parts], dim=1) for name in ("points", "distance", "features"))
+        )
+        rgb, opacity = (torch.cat([getattr(p, name) for p in parts], dim=1) for name in ("rgb", "opacity"))
+        return Rendered(hits, rgb, opacity, parts[0].codes)
+
+
+class ConditionalField(nn.Module):
+    """The auto-decoder of Semantic SRN (Kohli et al. 2020, section 3), or the same function volume-rendered.
+
+    Args:
+        settings: sizes, and how rays are rendered.
+        objects: number of training objects, each with a code of its own.
+        labels: C, with a linear head from features to labels; 0: without head.
+        points_to_head: the head takes the end point beside the feature.
+
+    Attributes:
+        codes: one per training object.
+    """
+
+    forward_methods = ("label_rays",)
+
+    def __init__(self, settings: FieldSettings, objects: int, labels: int = 0, points_to_head: bool = False) -> None:
+        super().__init__()
+        self.settings, self.points_to_head = settings, points_to_head
+        width = settings.width
+        self.codes = nn.Embedding(objects, settings.code_size)
+        nn.init.normal_(self.codes.weight, std=CODE_DEVIATION)
+        self.function = PointFunction(
+            settings.code_size, width, settings.layers, settings.hypernetwork_width, settings.harmonics
+        )
+        self.renderer: LSTMMarcher | VolumeRenderer
+        if settings.renderer == "lstm":
+            self.renderer = LSTMMarcher(width, settings.steps, settings.reach)
+        else:
+            self.renderer = VolumeRenderer(width, settings.samples)
+        self.generator = _generator(width, settings.generator_layers)
+        self.head = nn.Linear(width + 3 * points_to_head, labels) if labels else None
+
+    def forward(self, objects: Tensor, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Rendered:
+        """What rays of training objects show: int64 [B], their numbers, and as in `render`."""
+        return self.render(self.codes(objects), origins, directions, near, far)
+
+    def render(self, codes: Tensor, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Rendered:
+        """What rays show.
+
+        Args:
+            codes: float32 [B, Z].
+            origins, directions: float32 [B, R, 3], world frame, directions of unit length.
+            near, far: float32 [B, R], distances between which the objects lie.
+        """
+        if self.settings.start is not None:
+            near = torch.full_like(near, self.settings.start)
+        hits = self.renderer(self.function(codes), origins, directions, near, far)
+        colours = self.generator(hits.features)
+        if hits.opacity is None:
+            return Rendered(hits, colours[..., :3], colours[..., 3].sigmoid(), codes)
+        opacity = hits.opacity[..., None]
+        return Rendered(hits, opacity * colours[..., :3] + (1 - opacity), hits.opacity, codes)
+
+    def label_rays(self, objects: Tensor, *rays: Tensor) -> Tensor:
+        """float32 [B, R, C], the head's answer for rays of training objects; everything before the head is constant."""
+        with torch.no_grad():
+            hits = self(objects, *rays).hits
+        return self.label_logits(hits)
+
+    def label_logits(self, hits: Hits) -> Tensor:
+        """float32 [B, R, C] of the head."""
+        assert self.head is not None, "this field has no head"
+        seen = torch.cat([hits.features, hits.points], dim=-1) if self.points_to_head else hits.features
+        return self.head(seen)
+
+    def mean_code(self) -> Tensor:
+        """float32 [Z], the mean of the training objects' codes."""
+        return self.codes.weight.mean(dim=0)
+
+
+def _generator(width: int, layers: int) -> nn.Sequential:
+    """Features [..., width] to red, green, blue, and the logit of being an object."""
+    modules: list[nn.Module] = []
+    for _ in range(layers - 1):
+        modules += [nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU()]
+    return nn.Sequential(*modules, nn.Linear(width, 4))

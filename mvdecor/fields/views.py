@@ -1,0 +1,68 @@
+"""Views of an object as a field shows them, and its labelled points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mvdecor.captures.capture import Capture
+from mvdecor.captures.ray_batches import bounded_rays
+from mvdecor.fields.field import ConditionalField
+from mvdecor.fields.infer import render_rays
+
+
+@dataclass(frozen=True)
+class FieldViews:
+    """What a field shows in n views.
+
+    Attributes:
+        images: float32 [n, H, W, 3] in [0, 1].
+        depth: float32 [n, H, W], camera z.
+        labels: int64 [n, H, W], in [0, C).
+        points: float32 [P, 3], world frame, where the rays end that see a part.
+        point_labels: int64 [P], their parts.
+        confidence: float32 [P], the probability of the part.
+    """
+
+    images: Tensor
+    depth: Tensor
+    labels: Tensor
+    points: Tensor
+    point_labels: Tensor
+    confidence: Tensor
+
+
+def render_views(
+    field: ConditionalField, code: Tensor, capture: Capture, views: Sequence[int], background: int | None
+) -> FieldViews:
+    """Views of an object through the cameras of a capture.
+
+    Where no ray is given a part at all, each ray becomes a point of its most probable part.
+
+    Args:
+        field: in evaluation mode, with a head.
+        code: float32 [Z], of the object.
+        capture: gives cameras and bounds.
+        views: its views to render.
+        background: the label of what is no part; None: rays of opacity above 0.5 see a part.
+    """
+    height, width = capture.cameras.height, capture.cameras.width
+    rays, cosine = bounded_rays(capture, views, torch.arange(len(views) * height * width))
+    origins, directions, near, far = (values.to(code.device) for values in rays)
+    rendered, logits = render_rays(field, code, (origins, directions, near, far))
+    assert logits is not None, "a field without head cannot label"
+    probabilities = logits[0].softmax(dim=-1).cpu()
+    labels = probabilities.argmax(dim=-1)
+    sees_part = rendered.opacity[0].cpu() > 0.5 if background is None else labels != background
+    if background is not None:
+        probabilities[:, background] = -1
+    if not bool(sees_part.any()):
+        sees_part = torch.ones_like(sees_part)
+    confidence, parts = probabilities[sees_part].max(dim=-1)
+    depth = rendered.hits.distance[0].cpu() * cosine
+    images = rendered.rgb[0].clamp(0, 1).cpu().view(len(views), height, width, 3)
+    depth, labels = (values.view(len(views), height, width) for values in (depth, labels))
+    return FieldViews(images, depth, labels, rendered.hits.points[0].cpu()[sees_part], parts, confidence)

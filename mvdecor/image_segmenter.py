@@ -1,0 +1,136 @@
+"""`ImageSegmenter`: from one image of a new object to its views, label maps and labelled points, with a field's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from mvdecor.captures import BACKGROUND_NAME, Capture, Pixels
+from mvdecor.captures.image_files import read_image
+from mvdecor.engine.device import open_device
+from mvdecor.errors import InputError
+from mvdecor.fields import ConditionalField, FieldViews, load_field, render_views
+from mvdecor.systems.semantic_srn.infer import infer
+from mvdecor.views.cameras import Cameras
+from mvdecor.views.placement import look_at, pinhole
+
+
+@dataclass(frozen=True)
+class InferredObject:
+    """An object whose code was inferred.
+
+    Attributes:
+        code: float32 [Z].
+        label_names: name of each label; one may be `BACKGROUND_NAME`.
+    """
+
+    code: Tensor
+    label_names: tuple[str, ...]
+    field: ConditionalField
+
+    @property
+    def background(self) -> int | None:
+        """The label of what is no part, if there is one."""
+        return self.label_names.index(BACKGROUND_NAME) if BACKGROUND_NAME in self.label_names else None
+
+    def views(self, cameras: Cameras) -> FieldViews:
+        """The object through any cameras outside of the unit sphere: images, depth, label maps, labelled points."""
+        capture = _capture("object", cameras, _no_pixels)
+        return render_views(self.field, self.code, capture, range(len(cameras)), self.background)
+
+
+class ImageSegmenter:
+    """A fine-tuned field, ready for images: `mvdecor.load(FOLDER).infer("chair.png", pose)`.
+
+    Args:
+        checkpoint: folder of a fine-tuned field; how codes are inferred is what its training's `evaluation` says.
+        device: auto, cpu or cuda.
+        seed: of the rays.
+
+    Raises:
+        InputError: no checkpoint, a damaged one, or one that was only pretrained.
+    """
+
+    def __init__(self, checkpoint: Path | str, device: str = "auto", seed: int = 0) -> None:
+        self.field, record = load_field(checkpoint, open_device(device, "32-true").device)
+        self.label_names = tuple(record["label_names"])
+        if not self.label_names:
+            raise InputError(
+                f"{checkpoint}: this field was only pretrained and has no labels: run scripts/finetune.py first"
+            )
+        for weight in self.field.parameters():
+            weight.requires_grad_(False)
+        evaluation = {**record["config"]["evaluation"], "source": "images"}
+        self._cfg = OmegaConf.create({"seed": seed, "evaluation": evaluation})
+
+    def infer(self, image: Path | str | NDArray[np.uint8], pose: ArrayLike, fov: float = 60.0) -> InferredObject:
+        """The object of one image.
+
+        Args:
+            image: a file, or uint8 [H, W, 3 or 4]; a fourth channel is alpha. The background is white or transparent.
+            pose: [4, 4], camera to world, OpenCV axes, in the frame of the training captures; see `pose_at`.
+            fov: full field of view of the longer side, degrees.
+
+        Raises:
+            InputError: an image that cannot be read, a pose that is no rotation, or a camera in the unit sphere.
+        """
+        if isinstance(image, str | Path):
+            rgb, alpha = read_image(Path(image))
+        else:
+            rgb, alpha = _split(image)
+        height, width = rgb.shape[:2]
+        intrinsics = pinhole(1, max(height, width), fov)
+        intrinsics[:, 0, 2], intrinsics[:, 1, 2] = width / 2, height / 2
+        cameras = Cameras.from_poses(np.asarray(pose)[None], intrinsics.numpy(), height, width, sources=["pose"])
+        capture = _capture("image", cameras, lambda view: Pixels(rgb, alpha), alpha is not None)
+        return InferredObject(infer(self._cfg, self.field, [capture], [[0]])[0], self.label_names, self.field)
+
+
+def pose_at(azimuth: float, elevation: float, distance: float) -> NDArray[np.float64]:
+    """[4, 4], camera to world, OpenCV axes, of a camera that looks at the origin.
+
+    Args:
+        azimuth: degrees around +y; 0 is +z, 90 is +x.
+        elevation: degrees above the horizon.
+        distance: from the origin.
+    """
+    around, above = np.deg2rad([azimuth, elevation])
+    direction = [np.sin(around) * np.cos(above), np.sin(above), np.cos(around) * np.cos(above)]
+    center = distance * torch.tensor([direction], dtype=torch.float32)
+    rotation, translation = look_at(center, torch.zeros(1, 3))
+    return Cameras(rotation, translation, torch.eye(3)[None], 1, 1).poses()[0]
+
+
+def _capture(id: str, cameras: Cameras, read: Callable[[int], Pixels], has_alpha: bool = False) -> Capture:
+    distance = (-cameras.centers * cameras.rotation[:, 2]).sum(dim=-1)  # camera z of the origin
+    if not bool((distance > 1).all()):
+        raise InputError(
+            "a camera stands in the unit sphere or looks away from it: give a pose outside that looks at the object"
+        )
+    return Capture(id, cameras, read, has_alpha, near=distance - 1, far=distance + 1)
+
+
+def _no_pixels(view: int) -> Pixels:
+    raise AssertionError("these views are only rendered")
+
+
+def _split(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise InputError(f"an image must be uint8 [H, W, 3 or 4], this is {image.dtype} {list(image.shape)}")
+    if image.shape[2] == 3:
+        return image, None
+    share = image[..., 3:].astype(np.float64) / 255
+    return (image[..., :3] * share + 255 * (1 - share)).round().astype(np.uint8), image[..., 3]
+
+
+def turntable(count: int, size: int, elevation: float = 30.0, distance: float = 2.0, fov: float = 60.0) -> Cameras:
+    """`count` cameras of size x size pixels in a ring around the unit sphere."""
+    poses = [pose_at(360 * i / count, elevation, distance) for i in range(count)]
+    return Cameras.from_poses(np.stack(poses), pinhole(count, size, fov).numpy(), size, size)

@@ -1,0 +1,146 @@
+"""Settings of Semantic SRN: the whole configuration of its stages (`system=semantic_srn`), group by group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from omegaconf import DictConfig
+from pydantic import Field, model_validator
+
+from mvdecor.engine.settings import RunSettings, check_out
+from mvdecor.errors import InputError
+from mvdecor.evaluation.metrics import Protocol
+from mvdecor.fields import FieldSettings
+from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Settings, WholeNumber
+
+Target = Annotated[dict[str, Any], Field(description="give {_target_: module.name} of what is to be called")]
+Schedule = Annotated[
+    Literal["cosine", "constant"] | dict[str, Any],
+    Field(description="choose cosine or constant, or give {_target_: module.name} of a schedule of your own"),
+]
+Group = Annotated[dict[str, Any], Field(description="choose one of the files in configs/")]
+
+
+class LossWeights(Settings):
+    """Weights of the losses of the pretraining; 0 leaves one out."""
+
+    rgb: NotNegative
+    code: NotNegative
+    negative_distance: NotNegative
+    mask: NotNegative
+    depth: NotNegative
+
+
+class PretrainSettings(Settings):
+    """The group `training.pretrain`; configs/training/srn.yaml says what each setting is."""
+
+    split: Literal["train", "unlabelled", "all"]
+    limit: Count | None
+    steps: Count
+    objects: Count
+    rays: Count
+    foreground: Probability
+    views_at_once: Count | None
+    learning_rate: Positive
+    code_rate: Positive
+    optimizer: Target
+    schedule: Schedule
+    clip: Positive | None
+    weights: LossWeights
+
+
+class FinetuneSettings(Settings):
+    """The group `training.finetune`; configs/training/srn.yaml says what each setting is."""
+
+    k: Count
+    v: Count | None
+    split: PathName | None
+    runs: Count
+    steps: Count
+    objects: Count
+    rays: Count
+    foreground: Probability
+    learning_rate: Positive
+    optimizer: Target
+    schedule: Schedule
+    balanced: bool
+    points: bool
+
+
+class TrainingSettings(Settings):
+    """The group `training`."""
+
+    log_every: Count
+    pretrain: PretrainSettings
+    finetune: FinetuneSettings
+
+
+class EvaluationSettings(Settings):
+    """The group `evaluation`; configs/evaluation/srn.yaml says what each setting is."""
+
+    split: Literal["train", "val", "test", "all"]
+    limit: Count | None
+    source: Literal["images", "labels"]
+    v: Count | None
+    views: list[WholeNumber] | None
+    count_given: bool
+    measured: Count | None
+    mean_code: bool
+    steps: Count
+    rays: Count
+    search: WholeNumber
+    learning_rate: Positive
+    prior: NotNegative
+    mask: NotNegative
+    batch_size: Count
+    protocol: Protocol
+    points: WholeNumber
+    neighbours: Count
+    clouds: WholeNumber | None
+
+    @model_validator(mode="after")
+    def _given_views_differ(self) -> Self:
+        if self.views is not None and (not self.views or len(set(self.views)) != len(self.views)):
+            raise ValueError(f"views={self.views}: name at least one view, and each once")
+        return self
+
+
+class SemanticSRNSettings(RunSettings):
+    """All settings of the stages; `data` is for the readers of shapes (capture=rendered), `capture` for that of captures."""
+
+    system: Literal["semantic_srn"] = "semantic_srn"
+    data: Group
+    capture: Group
+    field: FieldSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    method: dict[str, Any] | None = None
+    table: Any = None
+    cell: Any = None
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Refuse values that would only be noticed later; reads no data.
+
+    Raises:
+        InputError: an unknown setting or word, a value of another type or out of range, or an `out` that cannot be written.
+    """
+    settings = SemanticSRNSettings.of(cfg, complete=True)
+    check_out(Path(settings.out))
+
+
+def check_pretrain(cfg: DictConfig) -> None:
+    """Also refuse a checkpoint to start from."""
+    check_config(cfg)
+    if cfg.checkpoint is not None:
+        raise InputError(f"checkpoint={cfg.checkpoint}: pretraining starts from initial weights: leave it out")
+
+
+def check_checkpoint(cfg: DictConfig) -> None:
+    """Also refuse to go without a checkpoint."""
+    check_config(cfg)
+    if cfg.checkpoint is None:
+        raise InputError(
+            "give checkpoint=FOLDER: out/model of scripts/pretrain.py to fine-tune, of scripts/finetune.py to evaluate"
+        )
