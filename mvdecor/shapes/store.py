@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mvdecor.shapes.loading import ShapeSet
 
 VERSION = 1
-SMALL_TYPES = {"faces": torch.int32, "face_labels": torch.int16, "polygons": torch.int32, "image_ids": torch.int32}
+SMALL_TYPES = {"faces": torch.int32, "face_labels": torch.int32, "polygons": torch.int32, "image_ids": torch.int32}
 """Types on disk of tensors that a `Shape` holds as int64."""
 
 

@@ -78,8 +78,8 @@ def test_every_field_comes_back(tmp_path):
         torch.tensor([[0, 1, 0], [2, 0, 1], [0, 0, 0]]),
     )
     shape = Shape(
-        "x", torch.rand(3, 3), torch.tensor([[0, 1, 2], [2, 1, 0]]), torch.tensor([-1, 40_000 % 300]),
-        tuple(map(str, range(300))), texture, "Chair", torch.tensor([0, 0]),
+        "x", torch.rand(3, 3), torch.tensor([[0, 1, 2], [2, 1, 0]]), torch.tensor([-1, 39_999]),
+        tuple(map(str, range(40_000))), texture, "Chair", torch.tensor([0, 0]),
     )  # fmt: skip
     wide = Shape("far", torch.rand(3, 3, dtype=torch.float64) + 1e9, torch.tensor([[0, 1, 2]]))
     for each in (shape, wide):
