@@ -58,6 +58,18 @@ def test_one_of_each_thing_of_ones_own(config, tmp_path):
     assert again == json.loads(json.dumps(metrics))
 
 
+def test_metrics_that_are_none_are_refused(config, tmp_path):
+    with pytest.raises(
+        InputError, match=r"evaluation\.metrics\.a\._target_=tests\.toy\.extras\.nothing cannot be imported"
+    ):
+        run_pretrain(config("out", "+evaluation.metrics.a._target_=tests.toy.extras.nothing"))
+    run_finetune(config("tuned"))
+    for metric, words in (("nan", "gave nan"), ("recall", "TypeError")):
+        with pytest.raises(InputError, match=rf"evaluation\.metrics\.a, shape chair_\d+: {words}"):
+            checkpoint = f"checkpoint={tmp_path / 'tuned' / 'model'}"
+            run_evaluate(config("tuned", checkpoint, f"+evaluation.metrics.a._target_=tests.toy.extras.{metric}"))
+
+
 @pytest.mark.parametrize(
     ("channel", "words"),
     [

@@ -84,8 +84,9 @@ class RenderedCaptures:
         return self.shapes.ids(split)
 
     def files(self, id: str) -> list[Path]:
-        """The files of the shape, its labels among them."""
-        return self.shapes.files(id, True)  # type: ignore[attr-defined]
+        """The files of the shape, its labels among them; none if the data set does not name them."""
+        files: Callable[[str, bool], list[Path]] | None = getattr(self.shapes, "files", None)
+        return [] if files is None else files(id, True)
 
     def load(self, id: str) -> Capture:
         """The views of a shape. Raises InputError if the shape is bad."""

@@ -51,6 +51,8 @@ def load_field(folder: Path | str, device: torch.device | str = "cpu") -> tuple[
         labels, settings = len(record["label_names"]), FieldSettings.of(record["field"])
         field = ConditionalField(settings, len(record["ids"]), labels, record["points_to_head"])
         field.load_state_dict(state)
+    except InputError:
+        raise
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{path}: damaged ({error}): copy it again, or train again") from error
     return field.to(device).eval(), record | {"weights_sha256": content_hash(path).hex()}

@@ -48,7 +48,7 @@ LOGIT_RULES = ("logits", "official")
 def find_rule(name: str) -> Rule | None:
     """The rule of a name; None for one of `LOGIT_RULES`. Raises ValueError (InputError if it cannot be imported)."""
     if "." in name:
-        rule = import_object(name, "lifting.rule")
+        rule = import_object(name, "rule")
         if not callable(rule):
             raise ValueError(f"rule={name} is no function: name one that takes logits and power")
         return rule

@@ -261,6 +261,8 @@ def _read_metadata(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     try:
         metadata = json.loads(_read(path))
+    except InputError:
+        raise
     except ValueError as error:  # not UTF-8 or not JSON
         raise InputError(f"{path} is damaged ({error}): copy the checkpoint again or train again") from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:

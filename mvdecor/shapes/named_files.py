@@ -9,13 +9,13 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from mvdecor.errors import InputError
-from mvdecor.files import named_file
+from mvdecor.files import named_file, text_of, unquoted
 
 IMAGE_FOLDERS = (".", "tex")
 LINES = {
-    ".obj": re.compile(rb"^(?:\xef\xbb\xbf)?\s*mtllib[ \t]+(.+?)\s*$", re.M),
-    ".mtl": re.compile(rb"^\s*map_\w+[ \t]+(.+?)\s*$", re.M | re.I),
-    ".ply": re.compile(rb"^comment\s+texturefile\s+(.+?)\s*$", re.M | re.I),
+    ".obj": re.compile(r"^\s*mtllib[ \t]+(.+?)\s*$", re.M),
+    ".mtl": re.compile(r"^\s*map_\w+[ \t]+(.+?)\s*$", re.M | re.I),
+    ".ply": re.compile(r"^comment\s+texturefile\s+(.+?)\s*$", re.M | re.I),
 }
 
 
@@ -62,8 +62,9 @@ def _names(source: Path) -> Iterator[str]:
         content = source.read_bytes()
         if suffix == ".ply":
             content = content.partition(b"end_header")[0]
-        for line in LINES[suffix].findall(content):
-            words = line.decode("utf-8", errors="surrogateescape").split()
+        text = re.sub(r"\\[ \t]*\n", " ", text_of(content))  # a line may go on in the next
+        for line in LINES[suffix].findall(text):
+            words = line.split()
             # options may come first, a name may have spaces, and a line may have several names
-            yield from (" ".join(words[start:]) for start in range(len(words)))
-            yield from words[:-1]
+            names = [" ".join(words[start:]) for start in range(len(words))] + words[:-1]
+            yield from dict.fromkeys([*names, *map(unquoted, names)])

@@ -1,12 +1,13 @@
 """Shapes on disk in the form in which they are used: each is read from its own files once, and mapped into memory afterwards.
 
 A file is in the safetensors format: the tensors of a `Shape` in the smallest types that hold them, and its `Summary` as text.
-Its name is a hash of all that it was made from: the content of the files of the shape, the settings of the reader, and the
-code of the readers. So a file is never out of date, and files may be removed at any time: they are made again.
+Its name is a hash of all that it was made from: the id and the content of the files of the shape, the settings of the reader,
+and the code of the readers. So a file is never out of date. Files may be removed at any time: they are made again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from mvdecor.errors import InputError
 from mvdecor.files import content_hash, write_atomically
+from mvdecor.progress import say_once
 from mvdecor.shapes.shape import UNDETERMINED, Shape, Texture
 
 if TYPE_CHECKING:
@@ -77,8 +79,9 @@ class ShapeStore:
         self.shape_set = shape_set
         self.label_names = shape_set.label_names
         self.files: Callable[[str, bool], list[Path]] | None = getattr(shape_set, "files", None)
-        self._folder = None if folder is None else Path(folder).expanduser()
-        settings = [VERSION, code_of(type(shape_set)), self.label_names, reader]
+        code = code_of(type(shape_set))
+        self._folder = None if folder is None or self.files is None or code is None else Path(folder).expanduser()
+        settings = [VERSION, code, getattr(shape_set, "version", None), self.label_names, reader]
         self._settings = json.dumps(settings, sort_keys=True, default=str)
         self.paths: dict[str, Path] = {}
 
@@ -87,33 +90,73 @@ class ShapeStore:
         return self.shape_set.ids(split)
 
     def load(self, id: str) -> Shape:
-        """The shape, its tensors mapped from its file. Raises InputError as the data set does, or if the disk is full."""
+        """The shape, its tensors mapped from its file. Raises InputError as the data set does."""
         path = self._prepare(id)
-        return self.shape_set.load(id) if path is None else read_shape(path, id, self.label_names)
+        if path is not None:
+            with contextlib.suppress(DamagedFile):
+                return read_shape(path, id, self.label_names)
+        return self._read_again(id)
 
     def summary(self, id: str) -> Summary:
         """What is known of the shape without its tensors. Raises InputError as `load` does."""
         path = self._prepare(id)
-        return Summary.of(self.shape_set.load(id)) if path is None else read_summary(path)
+        if path is not None:
+            with contextlib.suppress(DamagedFile):
+                return read_summary(path)
+        return Summary.of(self._read_again(id))
 
     def _prepare(self, id: str) -> Path | None:
         """The file of a shape, made if need be; None where the data set is to be asked.
 
-        The files of a shape are looked at once: who holds this object sees the shape as it was then.
+        Whoever holds this object sees a shape as it was when it was first asked for.
         """
-        if id in self.paths:
-            return self.paths[id]
+        path = self.paths.get(id)
+        if path is not None and path.exists():
+            return path
+        now = self._path(id)
+        if path is not None and now != path:
+            raise InputError(
+                f"shape {id}: its files changed since this run began to use them: run the same command again"
+            )
+        if now is None or now.exists():
+            if now is not None:
+                self.paths[id] = now
+            return now
+        self._keep(id, now, self.shape_set.load(id))
+        return self.paths.get(id)
+
+    def _path(self, id: str) -> Path | None:
+        """The file of a shape with its files as they are now."""
         files = [] if self._folder is None or self.files is None else self.files(id, True)
         if self._folder is None or not files:
             return None
-        digest = hashlib.sha256(self._settings.encode())
+        digest = hashlib.sha256(f"{self._settings}\0{id}".encode(errors="replace"))
         for file in files:
             digest.update(f"\0{file.name}\0".encode(errors="replace") + content_hash(file))
-        path = self._folder / f"{digest.hexdigest()}.shape"
-        if not path.exists():
-            write_shape(path, self.shape_set.load(id))
+        return self._folder / f"{digest.hexdigest()}.shape"
+
+    def _keep(self, id: str, path: Path, shape: Shape) -> None:
+        """Write a shape that was read after `path` was found, unless its files changed meanwhile or there is no room."""
+        if self._path(id) != path:
+            return
+        try:
+            write_shape(path, shape)
+        except InputError as error:
+            say_once(f"note: {error}. Shapes are read from their own files whenever they are used (cache=)")
+            return
         self.paths[id] = path
-        return path
+
+    def _read_again(self, id: str) -> Shape:
+        """The shape from its own files, where none is kept or the one that is kept is damaged."""
+        path = self._path(id)
+        shape = self.shape_set.load(id)
+        if path is not None:
+            self._keep(id, path, shape)
+        return shape
+
+
+class DamagedFile(InputError):
+    """A file of a shape that is not as it was written."""
 
 
 def write_shape(path: Path, shape: Shape) -> None:
@@ -125,7 +168,9 @@ def write_shape(path: Path, shape: Shape) -> None:
         tensors |= {f"image {number}": image for number, image in enumerate(shape.texture.images)}
         optional["samplers"] = shape.texture.samplers
     tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
-    small = {name: tensor.to(SMALL_TYPES.get(name, tensor.dtype)).contiguous() for name, tensor in tensors.items()}
+    small = {
+        name: tensor.to(SMALL_TYPES.get(name, tensor.dtype), copy=True).contiguous() for name, tensor in tensors.items()
+    }
     write_atomically(path, save(small, {"summary": json.dumps(asdict(Summary.of(shape)))}))
 
 
@@ -133,20 +178,25 @@ def read_shape(path: Path, id: str, label_names: tuple[str, ...]) -> Shape:
     """The shape of a file. Pages of vertices and texture are read when they are touched.
 
     Raises:
-        InputError: the file is damaged.
+        DamagedFile: the file is damaged.
     """
     tensors, summary = _read(path)
     tensors |= {name: tensors[name].long() for name in SMALL_TYPES if name in tensors}
-    texture = None
-    if "uv" in tensors:
-        images = [tensors[f"image {number}"] for number in range(sum(name.startswith("image ") for name in tensors))]
-        texture = Texture(tensors["uv"], tuple(images), tensors["image_ids"], tensors.get("samplers"))
-    labels, polygons = tensors.get("face_labels"), tensors.get("polygons")
-    return Shape(id, tensors["vertices"], tensors["faces"], labels, label_names, texture, summary.category, polygons)
+    try:
+        texture = None
+        if "uv" in tensors:
+            images = [
+                tensors[f"image {number}"] for number in range(sum(name.startswith("image ") for name in tensors))
+            ]
+            texture = Texture(tensors["uv"], tuple(images), tensors["image_ids"], tensors.get("samplers"))
+        mesh = tensors["vertices"], tensors["faces"], tensors.get("face_labels")
+        return Shape(id, *mesh, label_names, texture, summary.category, tensors.get("polygons"))
+    except (KeyError, InputError) as error:
+        raise DamagedFile(f"{path}: damaged ({error}): remove the file; it is then made again") from error
 
 
 def read_summary(path: Path) -> Summary:
-    """The summary of a file, without its tensors. Raises InputError if the file is damaged."""
+    """The summary of a file, without its tensors. Raises DamagedFile if it is."""
     return _read(path, tensors=False)[1]
 
 
@@ -158,15 +208,20 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], Summary]
         labels = fields.pop("labels")
         return content, Summary(labels=None if labels is None else tuple(labels), **fields)
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}): remove the file; it is then made again") from error
+        raise DamagedFile(f"{path}: damaged ({error}): remove the file; it is then made again") from error
 
 
 @cache
-def code_of(reader: type) -> str:
-    """Hash of the code of the readers: of this package, and of the module that a reader comes from."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    source = inspect.getsourcefile(reader)
+def code_of(reader: type) -> str | None:
+    """Hash of the code of the readers: of this package, and of the modules that a class and its bases come from. None where
+    that cannot be told, as in a notebook. Other modules that a reader calls do not count: it has a `version` for these."""
     digest = hashlib.sha256(f"{reader.__module__}.{reader.__qualname__}".encode())
-    for file in files if source is None else [*files, Path(source)]:
-        digest.update(file.read_bytes())
+    try:
+        sources = [
+            inspect.getsourcefile(base) for base in reader.__mro__ if base.__module__ not in ("builtins", "typing")
+        ]
+        for file in [*sorted(Path(__file__).parent.glob("*.py")), *(Path(source) for source in sources if source)]:
+            digest.update(file.read_bytes())
+    except (OSError, TypeError):
+        return None
     return digest.hexdigest()

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import MeshFolder, PartNet, RenderPeople, Shape, ShapeStore, Texture, load_shapes
@@ -128,7 +130,7 @@ def test_what_a_shape_depends_on_makes_another_file(tmp_path):
     (root / "labels.json").write_text(json.dumps({"labels": ["a", "other"]}))
     renamed, count = load()
     assert count == 1 and renamed.label_names == ("a", "other")
-    (root / "m9.obj").write_text((root / "m0.obj").read_text())  # the same content under another id, without labels
+    (root / "m9.obj").write_text((root / "m0.obj").read_text())  # the same mesh under another id, without labels
     alone = load(id="m9")[0]
     assert alone.id == "m9" and alone.face_labels is None and torch.equal(alone.vertices, plain.vertices)
 
@@ -154,15 +156,91 @@ def test_a_bounded_number_of_shapes_is_in_memory(tmp_path):
     assert same(there[1], shapes[1]) and len(pickle.dumps(shapes)) < 1000 * count
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "empty"])
-def test_a_damaged_file_is_named(tmp_path, damage):
-    store = ShapeStore(MeshFolder(folder(tmp_path / "meshes")), tmp_path / "cache")
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "no tensors", "removed"])
+def test_a_file_that_is_damaged_or_gone_is_made_again(tmp_path, damage):
+    shape_set = Counting(MeshFolder(folder(tmp_path / "meshes")))
+    store = ShapeStore(shape_set, tmp_path / "cache")
     store.load("m0")
+    expected = shape_set.inner.load("m0")
     (path,) = (tmp_path / "cache").iterdir()
     content = path.read_bytes()
-    path.write_bytes({"cut": content[:-9], "text": b"no shape", "empty": b""}[damage])
-    with pytest.raises(InputError, match=rf"{path.name}: damaged .*remove the file"):
+    summary = {"summary": json.dumps({"category": "", "mesh": "", "labels": None, "textured": False})}
+    new = {"cut": content[:-9], "text": b"no shape", "empty": b"", "no tensors": save({"x": torch.ones(1)}, summary)}
+    path.write_bytes(new[damage]) if damage in new else path.unlink()
+    if damage != "removed":
+        with pytest.raises(InputError, match=rf"{path.name}: damaged .*remove the file"):
+            read_shape(path, "m0", ())
+    assert same(store.load("m0"), expected) and path.read_bytes() == content and len(shape_set.loaded) == 2
+
+
+def test_files_that_change_while_they_are_used_are_told(tmp_path):
+    store = ShapeStore(MeshFolder(folder(tmp_path / "meshes")), tmp_path / "cache")
+    before = store.load("m0")
+    (tmp_path / "meshes" / "m0.obj").write_text(TRIANGLES)
+    assert store.load("m0").id == "m0" and same(store.load("m0"), before), "as it was when it was first asked for"
+    (tmp_path / "meshes" / "m0.obj").write_text(TRIANGLES.replace("0 0 1", "0 0 9"))
+    for path in (tmp_path / "cache").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="shape m0: its files changed"):
         store.load("m0")
+
+
+def test_a_shape_that_changes_while_it_is_read_is_not_kept(tmp_path):
+    class Changing(Counting):
+        def load(self, id):
+            np.save(tmp_path / "meshes" / "m0_labels.npy", np.array([1, 1]))
+            return super().load(id)
+
+    shape_set = Changing(MeshFolder(folder(tmp_path / "meshes")))
+    assert ShapeStore(shape_set, tmp_path / "cache").load("m0").face_labels.tolist() == [1, 1]
+    np.save(tmp_path / "meshes" / "m0_labels.npy", np.array([0, 1]))
+    plain = MeshFolder(tmp_path / "meshes")
+    assert ShapeStore(plain, tmp_path / "cache").load("m0").face_labels.tolist() == [0, 1]
+
+
+def test_shapes_of_one_file_are_told_apart_by_their_ids(tmp_path):
+    (tmp_path / "all.npz").write_bytes(b"both shapes")
+
+    class OneFile:
+        label_names = ()
+
+        def files(self, id, labels):
+            return [tmp_path / "all.npz"]
+
+        def load(self, id):
+            return Shape(id, torch.eye(3) * int(id), torch.tensor([[0, 1, 2]]))
+
+    store = ShapeStore(OneFile(), tmp_path / "cache")
+    assert [float(store.load(id).vertices.max()) for id in ("1", "2", "1")] == [1, 2, 1]
+
+
+def test_no_room_for_files_costs_time_alone(tmp_path, monkeypatch, capsys):
+    def full(path, content):
+        raise InputError(f"cannot write {path}: No space left on device")
+
+    monkeypatch.setattr("mvdecor.shapes.store.write_atomically", full)
+    shape_set = MeshFolder(folder(tmp_path / "meshes"))
+    shapes, skipped = load_shapes(ShapeStore(shape_set, tmp_path / "cache"), shape_set.ids("train"), "skip")
+    assert same(shapes[1], shape_set.load("m1")) and not skipped
+    assert "No space left" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", ['"w.png"', "\\\nw.png", "-s 1 1 1 w.png", "w.png"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_a_changed_image_is_noticed_however_it_is_named(tmp_path, line, encoding, end):
+    def write(name: str, text: str) -> None:
+        (tmp_path / name).write_bytes(text.replace("\n", end).encode(encoding))
+
+    write("a.mtl", f"newmtl a\nKd 1 1 1\nmap_Kd {line}\n")
+    faces = "vt 0 0\nvt 1 0\nvt 0 1\nusemtl a\nf 1/1 2/2 3/3\nf 1/1 2/2 4/3\n"
+    write("a.obj", "mtllib a.mtl\n" + TRIANGLES.partition("f ")[0] + faces)
+    colours = []
+    for colour in ((255, 0, 0), (0, 0, 255)):
+        Image.new("RGB", (4, 4), colour).save(tmp_path / "w.png")
+        texture = ShapeStore(MeshFolder(tmp_path), tmp_path / "cache").load("a").texture
+        colours.append(texture.images[0][0, 0].tolist())
+    assert colours == [[255, 0, 0], [0, 0, 255]]
 
 
 def test_bad_shapes_are_skipped_and_never_kept(tmp_path):

@@ -48,6 +48,11 @@ def recall(shape, labels: Tensor, part: int) -> float | None:
     return float((labels[true] == part).float().mean()) if bool(true.any()) else None
 
 
+def nan(shape, labels: Tensor) -> float:
+    """A metric that is none."""
+    return float("nan")
+
+
 class Backwards:
     """The people in the reverse order: all that a reader needs."""
 

@@ -18,6 +18,7 @@ from mvdecor.engine.device import open_device
 from mvdecor.engine.distributed import check_shared
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
+from mvdecor.imports import import_object
 from mvdecor.networks import build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
 from mvdecor.settings import unknown_setting
@@ -25,8 +26,9 @@ from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.systems.mvdecor.fewshot import split_run
 from mvdecor.systems.mvdecor.held_out import check_held_out_data
 from mvdecor.systems.mvdecor.settings import DataSettings, MvDeCorSettings
-from mvdecor.systems.mvdecor.setup import make_recipe, make_store
+from mvdecor.systems.mvdecor.setup import make_recipe, make_segmentation_loss, make_store
 from mvdecor.systems.mvdecor.trained import check_sight
+from mvdecor.systems.mvdecor.validation import validation_ids
 
 
 def check_config(cfg: DictConfig, settings: type[MvDeCorSettings] = MvDeCorSettings) -> None:
@@ -45,6 +47,8 @@ def check_config(cfg: DictConfig, settings: type[MvDeCorSettings] = MvDeCorSetti
     _check_negatives(checked)
     _check_parts(cfg)
     _check_data(cfg)
+    for name, metric in checked.evaluation.metrics.items():
+        import_object(str(metric.get("_target_")), f"evaluation.metrics.{name}._target_")
     check_out(Path(checked.out))
     if checked.views.cache is not None and not Path(checked.views.cache).is_dir():  # one that is full may be read-only
         check_out(Path(checked.views.cache), "views.cache")
@@ -175,6 +179,9 @@ def check_run(cfg: DictConfig, folder: Path) -> None:
         check_sight(load_pretrained(model, cfg.checkpoint), cfg.checkpoint, cfg.views)
     shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
+    make_segmentation_loss(cfg, len(shape_set.label_names))
+    if cfg.training.finetune.validate_every is not None:
+        validation_ids(cfg, shape_set)
     test_set = check_held_out_data(cfg, shape_set)
     train, test = shape_set.ids("train"), test_set.ids(cfg.evaluation.split)[: cfg.evaluation.limit]
     on_error = cfg.data.on_error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig
@@ -188,9 +188,14 @@ def _value(name: str, metric: DictConfig, shape: Shape, labels: Tensor) -> float
     """One metric of `evaluation.metrics`, called with a shape and its predicted labels int64 [F], both on the CPU."""
     try:
         value = instantiate(metric, _partial_=True)(shape.to("cpu"), labels)
-    except InstantiationException as error:
-        raise InputError(f"evaluation.metrics.{name}: {error}") from error
-    return None if value is None else float(value)
+        value = None if value is None else float(value)
+    except Exception as error:  # whatever a user's function raises
+        raise InputError(f"evaluation.metrics.{name}, shape {shape.id}: {type(error).__name__}: {error}") from error
+    if value is not None and not math.isfinite(value):
+        raise InputError(
+            f"evaluation.metrics.{name}, shape {shape.id}: gave {value}: let it give a number, or None for none"
+        )
+    return value
 
 
 def _metrics(cfg: DictConfig, shape_set: ShapeStore, protocol: Protocol | None = None) -> PartMetrics:

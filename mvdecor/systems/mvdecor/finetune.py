@@ -30,6 +30,7 @@ from mvdecor.systems.mvdecor.setup import (
     make_labelled_source,
     make_pair_source,
     make_recipe,
+    make_segmentation_loss,
     make_store,
     prepared,
     rasterizing_device,
@@ -118,13 +119,6 @@ def make_model(cfg: DictConfig, label_names: Sequence[str]) -> tuple[Model, dict
             "the result only under such a method (method=scratch)"
         )
     return prepared(model, cfg), record
-
-
-def make_segmentation_loss(cfg: DictConfig, classes: int) -> nn.Module:
-    """The loss of `segmentation_loss`; one for another number of labels is refused, by calling it once."""
-    loss = instantiate(cfg.segmentation_loss)
-    loss(torch.zeros(1, classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64))
-    return loss
 
 
 def make_validation(cfg: DictConfig, fabric: Fabric, model: Model, shape_set: ShapeStore) -> Validation | None:

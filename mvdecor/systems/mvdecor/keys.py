@@ -131,7 +131,12 @@ def _shape_hash(shape_set: ShapeSet, id: str, labels: bool) -> str:
 def stage_settings(cfg: DictConfig, data_role: str, keys: Iterable[str]) -> dict[str, Any]:
     """Values of `keys`, and how the shapes are read; where they lie and which there are is compared by content."""
     reader, weights = f"data.{data_role}", _weights(cfg)
-    settings = settings_of(cfg, [*keys, reader, f"-{reader}.root", f"-{reader}.splits", f"-{reader}.labels"])
+    left_out = [f"-{reader}.root", f"-{reader}.splits"]
+    if str(cfg.data[data_role].get("_target_")).startswith(
+        "mvdecor."
+    ):  # of a reader of one's own it may say what is read
+        left_out.append(f"-{reader}.labels")
+    settings = settings_of(cfg, [*keys, reader, *left_out])
     if weights and "network.weights" in settings:
         settings["network.weights"] = "a file"  # which one is told by its content
     return settings

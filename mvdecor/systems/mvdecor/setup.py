@@ -14,6 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from mvdecor.correspondences import Matching
 from mvdecor.engine.distributed import barrier, own_part, processes
@@ -51,10 +52,11 @@ def make_store(cfg: DictConfig, node: DictConfig) -> ShapeStore:
             f"note: cache={cfg.cache} cannot be written to: shapes are read from their own files whenever they are used"
         )
         folder = None
-    # where shapes lie and which there are does not change how they are read
-    whole: Any = OmegaConf.to_container(node, resolve=True)
-    reader = {key: value for key, value in whole.items() if key not in ("root", "splits", "labels")}
-    return ShapeStore(make_shape_set(node), folder, reader)
+    shape_set = make_shape_set(node)
+    reader: Any = OmegaConf.to_container(node, resolve=True)
+    if type(shape_set).__module__.startswith("mvdecor.shapes."):  # of these, no shape depends on where it lies
+        reader = {key: value for key, value in reader.items() if key not in ("root", "splits", "labels")}
+    return ShapeStore(shape_set, folder, reader)
 
 
 def rasterizing_device(cfg: DictConfig, fabric: Fabric) -> torch.device:
@@ -192,6 +194,13 @@ def make_crop_source(
         ratio=tuple(crops.ratio),
         flip=crops.flip,
     )
+
+
+def make_segmentation_loss(cfg: DictConfig, classes: int) -> nn.Module:
+    """The loss of `segmentation_loss`; one for another number of labels is refused, by calling it once."""
+    loss = instantiate(cfg.segmentation_loss)
+    loss(torch.zeros(1, classes, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64))
+    return loss
 
 
 def make_recipe(cfg: DictConfig, stage: Literal["pretrain", "finetune"], seed: int) -> Recipe:

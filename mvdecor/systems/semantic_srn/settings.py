@@ -128,6 +128,8 @@ def check_config(cfg: DictConfig) -> None:
     """
     settings = SemanticSRNSettings.of(cfg, complete=True)
     check_out(Path(settings.out))
+    if cfg.data.get("on_error") == "skip":
+        raise InputError("data.on_error=skip: Semantic SRN leaves no shape out: set data.on_error=raise")
 
 
 def check_pretrain(cfg: DictConfig) -> None:

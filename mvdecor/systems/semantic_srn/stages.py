@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mvdecor.captures import CaptureSet, make_capture_set
+from mvdecor.captures import Capture, CaptureSet, make_capture_set
 from mvdecor.engine.content import Files
 from mvdecor.engine.cost import total_cost
 from mvdecor.engine.device import open_device
@@ -56,10 +57,26 @@ def _label_names(cfg: DictConfig) -> dict[str, Any]:
 
 
 def capture_files(captures: CaptureSet, ids: Iterable[str]) -> Files:
-    """The files of captures, in the order of the ids; of a reader that names none, the ids."""
+    """The files of captures, in the order of the ids; of a reader that names none, what the captures hold."""
     files: Callable[[str], list[Path]] = getattr(captures, "files", lambda id: [])
-    no_file = Path(os.devnull, "no file")
-    return Files(tuple((f"{id}/{path.name}", path) for id in ids for path in files(id) or [no_file]))
+    paths: list[tuple[str, Path]] = []
+    for id in ids:
+        named = [(f"{id}/{path.name}", path) for path in files(id)]
+        paths += named or [(f"{id} {content_of_capture(captures.load(id))}", Path(os.devnull, "no file"))]
+    return Files(tuple(paths))
+
+
+def content_of_capture(capture: Capture) -> str:
+    """Hash of the cameras, pictures and label maps of a capture."""
+    digest = hashlib.sha256()
+    cameras = capture.cameras
+    for tensor in (cameras.rotation, cameras.translation, cameras.intrinsics):
+        digest.update(tensor.numpy().tobytes())
+    for view in range(len(cameras)):
+        digest.update(capture.images([view]).numpy().tobytes())
+        if view in capture.labelled:
+            digest.update(capture.labels([view]).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
