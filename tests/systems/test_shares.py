@@ -13,7 +13,10 @@ from mvdecor.engine.loop import seed_generators
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.check import check_shares
 
-EXPERIMENTS = sorted(file.stem for file in Path(CONFIGS, "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(
+    file.stem for file in Path(CONFIGS, "experiment").glob("*.yaml") if not file.stem.startswith("srn_")
+)
+"""Of MvDeCor."""
 
 
 def processes(monkeypatch, count: int) -> None:
