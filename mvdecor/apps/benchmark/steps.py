@@ -210,7 +210,7 @@ def _time_steps(
 
 
 def _recipe(cfg: DictConfig, stage: Stage, steps: int) -> Recipe:
-    return replace(make_recipe(cfg, stage, 0), steps=steps)
+    return replace(make_recipe(cfg.training, stage, 0), steps=steps)
 
 
 def benchmark_fabric(cfg: DictConfig) -> Fabric:

@@ -104,7 +104,7 @@ def _check_parts(cfg: DictConfig) -> None:
     stages: tuple[Literal["pretrain", "finetune"], ...] = ("pretrain", "finetune")
     for stage in stages:
         try:
-            recipe = make_recipe(cfg, stage, seed=0)
+            recipe = make_recipe(cfg.training, stage, seed=0)
             recipe.schedule(recipe.optimizer([nn.Parameter(torch.zeros(1))]), recipe.steps)
         except (InstantiationException, TypeError, ValueError) as error:
             if isinstance(error, InputError):

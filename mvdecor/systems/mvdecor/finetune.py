@@ -150,7 +150,7 @@ def finetune(job: Job) -> dict:
     keeps = settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None
     history = train(
         job.loop(fabric),
-        make_recipe(cfg, "finetune", seed),
+        make_recipe(cfg.training, "finetune", seed),
         model,
         sources,
         partial(

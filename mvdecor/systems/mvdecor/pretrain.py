@@ -127,7 +127,7 @@ def pretrain(job: Job) -> dict:
 
     history = train(
         job.loop(fabric),
-        make_recipe(cfg, "pretrain", seed),
+        make_recipe(cfg.training, "pretrain", seed),
         model,
         {"pairs": (pairs, "training.pretrain.pairs")},
         partial(step, fabric=fabric, loss=loss, gather=cfg.training.gather),

@@ -203,9 +203,9 @@ def make_segmentation_loss(cfg: DictConfig, classes: int) -> nn.Module:
     return loss
 
 
-def make_recipe(cfg: DictConfig, stage: Literal["pretrain", "finetune"], seed: int) -> Recipe:
-    """Steps, optimizer and schedule of `training.STAGE`."""
-    settings = cfg.training[stage]
+def make_recipe(training: DictConfig, stage: Literal["pretrain", "finetune"], seed: int) -> Recipe:
+    """Steps, optimizer and schedule of a stage, from the group `training`."""
+    settings = training[stage]
     optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
     decay = {"factor": settings.decay, "every": settings.decay_every} if stage == "finetune" else {}
     return Recipe(stage, settings.steps, optimizer, make_schedule(settings.schedule, **decay), seed)
