@@ -1,10 +1,12 @@
-"""Objects of a user's own modules, named in a configuration by their dotted names."""
+"""Objects that a configuration names: by a dotted name, or as a group with `_target_`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from hydra.utils import get_object
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
 
@@ -18,3 +20,21 @@ def import_object(name: str, setting: str) -> Any:
         raise InputError(
             f"{setting}={name} cannot be imported ({reason}): name your.module.object, and check PYTHONPATH"
         ) from error
+
+
+def make_object(node: DictConfig, group: str) -> Any:
+    """What a group of the configuration describes; the object's own InputError is raised instead of Hydra's around it.
+
+    Raises:
+        InputError: it cannot be made; the message begins with the group.
+    """
+    try:
+        return instantiate(node)
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"{group}: {node.get('_target_')} cannot be made ({reason}): see configs/{group}") from error

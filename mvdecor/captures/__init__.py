@@ -1,8 +1,7 @@
 """Posed images: captures, the readers of their formats, and captures rendered of shapes."""
 
-from mvdecor.captures.capture import BACKGROUND_NAME, Capture, CaptureSet, PixelMemory, Pixels
+from mvdecor.captures.capture import BACKGROUND_NAME, Capture, CaptureSet, PixelMemory, Pixels, make_capture_set
 from mvdecor.captures.colmap import COLMAP
-from mvdecor.captures.from_config import make_capture_set
 from mvdecor.captures.llff import LLFF
 from mvdecor.captures.nsvf import NSVF
 from mvdecor.captures.ray_batches import RayBatch, RaySource, pixel_rays, sample_pixels

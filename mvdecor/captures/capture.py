@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -10,9 +11,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.imports import make_object
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.rays import Rays, rays_of
 
@@ -159,6 +162,17 @@ class Capture:
         """The rays of pixels, int64 [R] into [N, H, W] flattened (all if None), see `rays_of`."""
         return rays_of(self.cameras, index)
 
+    def fingerprint(self) -> str:
+        """SHA-256 of cameras, pictures and label maps; reads all of them."""
+        digest = hashlib.sha256()
+        for tensor in (self.cameras.rotation, self.cameras.translation, self.cameras.intrinsics):
+            digest.update(tensor.numpy().tobytes())
+        for view in range(len(self)):
+            digest.update(self.images([view]).numpy().tobytes())
+            if view in self.labelled:
+                digest.update(self.labels([view]).numpy().tobytes())
+        return digest.hexdigest()
+
     def _chosen(self, views: Sequence[int] | None) -> Sequence[int]:
         if views is None:
             return range(len(self))
@@ -183,6 +197,11 @@ class CaptureSet(Protocol):
     def load(self, id: str) -> Capture:
         """The capture. Its pixels are not read yet. Raises InputError if it is bad."""
         ...
+
+
+def make_capture_set(node: DictConfig) -> CaptureSet:
+    """A reader of the `capture` group."""
+    return make_object(node, "capture")
 
 
 def _present(values: Array | None) -> Array:

@@ -118,11 +118,10 @@ class ShapeStore:
             raise InputError(
                 f"shape {id}: its files changed since this run began to use them: run the same command again"
             )
-        if now is None or now.exists():
-            if now is not None:
-                self.paths[id] = now
-            return now
-        self._keep(id, now, self.shape_set.load(id))
+        if now is not None and now.exists():
+            self.paths[id] = now
+        elif now is not None:
+            self._keep(id, now, self.shape_set.load(id))
         return self.paths.get(id)
 
     def _path(self, id: str) -> Path | None:

@@ -31,7 +31,7 @@ GROWTH = 1.1
 
 
 class Stretched:
-    """A made-up chair, stretched by a factor of its step_cfg for each of many shapes; a file stands for each of them."""
+    """A made-up chair, stretched by another factor for each of many shapes; a file stands for each of them."""
 
     label_names: tuple[str, ...] = ()
 
@@ -42,12 +42,15 @@ class Stretched:
             (folder / id).write_text(id)
 
     def ids(self, split: str) -> list[str]:
+        """All of them, whatever the split."""
         return [f"{number:06}" for number in range(self._count)]
 
     def files(self, id: str, labels: bool = True) -> list[Path]:
+        """The file that stands for a shape."""
         return [self._folder / id]
 
     def load(self, id: str) -> Shape:
+        """The shape, in the unit sphere."""
         factor = 0.5 + int(id) / self._count
         shape = _chair()
         return replace(shape, id=id, vertices=shape.vertices * torch.tensor([1.0, factor, 1.0])).normalized()
@@ -140,6 +143,7 @@ def _training(cfg: DictConfig, device: torch.device, folder: Path, count: int) -
     fabric, loss = benchmark_fabric(step_cfg), instantiate(step_cfg.loss)
 
     def run(steps: int, log: Log) -> None:
+        """So many steps, with one validation at the end."""
         validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
         recipe = replace(make_recipe(step_cfg.training, "pretrain", 0), steps=steps)
         train_loop(

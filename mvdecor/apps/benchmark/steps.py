@@ -214,5 +214,6 @@ def _recipe(cfg: DictConfig, stage: Stage, steps: int) -> Recipe:
 
 
 def benchmark_fabric(cfg: DictConfig) -> Fabric:
+    """Device and precision of the configuration, everything seeded."""
     seed_everything(cfg.seed, verbose=False)
     return open_device(cfg.device, cfg.precision)

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -18,7 +17,7 @@ from mvdecor.engine.device import open_device
 from mvdecor.engine.distributed import check_shared
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
-from mvdecor.imports import import_object
+from mvdecor.imports import import_object, make_object
 from mvdecor.networks import build_model, load_pretrained
 from mvdecor.networks.encoders import check_weights
 from mvdecor.settings import unknown_setting
@@ -100,7 +99,7 @@ def _check_parts(cfg: DictConfig) -> None:
     if cfg.checkpoint is None and "encoder" in network:
         check_weights(network["encoder"], network.get("weights"))
     for group in ("loss", "segmentation_loss"):
-        _make(cfg, group)
+        make_object(cfg[group], group)
     stages: tuple[Literal["pretrain", "finetune"], ...] = ("pretrain", "finetune")
     for stage in stages:
         try:
@@ -126,19 +125,6 @@ def _check_data(cfg: DictConfig) -> None:
     for key in cfg.data:
         if key not in names:
             raise InputError(unknown_setting(f"data.{key}", [f"data.{name}" for name in sorted(names)]))
-
-
-def _make(cfg: DictConfig, group: str) -> Any:
-    """What a group describes; its own error is shown instead of Hydra's around it."""
-    try:
-        return instantiate(cfg[group])
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):  # names the setting itself
-            raise error.__cause__ from None
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(
-            f"{group}: {cfg[group].get('_target_')} cannot be made ({reason}): see configs/{group}"
-        ) from error
 
 
 def check_batch(cfg: DictConfig) -> None:

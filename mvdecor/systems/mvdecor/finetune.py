@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from mvdecor.engine.distributed import rank, weight_of_mean, weight_of_share
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.losses import CrossEntropy
-from mvdecor.networks import Model, build_model, load_pretrained, save_checkpoint
+from mvdecor.networks import Model, save_checkpoint
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import ShapeStore
 from mvdecor.shapes.loading import list_skipped
@@ -28,14 +28,13 @@ from mvdecor.systems.mvdecor.held_out import contents_of
 from mvdecor.systems.mvdecor.pretrain import contrast, contrast_embeddings
 from mvdecor.systems.mvdecor.setup import (
     make_labelled_source,
+    make_model,
     make_pair_source,
     make_recipe,
     make_segmentation_loss,
     make_store,
-    prepared,
     rasterizing_device,
 )
-from mvdecor.systems.mvdecor.trained import check_sight
 from mvdecor.systems.mvdecor.validation import validate_parts, validation_ids
 
 CROSS_ENTROPY = CrossEntropy()
@@ -106,21 +105,6 @@ def keep_statistics(model: nn.Module) -> None:
             module.eval()
 
 
-def make_model(cfg: DictConfig, label_names: Sequence[str]) -> tuple[Model, dict[str, Any]]:
-    """The model to train, with the weights of `cfg.checkpoint` or initial ones, and the record of the checkpoint if any."""
-    model = build_model(cfg.network, cfg.views.channels, len(label_names), cfg.checkpoint is None)
-    record: dict[str, Any] = {}
-    if cfg.checkpoint is not None:
-        record = load_pretrained(model, cfg.checkpoint, label_names)
-        check_sight(record, cfg.checkpoint, cfg.views)
-    elif (cfg.method or {}).get("pretrain"):
-        print(
-            f"note: method={cfg.method.name} pretrains, but there is no checkpoint=: this trains from scratch. A table takes "
-            "the result only under such a method (method=scratch)"
-        )
-    return prepared(model, cfg), record
-
-
 def make_validation(cfg: DictConfig, fabric: Fabric, model: Model, shape_set: ShapeStore) -> Validation | None:
     """Part mIoU of the split val now and then, if asked for. The model of the last step is taken all the same: few-shot
     learning has no shapes to choose by."""
@@ -140,6 +124,11 @@ def finetune(job: Job) -> dict:
     shape_set = make_store(cfg, cfg.data.labelled)
     check_labels(cfg, shape_set.label_names)
     model, record = make_model(cfg, shape_set.label_names)
+    if cfg.checkpoint is None and (cfg.method or {}).get("pretrain"):
+        print(
+            f"note: method={cfg.method.name} pretrains, but there is no checkpoint=: this trains from scratch. A table takes "
+            "the result only under such a method (method=scratch)"
+        )
     shapes, few_shot_run, skipped = few_shot_shapes(cfg, shape_set)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(few_shot_run.shapes)}", flush=True)
     labelled = make_labelled_source(cfg, shapes, few_shot_run, rasterizing_device(cfg, fabric))

@@ -15,7 +15,7 @@ from mvdecor.engine.distributed import gather_lists, gather_matches, mean_over_p
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
-from mvdecor.networks import Model, build_model, load_pretrained, save_checkpoint
+from mvdecor.networks import Model, save_checkpoint
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import pictures
@@ -23,15 +23,13 @@ from mvdecor.systems.mvdecor.batches import PairBatch, PairSource
 from mvdecor.systems.mvdecor.held_out import CONTENT_DIGITS
 from mvdecor.systems.mvdecor.setup import (
     make_crop_source,
+    make_model,
     make_pair_source,
     make_recipe,
     make_shape_views,
-    prepared,
     pretraining_shapes,
     rasterizing_device,
-    share_reading,
 )
-from mvdecor.systems.mvdecor.trained import check_sight
 
 
 def step(
@@ -92,8 +90,7 @@ def pretrain(job: Job) -> dict:
     `out/log`."""
     cfg, settings, snapshots = job.cfg, job.cfg.training.pretrain, job.snapshots
     fabric = job.open_device()
-    share_reading(cfg)
-    shapes, skipped = pretraining_shapes(cfg)
+    shapes, skipped = pretraining_shapes(cfg, shared=True)
     held_out = max(1, round(len(shapes) * settings.validation_share))
     if len(shapes) - held_out < 1:
         raise InputError(
@@ -106,11 +103,7 @@ def pretrain(job: Job) -> dict:
     unseen = make_source(cfg, make_shape_views(cfg, shapes[-held_out:], device), settings.pairs)
     seed = seed_of(cfg.seed, "pretraining")
     seed_everything(seed, verbose=False)
-    model, start = build_model(cfg.network, cfg.views.channels, None, cfg.checkpoint is None), {}
-    if cfg.checkpoint is not None:
-        start = load_pretrained(model, cfg.checkpoint)
-        check_sight(start, cfg.checkpoint, cfg.views)
-    model, loss = prepared(model, cfg), instantiate(cfg.loss)
+    (model, record), loss = make_model(cfg), instantiate(cfg.loss)
     if snapshots.step == 0 and rank() == 0:
         job.log.picture("pretrain/channels", pictures.channels_sheet(pairs))
         job.log.picture("pretrain/matches", pictures.matches_sheet(pairs))
@@ -118,7 +111,7 @@ def pretrain(job: Job) -> dict:
     metadata = {
         "kind": "pretrained",
         "label_names": [],
-        "trained_on": {"pretrain": start.get("trained_on", {}).get("pretrain", {}) | contents},
+        "trained_on": {"pretrain": record.get("trained_on", {}).get("pretrain", {}) | contents},
     }
 
     def save_best(figures: dict[str, float]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +21,8 @@ from mvdecor.engine.loop import Recipe
 from mvdecor.engine.schedules import make_schedule
 from mvdecor.errors import InputError
 from mvdecor.files import is_writable
-from mvdecor.networks import Model
+from mvdecor.imports import make_object
+from mvdecor.networks import Model, build_model, load_pretrained
 from mvdecor.progress import say_once
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape, ShapeSet, ShapeStore, load_shapes
@@ -30,18 +30,14 @@ from mvdecor.shapes.loading import LazyShapes
 from mvdecor.shapes.splits import FewShotRun
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.crops import CropPairSource
+from mvdecor.systems.mvdecor.trained import check_sight
 from mvdecor.views import CachedViews, Cameras, Rendering, make_rasterizer, place_cameras
 from mvdecor.views.shape_views import ShapeViews
 
 
 def make_shape_set(node: DictConfig) -> ShapeSet:
-    """Instantiate a data set of the `data` group; its own error is shown instead of Hydra's around it."""
-    try:
-        return instantiate(node)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise InputError(f"data: {str(error.__cause__ or error).splitlines()[0]}") from error
+    """A data set of the `data` group."""
+    return make_object(node, "data")
 
 
 def make_store(cfg: DictConfig, node: DictConfig) -> ShapeStore:
@@ -64,22 +60,20 @@ def rasterizing_device(cfg: DictConfig, fabric: Fabric) -> torch.device:
     return torch.device("cpu") if cfg.workers > 0 else fabric.device
 
 
-def pretraining_shapes(cfg: DictConfig) -> tuple[LazyShapes, list[tuple[str, str]]]:
-    """The shapes to pretrain on, and those skipped with their reasons."""
+def pretraining_shapes(cfg: DictConfig, shared: bool = False) -> tuple[LazyShapes, list[tuple[str, str]]]:
+    """The shapes to pretrain on, and those skipped with their reasons.
+
+    Args:
+        cfg: the configuration.
+        shared: all processes call this together; each reads a part of the shapes from their own files.
+    """
     shape_set = make_store(cfg, cfg.data.unlabelled)
     ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
+    if shared and processes() > 1:
+        with contextlib.suppress(InputError):  # a bad shape is named below
+            load_shapes(shape_set, own_part(ids), "raise", cfg.workers)
+        barrier()
     return load_shapes(shape_set, ids, cfg.data.on_error, cfg.workers)
-
-
-def share_reading(cfg: DictConfig) -> None:
-    """Let each process read a part of the shapes to pretrain on from their own files; all processes call it together."""
-    if processes() == 1 or cfg.cache is None:
-        return
-    shape_set = make_store(cfg, cfg.data.unlabelled)
-    ids = shape_set.ids(cfg.data.pretrain_split)[: cfg.data.pretrain_limit]
-    with contextlib.suppress(InputError):  # a bad shape is named by `pretraining_shapes`
-        load_shapes(shape_set, own_part(ids), "raise", cfg.workers)
-    barrier()
 
 
 def place(cfg: DictConfig, shape: Shape, seed: int) -> Cameras:
@@ -194,6 +188,22 @@ def make_crop_source(
         ratio=tuple(crops.ratio),
         flip=crops.flip,
     )
+
+
+def make_model(cfg: DictConfig, label_names: Sequence[str] | None = None) -> tuple[Model, dict[str, Any]]:
+    """The model to train, with the weights of `cfg.checkpoint` or initial ones, and the record of the checkpoint if any.
+
+    Args:
+        cfg: the configuration.
+        label_names: of the head; None: without a head.
+    """
+    labels = None if label_names is None else len(label_names)
+    model = build_model(cfg.network, cfg.views.channels, labels, initial_weights=cfg.checkpoint is None)
+    record: dict[str, Any] = {}
+    if cfg.checkpoint is not None:
+        record = load_pretrained(model, cfg.checkpoint, label_names or ())
+        check_sight(record, cfg.checkpoint, cfg.views)
+    return prepared(model, cfg), record
 
 
 def make_segmentation_loss(cfg: DictConfig, classes: int) -> nn.Module:

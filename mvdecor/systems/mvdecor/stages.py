@@ -11,8 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.engine.cost import total_cost
-from mvdecor.engine.device import open_device
-from mvdecor.engine.distributed import barrier, rank
+from mvdecor.engine.distributed import rank
 from mvdecor.engine.guard import guard
 from mvdecor.engine.log import log_outcome
 from mvdecor.engine.provenance import provenance
@@ -27,6 +26,7 @@ from mvdecor.percent import rounded
 from mvdecor.results import evaluation_summary, format_table, occurrence, summarize
 from mvdecor.shapes import load_shapes
 from mvdecor.shapes.loading import list_skipped
+from mvdecor.systems.made_up import write_made_up
 from mvdecor.systems.mvdecor import keys, pictures
 from mvdecor.systems.mvdecor.check import check_batch, check_config, check_labels_of, check_run, check_shares
 from mvdecor.systems.mvdecor.evaluate import evaluate
@@ -208,13 +208,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
 
 def _pipeline(cfg: DictConfig) -> dict:
     out, origin = Path(cfg.out), provenance(cfg)
-    if cfg.data.get("generate"):
-        from mvdecor.made_up.generate import write_partnet
-
-        open_device(cfg.device, cfg.precision)
-        if rank() == 0:
-            write_partnet(cfg.data.root, **cfg.data.generate)
-        barrier()
+    write_made_up(cfg)
     check_run(cfg, out / "pretrain")
     stages: list[dict] = []
     if cfg.checkpoint is None:

@@ -17,8 +17,8 @@ from mvdecor.shapes import Shape
 from mvdecor.views import Rendering, ShapeViews, Surface, Views, surface_of_all
 
 AHEAD = 6
-"""Candidates of an item that are matched at once; only one where their views would have to be rasterized for it. Of the
-recipe's views 45 % of all pairs overlap enough, so that four in five batches of 8 pairs take one round."""
+"""Candidates of an item that are matched at once; only one where their views would have to be rasterized for it. With six,
+most batches of the recipe take one round."""
 
 
 @dataclass

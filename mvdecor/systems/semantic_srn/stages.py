@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,19 +9,18 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from mvdecor.captures import Capture, CaptureSet, make_capture_set
+from mvdecor.captures import CaptureSet, make_capture_set
 from mvdecor.engine.content import Files
 from mvdecor.engine.cost import total_cost
-from mvdecor.engine.device import open_device
-from mvdecor.engine.distributed import barrier, rank
+from mvdecor.engine.distributed import rank
 from mvdecor.engine.guard import guard
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed, settings_of
 from mvdecor.engine.stage import STATE, Stage
 from mvdecor.fields import field_file
 from mvdecor.files import write_json
-from mvdecor.made_up.generate import write_partnet
 from mvdecor.results import format_table, summarize
+from mvdecor.systems.made_up import write_made_up
 from mvdecor.systems.semantic_srn.evaluate import evaluate, summary
 from mvdecor.systems.semantic_srn.finetune import finetune
 from mvdecor.systems.semantic_srn.pretrain import pretrain
@@ -62,21 +60,8 @@ def capture_files(captures: CaptureSet, ids: Iterable[str]) -> Files:
     paths: list[tuple[str, Path]] = []
     for id in ids:
         named = [(f"{id}/{path.name}", path) for path in files(id)]
-        paths += named or [(f"{id} {content_of_capture(captures.load(id))}", Path(os.devnull, "no file"))]
+        paths += named or [(f"{id} {captures.load(id).fingerprint()}", Path(os.devnull, "no file"))]
     return Files(tuple(paths))
-
-
-def content_of_capture(capture: Capture) -> str:
-    """Hash of the cameras, pictures and label maps of a capture."""
-    digest = hashlib.sha256()
-    cameras = capture.cameras
-    for tensor in (cameras.rotation, cameras.translation, cameras.intrinsics):
-        digest.update(tensor.numpy().tobytes())
-    for view in range(len(cameras)):
-        digest.update(capture.images([view]).numpy().tobytes())
-        if view in capture.labelled:
-            digest.update(capture.labels([view]).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
@@ -121,11 +106,8 @@ def run_pipeline(cfg: DictConfig) -> dict:
 
 def _pipeline(cfg: DictConfig) -> dict:
     out, origin = Path(cfg.out), provenance(cfg)
-    if cfg.data.get("generate") and cfg.capture.get("shapes"):
-        open_device(cfg.device, cfg.precision)
-        if rank() == 0:
-            write_partnet(cfg.data.root, **cfg.data.generate)
-        barrier()
+    if cfg.capture.get("shapes"):
+        write_made_up(cfg)
     stages: list[dict] = []
     if cfg.checkpoint is None:
         stages.append(run_pretrain(changed(cfg, out=out / "pretrain")))
