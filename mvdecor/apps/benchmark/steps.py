@@ -164,6 +164,7 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
 
 
 def benchmark_config(cfg: DictConfig, device: torch.device, *row_overrides: str) -> DictConfig:
+    """The configuration of `step_experiment` on a device, with the benchmark's overrides, then those of a row."""
     overrides = [
         f"experiment={cfg.step_experiment}",
         "data.root=none",
@@ -175,6 +176,7 @@ def benchmark_config(cfg: DictConfig, device: torch.device, *row_overrides: str)
 
 
 def benchmark_model(step_cfg: DictConfig, labels: int | None) -> Model:
+    """A model with seeded weights; without a head if `labels` is None."""
     torch.manual_seed(0)
     return prepared(build_model(step_cfg.network, step_cfg.views.channels, labels, initial_weights=False), step_cfg)
 
