@@ -13,7 +13,8 @@
 set -euo pipefail
 program=$1
 shift
-first_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+first_node=${nodes%%$'\n'*} # not "| head -n 1": it may end before scontrol has written all, and pipefail makes that a failure
 # a machine whose processes end takes those of the other machines with it
 exec srun --kill-on-bad-exit=1 "${PYTHON:-.venv/bin/python}" -m torch.distributed.run \
     --nnodes="$SLURM_NNODES" --nproc_per_node="$SLURM_GPUS_ON_NODE" --rdzv_id="$SLURM_JOB_ID" --rdzv_backend=c10d \

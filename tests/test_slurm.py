@@ -15,9 +15,10 @@ while [[ $1 == --* ]]; do shift; done
 for node in $(seq "$SLURM_NNODES"); do "$@" & pids+=($!); done
 for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
 """
+# more names than a pipe holds: a reader that takes the first and ends would stop scontrol with SIGPIPE
 SCONTROL = """#!/bin/bash
 echo localhost
-echo other-machine
+seq -f other-machine-%g 20000
 """
 
 
