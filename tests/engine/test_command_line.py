@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from mvdecor.engine.cli import CONFIGS, compose_config, main
 from mvdecor.engine.overrides import PATHS_OF, command_line, override, quoted
 from mvdecor.errors import InputError
+from tests.calls import PATIENCE, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
 SIGNS = "ab\\'\"ü木é ,=()[]{}$#&%:~.1*?!|;<>@^`-+_\t"
 NAMES = [
@@ -214,7 +214,7 @@ def test_every_script_takes_them(script, tmp_path, monkeypatch, capsys):
 def test_errors_are_one_line_on_any_terminal(script, word, message, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, str(ROOT / "scripts" / script), "checkpoint=x", word]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 2
     assert message in done.stderr and done.stderr.count("\n") == 1, done.stderr
 
