@@ -165,6 +165,23 @@ class ViewMetrics:
             },
         }
 
+    def record(self, id: str, views: Sequence[int]) -> dict[str, list]:
+        """What was counted of some views of a capture, as plain values, which `restore` takes."""
+        record: dict[str, list] = {
+            name: [[view, table[id, view]] for view in views if (id, view) in table]
+            for name, table in (("psnr", self._psnr), ("ssim", self._ssim), ("depth", self._depth))
+        }
+        confusions = [(view, self._confusion.get((id, view))) for view in views]
+        record["confusion"] = [[view, matrix.tolist()] for view, matrix in confusions if matrix is not None]
+        return record | {"left_out": [view for view in views if (id, view) in self._left_out]}
+
+    def restore(self, id: str, record: Mapping[str, list]) -> None:
+        """Count views of a capture by their `record`, perhaps of another process."""
+        for name, table in (("psnr", self._psnr), ("ssim", self._ssim), ("depth", self._depth)):
+            table.update({(id, view): float(value) for view, value in record[name]})  # JSON files hold "nan" and "inf"
+        self._confusion |= {(id, view): np.array(matrix) for view, matrix in record["confusion"]}
+        self._left_out |= {(id, view) for view in record["left_out"]}
+
     def _label_result(self) -> dict[str, Any]:
         views = [_iou(confusion) for _, confusion in sorted(self._confusion.items())]
         pooled = _iou(np.sum(list(self._confusion.values()), axis=0))

@@ -13,6 +13,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ViewMetrics, psnr, ssim
+from mvdecor.files import write_json
 
 NAMES = ("background", "seat", "leg")
 
@@ -160,3 +161,17 @@ def test_what_does_not_fit_is_refused():
         metrics.add_images("a", [0, 1, 2], pictures(0, 2), pictures(1, 2))
     with pytest.raises(InputError, match="background=3 is none of the 3 labels"):
         ViewMetrics(NAMES, 3)
+
+
+def test_views_counted_elsewhere_count_the_same(tmp_path):
+    images, maps = pictures(0), torch.randint(0, 3, (3, 20, 24), generator=torch.Generator().manual_seed(0))
+    whole, parts, joined = (ViewMetrics(NAMES, 0, shown={"a": [1]}) for _ in range(3))
+    for id, seed in (("a", 1), ("b", 0)):  # b is rendered without fault, and sees nothing
+        depth = torch.full((3, 20, 24), 2.0) if id == "a" else torch.zeros(3, 20, 24)
+        for metrics in (whole, parts):
+            metrics.add_images(id, [0, 1, 2], images, pictures(seed))
+            metrics.add_depth(id, [0, 1, 2], depth + 0.1, depth)
+            metrics.add_labels(id, [0, 1], maps[:2], maps[1:])
+        write_json(tmp_path / id, parts.record(id, [0, 1, 2]))
+        joined.restore(id, json.loads((tmp_path / id).read_text()))
+    assert joined.result() == whole.result() and joined.result()["psnr"] == math.inf

@@ -14,6 +14,7 @@ from mvdecor.captures import RaySource, make_capture_set
 from mvdecor.engine.loader import batches
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
+from mvdecor.evaluation import ShapeRecords
 from mvdecor.fields import ConditionalField, FieldSettings, load_field
 from mvdecor.shapes.splits import read_split
 from mvdecor.systems import stage_of_system
@@ -21,6 +22,7 @@ from mvdecor.systems.semantic_srn import infer
 from mvdecor.systems.semantic_srn.stages import run_evaluate, run_finetune, run_pipeline, run_pretrain
 from tests.calls import become_ranks, call, script
 from tests.capture_files import HEIGHT, WIDTH, some_cameras, some_images, write_srn
+from tests.faults import contents
 
 TINY = (
     *("experiment=srn_chairs_cpu", "data.generate=null", "capture.count=5", "capture.size=20", "save_every=2"),
@@ -158,6 +160,31 @@ def test_two_processes_train_what_one_does(stages, made_up_partnet, tmp_path):
         assert [row["loss"] for row in history] == pytest.approx([row["loss"] for row in other_history], rel=1e-5)
         for name, values in weights.items():
             torch.testing.assert_close(other_weights[name], values, atol=1e-6, rtol=1e-5)
+
+
+def test_an_evaluation_that_was_killed_is_finished_by_two_processes(
+    config, stages, made_up_partnet, tmp_path, monkeypatch
+):
+    """After the first capture of a block of two, of which one is measured already; with the figures of an undisturbed one."""
+    words = ("evaluation.split=all", "evaluation.limit=3", "evaluation.batch_size=2", "evaluation.clouds=null")
+    words += (f"checkpoint={stages / 'tuned' / 'model'}",)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run_evaluate(config(whole, *words))
+    write = ShapeRecords.write
+
+    def write_and_die(self, id, record):
+        write(self, id, record)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ShapeRecords, "write", write_and_die)
+        run_evaluate(config(cut, *words))
+    assert len(list((cut / "measured").iterdir())) == 1
+    program = script("evaluate", *TINY, f"data.root={made_up_partnet}", f"out={cut}", *words)
+    first, second = become_ranks([program] * 2, tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "resuming after 1 of 3 captures" in first.stdout
+    assert contents(cut) == contents(whole) and len(list((cut / "clouds").iterdir())) == 3
 
 
 def test_rays_show_what_their_pixels_show(config, tmp_path):

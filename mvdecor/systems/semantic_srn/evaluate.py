@@ -1,4 +1,7 @@
-"""Evaluation: codes of unseen captures, their other views, label maps and labelled points, and the parts of their meshes."""
+"""Evaluation: codes of unseen captures, their other views, label maps and labelled points, and the parts of their meshes.
+
+The captures are divided among all processes by blocks whose codes move together; each has a record, so that a kill loses none.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from omegaconf import DictConfig
 from safetensors.torch import save
 from torch import Tensor
 
 from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set
-from mvdecor.engine.distributed import rank
+from mvdecor.engine.cost import Cost, total_cost
+from mvdecor.engine.distributed import own_part, rank
 from mvdecor.engine.log import log_outcome
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
-from mvdecor.evaluation import PartMetrics, ViewMetrics
-from mvdecor.fields import FieldViews, load_field, render_views
+from mvdecor.evaluation import PartMetrics, ShapeRecords, ViewMetrics
+from mvdecor.fields import ConditionalField, FieldViews, load_field, render_views
 from mvdecor.figures.cloud import write_cloud
 from mvdecor.figures.layout import save_png
 from mvdecor.figures.rendered_views import plot_views
@@ -26,6 +31,10 @@ from mvdecor.files import write_atomically
 from mvdecor.lifting.points import labels_from_points
 from mvdecor.progress import with_progress
 from mvdecor.systems.semantic_srn.infer import given_views, infer
+from mvdecor.systems.semantic_srn.keys import capture_files
+
+MEASURED = "measured"
+"""The folder in `out` of the records of an evaluation under way."""
 
 
 class Measured:
@@ -41,8 +50,8 @@ class Measured:
             protocol, points = cfg.evaluation.protocol, cfg.evaluation.points
             self.parts = PartMetrics(self.shapes.label_names, protocol, points, cfg.seed)
 
-    def add(self, capture: Capture, views: Sequence[int], rendered: FieldViews) -> None:
-        """Count one object."""
+    def add(self, capture: Capture, views: Sequence[int], rendered: FieldViews) -> dict[str, Any]:
+        """Count one object; gives its record, plain values that `restore` takes."""
         self.views.add_images(capture.id, views, rendered.images, capture.images(views).float() / 255)
         if (depth := capture.depth(views)) is not None:
             self.views.add_depth(capture.id, views, rendered.depth, depth)
@@ -52,10 +61,18 @@ class Measured:
             self.views.add_labels(
                 capture.id, labelled_views, rendered.labels[labelled], capture.labels(labelled_views).long()
             )
+        parts = None
         if self.shapes is not None:
             shape, count = self.shapes.load(capture.id), len(self.shapes.label_names)
             cloud = rendered.points, rendered.point_labels
-            self.parts.add(shape, labels_from_points(shape, *cloud, count, self.neighbours))
+            parts = self.parts.add(shape, labels_from_points(shape, *cloud, count, self.neighbours))
+        return {"views": self.views.record(capture.id, views), "parts": parts}
+
+    def restore(self, id: str, record: Mapping[str, Any]) -> None:
+        """Count an object by its record, perhaps of another process."""
+        self.views.restore(id, record["views"])
+        if self.shapes is not None:
+            self.parts.restore(id, record["parts"])
 
     def result(self) -> dict[str, Any]:
         """Ready for JSON: as `PartMetrics` (part mIoU on meshes; null without), and `images` as `ViewMetrics`."""
@@ -68,33 +85,31 @@ def evaluate(job: Job) -> dict:
 
     Writes `out/codes.safetensors`, a code per capture by its id, and `out/clouds` and `out/figures`.
     """
-    cfg, settings, out = job.cfg, job.cfg.evaluation, job.out
-    field, record = load_field(cfg.checkpoint, job.open_device().device)
+    cfg, settings, out, fabric = job.cfg, job.cfg.evaluation, job.out, job.open_device()
+    field, checkpoint = load_field(cfg.checkpoint, fabric.device)
     captures = make_capture_set(cfg.capture)
-    check_labels(record, captures, cfg.checkpoint)
+    check_labels(checkpoint, captures, cfg.checkpoint)
     for weight in field.parameters():
         weight.requires_grad_(False)
     ids = captures.ids(settings.split)[: settings.limit]
     loaded = {id: captures.load(id) for id in ids}
     inputs = {id: given_views(cfg, capture) for id, capture in loaded.items()}
     counted = {} if settings.count_given else inputs
+    records = make_records(job, captures, ids, checkpoint["weights_sha256"])
+    measure_missing(job, fabric, field, captures, loaded, inputs, records)
     inferred, mean = Measured(cfg, captures, counted), Measured(cfg, captures, counted)
-    blocks = [ids[i : i + settings.batch_size] for i in range(0, len(ids), settings.batch_size)]
-    codes_by_id: dict[str, Tensor] = {}
-    for block in with_progress(blocks, "inferring codes", len(blocks)):
-        codes = infer(cfg, field, [loaded[id] for id in block], [inputs[id] for id in block])
-        codes_by_id |= dict(zip(block, codes.cpu(), strict=True))
-        for id, code in zip(block, codes, strict=True):
-            capture = loaded[id]
-            views = measured_views(len(capture), settings.measured)
-            rendered = render_views(field, code, capture, views, inferred.background)
-            inferred.add(capture, views, rendered)
-            if settings.mean_code:
-                mean.add(capture, views, render_views(field, field.mean_code(), capture, views, inferred.background))
-            if rank() == 0 and (settings.clouds is None or ids.index(id) < settings.clouds):
-                write(out, capture, inputs[id], views, rendered, captures.label_names)
+    codes: dict[str, Tensor] = {}
+    for id in ids:
+        record = records.read(id)
+        if record is None:
+            raise InputError(f"capture {id}: its files changed while it was measured: run the same command again")
+        codes[id] = torch.tensor(record["code"])
+        inferred.restore(id, record["inferred"])
+        if settings.mean_code:
+            mean.restore(id, record["mean"])
+    fabric.barrier()  # all have read
     if rank() == 0:
-        write_atomically(out / "codes.safetensors", save({id: code.contiguous() for id, code in codes_by_id.items()}))
+        write_atomically(out / "codes.safetensors", save(codes))
     result = {
         **inferred.result(),
         "mean_code": mean.result() if settings.mean_code else None,
@@ -102,13 +117,80 @@ def evaluate(job: Job) -> dict:
         "category": cfg.data.get("category", captures.__class__.__name__),
         "split": {"name": settings.split, "ids": ids},
         "skipped": [],
-        "weights_sha256": record["weights_sha256"],
+        "weights_sha256": checkpoint["weights_sha256"],
     }
     rows = {"inferred code": result, "mean code": result["mean_code"]}
     print("\n".join(f"{name}: {summary(row)}" for name, row in rows.items() if row is not None), flush=True)
     outcome = {"part_miou": result["part_miou"], "psnr": result["images"]["psnr"]}
     log_outcome(out / "log", cfg, {f"evaluation/{name}": x for name, x in outcome.items() if x is not None})
     return result
+
+
+def blocks_of(cfg: DictConfig, ids: Sequence[str]) -> list[Sequence[str]]:
+    """The captures whose codes move together: the same for any number of processes, so that rounding is the same."""
+    return [ids[i : i + cfg.evaluation.batch_size] for i in range(0, len(ids), cfg.evaluation.batch_size)]
+
+
+def make_records(job: Job, captures: CaptureSet, ids: Sequence[str], weights: str) -> ShapeRecords:
+    """What was measured so far, a record per capture; each is of the files of its whole block, see `blocks_of`."""
+    sources: dict[str, str] = {}
+    for block in blocks_of(job.cfg, ids):
+        sources |= dict.fromkeys(block, capture_files(captures, block).identity()["sha256"])
+    return ShapeRecords(job.out / MEASURED, job.key["settings"] | {"weights": weights}, sources.__getitem__)
+
+
+def measure_missing(
+    job: Job,
+    fabric: Fabric,
+    field: ConditionalField,
+    captures: CaptureSet,
+    loaded: Mapping[str, Capture],
+    inputs: Mapping[str, list[int]],
+    records: ShapeRecords,
+) -> None:
+    """Measure the captures without a record, and record them; all processes together, which wait for each other."""
+    cfg, ids = job.cfg, list(loaded)
+    if earlier := [record for record in map(records.read, ids) if record is not None]:
+        print(f"{records.folder}: resuming after {len(earlier)} of {len(ids)} captures", flush=True)
+        if rank() == 0:
+            job.cost.load_state_dict(total_cost([record["cost"] for record in earlier]))
+    fabric.barrier()  # the first process is in `out` now, and nobody else
+    blocks = own_part(blocks_of(cfg, ids))
+    for block in with_progress(blocks, "inferring codes", len(blocks)):
+        missing, cost = [id for id in block if records.read(id) is None], Cost()
+        if not missing:
+            continue
+        codes = infer(cfg, field, [loaded[id] for id in block], [inputs[id] for id in block])
+        for id, code in zip(block, codes, strict=True):
+            if id in missing:
+                figures = measure(cfg, field, captures, loaded[id], inputs[id], code, ids.index(id))
+                spent = cost.here()
+                spent["wall_seconds"] /= fabric.world_size  # the others measure other captures meanwhile
+                records.write(id, {**figures, "code": code.tolist(), "cost": spent})
+                cost = Cost()
+    fabric.barrier()
+
+
+def measure(
+    cfg: DictConfig,
+    field: ConditionalField,
+    captures: CaptureSet,
+    capture: Capture,
+    input_views: list[int],
+    code: Tensor,
+    number: int,
+) -> dict[str, Any]:
+    """Render capture `number` by its code and by the mean code, write and count it; gives its record."""
+    settings, counted = cfg.evaluation, {} if cfg.evaluation.count_given else {capture.id: input_views}
+    views = measured_views(len(capture), settings.measured)
+    record: dict[str, Any] = {}
+    for way, code_of_way in ({"inferred": code} | ({"mean": field.mean_code()} if settings.mean_code else {})).items():
+        measured = Measured(cfg, captures, counted)
+        rendered = render_views(field, code_of_way, capture, views, measured.background)
+        record[way] = measured.add(capture, views, rendered)
+        if way == "inferred" and (settings.clouds is None or number < settings.clouds):
+            write(Path(cfg.out), capture, input_views, views, rendered, captures.label_names)
+    return record
 
 
 def write(
