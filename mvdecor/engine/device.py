@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -12,10 +13,13 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 
-from mvdecor.engine.distributed import processes
+from mvdecor.engine.distributed import open_barrier, processes, rank
 from mvdecor.errors import InputError
 
 DEVICE = r"(auto|cpu|cuda(:[0-9]{1,3})?)"
+TIMEOUTS = {"cuda": timedelta(minutes=10), "cpu": timedelta(minutes=30)}
+"""How long processes wait for each other in a step. NCCL does not notice that a process ended; gloo does so at once, and a CPU
+is slow. Where one works alone the others wait in `barrier`, which takes longer."""
 
 
 def open_device(device: str = "auto", precision: str = "auto", unused_weights: bool = False) -> Fabric:
@@ -48,7 +52,9 @@ def open_device(device: str = "auto", precision: str = "auto", unused_weights: b
     gpus = [int(number)] if number else range(local_processes)
     resolved = best_precision(accelerator, gpus) if precision == "auto" else precision
     # batch norms agree by themselves, and a pass that not all processes make must not wait for the others
-    data_parallel = DDPStrategy(broadcast_buffers=False, find_unused_parameters=unused_weights)
+    data_parallel = DDPStrategy(
+        timeout=TIMEOUTS[accelerator], broadcast_buffers=False, find_unused_parameters=unused_weights
+    )
     strategy = data_parallel if processes() > 1 else "auto"
     try:
         fabric = Fabric(
@@ -64,9 +70,21 @@ def open_device(device: str = "auto", precision: str = "auto", unused_weights: b
         raise InputError(f"precision={precision!r}: {error}") from error
     if processes() > 1:
         fabric.launch()
+        open_barrier()
+        if accelerator == "cuda" and processes() > local_processes and rank() == 0:
+            print(_on_several_machines(processes() // local_processes), flush=True)
     elif number:
         torch.cuda.set_device(fabric.device)  # of what asks for "the" GPU: its name, memory and random generator
     return fabric
+
+
+def _on_several_machines(machines: int) -> str:
+    minutes = TIMEOUTS["cuda"].seconds // 60
+    return (
+        f"{processes()} processes on {machines} machines: when one ends, those of other machines are aborted after at most "
+        f"{minutes} minutes, with the words 'Watchdog caught collective operation timeout'. Look at the output and the system "
+        "log of the machine whose process ended first, then run the same command again: it resumes"
+    )
 
 
 def best_precision(accelerator: str, gpus: Iterable[int] = (0,)) -> str:

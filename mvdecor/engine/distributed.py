@@ -1,8 +1,8 @@
 """Several processes that train one model, started by `torchrun` (Fabric's DDP): who does what, and what they must agree on.
 
 A step's batch is the same for any number of processes: each samples its share of the items, batch norms use the statistics of
-the whole batch, and the gradient is that of the loss over the whole batch. So the learning rate needs no rule either. What a
-network itself samples (dropout, in DeepLabV3+) differs: each process has a random stream of its own.
+the whole batch, what a network samples (dropout) belongs to the items of the batch (`mvdecor.engine.dropout`), and the gradient
+is that of the loss over the whole batch. So the learning rate needs no rule either.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,10 +35,20 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_WORLD_SIZE" in os.environ else 1
 
 
+PATIENCE = timedelta(hours=24)
+"""How long `barrier` waits for a process that works: reads shapes, writes made-up ones, plots, labels one test shape more."""
+
+
 def barrier() -> None:
-    """Wait for all processes."""
+    """Wait for all processes, however long one of them works alone. One that ended is noticed at once, on a GPU, too."""
     if dist.is_initialized():
-        dist.barrier()
+        dist.barrier(open_barrier())
+
+
+@cache
+def open_barrier() -> dist.ProcessGroup:
+    """The connection that `barrier` waits on, which all processes must ask for; the first time it is made."""
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 @contextlib.contextmanager
@@ -117,11 +129,35 @@ def synchronize_batch_norm(model: nn.Module, fabric: Fabric) -> nn.Module:
     if fabric.world_size == 1:
         return model
     if fabric.device.type == "cuda":
-        return convert_sync_batchnorm(model)
+        model = convert_sync_batchnorm(model)
+        for module in model.modules():
+            if isinstance(module, nn.SyncBatchNorm):
+                _spare_waits(module)
+        return model
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             _synchronize(module)
     return model
+
+
+def _spare_waits(module: nn.SyncBatchNorm) -> None:
+    """Leave out PyTorch's search for processes without input, for which the host waits in every layer.
+
+    No process is without (`check_shared`). PyTorch leaves the search out by itself while a graph is captured, so that is what
+    it is told. Shares may be unequal all the same.
+    """
+    synchronized = type(module).forward
+
+    @torch.compiler.disable
+    def forward(x: Tensor) -> Tensor:
+        capturing = torch.cuda.is_current_stream_capturing
+        torch.cuda.is_current_stream_capturing = lambda: True
+        try:
+            return synchronized(module, x)
+        finally:
+            torch.cuda.is_current_stream_capturing = capturing
+
+    module.forward = forward  # type: ignore[assignment,method-assign]
 
 
 def _synchronize(module: nn.modules.batchnorm._BatchNorm) -> None:

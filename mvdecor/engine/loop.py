@@ -18,13 +18,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mvdecor.engine.distributed import check_shared, mean_over_processes, share_of_batch, synchronize_batch_norm
+from mvdecor.engine.dropout import drop_by_rows, seed_generators
 from mvdecor.engine.history import History
 from mvdecor.engine.loader import Source, batches
 from mvdecor.engine.log import Log
 from mvdecor.engine.schedules import Schedule
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
-from mvdecor.seeds import seed_of
 
 Step = Callable[[nn.Module, Mapping[str, Any]], Iterable[tuple[Tensor, Mapping[str, Tensor]]]]
 """Called with the model and the batch of each source; yields a loss and the figures to log, once per update of the weights.
@@ -100,17 +100,6 @@ class LossScaling:
             self._precision.load_state_dict(state)
 
 
-def seed_generators(fabric: Fabric, seed: int, step: int) -> None:
-    """Seed the generators that a step of the network samples from (dropout) by the seed, the step and the process.
-
-    So processes sample independently, and a resumed training samples as it would have, whatever GPUs there are now.
-    """
-    number = seed_of("network", seed, step, fabric.global_rank)
-    torch.default_generator.manual_seed(number)
-    if fabric.device.type == "cuda":
-        torch.cuda.manual_seed(number)
-
-
 def train(
     loop: Loop,
     recipe: Recipe,
@@ -143,6 +132,7 @@ def train(
     main_source, setting = next(iter(sources.values()))
     check_shared(len(main_source), setting)
     synchronize_batch_norm(model, fabric)
+    drop_by_rows(model)
     optimizer = recipe.optimizer([weight for weight in model.parameters() if weight.requires_grad])
     wrapped, optimizer = fabric.setup(model, optimizer)
     for method in getattr(model, "forward_methods", ()):
@@ -159,7 +149,8 @@ def train(
     }
     mode(wrapped)
     for index in log.progress(steps, recipe.name, first):
-        seed_generators(fabric, recipe.seed, index)
+        # by the process, too: what does not belong to a row of the batch, see `rows_of_batch`
+        seed_generators(fabric.device, recipe.seed, index, fabric.global_rank)
         batch = {name: next(iterator) for name, iterator in batch_iterators.items()}
         figures: dict[str, Tensor] = {}
         for loss, scalars in step(wrapped, batch):

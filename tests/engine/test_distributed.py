@@ -6,22 +6,26 @@ import torch
 from tests.calls import ROOT, become, become_ranks
 from tests.engine.two_processes import CASES, STEPS
 
+FOUR = ("negatives of all", "DeepLabV3+, five views and two pairs")
+"""What four processes run, too: the second has three sizes of shares, and two processes without a pair."""
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> list[dict]:
-    """Of one process and of two."""
+    """Of one process, of two and of four."""
     folder = tmp_path_factory.mktemp("processes")
-    files = [folder / f"{n}.pt" for n in (1, 2)]
+    files = [folder / f"{n}.pt" for n in (1, 2, 4)]
     script = str(ROOT / "tests" / "engine" / "two_processes.py")
     done = [become([script, str(files[0])], files[0].parent)]
     done += become_ranks([[script, str(files[1])]] * 2, files[1].parent)
+    done += become_ranks([[script, str(files[2]), *FOUR]] * 4, files[2].parent)
     assert not any(one.returncode for one in done), "".join(one.stderr for one in done)
     return [torch.load(file, weights_only=True) for file in files]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_two_processes_with_half_a_batch_each_learn_as_one_with_the_whole(results, case):
-    one, two = (result[case] for result in results)
+@pytest.mark.parametrize(("count", "case"), [*((2, case) for case in CASES), *((4, case) for case in FOUR)])
+def test_processes_with_a_share_of_the_batch_each_learn_as_one_with_the_whole(results, count, case):
+    one, two = results[0][case], results[{2: 1, 4: 2}[count]][case]
     loss, weights = (1e-4, 0.02) if "float32" in case else (2e-6, 1e-5)
     names = [name for name in one["losses"][0] if name.startswith("loss")]
     assert len(one["losses"]) == len(two["losses"]) == STEPS and names

@@ -1,9 +1,9 @@
 """Runs the loops on the processes that there are, and writes what became of them: `torchrun tests/engine/two_processes.py`.
 
-Written to the file named on the command line, by the first process: losses of each step, and by how much the weights moved, by
-case. Mostly in float64 and by short steps of plain gradient descent: so small a network with batch norms is chaotic and blows
-rounding up, the more so as whole backgrounds pass a ReLU together. (Adam would also hide a gradient of the wrong size.)
-Float32 is for short steps only.
+Written to the file named first on the command line, by the first process: losses of each step, and by how much the weights
+moved, by case; of the cases named after it, or of all. Mostly in float64 and by short steps of plain gradient descent: so
+small a network with batch norms is chaotic and blows rounding up, the more so as whole backgrounds pass a ReLU together. (Adam
+would also hide a gradient of the wrong size.) Float32 is for short steps only.
 """
 
 import sys
@@ -55,14 +55,10 @@ def finetuning(precision="64-true", views=4, pairs=2, make=model, **settings):
 
 
 def deeplab(num_labels=None):
-    """The recipe's network, small, and without what it draws at random."""
+    """The recipe's network, small: with dropout."""
     torch.manual_seed(0)
     network = {"_target_": "mvdecor.networks.DeepLabV3Plus", "encoder": "resnet10t", "embedding_dim": 16}
-    net = build_model(network, RENDERING.channels, num_labels)
-    for module in net.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return net
+    return build_model(network, RENDERING.channels, num_labels)
 
 
 CASES = {
@@ -76,6 +72,7 @@ CASES = {
     "three pairs, negatives of all": lambda: pretraining(InfoNCE(negatives="batch"), gather=True, pairs=3),
     "five views and one pair": lambda: finetuning(lambda_ssl=0.1, views=5, pairs=1),
     "DeepLabV3+, one view each": lambda: finetuning(lambda_ssl=0.0, views=2, make=deeplab),
+    "DeepLabV3+, five views and two pairs": lambda: finetuning(lambda_ssl=0.1, views=5, pairs=2, make=deeplab),
     "fine-tuning, statistics kept": lambda: finetuning(lambda_ssl=0.0, batch_norm="eval"),
     "InfoNCE, Adam, float32": lambda: pretraining(InfoNCE(), "32-true", optimizer=Adam(1e-4)),
     "negatives of all, Adam, float32": lambda: pretraining(
@@ -86,6 +83,6 @@ CASES = {
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    results = {name: case() for name, case in CASES.items()}
+    results = {name: CASES[name]() for name in sys.argv[2:] or CASES}
     if rank() == 0:
         torch.save(results, sys.argv[1])

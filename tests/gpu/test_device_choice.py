@@ -37,6 +37,27 @@ def test_a_run_on_the_cpu_touches_no_gpu(tiny, made_up_people, make_config, tmp_
         assert counts.placed == 0 and not counts.rasterized
 
 
+@pytest.mark.parametrize(("machines", "told"), [(1, False), (2, True)])
+def test_on_gpus_a_step_waits_ten_minutes_for_a_lost_process_and_several_machines_are_told(
+    machines, told, monkeypatch, capsys
+):
+    place = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": str(2 // machines),
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "GROUP_RANK": "0",
+    }
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("lightning_fabric.Fabric.launch", lambda self: None)
+    monkeypatch.setattr("mvdecor.engine.device.open_barrier", lambda: None)
+    with simulated_cuda(gpus=2):
+        strategy = open_device("cuda").strategy
+    assert strategy._timeout.total_seconds() == 600  # type: ignore[attr-defined]
+    assert ("aborted after at most 10 minutes" in capsys.readouterr().out) == told
+
+
 def test_the_doctor_tries_each_part_on_the_gpu():
     with simulated_cuda(capability=(7, 5)):
         findings = {f.what: f for f in examine_installation()}

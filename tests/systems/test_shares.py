@@ -4,12 +4,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
-from torch import nn
 
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.engine.distributed import share_of_batch
-from mvdecor.engine.loop import seed_generators
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.check import check_shares
 
@@ -48,15 +45,3 @@ def test_shares_cover_a_batch_once_and_differ_by_one_item_at_most(size, count):
     shares = [share_of_batch(SimpleNamespace(world_size=count, global_rank=rank), size) for rank in range(count)]
     assert [item for share in shares for item in share] == list(range(size))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-def test_dropout_depends_on_seed_step_and_process_alone():
-    def mask(seed: int, step: int, rank: int) -> list[float]:
-        torch.rand(rank + step)  # what was sampled before does not count
-        seed_generators(SimpleNamespace(global_rank=rank, device=torch.device("cpu")), seed, step)
-        return nn.Dropout(0.5)(torch.ones(64)).tolist()
-
-    cases = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    masks = [mask(*case) for case in cases]
-    assert masks == [mask(*case) for case in cases]
-    assert len({tuple(mask) for mask in masks}) == len(cases)

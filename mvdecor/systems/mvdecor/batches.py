@@ -32,6 +32,7 @@ class PairBatch:
         views: numbers of its two views.
         unmatched: shapes that were sampled first, but had no two views that overlap enough.
         share: of the step's batch that these P pairs are.
+        seeds: of what was sampled for each pair; no other item of the training has the same.
     """
 
     images: Tensor
@@ -40,6 +41,13 @@ class PairBatch:
     views: tuple[tuple[int, int], ...]
     unmatched: tuple[str, ...] = ()
     share: float = 1.0
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> list[tuple[int, ...]]:
+        """Names of the images in their order, see `mvdecor.engine.dropout`."""
+        layers = range(self.images.shape[2])
+        return [(seed, view, layer) for view in (0, 1) for seed in self.seeds for layer in layers]
 
     def to(self, device: torch.device) -> PairBatch:
         """On a device; from pinned memory without waiting."""
@@ -59,12 +67,19 @@ class LabelledBatch:
         labels: int64 [B, L, H, W], -1 where background or undetermined.
         shape_ids: the shape of each view.
         views: its number.
+        seeds: of what was sampled for each view, as of `PairBatch`.
     """
 
     images: Tensor
     labels: Tensor
     shape_ids: tuple[str, ...]
     views: tuple[int, ...]
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> list[tuple[int, ...]]:
+        """Names of the images in their order, see `mvdecor.engine.dropout`."""
+        return [(seed, layer) for seed in self.seeds for layer in range(self.images.shape[1])]
 
     def to(self, device: torch.device) -> LabelledBatch:
         """On a device; from pinned memory without waiting."""
@@ -160,6 +175,7 @@ class PairSource:
             tuple(views),
             tuple(dict.fromkeys(unmatched)),
             len(images) / len(self),
+            tuple(generator.initial_seed() for generator in item_generators),
         )
 
     def _together(self, item_generators: Sequence[torch.Generator]) -> PairBatch:
@@ -175,7 +191,13 @@ class PairSource:
         ids = [shape.id for shape in pairs.shapes]
         failed = [self.shape_views[number].id for search in searches for number in sorted(search.failed)]
         return PairBatch(
-            images, matches, tuple(ids), tuple(pairs.index), tuple(dict.fromkeys(failed)), len(ids) / len(self)
+            images,
+            matches,
+            tuple(ids),
+            tuple(pairs.index),
+            tuple(dict.fromkeys(failed)),
+            len(ids) / len(self),
+            tuple(generator.initial_seed() for generator in item_generators),
         )
 
     def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
@@ -216,7 +238,7 @@ class LabelledSource:
 
     def sample(self, seed: int, step: int, positions: Sequence[int] | None = None) -> LabelledBatch:
         """The batch of a step, sampled with replacement, or only some items of it."""
-        images, labels, ids, numbers = [], [], [], []
+        images, labels, ids, numbers, seeds = [], [], [], [], []
         shapes = range(len(self.shape_views)) if self.shapes is None else self.shapes
         for generator in generators(self.stream, seed, step, range(len(self)) if positions is None else positions):
             number = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
@@ -228,4 +250,5 @@ class LabelledSource:
             labels.append(labels_at_pixels(shape, views))
             ids.append(shape.id)
             numbers.append(view)
-        return LabelledBatch(torch.cat(images), torch.cat(labels), tuple(ids), tuple(numbers))
+            seeds.append(generator.initial_seed())
+        return LabelledBatch(torch.cat(images), torch.cat(labels), tuple(ids), tuple(numbers), tuple(seeds))

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from mvdecor.engine.cost import Cost, total_cost
-from mvdecor.engine.distributed import own_part, rank
+from mvdecor.engine.distributed import barrier, own_part, rank
 from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics, Reliability, ShapeRecords, ceiling_labels, undetermined_shares
 from mvdecor.evaluation.metrics import Protocol
@@ -113,7 +113,7 @@ def evaluate(
         print(f"{records.folder}: resuming after {len(recorded_costs)} of {len(ids)} shapes", flush=True)
         if rank() == 0:
             cost.load_state_dict(total_cost(recorded_costs))
-    fabric.barrier()  # the first process is in `out` now, and nobody else
+    barrier()  # the first process is in `out` now, and nobody else
     own_shapes = own_part(list(enumerate(ids)))
     for number, id in with_progress(own_shapes, "labelling test shapes", len(own_shapes)):
         record = records.read(id)
@@ -127,7 +127,7 @@ def evaluate(
             spent = shape_cost.here()
             spent["wall_seconds"] /= fabric.world_size  # the others label other shapes meanwhile
             records.write(id, {**record, "cost": spent})
-    fabric.barrier()
+    barrier()
     for id in ids:
         record = records.read(id)
         if record is None:
@@ -144,7 +144,7 @@ def evaluate(
         evaluated.more[id] = record["metrics"]
         if record["ceiling"] is not None:
             evaluated.ceiling.restore(id, record["ceiling"])
-    fabric.barrier()  # all have read
+    barrier()  # all have read
     return evaluated
 
 

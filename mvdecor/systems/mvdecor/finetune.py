@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from mvdecor.engine.distributed import rank, weight_of_mean, weight_of_share
+from mvdecor.engine.dropout import rows_of_batch
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.losses import CrossEntropy
@@ -66,11 +67,11 @@ def step(
         segmentation_loss: L_seg, see mvdecor/losses/segmentation.py.
     """
     labelled, pairs = batches["labelled"], batches.get("pairs")
-    images = labelled.images.flatten(0, 1)
+    images, rows = labelled.images.flatten(0, 1), labelled.rows
     count = len(images)
     if pairs is not None and joint:
-        images = torch.cat([images, pairs.images.flatten(0, 2)])
-    with fabric.autocast():  # of a marked method Fabric's own wrapper does so under DDP only
+        images, rows = torch.cat([images, pairs.images.flatten(0, 2)]), rows + pairs.rows
+    with rows_of_batch(rows), fabric.autocast():  # of a marked method Fabric's own wrapper does so under DDP only
         embeddings, logits = model.embed_and_segment(images)
     segmentation, weight = segmentation_loss(logits[:count], labelled.labels.flatten(0, 1))
     segmentation = segmentation * weight_of_mean(fabric, weight)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mvdecor.correspondences import embeddings_at_a, embeddings_at_b
 from mvdecor.engine.distributed import gather_lists, gather_matches, mean_over_processes, rank, weight_of_share
+from mvdecor.engine.dropout import rows_of_batch
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
@@ -46,7 +47,7 @@ def contrast(
     fabric: Fabric, model: Model, batch: PairBatch, loss: nn.Module, gather: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Loss and retrieval accuracy of a batch of pairs; one pass of the network over all its views."""
-    with fabric.autocast():  # of a marked method Fabric's own wrapper does so under DDP only
+    with rows_of_batch(batch.rows), fabric.autocast():  # of a marked method Fabric's wrapper does so under DDP only
         embeddings = model.embed(batch.images.flatten(0, 2))
     return contrast_embeddings(fabric, embeddings.unflatten(0, batch.images.shape[:3]), batch, loss, gather)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set
 from mvdecor.engine.cost import Cost, total_cost
-from mvdecor.engine.distributed import own_part, rank
+from mvdecor.engine.distributed import barrier, own_part, rank
 from mvdecor.engine.log import log_outcome
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
@@ -107,7 +107,7 @@ def evaluate(job: Job) -> dict:
         inferred.restore(id, record["inferred"])
         if settings.mean_code:
             mean.restore(id, record["mean"])
-    fabric.barrier()  # all have read
+    barrier()  # all have read
     if rank() == 0:
         write_atomically(out / "codes.safetensors", save(codes))
     result = {
@@ -154,7 +154,7 @@ def measure_missing(
         print(f"{records.folder}: resuming after {len(earlier)} of {len(ids)} captures", flush=True)
         if rank() == 0:
             job.cost.load_state_dict(total_cost([record["cost"] for record in earlier]))
-    fabric.barrier()  # the first process is in `out` now, and nobody else
+    barrier()  # the first process is in `out` now, and nobody else
     blocks = own_part(blocks_of(cfg, ids))
     for block in with_progress(blocks, "inferring codes", len(blocks)):
         missing, cost = [id for id in block if records.read(id) is None], Cost()
@@ -168,7 +168,7 @@ def measure_missing(
                 spent["wall_seconds"] /= fabric.world_size  # the others measure other captures meanwhile
                 records.write(id, {**figures, "code": code.tolist(), "cost": spent})
                 cost = Cost()
-    fabric.barrier()
+    barrier()
 
 
 def measure(
