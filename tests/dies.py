@@ -1,21 +1,41 @@
-"""Pretrains as scripts/pretrain.py does, and dies by SIGKILL in its eighth step: `python tests/dies.py OVERRIDES`."""
+"""Runs a script, and dies by SIGKILL in the middle of a stage: `python tests/dies.py STAGE SCRIPT OVERRIDES`.
+
+In the eighth step of a pretraining, in the fourth of a fine-tuning, or as an evaluation has measured its first shape.
+"""
 
 import os
+import runpy
 import signal
+import sys
 
-from mvdecor.engine.cli import main
-from mvdecor.systems.mvdecor.batches import PairSource
-from mvdecor.systems.mvdecor.stages import run_pretrain
+from mvdecor.evaluation import ShapeRecords
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 
-sample = PairSource.sample
+STEPS = {"pretrain": (PairSource, 7), "finetune": (LabelledSource, 3)}
 
 
-def sample_or_die(self, seed, step, items=None):
-    if step == 7 and items is not None:  # in training, not in validation
-        os.kill(os.getpid(), signal.SIGKILL)
-    return sample(self, seed, step, items)
+def die() -> None:
+    """As by `kill -9`."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def deadly(stage: str) -> None:
+    """Make a stage of this process its last."""
+    if stage == "evaluate":
+        ShapeRecords.write = lambda self, id, record: die()  # type: ignore[method-assign]
+        return
+    source, last = STEPS[stage]
+    sample = source.sample
+
+    def sample_or_die(self, seed, step, positions=None):
+        if step == last and positions is not None:  # in training, not in validation
+            die()
+        return sample(self, seed, step, positions)
+
+    source.sample = sample_or_die  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    PairSource.sample = sample_or_die  # type: ignore[method-assign]
-    main(run_pretrain)
+    deadly(sys.argv[1])
+    del sys.argv[:2]
+    runpy.run_path(sys.argv[0], run_name="__main__")

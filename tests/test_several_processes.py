@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.batches import PairSource
@@ -119,22 +118,62 @@ def test_a_batch_of_fewer_items_than_processes_is_refused_at_once(script_name, s
     assert not (tmp_path / "run").exists()
 
 
-def test_a_process_that_is_killed_ends_the_others_and_one_alone_goes_on(settings, tmp_path):
-    out = tmp_path / "run"
-    overrides = [*settings, "training.pretrain.steps=20", "training.pretrain.validate_every=20"]
-    programs = [script("pretrain", *overrides, f"out={out}"), [str(DIES), *overrides, f"out={out}"]]
-    left, killed = become_ranks(programs, tmp_path)
+RECIPE = (
+    *("experiment=renderpeople", "network.encoder=resnet10t", "views.close_ups=0", "training.pretrain.steps=8"),
+    *("training.pretrain.validate_every=8", "training.pretrain.pairs=5", "training.pretrain.validation_batches=2"),
+    *(
+        "training.finetune.steps=4",
+        "training.finetune.batch_size=5",
+        "training.finetune.lambda_ssl=0.1",
+        "save_every=2",
+    ),
+    *("evaluation.limit=3", "evaluation.split=all", "training.log_every=1", "training.pretrain.learning_rate=1e-6"),
+    *("training.finetune.learning_rate=1e-6", "data.pretrain_split=all"),
+)
+"""The recipe's network, with dropout, on batches that neither two nor four processes share evenly."""
+
+
+def test_a_pipeline_killed_in_each_stage_is_finished_by_other_numbers_of_processes(tiny, made_up_people, tmp_path):
+    plain = [word for word in tiny if not word.startswith("network")]
+    words = [*RECIPE[:1], *plain, *RECIPE[1:], f"data.root={made_up_people}"]
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    undisturbed = call("pipeline", *words, f"out={whole}", cwd=tmp_path)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    program = script("pipeline", *words, f"out={out}")
+    for stage, count, resumed in (
+        ("pretrain", 4, None),
+        ("finetune", 2, "pretrain/state: resuming after 6 steps"),
+        ("evaluate", 2, "scratch/run_0/state: resuming after 2 steps"),
+        (None, 4, "scratch/run_0/measured: resuming after 2 of 3 shapes"),
+    ):
+        last = program if stage is None else [str(DIES), stage, *program]
+        ranks = become_ranks([program] * (count - 1) + [last], tmp_path)
+        codes = [rank.returncode for rank in ranks]
+        assert codes == ([2] * (count - 1) + [-signal.SIGKILL] if stage else [0] * count), ranks[0].stderr
+        assert resumed is None or resumed in ranks[0].stdout, ranks[0].stdout
+    for file in sorted(whole.rglob("*.json")):
+        ours, theirs = read(out / file.relative_to(whole)), read(file)
+        for key in ("history", "validations"):
+            for a, b in zip(ours.get(key, ()), theirs.get(key, ()), strict=True):
+                assert a == pytest.approx(b, abs=1e-3), file
+        for key in {"part_miou", "shape_miou", "coverage"} & theirs.keys():
+            assert ours[key] == pytest.approx(theirs[key], abs=0.5), file
+    names = [{str(p.relative_to(run)) for p in run.rglob("*") if not varies(p)} for run in (whole, out)]
+    assert names[0] == names[1]
+
+
+def test_a_process_that_is_killed_ends_the_others_and_two_go_on_bit_for_bit(settings, tmp_path):
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    overrides = [*settings, "training.pretrain.steps=12", "training.pretrain.validate_every=12"]
+    program = script("pretrain", *overrides, f"out={out}")
+    left, killed = become_ranks([program, [str(DIES), "pretrain", *program]], tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert left.returncode == 2 and "process 0 lost another process of the run" in left.stderr, left.stderr
     assert max(p.name for p in (out / "state").iterdir()) == "step_000000006.pt"
     assert not (out / "pretrain.json").exists() and not (out / ".lock").exists()
-    for folder in (out, tmp_path / "whole"):
-        done = call("pretrain", *overrides, f"out={folder}", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert ("resuming after 6 steps" in done.stdout) == (folder == out)
-    ours, theirs = (read(run / "pretrain.json")["history"] for run in (out, tmp_path / "whole"))
-    assert ours[0]["step"] == theirs[0]["step"] == 20
-    assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], abs=1e-3)
-    models = [load_file(run / "model" / "model.safetensors") for run in (out, tmp_path / "whole")]
-    assert models[0].keys() == models[1].keys()
+    for folder in (out, whole):
+        ranks = become_ranks([script("pretrain", *overrides, f"out={folder}")] * 2, tmp_path)
+        assert [rank.returncode for rank in ranks] == [0, 0], ranks[0].stderr
+        assert ("resuming after 6 steps" in ranks[0].stdout) == (folder == out)
+    assert contents(out) == contents(whole) and any(name.startswith("model/") for name in contents(out))
     assert not multiprocessing.active_children()
