@@ -9,11 +9,9 @@ from mvdecor.engine.cli import CONFIGS
 from mvdecor.engine.distributed import share_of_batch
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.check import check_shares
+from mvdecor.systems.semantic_srn.settings import check_shares as srn_shares
 
-EXPERIMENTS = sorted(
-    file.stem for file in Path(CONFIGS, "experiment").glob("*.yaml") if not file.stem.startswith("srn_")
-)
-"""Of MvDeCor."""
+EXPERIMENTS = sorted(file.stem for file in Path(CONFIGS, "experiment").glob("*.yaml"))
 
 
 def processes(monkeypatch, count: int) -> None:
@@ -22,21 +20,31 @@ def processes(monkeypatch, count: int) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 8])
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_is_shared_or_refused_with_the_numbers_that_work(experiment, count, make_config, monkeypatch):
-    cfg = make_config(f"experiment={experiment}", name="table" if experiment.startswith("table") else "config")
-    processes(monkeypatch, count)
+def least_batch(cfg) -> int:
+    """The smallest batch of which every process needs an item."""
     training = cfg.training
-    least = min(training.pretrain.pairs, training.finetune.batch_size)
+    if cfg.system == "semantic_srn":
+        return min(training.pretrain.objects, training.finetune.objects)
+    sizes = [training.pretrain.pairs, training.finetune.batch_size]
     if training.finetune.lambda_ssl > 0 and not training.finetune.joint:
-        least = min(least, training.finetune.pairs)
-    if count <= least:
-        check_shares(cfg, "pretrain", "finetune")
-    else:
-        with pytest.raises(InputError, match=rf"cannot be shared by {count} processes: start at most \d"):
-            check_shares(cfg, "pretrain", "finetune")
-    if not experiment.endswith("_cpu") and experiment not in ("demo", "official_partnet"):
+        sizes.append(training.finetune.pairs)
+    return min(sizes)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_is_shared_or_refused_with_the_numbers_that_work(experiment, make_config, monkeypatch):
+    cfg = make_config(f"experiment={experiment}", name="table" if experiment.startswith("table") else "config")
+    check, least = (srn_shares if cfg.system == "semantic_srn" else check_shares), least_batch(cfg)
+    for count in (1, 2, 4, 8):
+        processes(monkeypatch, count)
+        if count <= least:
+            check(cfg, "pretrain", "finetune")
+        else:
+            with pytest.raises(InputError, match=rf"cannot be shared by {count} processes: start at most {least}"):
+                check(cfg, "pretrain", "finetune")
+    if experiment in ("srn_chairs", "srn_tables"):
+        assert least == 4 and cfg.training.pretrain.objects == 8, "the pretraining runs on eight GPUs, the head on four"
+    elif not experiment.endswith("_cpu") and experiment not in ("demo", "official_partnet", "srn_demo"):
         assert least >= 8, "the paper's recipe runs on eight GPUs"
 
 

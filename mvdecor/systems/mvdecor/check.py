@@ -81,15 +81,17 @@ def check_shares(cfg: DictConfig, *stages: str) -> None:
     Pairs of a joint fine-tuning may be fewer: processes without any compute the labelled views' loss alone.
 
     Raises:
-        InputError: the first size that is too small, and the numbers that work.
+        InputError: the smallest size if that is too small, and the numbers that work.
     """
-    training = cfg.training
+    training, sizes = cfg.training, []
     if "pretrain" in stages:
-        check_shared(training.pretrain.pairs, "training.pretrain.pairs")
+        sizes.append((training.pretrain.pairs, "training.pretrain.pairs"))
     if "finetune" in stages:
-        check_shared(training.finetune.batch_size, "training.finetune.batch_size")
+        sizes.append((training.finetune.batch_size, "training.finetune.batch_size"))
         if training.finetune.lambda_ssl > 0 and (training.gather or not training.finetune.joint):
-            check_shared(training.finetune.pairs, "training.finetune.pairs")
+            sizes.append((training.finetune.pairs, "training.finetune.pairs"))
+    if sizes:
+        check_shared(*min(sizes))
 
 
 def _check_parts(cfg: DictConfig) -> None:

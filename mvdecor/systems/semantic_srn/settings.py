@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from omegaconf import DictConfig
 from pydantic import Field, model_validator
 
+from mvdecor.engine.distributed import check_shared
 from mvdecor.engine.settings import RunSettings, check_out
 from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import Protocol
@@ -132,9 +133,15 @@ def check_config(cfg: DictConfig) -> None:
         raise InputError("data.on_error=skip: Semantic SRN leaves no shape out: set data.on_error=raise")
 
 
+def check_shares(cfg: DictConfig, *stages: str) -> None:
+    """Refuse stages ("pretrain", "finetune") whose batches have fewer captures than there are processes."""
+    check_shared(*min((cfg.training[stage].objects, f"training.{stage}.objects") for stage in stages))
+
+
 def check_pretrain(cfg: DictConfig) -> None:
-    """Also refuse a checkpoint to start from."""
+    """Also refuse a checkpoint to start from, and batches of fewer captures than processes."""
     check_config(cfg)
+    check_shares(cfg, "pretrain")
     if cfg.checkpoint is not None:
         raise InputError(f"checkpoint={cfg.checkpoint}: pretraining starts from initial weights: leave it out")
 
@@ -146,3 +153,9 @@ def check_checkpoint(cfg: DictConfig) -> None:
         raise InputError(
             "give checkpoint=FOLDER: out/model of scripts/pretrain.py to fine-tune, of scripts/finetune.py to evaluate"
         )
+
+
+def check_finetune(cfg: DictConfig) -> None:
+    """Also refuse batches of fewer captures than processes."""
+    check_checkpoint(cfg)
+    check_shares(cfg, "finetune")

@@ -23,7 +23,13 @@ from mvdecor.systems.semantic_srn.evaluate import MEASURED, evaluate, summary
 from mvdecor.systems.semantic_srn.finetune import finetune
 from mvdecor.systems.semantic_srn.keys import capture_files
 from mvdecor.systems.semantic_srn.pretrain import pretrain
-from mvdecor.systems.semantic_srn.settings import check_checkpoint, check_config, check_pretrain
+from mvdecor.systems.semantic_srn.settings import (
+    check_checkpoint,
+    check_config,
+    check_finetune,
+    check_pretrain,
+    check_shares,
+)
 
 CAPTURES = ("seed", "precision", "capture", *(f"-capture.{key}" for key in ("root", "splits", "memory")))
 """Where captures lie is no matter: they are compared by content. So it is with the shapes that they are rendered from."""
@@ -81,7 +87,7 @@ run_pretrain = Stage(
     "pretraining", "pretrain.json", pretrain, pretrain_settings, pretrain_files, check_pretrain, (STATE,), ("model",)
 )
 run_finetune = Stage(
-    "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, check_checkpoint, (STATE,), ("model",)
+    "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, check_finetune, (STATE,), ("model",)
 )
 run_evaluate = Stage(
     "evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_checkpoint, (MEASURED,)
@@ -91,6 +97,7 @@ run_evaluate = Stage(
 def run_pipeline(cfg: DictConfig) -> dict:
     """Pretrain, then fine-tune and evaluate each few-shot run; writes `out/table.json`."""
     check_config(cfg)
+    check_shares(cfg, "finetune", *(["pretrain"] if cfg.checkpoint is None else []))
     with guard(Path(cfg.out)):
         return _pipeline(cfg)
 
