@@ -45,10 +45,10 @@ def test_it_installs_as_the_makefile_does_but_for_the_tools_of_developers():
 def test_it_copies_every_file_of_the_repository_and_no_result():
     assert values("COPY") == [". ."]
     ignored = (ROOT / ".dockerignore").read_text().split()
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
-    for file in filter(None, tracked):
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode != 0:
+        pytest.skip("not in a checkout of the repository")
+    for file in filter(None, listing.stdout.split("\0")):
         parts = file.split("/")
         for pattern in ignored:
             anywhere = pattern.removeprefix("**/")
