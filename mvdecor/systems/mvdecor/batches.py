@@ -132,7 +132,9 @@ class PairSource:
         item_generators = list(
             generators(self.stream, seed, step, range(len(self)) if positions is None else positions)
         )
-        return self._one_by_one(item_generators) if self._sequential else self._together(item_generators)
+        seeds = tuple(generator.initial_seed() for generator in item_generators)
+        batch = self._one_by_one(item_generators) if self._sequential else self._together(item_generators)
+        return replace(batch, seeds=seeds)
 
     @property
     def _sequential(self) -> bool:
@@ -175,7 +177,6 @@ class PairSource:
             tuple(views),
             tuple(dict.fromkeys(unmatched)),
             len(images) / len(self),
-            tuple(generator.initial_seed() for generator in item_generators),
         )
 
     def _together(self, item_generators: Sequence[torch.Generator]) -> PairBatch:
@@ -191,13 +192,7 @@ class PairSource:
         ids = [shape.id for shape in pairs.shapes]
         failed = [self.shape_views[number].id for search in searches for number in sorted(search.failed)]
         return PairBatch(
-            images,
-            matches,
-            tuple(ids),
-            tuple(pairs.index),
-            tuple(dict.fromkeys(failed)),
-            len(ids) / len(self),
-            tuple(generator.initial_seed() for generator in item_generators),
+            images, matches, tuple(ids), tuple(pairs.index), tuple(dict.fromkeys(failed)), len(ids) / len(self)
         )
 
     def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
