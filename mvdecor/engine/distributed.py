@@ -40,15 +40,27 @@ PATIENCE = timedelta(hours=24)
 
 
 def barrier() -> None:
-    """Wait for all processes, however long one of them works alone. One that ended is noticed at once, on a GPU, too."""
+    """Wait for all processes, however long one of them works alone. One that ended is noticed, on GPUs, too."""
     if dist.is_initialized():
-        dist.barrier(open_barrier())
+        options = dist.BarrierOptions()
+        options.timeout = PATIENCE
+        open_barrier().barrier(options).wait()
 
 
 @cache
 def open_barrier() -> dist.ProcessGroup:
-    """The connection that `barrier` waits on, which all processes must ask for; the first time it is made."""
-    return dist.new_group(backend="gloo", timeout=PATIENCE)
+    """The connections that `barrier` waits on, by gloo; all processes must ask for them, and the first time they are made.
+
+    Raises:
+        InputError: the machines do not reach each other.
+    """
+    try:
+        return dist.new_group(backend="gloo", timeout=timedelta(minutes=10))
+    except RuntimeError as error:
+        raise InputError(
+            f"the processes cannot be connected by gloo ({str(error).splitlines()[0]}): set GLOO_SOCKET_IFNAME to the network "
+            "interface between the machines, as NCCL_SOCKET_IFNAME is for NCCL"
+        ) from error
 
 
 @contextlib.contextmanager
