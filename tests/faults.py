@@ -44,8 +44,8 @@ SMALL = (
     *("training.log_every=5", "evaluation.points=500", "save_every=4"),
     *("precision=32-true", "device=cpu", "progress=false"),
 )
-VARYING = {"cost", "machine", "config", "checkpoint", "file", "revision"}
-"""Keys of results that may differ: times, and where things lie."""
+VARYING = {"cost", "machine", "config", "checkpoint", "file", "revision", "code_sha256"}
+"""Keys of results that may differ: times, where things lie, and code that is edited meanwhile."""
 
 
 @dataclass
