@@ -3,6 +3,7 @@
 import pytest
 
 from mvdecor.engine.device import open_device
+from mvdecor.engine.distributed import open_barrier
 from mvdecor.errors import InputError
 
 
@@ -31,3 +32,12 @@ def test_a_gpu_that_is_not_there_is_refused(device, count, words, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: count)
     with pytest.raises(InputError, match=words):
         open_device(device)
+
+
+def test_machines_that_cannot_be_connected_are_no_lost_process(monkeypatch):
+    def refuse(**_):
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:1] connect: Connection refused")
+
+    monkeypatch.setattr("torch.distributed.new_group", refuse)
+    with pytest.raises(InputError, match="set GLOO_SOCKET_IFNAME to the network interface"):
+        open_barrier()
