@@ -5,8 +5,14 @@ import torch
 
 from mvdecor.apps.doctor import examine_installation
 from mvdecor.engine.device import open_device
+from mvdecor.engine.loop import Loop
+from mvdecor.engine.snapshots import Snapshots
+from mvdecor.losses import InfoNCE
+from mvdecor.systems.mvdecor.batches import PairSource
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
+from tests.gpu.device_runs import CutOff, Stop, shape_views_on
 from tests.gpu.simulated_cuda import simulated_cuda
+from tests.systems.test_loops import RENDERING, model, pretrain
 
 TOUCHING = ("_lazy_init", "get_rng_state", "get_rng_state_all", "set_rng_state", "get_device_name", "synchronize")
 
@@ -56,6 +62,20 @@ def test_on_gpus_a_step_waits_ten_minutes_for_a_lost_process_and_several_machine
         strategy = open_device("cuda").strategy
     assert strategy._timeout.total_seconds() == 600  # type: ignore[attr-defined]
     assert ("aborted after at most 10 minutes" in capsys.readouterr().out) == told
+
+
+def test_a_training_is_resumed_with_fewer_gpus(tmp_path):
+    def run(snapshots: Snapshots, at: int | None = None):
+        net, pairs = model().to("cuda"), PairSource(shape_views_on("cuda"), RENDERING, 1, 60)
+        loop = Loop(open_device("cuda", "32-true"), CutOff(at), snapshots)
+        return pretrain(loop, net, pairs, pairs, InfoNCE(), steps=3, validate_every=3, validation_batches=1)
+
+    with simulated_cuda(gpus=8), pytest.raises(Stop):
+        run(Snapshots(tmp_path, 2), at=2)
+    with simulated_cuda():
+        snapshots = Snapshots(tmp_path, 2)
+        assert snapshots.step == 2
+        assert run(snapshots).validations == run(Snapshots()).validations
 
 
 def test_the_doctor_tries_each_part_on_the_gpu():
