@@ -52,6 +52,11 @@ class Texture:
     image_ids: Tensor
     samplers: Tensor | None = None
 
+    @property
+    def num_pixels(self) -> int:
+        """Of all images together."""
+        return sum(image.shape[0] * image.shape[1] for image in self.images)
+
     @cached_property
     def packed(self) -> tuple[Tensor, Tensor, Tensor]:
         """All the images as one list of pixels, so that colours of faces of different images are one gather.

@@ -6,8 +6,10 @@ item alone. So a batch is the same whoever samples it: this process, a worker, o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -18,7 +20,7 @@ from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.together import Search, find_pairs
-from mvdecor.views import Rendering, ShapeViews, Surface, Views, labels_at_pixels, surface_of
+from mvdecor.views import ForegroundImages, Rendering, ShapeViews, Surface, Views, labels_at_pixels, surface_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class PairBatch:
     """P pairs of views of L layers with their matches.
 
     Attributes:
-        images: float32 [2, P, L, C, H, W], views A then views B.
+        rendered: of the images float32 [2, P, L, C, H, W], views A then views B.
         matches: the sampled matches, at most K per pair.
         shape_ids: the shape of each pair.
         views: numbers of its two views.
@@ -34,20 +36,25 @@ class PairBatch:
         share: of the step's batch that these P pairs are.
     """
 
-    images: Tensor
+    rendered: ForegroundImages
     matches: Matches
     shape_ids: tuple[str, ...]
     views: tuple[tuple[int, int], ...]
     unmatched: tuple[str, ...] = ()
     share: float = 1.0
 
+    @cached_property
+    def images(self) -> Tensor:
+        """float32 [2, P, L, C, H, W]."""
+        return self.rendered.images
+
     def to(self, device: torch.device) -> PairBatch:
         """On a device; from pinned memory without waiting."""
-        return replace(self, images=self.images.to(device, non_blocking=True), matches=self.matches.to(device))
+        return replace(self, rendered=self.rendered.to(device, non_blocking=True), matches=self.matches.to(device))
 
     def pin_memory(self) -> PairBatch:
         """In memory that a GPU reads without the processor."""
-        return replace(self, images=self.images.pin_memory(), matches=self.matches.pin_memory())
+        return replace(self, rendered=self.rendered.pin_memory(), matches=self.matches.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -137,7 +144,7 @@ class PairSource:
         )
 
     def _one_by_one(self, item_generators: Sequence[torch.Generator]) -> PairBatch:
-        images: list[Tensor] = []
+        rendered: list[ForegroundImages] = []
         matches: list[Matches] = []
         ids: list[str] = []
         views: list[tuple[int, int]] = []
@@ -149,17 +156,17 @@ class PairSource:
                 failed.add(number)
                 number = self._next_shape(generator, failed)
             unmatched += [self.shape_views[failed_shape].id for failed_shape in sorted(failed)]
-            images.append(pair[0])
+            rendered.append(pair[0])
             matches.append(pair[1])
             views.append(pair[2])
             ids.append(self.shape_views[number].id)
         return PairBatch(
-            torch.stack(images, dim=1),
+            _in_a_row(rendered),
             Matches.cat(matches),
             tuple(ids),
             tuple(views),
             tuple(dict.fromkeys(unmatched)),
-            len(images) / len(self),
+            len(rendered) / len(self),
         )
 
     def _together(self, item_generators: Sequence[torch.Generator]) -> PairBatch:
@@ -170,15 +177,18 @@ class PairSource:
             searches,
             lambda number: self._rejected.setdefault(self.shape_views[number].id, set()),
         )
-        images = pairs.images(self.rendering, item_generators)
+        rendered = pairs.rendered(self.rendering, item_generators)
         matches = pairs.sample(self.points, item_generators, self.replace)
         ids = [shape.id for shape in pairs.shapes]
         failed = [self.shape_views[number].id for search in searches for number in sorted(search.failed)]
         return PairBatch(
-            images, matches, tuple(ids), tuple(pairs.index), tuple(dict.fromkeys(failed)), len(ids) / len(self)
+            rendered, matches, tuple(ids), tuple(pairs.index), tuple(dict.fromkeys(failed)), len(ids) / len(self)
         )
 
-    def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
+    def _pair(
+        self, shape: Shape, generator: torch.Generator
+    ) -> tuple[ForegroundImages, Matches, tuple[int, int]] | None:
+        """The images of both views ([2, L, C, H, W]), their matches and their numbers, or None if no pair overlaps enough."""
         index = range(self.shape_views.num_views(shape))
         seen: tuple[Views, Surface]  # of the pair tried last, which is the one chosen
 
@@ -193,8 +203,20 @@ class PairSource:
         if pair_of_views is None:
             return None
         a, b, matches = pair_of_views
-        images = self.rendering(shape, *seen, generator)
-        return images, sample_matches(matches, self.points, generator, self.replace), (a, b)
+        views, surface_of_pair = seen
+        rendered = self.rendering.at_foreground([shape], [views], surface_of_pair, [generator])
+        return rendered, sample_matches(matches, self.points, generator, self.replace), (a, b)
+
+
+def _in_a_row(pairs: Sequence[ForegroundImages]) -> ForegroundImages:
+    """The images [2, L, ...] of each of P pairs as [2, P, L, ...]."""
+    of_view = math.prod(pairs[0].size[1:])
+    seen = [
+        pair.seen + torch.where(pair.seen < of_view, number, number + len(pairs) - 1) * of_view
+        for number, pair in enumerate(pairs)
+    ]
+    values = torch.cat([pair.values for pair in pairs])
+    return ForegroundImages(values, torch.cat(seen), (2, len(pairs), *pairs[0].size[1:]))
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, Matching, match_views, sample_rows
 from mvdecor.shapes import Shape
-from mvdecor.views import Rendering, ShapeViews, Surface, Views, surface_of_all
+from mvdecor.views import ForegroundImages, Rendering, ShapeViews, Surface, Views, surface_of_all
 
 AHEAD = 6
 """Candidates of an item that are matched at once; only one where their views would have to be rasterized for it. With six,
@@ -80,10 +80,13 @@ class Pairs:
     surface: Surface
     matches: list[tuple[Matches, int, int]]
 
-    def images(self, rendering: Rendering, generators: Sequence[torch.Generator]) -> Tensor:
-        """float32 [2, P, L, C, H, W]."""
-        images = rendering.all(self.shapes, self.views, self.surface, generators)
-        return images.unflatten(0, (len(self.shapes), 2)).transpose(0, 1).contiguous()
+    def rendered(self, rendering: Rendering, generators: Sequence[torch.Generator]) -> ForegroundImages:
+        """Of the images [2, P, L, C, H, W]."""
+        images = rendering.at_foreground(self.shapes, self.views, self.surface, generators)
+        of_view, pairs = self.surface.mask[0].numel(), len(self.shapes)
+        view = self.surface.foreground.view
+        moved = (view % 2 * pairs + view // 2 - view) * of_view  # from pair after pair to views A, then views B
+        return ForegroundImages(images.values, images.seen + moved, (2, pairs, *images.size[1:]))
 
     def sample(self, count: int, generators: Sequence[torch.Generator], replace: bool) -> Matches:
         """At most `count` matches of each pair, as `sample_matches` takes them."""
