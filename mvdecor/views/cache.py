@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Sequence
@@ -29,14 +30,16 @@ import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.files import write_atomically
+from mvdecor.files import is_writable, nearest_folder, write_atomically
 from mvdecor.shapes.shape import Shape
 from mvdecor.views.cameras import Cameras
 
 MAGIC, VERSION = b"mvdviews", 2
 _HEAD = struct.Struct("<8s5I32s")
 _ENTRY = struct.Struct("<Q16s")
-_LEVEL = 6  # of zlib; 9 takes several times as long for a tenth less
+_LEVEL = 4  # of zlib; 6 takes three times as long for a fortieth less
+RESERVE = 2**30
+"""Bytes that are left free on a disk that is filled unasked (`CachedViews.optional`)."""
 
 
 class CachedViews:
@@ -51,12 +54,22 @@ class CachedViews:
         shape: the shape, on any device.
         cameras: its N cameras, on any device.
         layers: L.
+        optional: for `ShapeViews`, which then goes on without a file that cannot be written, and makes a damaged one again.
 
     Attributes:
         path: the file, whether it is there or not.
     """
 
-    def __init__(self, folder: str | Path, rasterizer: str, shape: Shape, cameras: Cameras, layers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        rasterizer: str,
+        shape: Shape,
+        cameras: Cameras,
+        layers: int = 1,
+        optional: bool = False,
+    ) -> None:
+        self.optional = optional
         self._size = (len(cameras), layers, cameras.height, cameras.width)
         self._key = _key(shape, cameras, layers, rasterizer)
         self._shape_id, self._num_faces = shape.id, shape.num_faces
@@ -65,6 +78,16 @@ class CachedViews:
     def exists(self) -> bool:
         """Whether the file is there. `read` tells whether it is sound."""
         return self.path.exists()
+
+    def check_room(self) -> None:
+        """Raise InputError if an optional file would take of the last `RESERVE` bytes of the disk, or cannot be written."""
+        if not self.optional:
+            return
+        folder = nearest_folder(self.path.parent)
+        if not is_writable(folder):
+            raise InputError(f"{folder} cannot be written to")
+        if shutil.disk_usage(folder).free < RESERVE:
+            raise InputError(f"{folder}: less than {RESERVE / 2**30:.0f} GB are free on its disk")
 
     def write(self, face_ids: Tensor) -> int:
         """Write the file whole or not at all, over one that is there.
