@@ -28,7 +28,8 @@ def match_by_loop(a: Surface, b: Surface, tolerance: float, min_cosine: float, u
     cameras = (b.cameras.rotation, b.cameras.translation, b.cameras.intrinsics)
     arrays = (x.contiguous().numpy() for x in (*rows, *cameras))
     matches = _match(*arrays, *ends, size, F(tolerance), F(min_cosine), unique)
-    return Matches(*map(torch.from_numpy, matches))
+    pair, pixel_a, layer_b, xy_b, points, overlap = map(torch.from_numpy, matches)
+    return Matches(pair, pixel_a, layer_b, xy_b, points, overlap)
 
 
 @compiled

@@ -192,14 +192,9 @@ def textured_by_tensors(
 
 def _shade(surface: Surface, lights: Tensor | None) -> Tensor:
     foreground, lights = surface.foreground, _headlights(surface.cameras) if lights is None else lights
-    cosine = _products(foreground.normals, rows_of(lights, foreground.view)).clamp_min(0)
+    cosine = (foreground.normals * rows_of(lights, foreground.view)).sum(dim=-1).clamp_min(0)
     grey = GREY * (AMBIENT + DIFFUSE * cosine)
     return grey[:, None].expand(-1, 3)
-
-
-def _products(a: Tensor, b: Tensor) -> Tensor:
-    """[Q], the scalar products of rows [Q, 3]."""
-    return a[:, 0] * b[:, 0] + a[:, 1] * b[:, 1] + a[:, 2] * b[:, 2]
 
 
 def _headlights(cameras: Cameras) -> Tensor:
@@ -226,10 +221,8 @@ def _image_numbers(surface: Surface) -> Tensor:
 
 
 def _in_camera(surface: Surface) -> Tensor:
-    foreground, rotation = surface.foreground, surface.cameras.rotation
-    return torch.stack(
-        [_products(rows_of(rotation[:, axis], foreground.view), foreground.normals) for axis in range(3)], dim=1
-    )
+    foreground = surface.foreground
+    return (rows_of(surface.cameras.rotation, foreground.view) @ foreground.normals[..., None])[..., 0]
 
 
 def _front_depth(surface: Surface) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -89,6 +91,14 @@ class ForegroundImages:
         rows = images.movedim(-3, -1)
         seen = where((rows != 0).any(dim=-1).reshape(-1))
         return cls(rows_of(rows.reshape(-1, rows.shape[-1]), seen), seen, tuple(rows.shape[:-1]))
+
+    @classmethod
+    def cat(cls, parts: Sequence[ForegroundImages]) -> ForegroundImages:
+        """Those of all parts in a row, along the first axis of their sizes."""
+        first = accumulate([0, *(math.prod(part.size) for part in parts)])
+        seen = torch.cat([part.seen + start for part, start in zip(parts, first, strict=False)])
+        values = torch.cat([part.values for part in parts])
+        return cls(values, seen, (sum(part.size[0] for part in parts), *parts[0].size[1:]))
 
     @property
     def images(self) -> Tensor:

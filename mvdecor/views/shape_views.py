@@ -19,6 +19,8 @@ from mvdecor.views.views import Surface, Views, surface_of
 Rasterizer = Callable[..., list[Views]]
 KEPT_BYTES = 2**30
 """Face ids that are kept in memory, at most, in each process."""
+TEXTURE_BYTES = 2 * 2**30
+"""Textures of the shapes in memory, at most, in each process; but one, if it has more."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,16 @@ class _Placed:
     file: CachedViews | None
 
 
+def _texture_bytes(placed: _Placed) -> int:
+    return 0 if placed.shape.texture is None else 3 * placed.shape.texture.num_pixels
+
+
 class ShapeViews:
     """Shapes, each with its own cameras: `shape_views[number]` is a shape on the device, which the methods take.
 
     What is in memory does not grow with the number of shapes: the `IN_MEMORY` shapes that were used last with their cameras,
-    and face ids of at most `KEPT_BYTES`.
+    fewer if their textures together take more than `TEXTURE_BYTES`, and face ids of at most `KEPT_BYTES`. Textures stay on the
+    host until a channel looks at them.
 
     Args:
         shapes: the shapes, with ids of their own; they may be read when they are used (`LazyShapes`).
@@ -65,7 +72,7 @@ class ShapeViews:
         self.layers = layers
         self.device = torch.device(device)
         self._place, self._rasterizer, self._keep, self._cache = place, rasterizer, keep, cache
-        self._placed: Recent[_Placed] = Recent(IN_MEMORY)
+        self._placed: Recent[_Placed] = Recent(IN_MEMORY, _texture_bytes, TEXTURE_BYTES)
         self._fills = cache is not None  # until an optional file cannot be written
         self._room = KEPT_BYTES if keep else 0
         self._kept: dict[str, Views] = {}

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, Matching, choose_pair, sample_matches
 from mvdecor.errors import InputError
+from mvdecor.rows import rows_of
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.together import Search, find_pairs
-from mvdecor.views import ForegroundImages, Rendering, ShapeViews, Surface, Views, labels_at_pixels, surface_of
+from mvdecor.views import ForegroundImages, Rendering, ShapeViews, Surface, Views, surface_of
+from mvdecor.views.views import join, spread
 
 
 @dataclass(frozen=True)
@@ -62,25 +64,35 @@ class LabelledBatch:
     """B labelled views of L layers.
 
     Attributes:
-        images: float32 [B, L, C, H, W].
-        labels: int64 [B, L, H, W], -1 where background or undetermined.
+        rendered: of the images float32 [B, L, C, H, W].
+        seen_labels: int64 [Q], the labels of the pixels that `rendered` has, -1 where undetermined.
         shape_ids: the shape of each view.
         views: its number.
     """
 
-    images: Tensor
-    labels: Tensor
+    rendered: ForegroundImages
+    seen_labels: Tensor
     shape_ids: tuple[str, ...]
     views: tuple[int, ...]
 
+    @cached_property
+    def images(self) -> Tensor:
+        """float32 [B, L, C, H, W]."""
+        return self.rendered.images
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """int64 [B, L, H, W], -1 where background or undetermined."""
+        return spread(self.seen_labels + 1, self.rendered.seen, self.rendered.size) - 1
+
     def to(self, device: torch.device) -> LabelledBatch:
         """On a device; from pinned memory without waiting."""
-        images, labels = (x.to(device, non_blocking=True) for x in (self.images, self.labels))
-        return replace(self, images=images, labels=labels)
+        labels = self.seen_labels.to(device, non_blocking=True)
+        return replace(self, rendered=self.rendered.to(device, non_blocking=True), seen_labels=labels)
 
     def pin_memory(self) -> LabelledBatch:
         """In memory that a GPU reads without the processor."""
-        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+        return replace(self, rendered=self.rendered.pin_memory(), seen_labels=self.seen_labels.pin_memory())
 
 
 def generators(stream: str, seed: int, step: int, positions: Sequence[int]) -> Iterator[torch.Generator]:
@@ -238,16 +250,27 @@ class LabelledSource:
 
     def sample(self, seed: int, step: int, positions: Sequence[int] | None = None) -> LabelledBatch:
         """The batch of a step, sampled with replacement, or only some items of it."""
-        images, labels, ids, numbers = [], [], [], []
         shapes = range(len(self.shape_views)) if self.shapes is None else self.shapes
+        items: list[tuple[Shape, Views, torch.Generator]] = []
+        numbers: list[int] = []
         for generator in generators(self.stream, seed, step, range(len(self)) if positions is None else positions):
             number = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
             labelled = self.views[number]
-            view = labelled[int(torch.randint(len(labelled), (1,), generator=generator))]
+            numbers.append(labelled[int(torch.randint(len(labelled), (1,), generator=generator))])
             shape = self.shape_views[number]
-            views = self.shape_views.views(shape, [view])
-            images.append(self.rendering(shape, views, surface_of(shape, views), generator))
-            labels.append(labels_at_pixels(shape, views))
-            ids.append(shape.id)
-            numbers.append(view)
-        return LabelledBatch(torch.cat(images), torch.cat(labels), tuple(ids), tuple(numbers))
+            items.append((shape, self.shape_views.views(shape, numbers[-1:]), generator))
+        # a GPU is given all views at once; the CPU's cache holds one
+        parts = [[item] for item in items] if self.shape_views.device.type == "cpu" else [items]
+        rendered, labels = zip(*(self._render(part) for part in parts), strict=True)
+        ids = tuple(shape.id for shape, _, _ in items)
+        return LabelledBatch(ForegroundImages.cat(rendered), torch.cat(labels), ids, tuple(numbers))
+
+    def _render(self, items: Sequence[tuple[Shape, Views, torch.Generator]]) -> tuple[ForegroundImages, Tensor]:
+        """Some views, each of a shape, and the labels of their foreground."""
+        shapes, views, item_generators = (list(x) for x in zip(*items, strict=True))
+        joined, joined_views = join(shapes, views)
+        surface = surface_of(joined, joined_views)
+        rendered = self.rendering.at_foreground(shapes, views, surface, item_generators)
+        assert joined.face_labels is not None, "a labelled source has labelled shapes"
+        faces = rows_of(joined_views.face_ids.reshape(-1), rendered.seen)
+        return rendered, rows_of(joined.face_labels, faces)

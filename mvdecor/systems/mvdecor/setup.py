@@ -230,7 +230,8 @@ def make_recipe(training: DictConfig, stage: Literal["pretrain", "finetune"], se
     settings = training[stage]
     optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
     decay = {"factor": settings.decay, "every": settings.decay_every} if stage == "finetune" else {}
-    return Recipe(stage, settings.steps, optimizer, make_schedule(settings.schedule, **decay), seed)
+    schedule = make_schedule(settings.schedule, **decay)
+    return Recipe(stage, settings.steps, optimizer, schedule, seed, training.cudnn_benchmark)
 
 
 def prepared(model: Model, cfg: DictConfig) -> Model:

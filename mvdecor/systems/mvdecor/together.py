@@ -102,7 +102,8 @@ class Pairs:
         selected = all_matches.select(index)
         of_pair = sizes.cumsum(0).sub_(1).to(device, non_blocking=True)  # a match of each
         overlap = all_matches.overlap[all_matches.pair[index[of_pair]]]
-        return Matches(pair, selected.pixel_a, selected.layer_b, selected.xy_b, selected.points, overlap)
+        places = (selected.pixel_a, selected.layer_b, selected.xy_b, selected.points)
+        return Matches(pair, *places, overlap, tuple(map(len, rows)))
 
 
 def find_pairs(
