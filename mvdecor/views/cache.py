@@ -2,8 +2,8 @@
 
 A file is a header, a table and one block per view, compressed by zlib: which of the view's pixels [L, H, W] show a face (a bit
 each, the first the highest of its byte), then the int32 ids of these. Without the background, most of a view, it is a tenth
-smaller and unpacked in a quarter of the time. Measured on real views of 256 x 256 pixels a view takes about 13 KB on people and
-2 to 9 KB on PartNet; differences of neighbours and planes of bytes save at most a tenth on one of the two, and cost more on the
+smaller and unpacked in a quarter of the time. Real views of 256 x 256 pixels take about 15 KB on people and 3 to 15 KB on
+PartNet; differences of neighbours and planes of bytes save at most a tenth on one of the two, and cost more on the
 other.
 
     "mvdviews"; version, N, L, H, W (uint32); key (32 bytes)
