@@ -153,9 +153,10 @@ class ShapeViews:
         if file is None or not (self._fills or file.exists()):
             return False
         if again or not file.exists():
+            face_ids = self._rasterizer([placed.shape], [placed.cameras], self.layers)[0].face_ids
             try:
                 file.check_room()
-                file.write(self._rasterizer([placed.shape], [placed.cameras], self.layers)[0].face_ids)
+                file.write(face_ids)
             except InputError as error:
                 if not file.optional:
                     raise

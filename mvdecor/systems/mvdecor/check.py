@@ -49,10 +49,9 @@ def check_config(cfg: DictConfig, settings: type[MvDeCorSettings] = MvDeCorSetti
     for name, metric in checked.evaluation.metrics.items():
         import_object(str(metric.get("_target_")), f"evaluation.metrics.{name}._target_")
     check_out(Path(checked.out))
-    if (
-        checked.views.cache not in (None, AUTO) and not Path(checked.views.cache).is_dir()
-    ):  # a full one may be read-only
-        check_out(Path(checked.views.cache), "views.cache")
+    cache = checked.views.cache
+    if cache not in (None, AUTO) and not Path(str(cache)).is_dir():  # one that is full may be read-only
+        check_out(Path(str(cache)), "views.cache")
 
 
 def _check_labelled_views(settings: MvDeCorSettings) -> None:
