@@ -10,10 +10,16 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Value]):
-    """Values that are computed when first asked for; of more than `size`, the least recently used is dropped."""
+    """Values that are computed when first asked for; of more than `size`, the least recently used is dropped.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    Args:
+        size: how many values are kept at most.
+        weigh: what a value counts, in bytes; None: nothing.
+        most: what the values may count together; the one used last is kept whatever it counts.
+    """
+
+    def __init__(self, size: int, weigh: Callable[[Value], int] | None = None, most: int = 0) -> None:
+        self._size, self._weigh, self._most = size, weigh, most
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
     def __len__(self) -> int:
@@ -21,9 +27,15 @@ class Recent(Generic[Value]):
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of a key, computed if it is not in the cache."""
-        if key not in self._values:
+        made = key not in self._values
+        if made:
             self._values[key] = make()
         self._values.move_to_end(key)
         if len(self._values) > self._size:
             self._values.popitem(last=False)
+        if made and self._weigh is not None:
+            weights = [self._weigh(value) for value in self._values.values()]
+            while len(self._values) > 1 and sum(weights) > self._most:
+                self._values.popitem(last=False)
+                weights.pop(0)
         return self._values[key]

@@ -38,10 +38,10 @@ from mvdecor.made_up.generate import write_partnet, write_people_like
 from mvdecor.networks import build_model, load_checkpoint, save_checkpoint
 from mvdecor.results.runs import read_runs
 from mvdecor.shapes import MeshFolder, PartNet, RenderPeople, read_mesh
+from mvdecor.shapes.sampling import sample_texture
 from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.splits import FewShotRun, FewShotSplit, read_split, write_split
 from mvdecor.views import CachedViews, make_rasterizer, sphere_cameras
-from mvdecor.views.channels import sample_texture
 from tests.fuzz_gltf import mixes, write_compressed
 from tests.fuzz_mutations import mutate
 from tests.fuzz_polygons import fuzz_polygons

@@ -24,3 +24,11 @@ def test_what_was_used_longest_ago_is_forgotten(size, asked):
 def _make(key: int, made: list[int]) -> str:
     made.append(key)
     return f"thing {key}"
+
+
+def test_values_that_weigh_too_much_together_are_dropped_and_one_alone_is_not():
+    recent: Recent[int] = Recent(3, weigh=lambda value: value, most=10)
+    for key, value, left in ((0, 4, 1), (1, 5, 2), (0, 4, 2), (2, 6, 2), (3, 50, 1), (4, 1, 1), (5, 1, 2)):
+        assert recent.get(key, lambda value=value: value) == value
+        assert len(recent) == left
+    assert recent.get(4, lambda: -1) == 1

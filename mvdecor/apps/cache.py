@@ -35,6 +35,7 @@ from mvdecor.systems.mvdecor.setup import (
     seed_of_calibration_views,
     seed_of_test_views,
     seed_of_training_views,
+    views_folder,
 )
 from mvdecor.views import CachedViews, make_rasterizer
 
@@ -87,15 +88,17 @@ class Done:
 
 
 def run_render(cfg: DictConfig) -> list[Done]:
-    """Render what `views.cache` lacks of this shard; prints the size of the cache before (an estimate) and after.
+    """Render what the view cache lacks of this shard; prints the size of the cache before (an estimate) and after.
 
     Raises:
         InputError: a bad setting, a bad shape under `data.on_error=raise`, too little room on the disk, or a worker that
             died. Finished files stay; the same call resumes after them.
     """
     check_config(cfg, RenderSettings)
-    if cfg.views.cache is None:
+    folder = views_folder(cfg)
+    if folder is None:
         raise InputError("views.cache is not set: name the folder to render into, views.cache=FOLDER")
+    cfg = OmegaConf.merge(cfg, {"views": {"cache": str(folder)}})  # type: ignore[assignment]
     index, count = shard(cfg.shard)
     jobs = plan(cfg)[index::count]
     views = f"{cfg.views.count} views of {cfg.views.size}x{cfg.views.size}, {cfg.views.layers} layer(s)"

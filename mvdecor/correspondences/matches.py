@@ -21,6 +21,7 @@ class Matches:
         xy_b: float32 [M, 2], sub-pixel image position (x, y) in B; pixel (i, j) has its centre at (j + 0.5, i + 0.5).
         points: float32 [M, 3], the surface point in the world.
         overlap: float32 [P], matches of a pair over the smaller foreground of its two views (all layers together).
+        counts: matches of each pair, where the host knows them, so that it need not wait for a device to count; or None.
     """
 
     pair: Tensor
@@ -29,6 +30,7 @@ class Matches:
     xy_b: Tensor
     points: Tensor
     overlap: Tensor
+    counts: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return int(self.pair.shape[0])
@@ -46,11 +48,16 @@ class Matches:
 
     def to(self, device: torch.device | str) -> Matches:
         """On a device; from pinned memory without waiting."""
-        return Matches(*(x.to(device, non_blocking=True) for x in self._tensors()))
+        counts = self.counts
+        if counts is None and self.pair.device.type == "cpu":
+            counts = tuple(torch.bincount(self.pair, minlength=len(self.overlap)).tolist())
+        pair, pixel_a, layer_b, xy_b, points, overlap = (x.to(device, non_blocking=True) for x in self._tensors())
+        return Matches(pair, pixel_a, layer_b, xy_b, points, overlap, counts)
 
     def pin_memory(self) -> Matches:
         """In memory that a GPU reads without the processor."""
-        return Matches(*(x.pin_memory() for x in self._tensors()))
+        pair, pixel_a, layer_b, xy_b, points, overlap = (x.pin_memory() for x in self._tensors())
+        return Matches(pair, pixel_a, layer_b, xy_b, points, overlap, self.counts)
 
     def _tensors(self) -> tuple[Tensor, ...]:
         return self.pair, self.pixel_a, self.layer_b, self.xy_b, self.points, self.overlap

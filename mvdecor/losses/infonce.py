@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,7 +70,9 @@ class InfoNCE(nn.Module):
         self.radius = radius
         self.negatives = negatives
 
-    def forward(self, a: Tensor, b: Tensor, points: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, a: Tensor, b: Tensor, points: Tensor, pair: Tensor, counts: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Loss and retrieval accuracy of M matches.
 
         Args:
@@ -76,6 +80,7 @@ class InfoNCE(nn.Module):
             b: [M, D], embeddings in view B.
             points: float32 [M, 3], the matched surface points.
             pair: int64 [M], ascending: the pair that each match belongs to.
+            counts: matches of each pair, where the caller knows them; otherwise they are counted, for which a GPU is waited.
 
         Returns:
             the loss (scalar; about log K for K matches per pair at the start) and the share of pixels of A whose most
@@ -83,5 +88,5 @@ class InfoNCE(nn.Module):
         """
         a, b = F.normalize(a.float(), dim=-1), F.normalize(b.float(), dim=-1)
         assert len(pair) > 0, "a loss needs at least one match"
-        counts = [count for count in torch.bincount(pair).tolist() if count > 0]
+        counts = [count for count in counts or torch.bincount(pair).tolist() if count > 0]
         return infonce_blocks(a, b, points, counts, Settings(self.temperature, self.radius, self.negatives))

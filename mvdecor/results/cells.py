@@ -22,7 +22,7 @@ MAY_DIFFER = (
     *("data.root", "data.test_root", "data.splits", "data.labels", "data.generate"),
     *(f"data.{reader}.{name}" for reader in ("labelled", "unlabelled") for name in ("root", "splits", "labels")),
     *("views.cache", "views.keep", "training.log_every", "training.finetune.runs", "training.finetune.split"),
-    *("cache", "training.finetune.validate_every"),
+    *("cache", "training.cudnn_benchmark", "training.finetune.validate_every"),
     *("evaluation.split", "evaluation.limit", "evaluation.batch_size", "evaluation.meshes"),
 )
 """Settings in which the runs of a cell may differ: what makes them runs, where things lie, how fast it goes, what is printed.

@@ -41,7 +41,7 @@ class Texture:
     Attributes:
         uv: float32 [F, 3, 2], texture coordinates (u, v) of each corner of each face; (0, 0) is the *bottom left* of
             the image (OBJ convention), values outside [0, 1] repeat the image unless `samplers` says otherwise.
-        images: RGB images, each uint8 [H, W, 3], row 0 at the top.
+        images: RGB images, each uint8 [H, W, 3], row 0 at the top; on the CPU, wherever the other tensors are (see `packed`).
         image_ids: int64 [F], the image of each face. A face of plain colour has a 1x1 image.
         samplers: int64 [I, 3], of each image: how it continues along u and along v (`REPEAT`, `MIRROR` or `CLAMP`), and
             1 where the nearest texel counts instead of a bilinear blend. None: all repeat, bilinear.
@@ -52,9 +52,16 @@ class Texture:
     image_ids: Tensor
     samplers: Tensor | None = None
 
+    @property
+    def num_pixels(self) -> int:
+        """Of all images together."""
+        return sum(image.shape[0] * image.shape[1] for image in self.images)
+
     @cached_property
     def packed(self) -> tuple[Tensor, Tensor, Tensor]:
         """All the images as one list of pixels, so that colours of faces of different images are one gather.
+
+        On the device of `uv`: images may take hundreds of megabytes, and go there when they are first looked at.
 
         Returns:
             uint8 [P, 3], the pixels of all images row by row; int64 [I], where each image starts; int64 [I, 2], height
@@ -63,13 +70,14 @@ class Texture:
         sizes = torch.tensor([image.shape[:2] for image in self.images], device=self.uv.device)
         ends = sizes.prod(dim=1).cumsum(0)
         pixels = [image.reshape(-1, 3) for image in self.images]
-        return pixels[0] if len(pixels) == 1 else torch.cat(pixels), ends - sizes.prod(dim=1), sizes
+        packed = pixels[0] if len(pixels) == 1 else torch.cat(pixels)
+        return packed.to(self.uv.device), ends - sizes.prod(dim=1), sizes
 
     def to(self, device: torch.device | str) -> Texture:
-        """The same texture with its tensors on `device`."""
+        """The same texture with its tensors but the images on `device`."""
         return Texture(
             self.uv.to(device),
-            tuple(i.to(device) for i in self.images),
+            self.images,
             self.image_ids.to(device),
             None if self.samplers is None else self.samplers.to(device),
         )

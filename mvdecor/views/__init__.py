@@ -5,7 +5,7 @@ from mvdecor.views.cameras import Cameras
 from mvdecor.views.channels import random_lights, render_channels
 from mvdecor.views.placement import close_up_cameras, look_at, place_cameras, sphere_cameras
 from mvdecor.views.rasterizers import Rasterizer, make_rasterizer, rasterizer_name
-from mvdecor.views.rendering import Rendering, jitter_colours, labels_at_pixels
+from mvdecor.views.rendering import ForegroundImages, Rendering, jitter_colours, labels_at_pixels
 from mvdecor.views.settings import ViewSettings
 from mvdecor.views.shape_views import ShapeViews
 from mvdecor.views.views import Surface, Views, barycentric, face_values_at_pixels, surface_of, surface_of_all
@@ -13,6 +13,7 @@ from mvdecor.views.views import Surface, Views, barycentric, face_values_at_pixe
 __all__ = [
     "CachedViews",
     "Cameras",
+    "ForegroundImages",
     "Rasterizer",
     "Rendering",
     "ShapeViews",

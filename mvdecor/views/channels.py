@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from mvdecor.channels import find_channel, num_channels
+from mvdecor.channels import channel_slice, find_channel, num_channels
 from mvdecor.errors import InputError
-from mvdecor.shapes.sampling import sample_texture
-from mvdecor.shapes.shape import Shape
+from mvdecor.rows import rows_of
+from mvdecor.shapes.sampling import image_numbers, sample_textures
+from mvdecor.shapes.shape import Shape, Texture
 from mvdecor.views.cameras import Cameras
-from mvdecor.views.views import Surface, Views, barycentric, where
+from mvdecor.views.views import JoinedFaces, Surface, Views, barycentric, join, spread
 
 GREY, AMBIENT, DIFFUSE = 0.8, 0.3, 0.7  # of a surface without texture
 LIGHT_SPREAD = 0.6  # of `random_lights`
@@ -55,40 +56,83 @@ def render_channels(
     Raises:
         InputError: for an unknown channel, `depth` or `normal_frame`.
     """
-    num_channels(names)
+    values = foreground_channels([shape], [views], surface, names, lights, depth, normal_frame)
+    return spread(values, surface.foreground.seen, surface.mask.shape).movedim(-1, 2)
+
+
+def foreground_channels(
+    shapes: Sequence[Shape],
+    views: Sequence[Views],
+    surface: Surface,
+    names: Sequence[str],
+    lights: Tensor | None = None,
+    depth: str = "minmax",
+    normal_frame: str = "camera",
+) -> Tensor:
+    """`render_channels` of several shapes at the Q foreground pixels alone.
+
+    Args:
+        shapes: S shapes, on the views' device.
+        views: of each, N together.
+        surface: of all of them, in order.
+        names, lights, depth, normal_frame: see `render_channels`.
+
+    Returns:
+        float32 [Q, C].
+
+    Raises:
+        InputError: as `render_channels`.
+    """
+    width = num_channels(names)
     if depth not in ("minmax", "metric"):
         raise InputError(f"depth={depth!r} is unknown; choose minmax or metric")
     if normal_frame not in ("camera", "world"):
         raise InputError(f"normal_frame={normal_frame!r} is unknown; choose camera or world")
-    images = []
+    foreground = surface.foreground
+    values = foreground.points.new_empty(len(foreground.seen), width)
     for name in names:
         if name == "rgb":
-            image = _shade(surface, lights) if shape.texture is None else _textured(shape, views, surface)
+            channel = _colours(shapes, views, surface, lights)
         elif name == "depth":
-            image = (_minmax(surface) if depth == "minmax" else surface.depth)[..., None]
+            channel = (_minmax(surface) if depth == "minmax" else foreground.depth)[:, None]
         elif name == "normal":
-            image = _in_camera(surface) if normal_frame == "camera" else surface.normals
+            channel = _in_camera(surface) if normal_frame == "camera" else foreground.normals
         elif name == "points":
-            image = surface.points
+            channel = foreground.points
         elif name == "front_depth":
-            image = _front_depth(surface)[..., None]
+            channel = _front_depth(surface)[:, None]
         elif name == "layer":
-            image = _layer(surface)[..., None]
+            channel = _layer(surface)[:, None]
         else:
-            image = _own(name, shape, views, surface)
-        images.append(image)
-    return torch.cat(images, dim=-1).permute(0, 1, 4, 2, 3).contiguous()
+            channel = _from_outside(name, shapes, views, surface)
+        values[:, channel_slice(names, name)] = channel
+    return values
 
 
-def _own(name: str, shape: Shape, views: Views, surface: Surface) -> Tensor:
-    """The image of a channel from outside the package."""
+def _from_outside(name: str, shapes: Sequence[Shape], views: Sequence[Views], surface: Surface) -> Tensor:
+    """A channel from outside the package, which renders one shape at a time."""
     channel = find_channel(name)
     assert channel.render is not None, "the channels of the table are rendered above"
-    image = channel.render(shape, views, surface)
-    expected = (*surface.mask.shape, channel.width)
-    if image.shape != expected or image.dtype != torch.float32:
-        raise InputError(f"channels: {name} renders {image.dtype} {list(image.shape)}: give float32 {list(expected)}")
-    return image
+    images = []
+    for shape, shape_views, part in _of_each(shapes, views, surface):
+        image = channel.render(shape, shape_views, part)
+        expected = (*part.mask.shape, channel.width)
+        if image.shape != expected or image.dtype != torch.float32:
+            raise InputError(
+                f"channels: {name} renders {image.dtype} {list(image.shape)}: give float32 {list(expected)}"
+            )
+        images.append(image.flatten(0, 3))
+    return rows_of(torch.cat(images), surface.foreground.seen)
+
+
+def _of_each(
+    shapes: Sequence[Shape], views: Sequence[Views], surface: Surface
+) -> Iterator[tuple[Shape, Views, Surface]]:
+    start = 0
+    for shape, shape_views in zip(shapes, views, strict=True):
+        as_one = len(shape_views) == len(surface)
+        yield shape, shape_views, surface if as_one else surface[start : start + len(shape_views)]
+        start += len(shape_views)
 
 
 def random_lights(cameras: Cameras, *generators: torch.Generator | None) -> Tensor:
@@ -107,26 +151,50 @@ def random_lights(cameras: Cameras, *generators: torch.Generator | None) -> Tens
     return normalize(_headlights(cameras) + LIGHT_SPREAD * noise, dim=-1)
 
 
-def _textured(shape: Shape, views: Views, surface: Surface) -> Tensor:
-    texture = shape.texture
-    assert texture is not None
-    seen = where(surface.mask.reshape(-1))
-    faces = views.face_ids.reshape(-1).index_select(0, seen)
+def _colours(shapes: Sequence[Shape], views: Sequence[Views], surface: Surface, lights: Tensor | None) -> Tensor:
+    """float32 [Q, 3]: of the textures if all shapes have one, shading if none has."""
+    textures = [shape.texture for shape in shapes if shape.texture is not None]
+    if not textures:
+        return _shade(surface, lights)
+    if len(textures) == len(shapes):
+        return _textured(*join(shapes, views), textures, surface)
+    lights = _headlights(surface.cameras) if lights is None else lights
+    colours, start = [], 0
+    for shape, shape_views, part in _of_each(shapes, views, surface):
+        light = lights[start : start + len(shape_views)]
+        colours.append(_colours([shape], [shape_views], part, light))
+        start += len(shape_views)
+    return torch.cat(colours)
+
+
+def _textured(shape: Shape | JoinedFaces, views: Views, textures: Sequence[Texture], surface: Surface) -> Tensor:
+    foreground = surface.foreground
+    faces = rows_of(views.face_ids.reshape(-1), foreground.seen)
+    if len(textures) == 1 and faces.device.type == "cpu" and textures[0].samplers is None:
+        from mvdecor.views.pixel_loops import texture_by_loop  # here, for a GPU needs no Numba
+
+        tables = (shape.face_origins, shape.face_gradients, textures[0].uv, textures[0].image_ids, textures[0].packed)
+        return texture_by_loop(faces, foreground.points, *tables)
+    return textured_by_tensors(shape, faces, textures, foreground.points)
+
+
+def textured_by_tensors(
+    shape: Shape | JoinedFaces, faces: Tensor, textures: Sequence[Texture], points: Tensor
+) -> Tensor:
+    """Colours float32 [Q, 3] of points [Q, 3] in faces int [Q], on any device."""
     # A sliver's barycentric coordinates are ill-conditioned; its colour must still come from within the face
-    weights = barycentric(shape, faces, surface.points.reshape(-1, 3).index_select(0, seen)).clamp(0, 1)
+    weights = barycentric(shape, faces, points).clamp(0, 1)
     weights = weights / weights.sum(dim=-1, keepdim=True)
-    uv = (weights[..., None] * texture.uv.index_select(0, faces)).sum(dim=-2)
-    colours = sample_texture(texture, texture.image_ids.index_select(0, faces), uv)
-    image = torch.zeros_like(surface.points)
-    image.view(-1, 3).index_copy_(0, seen, colours)
-    return image
+    uv = torch.cat([texture.uv for texture in textures]) if len(textures) > 1 else textures[0].uv
+    uv = (weights[..., None] * rows_of(uv, faces)).sum(dim=-2)
+    return sample_textures(textures, rows_of(image_numbers(textures), faces), uv)
 
 
 def _shade(surface: Surface, lights: Tensor | None) -> Tensor:
-    lights = _headlights(surface.cameras) if lights is None else lights
-    cosine = (surface.normals @ lights[:, None, None, :, None])[..., 0].clamp_min(0)
-    grey = GREY * (AMBIENT + DIFFUSE * cosine) * surface.mask
-    return grey[..., None].expand(*grey.shape, 3)
+    foreground, lights = surface.foreground, _headlights(surface.cameras) if lights is None else lights
+    cosine = (foreground.normals * rows_of(lights, foreground.view)).sum(dim=-1).clamp_min(0)
+    grey = GREY * (AMBIENT + DIFFUSE * cosine)
+    return grey[:, None].expand(-1, 3)
 
 
 def _headlights(cameras: Cameras) -> Tensor:
@@ -134,24 +202,36 @@ def _headlights(cameras: Cameras) -> Tensor:
 
 
 def _minmax(surface: Surface) -> Tensor:
-    low = surface.depth.masked_fill(~surface.mask, torch.inf).amin(dim=(2, 3), keepdim=True)
-    high = surface.depth.masked_fill(~surface.mask, -torch.inf).amax(dim=(2, 3), keepdim=True)
+    foreground, image = surface.foreground, _image_numbers(surface)
+    count = surface.mask.shape[0] * surface.mask.shape[1]
+    low, high = (
+        foreground.depth.new_full((count,), start).scatter_reduce_(0, image, foreground.depth, reduce)
+        for start, reduce in ((torch.inf, "amin"), (-torch.inf, "amax"))
+    )
     flat = high - low <= 1e-6 * high  # rounding alone must not be stretched to [0, 1]
-    scaled = torch.where(flat, 0.5, (surface.depth - low) / torch.where(flat, 1.0, high - low))
-    return torch.where(surface.mask, scaled, 0.0)
+    low, extent = torch.where(flat, 0.0, low), torch.where(flat, 1.0, high - low)
+    scaled = (foreground.depth - rows_of(low, image)) / rows_of(extent, image)
+    return torch.where(rows_of(flat, image), 0.5, scaled)
+
+
+def _image_numbers(surface: Surface) -> Tensor:
+    """int64 [Q], the image of each foreground pixel, of N x L."""
+    foreground, (_, layers, height, width) = surface.foreground, surface.mask.shape
+    return foreground.view if layers == 1 else foreground.seen // (height * width)
 
 
 def _in_camera(surface: Surface) -> Tensor:
-    return (surface.cameras.rotation[:, None, None, None] @ surface.normals[..., None])[..., 0]
+    foreground = surface.foreground
+    return (rows_of(surface.cameras.rotation, foreground.view) @ foreground.normals[..., None])[..., 0]
 
 
 def _front_depth(surface: Surface) -> Tensor:
     gap = torch.zeros_like(surface.depth)
     gap[:, 1:] = surface.depth[:, 1:] - surface.depth[:, :-1]
-    return torch.where(surface.mask, gap, 0.0)
+    return rows_of(gap.flatten(), surface.foreground.seen)
 
 
 def _layer(surface: Surface) -> Tensor:
     layers = surface.mask.shape[1]
     number = torch.arange(layers, device=surface.mask.device) / max(1, layers - 1)
-    return number[:, None, None] * surface.mask
+    return rows_of(number, _image_numbers(surface) % layers)

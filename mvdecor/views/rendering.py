@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from mvdecor.channels import channel_slice, find_channel
+from mvdecor.channels import channel_slice
+from mvdecor.rows import rows_of
 from mvdecor.shapes.shape import Shape
-from mvdecor.views.channels import random_lights, render_channels
-from mvdecor.views.views import Surface, Views, face_values_at_pixels
+from mvdecor.views.channels import foreground_channels, random_lights
+from mvdecor.views.views import Surface, Views, face_values_at_pixels, spread, where
 
 
 @dataclass(frozen=True)
@@ -50,30 +53,66 @@ class Rendering:
             surface: of all of them, in order.
             generators: of each shape; none: without random parts.
         """
+        return self.at_foreground(shapes, views, surface, generators).images
+
+    def at_foreground(
+        self, shapes: Sequence[Shape], views: Sequence[Views], surface: Surface, generators: Sequence[torch.Generator]
+    ) -> ForegroundImages:
+        """What `all` gives, at the foreground alone."""
         lights = None
         if generators and self.random_light:
             lights = random_lights(surface.cameras, *generators)
-        images = self._render(shapes, views, surface, lights)
+        settings = (self.channels, lights, self.depth, self.normal_frame)
+        values = foreground_channels(shapes, views, surface, *settings)
         if generators and self.colour_jitter > 0 and "rgb" in self.channels:
-            rgb = channel_slice(self.channels, "rgb")
-            images[:, :, rgb] = jitter_colours(images[:, :, rgb], surface.mask, self.colour_jitter, *generators)
-        return images
+            rgb, view = channel_slice(self.channels, "rgb"), surface.foreground.view
+            factors = rows_of(_jitter_factors(len(surface), self.colour_jitter, generators, values.device), view)
+            values[:, rgb] = _jittered(values[:, rgb], factors[:, :1], factors[:, 1:2], factors[:, 2:])
+        return ForegroundImages(values, surface.foreground.seen, tuple(surface.mask.shape))
 
-    def _render(
-        self, shapes: Sequence[Shape], views: Sequence[Views], surface: Surface, lights: Tensor | None
-    ) -> Tensor:
-        textured = "rgb" in self.channels and any(shape.texture is not None for shape in shapes)
-        from_outside = any(find_channel(name).render is not None for name in self.channels)
-        settings = (self.depth, self.normal_frame)
-        if len(shapes) == 1 or not (textured or from_outside):  # the surface says it all
-            return render_channels(shapes[0], views[0], surface, self.channels, lights, *settings)
-        images, start = [], 0
-        for shape, shape_views in zip(shapes, views, strict=True):
-            part = slice(start, start + len(shape_views))
-            light = None if lights is None else lights[part]
-            images.append(render_channels(shape, shape_views, surface[part], self.channels, light, *settings))
-            start += len(shape_views)
-        return torch.cat(images)
+
+@dataclass(frozen=True)
+class ForegroundImages:
+    """Images that are 0 but at Q pixels: all that a worker hands over of them.
+
+    Attributes:
+        values: [Q, C].
+        seen: int64 [Q], the pixels, as indices into `size` flattened.
+        size: (..., H, W).
+    """
+
+    values: Tensor
+    seen: Tensor
+    size: tuple[int, ...]
+
+    @classmethod
+    def of(cls, images: Tensor) -> ForegroundImages:
+        """Of images [..., C, H, W]."""
+        rows = images.movedim(-3, -1)
+        seen = where((rows != 0).any(dim=-1).reshape(-1))
+        return cls(rows_of(rows.reshape(-1, rows.shape[-1]), seen), seen, tuple(rows.shape[:-1]))
+
+    @classmethod
+    def cat(cls, parts: Sequence[ForegroundImages]) -> ForegroundImages:
+        """Those of all parts in a row, along the first axis of their sizes."""
+        first = accumulate([0, *(math.prod(part.size) for part in parts)])
+        seen = torch.cat([part.seen + start for part, start in zip(parts, first, strict=False)])
+        values = torch.cat([part.values for part in parts])
+        return cls(values, seen, (sum(part.size[0] for part in parts), *parts[0].size[1:]))
+
+    @property
+    def images(self) -> Tensor:
+        """[..., C, H, W], in memory with the channels last, as convolutions are fastest."""
+        return spread(self.values, self.seen, self.size).movedim(-1, -3)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> ForegroundImages:
+        """On a device."""
+        values, seen = (x.to(device, non_blocking=non_blocking) for x in (self.values, self.seen))
+        return ForegroundImages(values, seen, self.size)
+
+    def pin_memory(self) -> ForegroundImages:
+        """In memory that a GPU reads without the processor."""
+        return ForegroundImages(self.values.pin_memory(), self.seen.pin_memory(), self.size)
 
 
 def jitter_colours(rgb: Tensor, mask: Tensor, strength: float, *generators: torch.Generator) -> Tensor:
@@ -85,13 +124,21 @@ def jitter_colours(rgb: Tensor, mask: Tensor, strength: float, *generators: torc
         strength: 0.4 changes brightness and contrast by up to 40 % and each colour by up to 20 %.
         generators: of the CPU, each for equally many of the views, in order.
     """
-    per_generator = len(rgb) // len(generators)
+    factors = _jitter_factors(len(rgb), strength, generators, rgb.device)[:, None, :, None, None]
+    return torch.where(mask[:, :, None], _jittered(rgb, factors[:, :, :1], factors[:, :, 1:2], factors[:, :, 2:]), rgb)
+
+
+def _jitter_factors(views: int, strength: float, generators: Sequence[torch.Generator], device: torch.device) -> Tensor:
+    """float32 [N, 5] for each view: brightness, contrast, and the tint of each colour."""
+    per_generator = views // len(generators)
     random = torch.cat([torch.rand(per_generator, 5, generator=generator) for generator in generators])
-    factors = (1 + strength * (2 * random - 1)).to(rgb.device, non_blocking=True)
-    brightness, contrast = factors[:, 0, None, None, None, None], factors[:, 1, None, None, None, None]
-    tint = (1 + (factors[:, 2:] - 1) / 2)[:, None, :, None, None]
-    jittered = (((rgb - 0.5) * contrast + 0.5) * brightness * tint).clamp(0, 1)
-    return torch.where(mask[:, :, None], jittered, rgb)
+    factors = 1 + strength * (2 * random - 1)
+    factors[:, 2:] = 1 + (factors[:, 2:] - 1) / 2
+    return factors.to(device, non_blocking=True)
+
+
+def _jittered(rgb: Tensor, brightness: Tensor, contrast: Tensor, tint: Tensor) -> Tensor:
+    return (((rgb - 0.5) * contrast + 0.5) * brightness * tint).clamp(0, 1)
 
 
 def labels_at_pixels(shape: Shape, views: Views) -> Tensor:

@@ -32,7 +32,7 @@ class ViewSettings(Settings):
         layers: surfaces along each ray.
         rasterizer: see `make_rasterizer`.
         keep: keep face ids in memory.
-        cache: folder of face ids, or none.
+        cache: folder of face ids, "auto" (in the folder `cache`), or none.
         channels, depth, normal_frame: see `render_channels`.
     """
 
@@ -45,7 +45,7 @@ class ViewSettings(Settings):
     layers: Count = 1
     rasterizer: Literal["auto", "embree", "pytorch3d"] = "auto"
     keep: bool = True
-    cache: PathName | None = None
+    cache: PathName | None = "auto"
     channels: Channels = ("rgb", "depth", "normal")
     depth: Literal["minmax", "metric"] = "minmax"
     normal_frame: Literal["camera", "world"] = "camera"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mvdecor.errors import InputError
+from mvdecor.progress import say_once
 from mvdecor.recent import Recent
 from mvdecor.shapes import Shape
 from mvdecor.shapes.loading import IN_MEMORY
@@ -18,6 +19,8 @@ from mvdecor.views.views import Surface, Views, surface_of
 Rasterizer = Callable[..., list[Views]]
 KEPT_BYTES = 2**30
 """Face ids that are kept in memory, at most, in each process."""
+TEXTURE_BYTES = 2 * 2**30
+"""Textures of the shapes in memory, at most, in each process; but one, if it has more."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,16 @@ class _Placed:
     file: CachedViews | None
 
 
+def _texture_bytes(placed: _Placed) -> int:
+    return 0 if placed.shape.texture is None else 3 * placed.shape.texture.num_pixels
+
+
 class ShapeViews:
     """Shapes, each with its own cameras: `shape_views[number]` is a shape on the device, which the methods take.
 
     What is in memory does not grow with the number of shapes: the `IN_MEMORY` shapes that were used last with their cameras,
-    and face ids of at most `KEPT_BYTES`.
+    fewer if their textures together take more than `TEXTURE_BYTES`, and face ids of at most `KEPT_BYTES`. Textures stay on the
+    host until a channel looks at them.
 
     Args:
         shapes: the shapes, with ids of their own; they may be read when they are used (`LazyShapes`).
@@ -42,7 +50,8 @@ class ShapeViews:
         layers: layers of peeled views.
         device: where shapes and views live.
         keep: True rasterizes all views of a shape once and keeps their face ids, while there is room for them; False
-            rasterizes the views asked for each time.
+            rasterizes the views asked for each time. On the CPU views that are in a file are not kept: reading them takes no
+            longer, and all processes share what the system keeps of the file.
         cache: gives the file of a shape's views, called as `cache(shape, cameras, layers)`: face ids are read from it
             instead of rasterized, and a file that is missing is written first. None: no files.
     """
@@ -63,7 +72,8 @@ class ShapeViews:
         self.layers = layers
         self.device = torch.device(device)
         self._place, self._rasterizer, self._keep, self._cache = place, rasterizer, keep, cache
-        self._placed: Recent[_Placed] = Recent(IN_MEMORY)
+        self._placed: Recent[_Placed] = Recent(IN_MEMORY, _texture_bytes, TEXTURE_BYTES)
+        self._fills = cache is not None  # until an optional file cannot be written
         self._room = KEPT_BYTES if keep else 0
         self._kept: dict[str, Views] = {}
 
@@ -82,7 +92,11 @@ class ShapeViews:
 
     def stored(self, shape: Shape) -> bool:
         """Whether a shape's views are, or will be, read again from memory or a file; otherwise each use rasterizes them."""
-        return self._cache is not None or shape.id in self._kept or self._size(shape) <= self._room
+        return self._has_file(shape) or shape.id in self._kept or self._size(shape) <= self._room
+
+    def _has_file(self, shape: Shape) -> bool:
+        file = self._find(shape).file
+        return file is not None and (self._fills or file.exists())
 
     def cameras(self, shape: Shape) -> Cameras:
         """The cameras of a shape, on the device."""
@@ -96,7 +110,7 @@ class ShapeViews:
         """The views of a shape at `index` (all if None)."""
         if shape.id not in self._kept:
             size = self._size(shape)
-            if size > self._room:
+            if size > self._room or (self.device.type == "cpu" and self._fill(self._find(shape))):
                 return self._make(shape, index)
             self._kept[shape.id] = self._make(shape, None)
             self._room -= size
@@ -124,8 +138,29 @@ class ShapeViews:
         """The views at `index`, from their file or rasterized."""
         placed = self._find(shape)
         cameras = placed.cameras if index is None else placed.cameras[list(index)]
-        if placed.file is None:
-            return self._rasterizer([placed.shape], [cameras], self.layers)[0]
-        if not placed.file.exists():
-            placed.file.write(self._rasterizer([placed.shape], [placed.cameras], self.layers)[0].face_ids)
-        return Views(cameras, placed.file.read(index).to(self.device, non_blocking=True))
+        if placed.file is not None and self._fill(placed):
+            try:
+                return Views(cameras, placed.file.read(index).to(self.device, non_blocking=True))
+            except InputError:
+                if not placed.file.optional:
+                    raise
+                self._fill(placed, again=True)
+        return self._rasterizer([placed.shape], [cameras], self.layers)[0]
+
+    def _fill(self, placed: _Placed, again: bool = False) -> bool:
+        """Whether the file of a shape's views is there; it is written if need be, or `again`. An optional one may fail."""
+        file = placed.file
+        if file is None or not (self._fills or file.exists()):
+            return False
+        if again or not file.exists():
+            face_ids = self._rasterizer([placed.shape], [placed.cameras], self.layers)[0].face_ids
+            try:
+                file.check_room()
+                file.write(face_ids)
+            except InputError as error:
+                if not file.optional:
+                    raise
+                self._fills = False
+                say_once(f"note: {error}. Views are rasterized whenever they are not in memory (views.cache=)")
+                return False
+        return True

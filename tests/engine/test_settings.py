@@ -82,7 +82,8 @@ BETWEEN = {
 }
 """Least, greatest, and whether these are allowed."""
 FLAGS = keys(
-    "progress views.keep training.random_light training.gather training.compile training.matching.unique parts",
+    "progress views.keep training.random_light training.gather training.compile training.cudnn_benchmark parts",
+    "training.matching.unique",
     "training.pretrain.replace training.finetune.joint training.finetune.replace method.pretrain dry_run doctor.coverage",
 )
 WORDS = {

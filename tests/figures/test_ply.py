@@ -10,8 +10,8 @@ import trimesh
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, label_palette, write_ply
 from mvdecor.shapes import read_mesh
+from mvdecor.shapes.sampling import sample_texture
 from mvdecor.shapes.shape import Shape
-from mvdecor.views.channels import sample_texture
 from tests.readers import ply_labels
 
 NAMES = ("seat", "back = rest", "leg\nof chair", "Füße")

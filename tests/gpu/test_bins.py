@@ -82,3 +82,15 @@ def test_too_many_entries_are_split_or_go_without_bins(monkeypatch):
         counts.reset()
         PyTorch3DRasterizer("cuda")([mesh.to("cuda")], [cameras.to("cuda")])
         assert {call["bin_size"] for call in counts.rasterized} == {0}
+
+
+@pytest.mark.parametrize(("faces", "binned"), [(4_194_303, True), (4_194_304, False), (20_000_000, False)])
+def test_entries_that_int32_cannot_number_go_without_bins(faces, binned, monkeypatch):
+    """A bin that held 2 x 4.19 million faces, as all bins of a 256 x 256 image had room for once, would overflow."""
+    mesh, cameras = shape(), sphere_cameras(1, 256)
+    assert (2 * faces * 16 * 16 < 2**31) == binned
+    monkeypatch.setattr(pytorch3d, "fullest_bin", lambda *_: 2 * faces)
+    with simulated_cuda() as counts:
+        PyTorch3DRasterizer("cuda")([mesh.to("cuda")], [cameras.to("cuda")])
+        (call,) = counts.rasterized
+    assert call["bin_size"] == (16 if binned else 0)

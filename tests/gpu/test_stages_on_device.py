@@ -17,7 +17,7 @@ from tests.gpu.simulated_cuda import simulated_cuda
 def words(tiny, made_up_people) -> tuple[str, ...]:
     """Settings of a tiny run on the device that is there."""
     plain = tuple(word for word in tiny if not word.startswith("device="))
-    return "experiment=people_cpu", "views.close_ups=0", *plain, f"data.root={made_up_people}"
+    return "experiment=people_cpu", "views.close_ups=0", "views.cache=null", *plain, f"data.root={made_up_people}"
 
 
 def test_all_stages(words, make_config, tmp_path):

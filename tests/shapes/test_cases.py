@@ -9,7 +9,7 @@ import torch
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, read_mesh
-from mvdecor.views.channels import sample_texture
+from mvdecor.shapes.sampling import sample_texture
 
 CASES = Path(os.environ.get("MVDECOR_CASES", Path(__file__).resolve().parents[3] / "shared" / "cases"))
 YELLOW, RED, BLUE, CYAN = (255, 255, 0), (255, 0, 0), (0, 0, 255), (0, 255, 255)

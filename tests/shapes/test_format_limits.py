@@ -10,7 +10,7 @@ from PIL import Image
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
-from mvdecor.views.channels import sample_texture
+from mvdecor.shapes.sampling import sample_texture
 
 PLY = """ply
 format ascii 1.0

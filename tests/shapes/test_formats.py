@@ -13,7 +13,7 @@ from PIL import Image
 import mvdecor
 from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
-from mvdecor.views.channels import sample_texture
+from mvdecor.shapes.sampling import sample_texture
 
 L = [(2, 0), (2, 1), (1, 1), (1, 2), (0, 2), (0, 0)]
 POINTS = np.array([(x, y, z) for z in (0, 1) for x, y in L], dtype=float)

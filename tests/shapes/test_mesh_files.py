@@ -15,9 +15,9 @@ from trimesh.visual.material import PBRMaterial
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
 from mvdecor.shapes.mesh_files import mesh_of, read_mesh
+from mvdecor.shapes.sampling import sample_texture
 from mvdecor.shapes.shape import Texture
 from mvdecor.shapes.texture import corner_image
-from mvdecor.views.channels import sample_texture
 from tests.readers import as_trimesh
 
 VERTICES = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [2, 0, 0], [2, 1, 0]], dtype=float)

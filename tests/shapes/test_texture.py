@@ -7,8 +7,8 @@ from PIL import Image
 from mvdecor.errors import InputError
 from mvdecor.shapes import read_mesh
 from mvdecor.shapes.obj import read_obj
+from mvdecor.shapes.sampling import sample_texture
 from mvdecor.shapes.texture import DEFAULT_COLOUR, obj_texture, read_image, read_mtl
-from mvdecor.views.channels import sample_texture
 
 HEAD = "v 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\n"
 

@@ -6,9 +6,10 @@ import trimesh
 
 from mvdecor.channels import CHANNELS, num_channels
 from mvdecor.errors import InputError
+from mvdecor.shapes.sampling import sample_texture
 from mvdecor.shapes.shape import Shape, Texture
 from mvdecor.views.cameras import Cameras
-from mvdecor.views.channels import random_lights, render_channels, sample_texture
+from mvdecor.views.channels import random_lights, render_channels
 from mvdecor.views.embree import EmbreeRasterizer
 from mvdecor.views.placement import look_at, pinhole, sphere_cameras
 from mvdecor.views.views import Surface, Views, surface_of

@@ -1,12 +1,18 @@
 """ShapeViews: whose cameras, what is rasterized when, and that keeping views changes nothing."""
 
+import errno
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import pytest
 import torch
 import trimesh
 
+from mvdecor import progress
 from mvdecor.errors import InputError
+from mvdecor.processes import worker_context
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.setup import make_shape_views, seed_of_test_views, seed_of_training_views
 from mvdecor.views import CachedViews, Cameras, make_rasterizer, sphere_cameras, surface_of
@@ -88,6 +94,84 @@ def test_a_cache_changes_nothing_and_is_filled_once(tmp_path, keep, layers):
     assert count.views == [6, 6] and len(list(tmp_path.iterdir())) == 2
     again, count = make(keep, layers, cache=partial(CachedViews, tmp_path, "embree"))
     assert torch.equal(again.views(again[1], [3]).face_ids, plain.views(plain[1], [3]).face_ids) and count.views == []
+
+
+def optional(folder):
+    return partial(CachedViews, folder, "embree", optional=True)
+
+
+def test_views_of_a_file_take_no_memory_on_the_cpu(tmp_path):
+    views, _ = make(keep=True, cache=optional(tmp_path))
+    views.views(views[0])
+    assert not views._kept and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("reason", ["no folder can be made", "the disk is nearly full", "the disk is full"])
+def test_an_optional_file_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch, capsys, reason):
+    folder = tmp_path / "views"
+    if reason == "no folder can be made":
+        folder.write_text("a file")
+    elif reason == "the disk is nearly full":
+        usage = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**30 - 1))
+    else:
+        monkeypatch.setattr(os, "fsync", lambda _: raise_(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    monkeypatch.setattr(progress, "_said", set())
+    plain = make()[0]
+    for keep, expected in ((True, [6, 6]), (False, [2, 1, 2, 1])):
+        views, count = make(keep, cache=optional(folder))
+        for shape in shapes():
+            for index in ([4, 0], [1]):
+                assert torch.equal(views.views(shape, index).face_ids, plain.views(shape, index).face_ids)
+        assert count.views == [6, *expected], "a file is tried once"
+    said = capsys.readouterr().out
+    assert said.count("note: ") == 1 and "Views are rasterized" in said and str(tmp_path) in said
+    assert not folder.is_dir() or not list(folder.iterdir())
+
+
+def raise_(error: Exception) -> None:
+    raise error
+
+
+def test_an_optional_file_that_is_damaged_is_made_again(tmp_path):
+    views, count = make(cache=optional(tmp_path))
+    before = views.views(views[0]).face_ids
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert torch.equal(views.views(views[0], [3]).face_ids, before[[3]]) and count.views == [6, 6, 1]
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-1])
+    with pytest.raises(InputError, match="remove the file"):
+        make(cache=partial(CachedViews, tmp_path, "embree"))[0].views(shapes()[0], [3])
+
+
+def fill(folder, together) -> list[bytes]:
+    together.wait()
+    views = make(cache=optional(folder))[0]
+    return [views.views(shape).face_ids.numpy().tobytes() for shape in views]
+
+
+def test_processes_that_fill_a_cache_together_see_the_same_views(tmp_path):
+    with worker_context().Manager() as manager, ProcessPoolExecutor(3, worker_context()) as pool:
+        together = manager.Barrier(3)
+        results = [process.result() for process in [pool.submit(fill, tmp_path, together) for _ in range(3)]]
+    plain = [make()[0].views(shape).face_ids.numpy().tobytes() for shape in shapes()]
+    assert results == [plain] * 3 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_views_are_cached_beside_the_shapes_by_default(make_config, tmp_path):
+    def views(*words):
+        shape_views = make_shape_views(
+            make_config("views.count=4", "views.size=16", *words), shapes(), torch.device("cpu")
+        )
+        return shape_views.views(shape_views[0]).face_ids
+
+    plain = views("views.cache=null", f"cache={tmp_path}")
+    assert not list(tmp_path.iterdir())
+    assert torch.equal(views(f"cache={tmp_path}"), plain)
+    assert [path.parent.name for path in tmp_path.rglob("*.views")] == ["views"]
+    assert torch.equal(views(f"cache={tmp_path}"), plain) and torch.equal(views("cache=null"), plain)
 
 
 def test_surface_is_that_of_the_views():

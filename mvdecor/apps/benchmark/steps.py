@@ -167,7 +167,7 @@ def benchmark_config(cfg: DictConfig, device: torch.device, *row_overrides: str)
     """The configuration of `step_experiment` on a device, with the benchmark's overrides, then those of a row."""
     overrides = [
         f"experiment={cfg.step_experiment}",
-        "data.root=none",
+        *("data.root=none", "views.cache=null"),
         f"device={device.type}",
         *(cfg.overrides or ()),
         *row_overrides,

@@ -15,7 +15,8 @@ from mvdecor.figures import colours_of, label_palette
 from mvdecor.figures.meshes import SURE_COLOUR, UNSURE_COLOUR
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.shapes import Shape
-from mvdecor.views.channels import GREY, sample_texture
+from mvdecor.shapes.sampling import sample_texture
+from mvdecor.views.channels import GREY
 
 MODES = ("texture", "labels", "prediction", "confidence", "error", "embedding", "similarity")
 RIGHT_COLOUR, WRONG_COLOUR = (190, 220, 190), (214, 32, 32)

@@ -6,8 +6,10 @@ item alone. So a batch is the same whoever samples it: this process, a worker, o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -15,10 +17,12 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, Matching, choose_pair, sample_matches
 from mvdecor.errors import InputError
+from mvdecor.rows import rows_of
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.together import Search, find_pairs
-from mvdecor.views import Rendering, ShapeViews, Surface, Views, labels_at_pixels, surface_of
+from mvdecor.views import ForegroundImages, Rendering, ShapeViews, Surface, Views, surface_of
+from mvdecor.views.views import join, spread
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class PairBatch:
     """P pairs of views of L layers with their matches.
 
     Attributes:
-        images: float32 [2, P, L, C, H, W], views A then views B.
+        rendered: of the images float32 [2, P, L, C, H, W], views A then views B.
         matches: the sampled matches, at most K per pair.
         shape_ids: the shape of each pair.
         views: numbers of its two views.
@@ -35,7 +39,7 @@ class PairBatch:
         seeds: of what was sampled for each pair; no other item of the training has the same.
     """
 
-    images: Tensor
+    rendered: ForegroundImages
     matches: Matches
     shape_ids: tuple[str, ...]
     views: tuple[tuple[int, int], ...]
@@ -49,13 +53,18 @@ class PairBatch:
         layers = range(self.images.shape[2])
         return [(seed, view, layer) for view in (0, 1) for seed in self.seeds for layer in layers]
 
+    @cached_property
+    def images(self) -> Tensor:
+        """float32 [2, P, L, C, H, W]."""
+        return self.rendered.images
+
     def to(self, device: torch.device) -> PairBatch:
         """On a device; from pinned memory without waiting."""
-        return replace(self, images=self.images.to(device, non_blocking=True), matches=self.matches.to(device))
+        return replace(self, rendered=self.rendered.to(device, non_blocking=True), matches=self.matches.to(device))
 
     def pin_memory(self) -> PairBatch:
         """In memory that a GPU reads without the processor."""
-        return replace(self, images=self.images.pin_memory(), matches=self.matches.pin_memory())
+        return replace(self, rendered=self.rendered.pin_memory(), matches=self.matches.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -63,15 +72,15 @@ class LabelledBatch:
     """B labelled views of L layers.
 
     Attributes:
-        images: float32 [B, L, C, H, W].
-        labels: int64 [B, L, H, W], -1 where background or undetermined.
+        rendered: of the images float32 [B, L, C, H, W].
+        seen_labels: int64 [Q], the labels of the pixels that `rendered` has, -1 where undetermined.
         shape_ids: the shape of each view.
         views: its number.
         seeds: of what was sampled for each view, as of `PairBatch`.
     """
 
-    images: Tensor
-    labels: Tensor
+    rendered: ForegroundImages
+    seen_labels: Tensor
     shape_ids: tuple[str, ...]
     views: tuple[int, ...]
     seeds: tuple[int, ...] = ()
@@ -81,14 +90,24 @@ class LabelledBatch:
         """Names of the images in their order, see `mvdecor.engine.dropout`."""
         return [(seed, layer) for seed in self.seeds for layer in range(self.images.shape[1])]
 
+    @cached_property
+    def images(self) -> Tensor:
+        """float32 [B, L, C, H, W]."""
+        return self.rendered.images
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """int64 [B, L, H, W], -1 where background or undetermined."""
+        return spread(self.seen_labels + 1, self.rendered.seen, self.rendered.size) - 1
+
     def to(self, device: torch.device) -> LabelledBatch:
         """On a device; from pinned memory without waiting."""
-        images, labels = (x.to(device, non_blocking=True) for x in (self.images, self.labels))
-        return replace(self, images=images, labels=labels)
+        labels = self.seen_labels.to(device, non_blocking=True)
+        return replace(self, rendered=self.rendered.to(device, non_blocking=True), seen_labels=labels)
 
     def pin_memory(self) -> LabelledBatch:
         """In memory that a GPU reads without the processor."""
-        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+        return replace(self, rendered=self.rendered.pin_memory(), seen_labels=self.seen_labels.pin_memory())
 
 
 def generators(stream: str, seed: int, step: int, positions: Sequence[int]) -> Iterator[torch.Generator]:
@@ -154,7 +173,7 @@ class PairSource:
         )
 
     def _one_by_one(self, item_generators: Sequence[torch.Generator]) -> PairBatch:
-        images: list[Tensor] = []
+        rendered: list[ForegroundImages] = []
         matches: list[Matches] = []
         ids: list[str] = []
         views: list[tuple[int, int]] = []
@@ -166,17 +185,17 @@ class PairSource:
                 failed.add(number)
                 number = self._next_shape(generator, failed)
             unmatched += [self.shape_views[failed_shape].id for failed_shape in sorted(failed)]
-            images.append(pair[0])
+            rendered.append(pair[0])
             matches.append(pair[1])
             views.append(pair[2])
             ids.append(self.shape_views[number].id)
         return PairBatch(
-            torch.stack(images, dim=1),
+            _in_a_row(rendered),
             Matches.cat(matches),
             tuple(ids),
             tuple(views),
             tuple(dict.fromkeys(unmatched)),
-            len(images) / len(self),
+            len(rendered) / len(self),
         )
 
     def _together(self, item_generators: Sequence[torch.Generator]) -> PairBatch:
@@ -187,15 +206,18 @@ class PairSource:
             searches,
             lambda number: self._rejected.setdefault(self.shape_views[number].id, set()),
         )
-        images = pairs.images(self.rendering, item_generators)
+        rendered = pairs.rendered(self.rendering, item_generators)
         matches = pairs.sample(self.points, item_generators, self.replace)
         ids = [shape.id for shape in pairs.shapes]
         failed = [self.shape_views[number].id for search in searches for number in sorted(search.failed)]
         return PairBatch(
-            images, matches, tuple(ids), tuple(pairs.index), tuple(dict.fromkeys(failed)), len(ids) / len(self)
+            rendered, matches, tuple(ids), tuple(pairs.index), tuple(dict.fromkeys(failed)), len(ids) / len(self)
         )
 
-    def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
+    def _pair(
+        self, shape: Shape, generator: torch.Generator
+    ) -> tuple[ForegroundImages, Matches, tuple[int, int]] | None:
+        """The images of both views ([2, L, C, H, W]), their matches and their numbers, or None if no pair overlaps enough."""
         index = range(self.shape_views.num_views(shape))
         seen: tuple[Views, Surface]  # of the pair tried last, which is the one chosen
 
@@ -210,8 +232,20 @@ class PairSource:
         if pair_of_views is None:
             return None
         a, b, matches = pair_of_views
-        images = self.rendering(shape, *seen, generator)
-        return images, sample_matches(matches, self.points, generator, self.replace), (a, b)
+        views, surface_of_pair = seen
+        rendered = self.rendering.at_foreground([shape], [views], surface_of_pair, [generator])
+        return rendered, sample_matches(matches, self.points, generator, self.replace), (a, b)
+
+
+def _in_a_row(pairs: Sequence[ForegroundImages]) -> ForegroundImages:
+    """The images [2, L, ...] of each of P pairs as [2, P, L, ...]."""
+    of_view = math.prod(pairs[0].size[1:])
+    seen = [
+        pair.seen + torch.where(pair.seen < of_view, number, number + len(pairs) - 1) * of_view
+        for number, pair in enumerate(pairs)
+    ]
+    values = torch.cat([pair.values for pair in pairs])
+    return ForegroundImages(values, torch.cat(seen), (2, len(pairs), *pairs[0].size[1:]))
 
 
 @dataclass
@@ -233,17 +267,28 @@ class LabelledSource:
 
     def sample(self, seed: int, step: int, positions: Sequence[int] | None = None) -> LabelledBatch:
         """The batch of a step, sampled with replacement, or only some items of it."""
-        images, labels, ids, numbers, seeds = [], [], [], [], []
         shapes = range(len(self.shape_views)) if self.shapes is None else self.shapes
+        items: list[tuple[Shape, Views, torch.Generator]] = []
+        numbers: list[int] = []
         for generator in generators(self.stream, seed, step, range(len(self)) if positions is None else positions):
             number = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
             labelled = self.views[number]
-            view = labelled[int(torch.randint(len(labelled), (1,), generator=generator))]
+            numbers.append(labelled[int(torch.randint(len(labelled), (1,), generator=generator))])
             shape = self.shape_views[number]
-            views = self.shape_views.views(shape, [view])
-            images.append(self.rendering(shape, views, surface_of(shape, views), generator))
-            labels.append(labels_at_pixels(shape, views))
-            ids.append(shape.id)
-            numbers.append(view)
-            seeds.append(generator.initial_seed())
-        return LabelledBatch(torch.cat(images), torch.cat(labels), tuple(ids), tuple(numbers), tuple(seeds))
+            items.append((shape, self.shape_views.views(shape, numbers[-1:]), generator))
+        # a GPU is given all views at once; the CPU's cache holds one
+        parts = [[item] for item in items] if self.shape_views.device.type == "cpu" else [items]
+        rendered, labels = zip(*(self._render(part) for part in parts), strict=True)
+        ids = tuple(shape.id for shape, _, _ in items)
+        seeds = tuple(generator.initial_seed() for _, _, generator in items)
+        return LabelledBatch(ForegroundImages.cat(rendered), torch.cat(labels), ids, tuple(numbers), seeds)
+
+    def _render(self, items: Sequence[tuple[Shape, Views, torch.Generator]]) -> tuple[ForegroundImages, Tensor]:
+        """Some views, each of a shape, and the labels of their foreground."""
+        shapes, views, item_generators = (list(x) for x in zip(*items, strict=True))
+        joined, joined_views = join(shapes, views)
+        surface = surface_of(joined, joined_views)
+        rendered = self.rendering.at_foreground(shapes, views, surface, item_generators)
+        assert joined.face_labels is not None, "a labelled source has labelled shapes"
+        faces = rows_of(joined_views.face_ids.reshape(-1), rendered.seen)
+        return rendered, rows_of(joined.face_labels, faces)

@@ -25,7 +25,7 @@ from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.systems.mvdecor.fewshot import split_run
 from mvdecor.systems.mvdecor.held_out import check_held_out_data
 from mvdecor.systems.mvdecor.settings import DataSettings, MvDeCorSettings
-from mvdecor.systems.mvdecor.setup import make_recipe, make_segmentation_loss, make_store
+from mvdecor.systems.mvdecor.setup import AUTO, make_recipe, make_segmentation_loss, make_store
 from mvdecor.systems.mvdecor.trained import check_sight
 from mvdecor.systems.mvdecor.validation import validation_ids
 
@@ -49,8 +49,9 @@ def check_config(cfg: DictConfig, settings: type[MvDeCorSettings] = MvDeCorSetti
     for name, metric in checked.evaluation.metrics.items():
         import_object(str(metric.get("_target_")), f"evaluation.metrics.{name}._target_")
     check_out(Path(checked.out))
-    if checked.views.cache is not None and not Path(checked.views.cache).is_dir():  # one that is full may be read-only
-        check_out(Path(checked.views.cache), "views.cache")
+    cache = checked.views.cache
+    if cache not in (None, AUTO) and not Path(str(cache)).is_dir():  # one that is full may be read-only
+        check_out(Path(str(cache)), "views.cache")
 
 
 def _check_labelled_views(settings: MvDeCorSettings) -> None:

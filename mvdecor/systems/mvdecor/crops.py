@@ -18,7 +18,7 @@ from mvdecor.correspondences import Matches, sample_matches
 from mvdecor.correspondences.crops import Crop, crop_images, match_crops, sample_crop
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.batches import PairSource
-from mvdecor.views import Surface, Views, jitter_colours, surface_of
+from mvdecor.views import ForegroundImages, Surface, Views, jitter_colours, surface_of
 
 
 @dataclass
@@ -43,7 +43,9 @@ class CropPairSource(PairSource):
     def _sequential(self) -> bool:
         return True
 
-    def _pair(self, shape: Shape, generator: torch.Generator) -> tuple[Tensor, Matches, tuple[int, int]] | None:
+    def _pair(
+        self, shape: Shape, generator: torch.Generator
+    ) -> tuple[ForegroundImages, Matches, tuple[int, int]] | None:
         count = self.shape_views.num_views(shape)
         for _ in range(self.matching.tries):
             view = int(torch.randint(count, (1,), generator=generator))
@@ -54,7 +56,7 @@ class CropPairSource(PairSource):
             matches = match_crops(surface, a, b)
             if float(matches.overlap) > self.matching.min_overlap:
                 images = self._images(shape, views, surface, (a, b), generator)
-                return images, sample_matches(matches, self.points, generator), (view, view)
+                return ForegroundImages.of(images), sample_matches(matches, self.points, generator), (view, view)
         return None
 
     def _images(

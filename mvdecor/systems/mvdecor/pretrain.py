@@ -16,6 +16,7 @@ from mvdecor.engine.dropout import rows_of_batch
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
+from mvdecor.losses import InfoNCE
 from mvdecor.networks import Model, save_checkpoint
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.loading import list_skipped
@@ -64,6 +65,8 @@ def contrast_embeddings(
     matches = a, b, batch.matches.points, batch.matches.pair
     if gather and fabric.world_size > 1:
         matches = gather_matches(fabric, *matches, pairs=batch.images.shape[1])
+    elif isinstance(loss, InfoNCE):  # the others wait for the device to count
+        return loss(*matches, counts=batch.matches.counts)
     return loss(*matches)
 
 

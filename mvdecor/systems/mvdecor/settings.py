@@ -138,6 +138,7 @@ class TrainingSettings(Settings):
     random_light: bool
     gather: bool
     compile: bool
+    cudnn_benchmark: bool
     log_every: Count
     matching: Matching
     crops: CropSettings

@@ -34,6 +34,9 @@ from mvdecor.systems.mvdecor.trained import check_sight
 from mvdecor.views import CachedViews, Cameras, Rendering, make_rasterizer, place_cameras
 from mvdecor.views.shape_views import ShapeViews
 
+AUTO = "auto"
+"""`views.cache=auto`: in the folder `cache`, where it can be written and has room."""
+
 
 def make_shape_set(node: DictConfig) -> ShapeSet:
     """A data set of the `data` group."""
@@ -113,7 +116,7 @@ def make_shape_views(
     views_seed: Callable[[DictConfig, str], int] = seed_of_training_views,
     keep: bool | None = None,
 ) -> ShapeViews:
-    """The shapes with their cameras and views on a device; views come from the folder `views.cache` if there is one.
+    """The shapes with their cameras and views on a device; views come from the files of `views_folder`.
 
     Args:
         cfg: the configuration.
@@ -123,9 +126,18 @@ def make_shape_views(
         keep: keep face ids in memory; None: as `views.keep` says.
     """
     rasterizer = make_rasterizer(cfg.views.rasterizer, device)
-    cache = None if cfg.views.cache is None else partial(CachedViews, cfg.views.cache, cfg.views.rasterizer)
+    folder, cache = views_folder(cfg), None
+    if folder is not None:
+        cache = partial(CachedViews, folder, cfg.views.rasterizer, optional=cfg.views.cache == AUTO)
     keep = cfg.views.keep if keep is None else keep
     return ShapeViews(shapes, partial(_place_by, views_seed, cfg), rasterizer, cfg.views.layers, device, keep, cache)
+
+
+def views_folder(cfg: DictConfig) -> Path | None:
+    """Where face ids lie: the folder `views.cache`, or `views` in the folder `cache`; None: nowhere."""
+    if cfg.views.cache != AUTO:
+        return None if cfg.views.cache is None else Path(cfg.views.cache)
+    return None if cfg.cache is None else Path(cfg.cache, "views").expanduser()
 
 
 def _place_by(views_seed: Callable[[DictConfig, str], int], cfg: DictConfig, shape: Shape) -> Cameras:
@@ -218,7 +230,8 @@ def make_recipe(training: DictConfig, stage: Literal["pretrain", "finetune"], se
     settings = training[stage]
     optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
     decay = {"factor": settings.decay, "every": settings.decay_every} if stage == "finetune" else {}
-    return Recipe(stage, settings.steps, optimizer, make_schedule(settings.schedule, **decay), seed)
+    schedule = make_schedule(settings.schedule, **decay)
+    return Recipe(stage, settings.steps, optimizer, schedule, seed, training.cudnn_benchmark)
 
 
 def prepared(model: Model, cfg: DictConfig) -> Model:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mvdecor.correspondences import Matches, Matching, match_views, sample_rows
 from mvdecor.shapes import Shape
-from mvdecor.views import Rendering, ShapeViews, Surface, Views, surface_of_all
+from mvdecor.views import ForegroundImages, Rendering, ShapeViews, Surface, Views, surface_of_all
 
 AHEAD = 6
 """Candidates of an item that are matched at once; only one where their views would have to be rasterized for it. With six,
@@ -80,10 +80,13 @@ class Pairs:
     surface: Surface
     matches: list[tuple[Matches, int, int]]
 
-    def images(self, rendering: Rendering, generators: Sequence[torch.Generator]) -> Tensor:
-        """float32 [2, P, L, C, H, W]."""
-        images = rendering.all(self.shapes, self.views, self.surface, generators)
-        return images.unflatten(0, (len(self.shapes), 2)).transpose(0, 1).contiguous()
+    def rendered(self, rendering: Rendering, generators: Sequence[torch.Generator]) -> ForegroundImages:
+        """Of the images [2, P, L, C, H, W]."""
+        images = rendering.at_foreground(self.shapes, self.views, self.surface, generators)
+        of_view, pairs = self.surface.mask[0].numel(), len(self.shapes)
+        view = self.surface.foreground.view
+        moved = (view % 2 * pairs + view // 2 - view) * of_view  # from pair after pair to views A, then views B
+        return ForegroundImages(images.values, images.seen + moved, (2, pairs, *images.size[1:]))
 
     def sample(self, count: int, generators: Sequence[torch.Generator], replace: bool) -> Matches:
         """At most `count` matches of each pair, as `sample_matches` takes them."""
@@ -99,7 +102,8 @@ class Pairs:
         selected = all_matches.select(index)
         of_pair = sizes.cumsum(0).sub_(1).to(device, non_blocking=True)  # a match of each
         overlap = all_matches.overlap[all_matches.pair[index[of_pair]]]
-        return Matches(pair, selected.pixel_a, selected.layer_b, selected.xy_b, selected.points, overlap)
+        places = (selected.pixel_a, selected.layer_b, selected.xy_b, selected.points)
+        return Matches(pair, *places, overlap, tuple(map(len, rows)))
 
 
 def find_pairs(
