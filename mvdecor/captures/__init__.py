@@ -4,7 +4,7 @@ from mvdecor.captures.capture import BACKGROUND_NAME, Capture, CaptureSet, Pixel
 from mvdecor.captures.colmap import COLMAP
 from mvdecor.captures.llff import LLFF
 from mvdecor.captures.nsvf import NSVF
-from mvdecor.captures.ray_batches import RayBatch, RaySource, pixel_rays, sample_pixels
+from mvdecor.captures.ray_batches import RayBatch, RaySource, bounded_rays, pixel_rays, sample_pixels
 from mvdecor.captures.rendered import RenderedCaptures, render_capture
 from mvdecor.captures.srn import SRN
 from mvdecor.captures.transforms import Transforms
@@ -23,6 +23,7 @@ __all__ = [
     "RaySource",
     "RenderedCaptures",
     "Transforms",
+    "bounded_rays",
     "make_capture_set",
     "pixel_rays",
     "render_capture",

@@ -1,4 +1,4 @@
-"""A conditional field: one code per object, what its rays see, their colours, and a linear head for labels."""
+"""A conditional field: one code per object, what its rays see, their colours, and a head for labels."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ class ConditionalField(nn.Module):
     Args:
         settings: sizes, and how rays are rendered.
         objects: number of training objects, each with a code of its own.
-        labels: C, with a linear head from features to labels; 0: without head.
+        labels: C, with a head from features to labels; 0: without head.
         points_to_head: the head takes the end point beside the feature.
+        head_layers: hidden layers of the head; 0: it is linear.
 
     Attributes:
         codes: one per training object.
@@ -56,8 +57,16 @@ class ConditionalField(nn.Module):
 
     forward_methods = ("label_rays",)
 
-    def __init__(self, settings: FieldSettings, objects: int, labels: int = 0, points_to_head: bool = False) -> None:
+    def __init__(
+        self,
+        settings: FieldSettings,
+        objects: int,
+        labels: int = 0,
+        points_to_head: bool = False,
+        head_layers: int = 0,
+    ) -> None:
         super().__init__()
+        self.head_layers = head_layers
         self.settings, self.points_to_head = settings, points_to_head
         width = settings.width
         self.codes = nn.Embedding(objects, settings.code_size)
@@ -71,7 +80,7 @@ class ConditionalField(nn.Module):
         else:
             self.renderer = VolumeRenderer(width, settings.samples)
         self.generator = _generator(width, settings.generator_layers)
-        self.head = nn.Linear(width + 3 * points_to_head, labels) if labels else None
+        self.head = _head(width + 3 * points_to_head, width, head_layers, labels) if labels else None
 
     def forward(self, objects: Tensor, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Rendered:
         """What rays of training objects show: int64 [B], their numbers, and as in `render`."""
@@ -109,6 +118,16 @@ class ConditionalField(nn.Module):
     def mean_code(self) -> Tensor:
         """float32 [Z], the mean of the training objects' codes."""
         return self.codes.weight.mean(dim=0)
+
+
+def _head(inputs: int, width: int, layers: int, labels: int) -> nn.Module:
+    """[..., inputs] to logits [..., labels]: linear, or with some hidden layers (released code of Semantic SRN: 3)."""
+    if layers == 0:
+        return nn.Linear(inputs, labels)
+    modules: list[nn.Module] = []
+    for size in [inputs, *[width] * (layers - 1)]:
+        modules += [nn.Linear(size, width), nn.LayerNorm(width), nn.ReLU()]
+    return nn.Sequential(*modules, nn.Linear(width, labels))
 
 
 def _generator(width: int, layers: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""Fine-tuning: a linear head on the frozen field's features, from n label maps (Kohli et al. 2020, section 3.2)."""
+"""Fine-tuning: a linear head, or an MLP, on the frozen field's features, from n label maps (Kohli et al. 2020, section 3.2)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from mvdecor.fields import ConditionalField, labels_loss, load_field, save_field
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.splits import FewShotRun, read_split, sample_covering
 from mvdecor.shapes.store import labels_of
+
+MLP_LAYERS = 3
+"""Hidden layers of `training.finetune.head=mlp` (released code)."""
 
 
 def step(
@@ -68,6 +71,17 @@ def labelled_run(cfg: DictConfig, captures: CaptureSet, ids: list[str]) -> FewSh
     return run
 
 
+def labelled_views(cfg: DictConfig, captures: CaptureSet, run: FewShotRun) -> dict[str, list[int]]:
+    """The labelled views of each capture of a run, by id."""
+    views = {}
+    for id in run.shapes:
+        labelled = captures.load(id).labelled
+        views[id] = run.views_of(id, len(labelled))
+        if cfg.training.finetune.split is None:  # a file names views, a sample counts those with label maps
+            views[id] = [labelled[i] for i in views[id]]
+    return views
+
+
 def frequency_weights(source: RaySource) -> Tensor:
     """float32 [C], inverse roots of the labels' frequencies in the labelled views, with mean 1 over the labels that occur."""
     counts = torch.zeros(len(source.captures.label_names))
@@ -86,12 +100,7 @@ def finetune(job: Job) -> dict:
     if not captures.label_names:
         raise InputError("these captures have no label maps: see capture.labels")
     run = labelled_run(cfg, captures, record["ids"])
-    views = {}
-    for id in run.shapes:
-        labelled = captures.load(id).labelled
-        views[id] = run.views_of(id, len(labelled))
-        if settings.split is None:  # a file names views, a sample counts those with label maps
-            views[id] = [labelled[i] for i in views[id]]
+    views = labelled_views(cfg, captures, run)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(run.shapes)}", flush=True)
     numbers = {id: record["ids"].index(id) for id in run.shapes}
     source = RaySource(
@@ -99,7 +108,10 @@ def finetune(job: Job) -> dict:
     )
     seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
     seed_everything(seed, verbose=False)
-    field = ConditionalField(pretrained.settings, len(record["ids"]), len(captures.label_names), settings.points)
+    layers = MLP_LAYERS if settings.head == "mlp" else 0
+    field = ConditionalField(
+        pretrained.settings, len(record["ids"]), len(captures.label_names), settings.points, layers
+    )
     head = {name: values for name, values in field.state_dict().items() if name.startswith("head.")}
     field.load_state_dict({name: x for name, x in pretrained.state_dict().items() if name not in head} | head)
     for name, weight in field.named_parameters():

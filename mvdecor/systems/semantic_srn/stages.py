@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from mvdecor.captures import CaptureSet, make_capture_set
+from mvdecor.captures import make_capture_set
 from mvdecor.engine.content import Files
 from mvdecor.engine.cost import total_cost
 from mvdecor.engine.distributed import rank
@@ -23,6 +21,7 @@ from mvdecor.results import format_table, summarize
 from mvdecor.systems.made_up import write_made_up
 from mvdecor.systems.semantic_srn.evaluate import evaluate, summary
 from mvdecor.systems.semantic_srn.finetune import finetune
+from mvdecor.systems.semantic_srn.keys import capture_files
 from mvdecor.systems.semantic_srn.pretrain import pretrain
 from mvdecor.systems.semantic_srn.settings import check_checkpoint, check_config, check_pretrain
 
@@ -52,16 +51,6 @@ def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
 
 def _label_names(cfg: DictConfig) -> dict[str, Any]:
     return {"label_names": list(make_capture_set(cfg.capture).label_names)}
-
-
-def capture_files(captures: CaptureSet, ids: Iterable[str]) -> Files:
-    """The files of captures, in the order of the ids; of a reader that names none, what the captures hold."""
-    files: Callable[[str], list[Path]] = getattr(captures, "files", lambda id: [])
-    paths: list[tuple[str, Path]] = []
-    for id in ids:
-        named = [(f"{id}/{path.name}", path) for path in files(id)]
-        paths += named or [(f"{id} {captures.load(id).fingerprint()}", Path(os.devnull, "no file"))]
-    return Files(tuple(paths))
 
 
 def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
