@@ -19,7 +19,7 @@ from mvdecor.figures.rendered_views import plot_views
 from mvdecor.lifting import LiftingSettings, fill_unseen, vote
 from mvdecor.networks import Model
 from mvdecor.progress import with_progress
-from mvdecor.systems.semantic_srn.evaluate import check_labels, measured_views, summary
+from mvdecor.systems.semantic_srn.evaluate import check_labels, measured_views, summary, trained_with
 from mvdecor.systems.semantic_srn.infer import given_views, infer
 from mvdecor.systems.view_unet.checkpoint import load_unet
 from mvdecor.systems.view_unet.finetune import network_input
@@ -110,7 +110,7 @@ def evaluate(job: Job) -> dict:
         "category": cfg.data.get("category", captures.__class__.__name__),
         "split": {"name": settings.split, "ids": ids},
         "skipped": [],
-        "trained_with": record["config"],
+        "trained_with": trained_with(record),
         "weights_sha256": record["weights_sha256"],
     }
     print(summary(result), flush=True)

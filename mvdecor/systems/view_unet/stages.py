@@ -77,7 +77,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
 
 
 def _pipeline(cfg: DictConfig) -> dict:
-    out, origin, method = Path(cfg.out), provenance(cfg), cfg.method.name
+    out, origin, method = Path(cfg.out), provenance(cfg), (cfg.method or {}).get("name", cfg.system)
     if cfg.capture.get("shapes"):
         write_made_up(cfg)
     stages: list[dict] = []
