@@ -63,7 +63,9 @@ def test_views_of_a_batch_are_those_of_their_captures(config, tmp_path):
     views = {id: [i, 4] for i, id in enumerate(captures.ids("train")[:3])}
     source = LabelledViewSource(captures, views, 6)
     batch = source.sample(0, 0)
-    assert sorted(zip(batch.shape_ids, batch.views)) == sorted((id, view) for id, some in views.items() for view in some)
+    assert sorted(zip(batch.shape_ids, batch.views)) == sorted(
+        (id, view) for id, some in views.items() for view in some
+    )
     for i, (id, view) in enumerate(zip(batch.shape_ids, batch.views)):
         capture = captures.load(id)
         assert torch.equal(batch.images[i, 0], capture.images([view])[0].permute(2, 0, 1) / 255)
