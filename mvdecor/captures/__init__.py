@@ -2,6 +2,7 @@
 
 from mvdecor.captures.capture import BACKGROUND_NAME, Capture, CaptureSet, PixelMemory, Pixels, make_capture_set
 from mvdecor.captures.colmap import COLMAP
+from mvdecor.captures.labelled import frequency_weights, labelled_views
 from mvdecor.captures.llff import LLFF
 from mvdecor.captures.nsvf import NSVF
 from mvdecor.captures.ray_batches import RayBatch, RaySource, bounded_rays, pixel_rays, sample_pixels
@@ -24,6 +25,8 @@ __all__ = [
     "RenderedCaptures",
     "Transforms",
     "bounded_rays",
+    "frequency_weights",
+    "labelled_views",
     "make_capture_set",
     "pixel_rays",
     "render_capture",

@@ -11,6 +11,7 @@ from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics, ceiling_labels
 from mvdecor.results.pipeline import read_results
 from mvdecor.systems import run_evaluate, run_finetune, run_pipeline, run_pretrain
+from mvdecor.systems.semantic_srn.settings import check_config
 from mvdecor.systems.view_unet.evaluate import Measured
 from mvdecor.systems.view_unet.finetune import LabelledViewSource
 
@@ -127,3 +128,14 @@ def test_bad_settings_are_refused_in_one_line(config, srn, unet, tmp_path, run, 
     with pytest.raises(InputError, match=message) as caught:
         run(config(tmp_path / "out", *words.split()))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "method", ["semantic_srn_all_images", "semantic_srn_label_map", "srn_volume", "srn_volume_depth", "semantic_srn"]
+)
+def test_methods_of_semantic_srn_compose(make_config, method):
+    cfg = make_config("experiment=srn_chairs_cpu", f"method={method}")
+    check_config(cfg)
+    assert cfg.method.name == method
+    assert (cfg.field.renderer == "volume") == ("volume" in method)
+    assert (cfg.training.pretrain.weights.depth > 0) == (method != "srn_volume")

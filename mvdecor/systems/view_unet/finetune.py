@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from lightning_fabric import seed_everything
 from torch import Tensor
 
-from mvdecor.captures import Capture, CaptureSet, RaySource, make_capture_set
+from mvdecor.captures import Capture, CaptureSet, frequency_weights, labelled_views, make_capture_set
 from mvdecor.engine.distributed import rank
 from mvdecor.engine.loop import Recipe, train
 from mvdecor.engine.schedules import make_schedule
@@ -22,7 +22,6 @@ from mvdecor.networks import build_model
 from mvdecor.seeds import seed_of
 from mvdecor.systems.mvdecor.batches import LabelledBatch
 from mvdecor.systems.mvdecor.finetune import step
-from mvdecor.systems.semantic_srn.finetune import frequency_weights, labelled_run, labelled_views
 from mvdecor.systems.view_unet.checkpoint import CHANNELS, save_unet
 
 
@@ -77,15 +76,13 @@ def finetune(job: Job) -> dict:
     if not captures.label_names:
         raise InputError("these captures have no label maps: see capture.labels")
     pretrain = cfg.training.pretrain
-    run = labelled_run(cfg, captures, captures.ids(pretrain.split)[: pretrain.limit])
-    views = labelled_views(cfg, captures, run)
+    ids, wanted = captures.ids(pretrain.split)[: pretrain.limit], {name: settings[name] for name in ("k", "v", "split")}
+    run, views = labelled_views(captures, ids, **wanted, seed=cfg.seed, run=cfg.run)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(run.shapes)}", flush=True)
     seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
     seed_everything(seed, verbose=False)
     model = build_model(cfg.network, CHANNELS, len(captures.label_names))
-    weights = None
-    if settings.balanced:
-        weights = frequency_weights(RaySource(captures, run.shapes, 1, 1, views=views)).tolist()
+    weights = frequency_weights(captures, views).tolist() if settings.balanced else None
     optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
     recipe = Recipe("finetune", settings.steps, optimizer, make_schedule(settings.schedule), seed)
     sources = {"labelled": (LabelledViewSource(captures, views, settings.objects), "training.finetune.objects")}
