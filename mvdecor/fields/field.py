@@ -41,6 +41,14 @@ class Rendered(NamedTuple):
         return Rendered(hits, rgb, opacity, parts[0].codes)
 
 
+def _mlp_head(inputs: int, width: int, layers: int, labels: int) -> nn.Sequential:
+    """[..., inputs] to logits [..., labels] (released code of Semantic SRN: 3 hidden layers)."""
+    modules: list[nn.Module] = []
+    for size in [inputs, *[width] * (layers - 1)]:
+        modules += [nn.Linear(size, width), nn.LayerNorm(width), nn.ReLU()]
+    return nn.Sequential(*modules, nn.Linear(width, labels))
+
+
 class ConditionalField(nn.Module):
     """The auto-decoder of Semantic SRN (Kohli et al. 2020, section 3), or the same function volume-rendered.
 
@@ -55,6 +63,7 @@ class ConditionalField(nn.Module):
         codes: one per training object.
     """
 
+    head: nn.Module | None
     forward_methods = ("label_rays",)
 
     def __init__(
@@ -80,7 +89,9 @@ class ConditionalField(nn.Module):
         else:
             self.renderer = VolumeRenderer(width, settings.samples)
         self.generator = _generator(width, settings.generator_layers)
-        self.head = _head(width + 3 * points_to_head, width, head_layers, labels) if labels else None
+        self.head = nn.Linear(width + 3 * points_to_head, labels) if labels else None
+        if labels and head_layers:
+            self.head = _mlp_head(width + 3 * points_to_head, width, head_layers, labels)
 
     def forward(self, objects: Tensor, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Rendered:
         """What rays of training objects show: int64 [B], their numbers, and as in `render`."""
@@ -118,16 +129,6 @@ class ConditionalField(nn.Module):
     def mean_code(self) -> Tensor:
         """float32 [Z], the mean of the training objects' codes."""
         return self.codes.weight.mean(dim=0)
-
-
-def _head(inputs: int, width: int, layers: int, labels: int) -> nn.Module:
-    """[..., inputs] to logits [..., labels]: linear, or with some hidden layers (released code of Semantic SRN: 3)."""
-    if layers == 0:
-        return nn.Linear(inputs, labels)
-    modules: list[nn.Module] = []
-    for size in [inputs, *[width] * (layers - 1)]:
-        modules += [nn.Linear(size, width), nn.LayerNorm(width), nn.ReLU()]
-    return nn.Sequential(*modules, nn.Linear(width, labels))
 
 
 def _generator(width: int, layers: int) -> nn.Sequential:

@@ -8,19 +8,15 @@ from pathlib import Path
 
 from mvdecor.engine.log import SCALARS, read_scalars
 from mvdecor.errors import InputError
-from mvdecor.results.runs import Run, read_run, read_stage, with_mean_code
+from mvdecor.results.runs import Run, read_run, read_stage
 from mvdecor.results.table import mean_and_deviation
 
 Curve = list[tuple[int, float]]
 """(steps taken, value) in order."""
 
-MEASURED = {
-    "mvdecor": ("accuracy", "parts", "shapes", "coverage", "ceiling", "cost"),
-    "semantic_srn": ("images", "cost"),
-    "view_unet": ("images", "cost"),
-}
-"""What a page about a run needs of metrics.json, by system."""
-TRAINED = ("history", "cost")
+MEASURED = ("accuracy", "parts", "shapes", "coverage", "ceiling", "cost")
+"""What a page about a run needs of metrics.json."""
+TRAINED = ("history", "shapes", "cost")
 """What it needs of finetune.json and pretrain.json."""
 
 
@@ -60,8 +56,7 @@ def read_results(folder: Path) -> Results:
         raise InputError(f"run={folder}: no such folder; name the out= of scripts/pipeline.py or scripts/evaluate.py")
     if (folder / "table.json").exists():
         table = read_stage(folder / "table.json", ("rows", "runs", "config"))
-        rows = [row for row in table["runs"] if row["method"] != "mean_code"]  # which the row after it holds
-        runs = [run for row in rows for run in _run(folder / row["method"] / f"run_{row['run']}", row["method"])]
+        runs = [_run(folder / row["method"] / f"run_{row['run']}", row["method"]) for row in table["runs"]]
         stage_file = folder / "pretrain" / "pretrain.json"
         pretrained = read_stage(stage_file, TRAINED) if stage_file.exists() else None
         return Results(folder, tuple(runs), table, pretrained)
@@ -70,22 +65,17 @@ def read_results(folder: Path) -> Results:
             f"run={folder}: neither table.json nor metrics.json is there: name the out= of a scripts/pipeline.py or "
             "scripts/evaluate.py that has finished"
         )
-    return Results(folder, tuple(_run(folder, None)), None, None)
+    return Results(folder, (_run(folder, None),), None, None)
 
 
 def pretraining_curves(results: Results) -> dict[str, dict[str, Curve]]:
-    """By figure ("loss", and "retrieval_accuracy" or "psnr") the curves "training" and "validation" of a pretraining.
-
-    Semantic SRN validates nothing.
-    """
+    """By figure ("loss", "retrieval_accuracy") the curves "training" and "validation" of a pipeline's pretraining."""
     if results.pretrained is None:
         return {}
     logged = _scalars(results.folder / "pretrain")
     curves: dict[str, dict[str, Curve]] = {}
-    history = results.pretrained["history"]
-    validates = any("retrieval_accuracy" in row for row in history)
-    for figure in ("loss", "retrieval_accuracy" if validates else "psnr"):
-        validation = [(int(row["step"]), float(row[figure])) for row in history if validates]
+    for figure in ("loss", "retrieval_accuracy"):
+        validation = [(int(row["step"]), float(row[figure])) for row in results.pretrained["history"]]
         curves[figure] = {"training": logged.get(f"pretrain/{figure}", []), "validation": validation}
     return curves
 
@@ -108,12 +98,7 @@ def _scalars(stage: Path) -> dict[str, Curve]:
     return {name: [(step + 1, value) for step, value in curve] for name, curve in read_scalars(file).items()}
 
 
-def _run(folder: Path, method: str | None) -> list[Run]:
-    """A run, and before it that of its mean code, see `with_mean_code`."""
-    run = read_run(folder, method)
-    keys = MEASURED.get(run.metrics["config"].get("system", "mvdecor"), ("cost",))
-    run = read_run(folder, method, keys)
+def _run(folder: Path, method: str | None) -> Run:
+    run = read_run(folder, method, MEASURED)
     stage_file = folder / "finetune.json"
-    if stage_file.exists():
-        run = replace(run, finetuned=read_stage(stage_file, TRAINED))
-    return with_mean_code(run)
+    return replace(run, finetuned=read_stage(stage_file, TRAINED)) if stage_file.exists() else run

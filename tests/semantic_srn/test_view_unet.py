@@ -9,7 +9,8 @@ import torch
 from mvdecor.captures import make_capture_set
 from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics, ceiling_labels
-from mvdecor.results.pipeline import read_results
+from mvdecor.results.cells import check_cells
+from mvdecor.results.runs import read_runs
 from mvdecor.systems import run_evaluate, run_finetune, run_pipeline, run_pretrain
 from mvdecor.systems.semantic_srn.settings import check_config
 from mvdecor.systems.view_unet.evaluate import Measured
@@ -105,9 +106,10 @@ def test_renderings_are_those_that_semantic_srn_is_measured_on(config, srn, unet
     assert (tmp_path / "figures" / f"{labelled['split']['ids'][0]}.png").exists()
 
 
-def test_its_folder_is_read_back(unet):
-    (run,) = read_results(unet).runs
-    assert (run.method, run.title) == ("unet_views", "U-Net on true views") and run.finetuned is not None
+def test_its_results_are_read_for_tables(unet, srn):
+    runs = read_runs([unet, srn])
+    assert [run.title for run in runs] == ["U-Net on true views", "Semantic SRN, mean code", "Semantic SRN"]
+    check_cells(runs)
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,10 @@ def evaluate(job: Job) -> dict:
         **inferred.result(),
         "mean_code": mean.result() if settings.mean_code else None,
         "given": {"kind": settings.source, "views": inputs, "counted": settings.count_given},
+        "trained_with": trained_with(load_field(cfg.checkpoint)[1]),
         "category": cfg.data.get("category", captures.__class__.__name__),
         "split": {"name": settings.split, "ids": ids},
         "skipped": [],
-        "trained_with": trained_with(record),
         "weights_sha256": record["weights_sha256"],
     }
     rows = {"inferred code": result, "mean code": result["mean_code"]}

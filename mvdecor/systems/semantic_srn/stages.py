@@ -94,7 +94,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
 
 
 def _pipeline(cfg: DictConfig) -> dict:
-    out, origin, name = Path(cfg.out), provenance(cfg), (cfg.method or {}).get("name", cfg.system)
+    out, origin = Path(cfg.out), provenance(cfg)
     if cfg.capture.get("shapes"):
         write_made_up(cfg)
     stages: list[dict] = []
@@ -102,13 +102,13 @@ def _pipeline(cfg: DictConfig) -> dict:
         stages.append(run_pretrain(changed(cfg, out=out / "pretrain")))
     rows, measured = [], []
     for run in range(cfg.training.finetune.runs):
-        folder = out / name / f"run_{run}"
+        folder = out / "semantic_srn" / f"run_{run}"
         pretrained = cfg.checkpoint or out / "pretrain" / "model"
         stages.append(run_finetune(changed(cfg, out=folder, run=run, checkpoint=pretrained)))
         metrics = run_evaluate(changed(cfg, out=folder, run=run, checkpoint=folder / "model"))
         stages.append(metrics)
         measured.append(metrics)
-        for method, result in (("mean_code", metrics["mean_code"]), (name, metrics)):
+        for method, result in (("mean_code", metrics["mean_code"]), ("semantic_srn", metrics)):
             if result is not None and result["part_miou"] is not None:
                 row = {"method": method, "category": metrics["category"], "run": run}
                 rows.append(row | {"part_miou": result["part_miou"]})
@@ -119,5 +119,5 @@ def _pipeline(cfg: DictConfig) -> dict:
         print("\n" + format_table(table["rows"]))
     for run, metrics in enumerate(measured):
         print(f"run {run}: {summary(metrics)}")
-    print(f"pictures, labelled points and figures: {out}/{name}/run_*")
+    print(f"pictures, labelled points and figures: {out}/semantic_srn/run_*")
     return table
