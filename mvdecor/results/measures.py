@@ -51,7 +51,6 @@ MEASURES = {
         _of_images("labels", "miou_with_background"),
     ),
     "psnr": Measure("PSNR", "PSNR of rendered views in dB", _of_images("psnr")),
-    "depth_error": Measure("error of depth", "mean absolute error of depth", _of_images("depth_error")),
     "seconds_per_shape": Measure(
         "seconds per shape", "processor time of the evaluation per test shape", _seconds_per_shape
     ),

@@ -14,11 +14,11 @@ def write_views(write_run, method: str, part_miou: float | None, label_miou: flo
     """A result of Semantic SRN in the place of write_run's, with 10 seconds for its two shapes."""
     config = {"system": "semantic_srn", "seed": seed, "capture__seed": seed, "capture__size": 64, **more}
     file = write_run(method, 0, 1.0, where=f"{method}{seed}", **config)
-    images = {"psnr": 17.5, "depth_error": None, "labels": {"miou": label_miou, "miou_with_background": 60.0}}
+    images = {"psnr": 17.5, "labels": {"miou": label_miou, "miou_with_background": 60.0}}
     content = json.loads(file.read_text())
     content |= {"part_miou": part_miou, "shape_miou": part_miou, "images": images, "cost": {"cpu_seconds": 10.0}}
     if mean_code is not None:
-        images = {"psnr": 14.0, "depth_error": None, "labels": None}
+        images = {"psnr": 14.0, "labels": None}
         content["mean_code"] = {"part_miou": mean_code, "shape_miou": mean_code, "images": images}
     file.write_text(json.dumps(content))
     return file
