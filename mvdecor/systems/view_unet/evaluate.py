@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, bounded_rays, make_capture_set
+from mvdecor.engine.distributed import rank
 from mvdecor.engine.log import log_outcome
 from mvdecor.engine.stage import Job
 from mvdecor.evaluation import PartMetrics, ViewMetrics
@@ -91,7 +92,7 @@ def evaluate(job: Job) -> dict:
                 measured.views.add_images(id, views, images, truth)
             logits = label_views(model, images.to(device)).cpu()
             measured.add(capture, views, logits)
-            if settings.clouds is None or ids.index(id) < settings.clouds:
+            if rank() == 0 and (settings.clouds is None or ids.index(id) < settings.clouds):
                 pictures = (images * 255).round().to(torch.uint8)
                 labels = capture.labels(views) if set(views) <= set(capture.labelled) else None
                 plot = plot_views(
