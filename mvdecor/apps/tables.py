@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mvdecor.engine.cli import CONFIGS, compose_config
 from mvdecor.engine.cost import total_cost
@@ -31,7 +31,8 @@ from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed
 from mvdecor.errors import InputError
 from mvdecor.files import read_json, write_atomically, write_json
-from mvdecor.results.grid import Column, Grid, as_dict, csv_text, latex, make_grid, markdown
+from mvdecor.results.grid import Column, Grid, as_dict, columns_of, csv_text, latex, make_grid, markdown
+from mvdecor.results.measures import MEASURES
 from mvdecor.results.runs import Run, read_runs
 from mvdecor.results.table import format_table
 from mvdecor.settings import Count, Settings, Text
@@ -41,7 +42,7 @@ from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretr
 
 STAGES = {stage.name: stage for stage in (run_pretrain, run_finetune, run_evaluate)}
 
-OWN_KEYS = ("dry_run", "gather", "columns")
+OWN_KEYS = ("dry_run", "gather", "columns", "measures")
 """Keys of configs/table.yaml that are none of a cell's."""
 
 
@@ -76,6 +77,14 @@ class TablesConfig(MvDeCorSettings):
     dry_run: bool
     columns: Annotated[list[str], Field(description="give a list of names of the table's columns")] | None
     gather: Annotated[list[str], Field(description="give a list of folders, as in gather=[outputs/table1]")] | None
+    measures: Annotated[list[str], Field(min_length=1, description=f"give a list of some of {', '.join(MEASURES)}")]
+
+    @field_validator("measures")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        if set(names) - set(MEASURES) or len(set(names)) < len(names):
+            raise ValueError(f"choose among {', '.join(MEASURES)}, each once")
+        return names
 
 
 @dataclass(frozen=True)
@@ -121,10 +130,10 @@ def run_table(cfg: DictConfig, overrides: Sequence[str]) -> dict | None:
         if not results:
             raise InputError(f"no metrics.json below {', '.join(cfg.gather)}: name folders that hold finished runs")
         if cfg.table is None:
-            grid = _grid_of_results(results)
+            grid = _grid_of_results(results, cfg.measures)
         else:
             table = read_table(cfg)
-            grid = _grid(table, overrides, results)
+            grid = _grid(table, overrides, results, cfg.measures)
         return _write(cfg, grid, results, {})
     table = read_table(cfg)
     plan = table_stages(cfg, table, overrides)
@@ -139,7 +148,7 @@ def run_table(cfg: DictConfig, overrides: Sequence[str]) -> dict | None:
     stage_results = [stage.result() for stage in plan]
     cost = total_cost([result["cost"] for result in stage_results if result is not None])
     results = read_runs([out])
-    return _write(cfg, _grid(table, overrides, results), results, {"cost": cost})
+    return _write(cfg, _grid(table, overrides, results, cfg.measures), results, {"cost": cost})
 
 
 def read_table(cfg: DictConfig) -> dict:
@@ -187,6 +196,11 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
         if not column.get("mean_of") and (cfg.columns is None or column["name"] in cfg.columns):
             for method in table["methods"]:
                 cell = cell_config(table, overrides, method, column)
+                if cell.system != "mvdecor":
+                    raise InputError(
+                        f"table {table['name']}: method {method} is of system {cell.system}, whose runs a table only "
+                        "gathers: run scripts/pipeline.py with that method, then gather=[FOLDERS]"
+                    )
                 start = out / "pretrain" / _pretraining_key(cell, data_sets) if cell.method.pretrain else None
                 cells.append((f"{method}: {column['name']}", cell, start, out / _folder(column["name"]) / method))
     plan: list[CellStage] = []
@@ -279,7 +293,7 @@ def _pretraining_key(cfg: DictConfig, data_sets: list[Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _grid(table: Mapping, overrides: Sequence[str], results: Sequence[Run]) -> Grid:
+def _grid(table: Mapping, overrides: Sequence[str], results: Sequence[Run], measures: Sequence[str]) -> Grid:
     columns = [Column(c["name"], tuple(c.get("mean_of") or ()), c.get("paper")) for c in table["columns"]]
     first = next(c for c in table["columns"] if not c.get("mean_of"))
     titles = {m: cell_config(table, overrides, m, first).method.title for m in table["methods"]}
@@ -287,13 +301,13 @@ def _grid(table: Mapping, overrides: Sequence[str], results: Sequence[Run]) -> G
     for result in results:
         if result.method not in titles or result.column not in names:
             print(f"note: not in table {table['name']}: {result.file} ({result.method}, column {result.column!r})")
-    return make_grid(results, columns, titles, table["runs"], table.get("paper"))
+    return make_grid(results, columns_of(columns, measures), titles, table["runs"], table.get("paper"))
 
 
-def _grid_of_results(results: Sequence[Run]) -> Grid:
+def _grid_of_results(results: Sequence[Run], measures: Sequence[str]) -> Grid:
     """All methods and columns that there are results of, in the order of their paths."""
     columns = [Column(name) for name in dict.fromkeys(r.column for r in results)]
-    return make_grid(results, columns, {r.method: r.title for r in results})
+    return make_grid(results, columns_of(columns, measures), {r.method: r.title for r in results})
 
 
 def _write(cfg: DictConfig, grid: Grid, results: Sequence[Run], extra: dict) -> dict:

@@ -2,9 +2,10 @@
 
 from mvdecor.captures.capture import BACKGROUND_NAME, Capture, CaptureSet, PixelMemory, Pixels, make_capture_set
 from mvdecor.captures.colmap import COLMAP
+from mvdecor.captures.labelled import frequency_weights, labelled_views
 from mvdecor.captures.llff import LLFF
 from mvdecor.captures.nsvf import NSVF
-from mvdecor.captures.ray_batches import RayBatch, RaySource, pixel_rays, sample_pixels
+from mvdecor.captures.ray_batches import RayBatch, RaySource, bounded_rays, pixel_rays, sample_pixels
 from mvdecor.captures.rendered import RenderedCaptures, render_capture
 from mvdecor.captures.srn import SRN
 from mvdecor.captures.transforms import Transforms
@@ -23,6 +24,9 @@ __all__ = [
     "RaySource",
     "RenderedCaptures",
     "Transforms",
+    "bounded_rays",
+    "frequency_weights",
+    "labelled_views",
     "make_capture_set",
     "pixel_rays",
     "render_capture",

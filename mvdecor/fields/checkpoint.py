@@ -28,7 +28,8 @@ def save_field(folder: Path, field: ConditionalField, record: Mapping[str, Any])
         field: on any device.
         record: plain values: `ids` of the training captures in the order of the codes, `label_names`, ...
     """
-    text = {"format": FORMAT, "field": field.settings.model_dump(), "points_to_head": field.points_to_head, **record}
+    head = {"points_to_head": field.points_to_head, "head_layers": field.head_layers}
+    text = {"format": FORMAT, "field": field.settings.model_dump(), **head, **record}
     state = {name: values.detach().cpu().contiguous() for name, values in field.state_dict().items()}
     write_atomically(folder / WEIGHTS, save(state, {"record": json.dumps(text)}))
 
@@ -49,7 +50,8 @@ def load_field(folder: Path | str, device: torch.device | str = "cpu") -> tuple[
                 f"{path}: this is no field of Semantic SRN: give the out/model of its pretraining or fine-tuning"
             )
         labels, settings = len(record["label_names"]), FieldSettings.of(record["field"])
-        field = ConditionalField(settings, len(record["ids"]), labels, record["points_to_head"])
+        head_layers = record.get("head_layers", 0)  # not in files of before there was a choice
+        field = ConditionalField(settings, len(record["ids"]), labels, record["points_to_head"], head_layers)
         field.load_state_dict(state)
     except InputError:
         raise

@@ -1,4 +1,4 @@
-"""A conditional field: one code per object, what its rays see, their colours, and a linear head for labels."""
+"""A conditional field: one code per object, what its rays see, their colours, and a head for labels."""
 
 from __future__ import annotations
 
@@ -41,23 +41,41 @@ class Rendered(NamedTuple):
         return Rendered(hits, rgb, opacity, parts[0].codes)
 
 
+def _mlp_head(inputs: int, width: int, layers: int, labels: int) -> nn.Sequential:
+    """[..., inputs] to logits [..., labels] (released code of Semantic SRN: 3 hidden layers)."""
+    modules: list[nn.Module] = []
+    for size in [inputs, *[width] * (layers - 1)]:
+        modules += [nn.Linear(size, width), nn.LayerNorm(width), nn.ReLU()]
+    return nn.Sequential(*modules, nn.Linear(width, labels))
+
+
 class ConditionalField(nn.Module):
     """The auto-decoder of Semantic SRN (Kohli et al. 2020, section 3), or the same function volume-rendered.
 
     Args:
         settings: sizes, and how rays are rendered.
         objects: number of training objects, each with a code of its own.
-        labels: C, with a linear head from features to labels; 0: without head.
+        labels: C, with a head from features to labels; 0: without head.
         points_to_head: the head takes the end point beside the feature.
+        head_layers: hidden layers of the head; 0: it is linear.
 
     Attributes:
         codes: one per training object.
     """
 
+    head: nn.Module | None
     forward_methods = ("label_rays",)
 
-    def __init__(self, settings: FieldSettings, objects: int, labels: int = 0, points_to_head: bool = False) -> None:
+    def __init__(
+        self,
+        settings: FieldSettings,
+        objects: int,
+        labels: int = 0,
+        points_to_head: bool = False,
+        head_layers: int = 0,
+    ) -> None:
         super().__init__()
+        self.head_layers = head_layers
         self.settings, self.points_to_head = settings, points_to_head
         width = settings.width
         self.codes = nn.Embedding(objects, settings.code_size)
@@ -72,6 +90,8 @@ class ConditionalField(nn.Module):
             self.renderer = VolumeRenderer(width, settings.samples)
         self.generator = _generator(width, settings.generator_layers)
         self.head = nn.Linear(width + 3 * points_to_head, labels) if labels else None
+        if labels and head_layers:
+            self.head = _mlp_head(width + 3 * points_to_head, width, head_layers, labels)
 
     def forward(self, objects: Tensor, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Rendered:
         """What rays of training objects show: int64 [B], their numbers, and as in `render`."""

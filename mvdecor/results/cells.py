@@ -17,6 +17,9 @@ COLUMN_SETTINGS = (
 )
 """What all results of a column must agree in, beside the test shapes: otherwise its methods cannot be compared."""
 
+OF_VIEWS = ("capture.count", "capture.size", "evaluation.measured")
+"""What those of a column that are about views must agree in too."""
+
 MAY_DIFFER = (
     *("out", "checkpoint", "seed", "run", "device", "workers", "progress", "save_every", "table", "cell"),
     *("data.root", "data.test_root", "data.splits", "data.labels", "data.generate"),
@@ -24,6 +27,9 @@ MAY_DIFFER = (
     *("views.cache", "views.keep", "training.log_every", "training.finetune.runs", "training.finetune.split"),
     *("cache", "training.cudnn_benchmark", "training.finetune.validate_every"),
     *("evaluation.split", "evaluation.limit", "evaluation.batch_size", "evaluation.meshes"),
+    *("evaluation.clouds", "evaluation.field"),
+    *(f"capture.{name}" for name in ("seed", "root", "splits", "labels", "memory")),
+    *(f"capture.shapes.{name}" for name in ("root", "splits", "labels")),
 )
 """Settings in which the runs of a cell may differ: what makes them runs, where things lie, how fast it goes, what is printed.
 In all others they must agree: otherwise their mean is the mean of nothing."""
@@ -49,6 +55,7 @@ def check_cells(results: Sequence[Run]) -> None:
             Two results of the older rule of seeds are the same run also if only the sums of seed and run are equal.
     """
     columns: dict[str, Run] = {}
+    views: dict[str, Run] = {}
     cells: dict[tuple[str, str], Run] = {}
     by_identity: dict[tuple, Run] = {}
     for result in results:
@@ -58,6 +65,10 @@ def check_cells(results: Sequence[Run]) -> None:
         first = columns.setdefault(result.column, result)
         settings = [{key: run.setting(key) for key in COLUMN_SETTINGS} for run in (first, result)]
         _agree(first, result, settings, f"column {result.column!r}")
+        if "images" in result.metrics:
+            first_of_views = views.setdefault(result.column, result)
+            settings = [{key: run.setting(key) for key in OF_VIEWS} for run in (first_of_views, result)]
+            _agree(first_of_views, result, settings, f"column {result.column!r}")
         if first.test_ids != result.test_ids:
             only_in_one = sorted(set(first.test_ids) ^ set(result.test_ids))
             raise InputError(

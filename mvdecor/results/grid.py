@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 
 from mvdecor.errors import InputError
 from mvdecor.results.cells import check_cells
+from mvdecor.results.measures import MEASURES
 from mvdecor.results.runs import Run
-from mvdecor.results.table import format_table, spread, summarize
+from mvdecor.results.table import format_table, mean_and_deviation, spread
 
 MISSING = "–"
 LATEX = {
@@ -25,19 +26,48 @@ class Column:
     """A column: one task, or the mean over others.
 
     Attributes:
-        name: its heading, and the column that results were run for.
+        name: its heading.
         mean_of: names of the columns that it averages run by run; empty for a task of its own.
         paper: the paper's column to show beside it; None = the one of the same name, if there is one.
+        task: the column that results were run for, if it is not the heading.
+        measure: what of its results it shows, one of `MEASURES`.
     """
 
     name: str
     mean_of: tuple[str, ...] = ()
     paper: str | None = None
+    task: str | None = None
+    measure: str = "part_miou"
+
+    def holds(self, result: Run) -> bool:
+        """Whether a result was run for it."""
+        return result.column == (self.task or self.name)
+
+
+def columns_of(columns: Sequence[Column], measures: Sequence[str]) -> list[Column]:
+    """Each of some columns once for each measure, next to each other."""
+    if list(measures) == ["part_miou"]:
+        return list(columns)
+
+    def heading(name: str, measure: str) -> str:
+        return MEASURES[measure].title if len(columns) == 1 else f"{name}: {MEASURES[measure].title}"
+
+    return [
+        Column(
+            heading(column.name, measure),
+            tuple(heading(name, measure) for name in column.mean_of),
+            column.paper,
+            column.name,
+            measure,
+        )
+        for column in columns
+        for measure in measures
+    ]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Part mIoU of a method in a column: percent, over `runs` of `expected` runs.
+    """A measure of a method in a column (part mIoU: percent), over `runs` of `expected` runs.
 
     `std` is the sample deviation (divided by runs - 1); None for fewer than two runs, or where the paper gives none.
     """
@@ -78,12 +108,14 @@ class Grid:
 
     Attributes:
         columns: headings, in order.
+        measures: what each column shows.
         rows: ours and the paper's.
         paper: where the paper's figures are from; None without any.
         parts: by column, how many of how many parts occur in the test shapes (of results that noted it).
     """
 
     columns: tuple[str, ...]
+    measures: tuple[str, ...]
     rows: tuple[Row, ...]
     paper: str | None = None
     parts: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -109,39 +141,35 @@ def make_grid(
     Raises:
         InputError: see `check_cells`; or a column that the paper does not have.
     """
-    names = {column.name for column in columns}
-    results = [r for r in results if r.method in methods and r.column in names]
+    results = [r for r in results if r.method in methods and any(column.holds(r) for column in columns)]
     check_cells(results)
-    measured: dict[tuple[str, str], dict] = {}
-    for r in results:
-        measured.setdefault((r.method, r.column), {})[(r.seed, r.number)] = r.part_miou
+    measured: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
+    for column in columns:
+        for r in results if not column.mean_of else ():
+            if column.holds(r) and (value := MEASURES[column.measure].of(r.metrics)) is not None:
+                measured.setdefault((r.method, column.name), {})[r.seed, r.number] = float(value)
     for column in columns:
         for method in methods if column.mean_of else ():
             parts = [measured.get((method, name), {}) for name in column.mean_of]
             shared = [run for run in parts[0] if all(run in part for part in parts)]
             measured[method, column.name] = {run: sum(p[run] for p in parts) / len(parts) for run in shared}
-    rows = [
-        {"method": method, "category": column, "run": run, "part_miou": value}
-        for (method, column), values in measured.items()
-        for run, value in values.items()
-    ]
-    means = {(row["method"], row["category"]): row for row in summarize(rows)["rows"]}
-    expected = runs or max((row["runs"] for row in means.values()), default=0)
-    our_rows = {title: Row(title, "ours", _cells(means, name, columns, expected)) for name, title in methods.items()}
+    expected = runs or max(map(len, measured.values()), default=0)
+    our_rows = {title: Row(title, "ours", _cells(measured, name, columns, expected)) for name, title in methods.items()}
     paper_rows = _paper_rows(paper, columns) if paper else {}
     ordered: list[Row] = []
     for title, row in our_rows.items():
         ordered += [row, paper_rows[title]] if title in paper_rows else [row]
     ordered += [row for title, row in paper_rows.items() if title not in our_rows]
     source = paper["source"] if paper and paper_rows else None
-    return Grid(tuple(c.name for c in columns), tuple(ordered), source, _occurring_parts(results, columns))
+    headings, measures = tuple(c.name for c in columns), tuple(c.measure for c in columns)
+    return Grid(headings, measures, tuple(ordered), source, _occurring_parts(results, columns))
 
 
 def markdown(grid: Grid) -> str:
     """The table in Markdown, which also reads well as plain text, with a line on what its signs mean."""
     lines = [format_table([dict(zip(_header(grid), _texts(grid, row), strict=True)) for row in grid.rows]), ""]
     lines.append(
-        f"Part mIoU in percent, mean ± sample deviation over runs; {MISSING} = no result, (2/3 runs) = runs are missing."
+        f"{_notes(grid)}, mean ± sample deviation over runs; {MISSING} = no result, (2/3 runs) = runs are missing."
     )
     lines += [f"{occurrence_note(grid)}."] if grid.parts else []
     lines += [f"Rows marked paper: {grid.paper}."] if grid.paper else []
@@ -157,7 +185,7 @@ def occurrence_note(grid: Grid) -> str:
 
 def latex(grid: Grid) -> str:
     """The table as a LaTeX tabular (package booktabs)."""
-    lines = [r"% \usepackage{booktabs}; part mIoU in percent, mean and sample deviation over runs"]
+    lines = [rf"% \usepackage{{booktabs}}; {_notes(grid)}, mean and sample deviation over runs"]
     lines += [f"% {occurrence_note(grid)}"] if grid.parts else []
     lines += [f"% rows marked paper: {grid.paper}"] if grid.paper else []
     lines += [rf"\begin{{tabular}}{{llr{'r' * len(grid.columns)}}}", r"\toprule"]
@@ -166,21 +194,29 @@ def latex(grid: Grid) -> str:
     return "\n".join([*lines, body[0], r"\midrule", *body[1:], r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
+def _notes(grid: Grid) -> str:
+    """What the columns show, in words."""
+    notes = [MEASURES[measure].note for measure in dict.fromkeys(grid.measures)]
+    return "; ".join([notes[0][0].upper() + notes[0][1:], *notes[1:]])
+
+
 def _latex_text(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
 
 
 def csv_text(grid: Grid) -> str:
-    """One line per cell, in full precision: method, source, column, mean, deviation, runs, expected runs, and for ours how
-    many of how many parts occur in the test shapes; empty = not there."""
+    """One line per cell, in full precision: method, source, column, measure, mean, deviation, runs, expected runs, and for ours
+    how many of how many parts occur in the test shapes; empty = not there."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    header = ["method", "source", "column", "part_miou_mean", "part_miou_std", "runs", "runs_expected"]
+    header = ["method", "source", "column", "measure", "mean", "std", "runs", "runs_expected"]
     writer.writerow([*header, "parts_occurring", "parts"])
     for row in grid.rows:
-        for name, cell in row.cells.items():
+        for (name, cell), measure in zip(row.cells.items(), grid.measures, strict=True):
             parts = grid.parts.get(name, (None, None)) if row.source == "ours" else (None, None)
-            writer.writerow([row.method, row.source, name, cell.mean, cell.std, cell.runs, cell.expected, *parts])
+            writer.writerow(
+                [row.method, row.source, name, measure, cell.mean, cell.std, cell.runs, cell.expected, *parts]
+            )
     return file.getvalue()
 
 
@@ -197,14 +233,14 @@ def _texts(grid: Grid, row: Row) -> list[str]:
     return [row.method, row.source, row.runs(), *(row.cells[name].text() for name in grid.columns)]
 
 
-def _cells(means: Mapping, method: str, columns: Sequence[Column], expected: int) -> dict[str, Cell]:
+def _cells(measured: Mapping, method: str, columns: Sequence[Column], expected: int) -> dict[str, Cell]:
     cells = {}
     for column in columns:
-        row = means.get((method, column.name))
-        if row is None:
-            cells[column.name] = Cell(None, None, 0, expected)
-        else:
-            cells[column.name] = Cell(row["part_miou_mean"], row["part_miou_std"], row["runs"], expected)
+        values = measured.get((method, column.name), {}).values()
+        if values or column.measure == "part_miou":
+            cells[column.name] = Cell(*mean_and_deviation(values), len(values), expected)
+        else:  # not every method has every measure
+            cells[column.name] = Cell(None, None, None, None)
     return cells
 
 
@@ -212,7 +248,9 @@ def _occurring_parts(results: Sequence[Run], columns: Sequence[Column]) -> dict[
     """By column of results that noted it, how many of how many parts occur in the test shapes."""
     parts: dict[str, tuple[int, int]] = {}
     for column in columns:
-        with_parts = [r for r in results if r.column == column.name and r.occurring is not None]
+        with_parts = [r for r in results if column.holds(r) and r.occurring is not None]
+        if column.measure != "part_miou":
+            continue
         if with_parts:  # of several seeds one may sample a point of a part so small that another samples none
             occurring = {name for r in with_parts for name in r.occurring or ()}
             parts[column.name] = len(occurring), len(with_parts[0].parts)
@@ -226,7 +264,9 @@ def _paper_rows(paper: Mapping, columns: Sequence[Column]) -> dict[str, Row]:
         raise InputError(f"the paper's table has no column {unknown[0]!r}: choose one of {', '.join(paper['columns'])}")
     for title, values in paper["rows"].items():
         figures = dict(zip(paper["columns"], values, strict=True))
-        cell_values = {column.name: figures.get(column.paper or column.name) for column in columns}
+        cell_values = {
+            c.name: figures.get(c.paper or c.task or c.name) if c.measure == "part_miou" else None for c in columns
+        }
         runs = paper.get("runs")
         cells = {
             name: Cell(v, None, runs if v is not None else None, runs if v is not None else None)

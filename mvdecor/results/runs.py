@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Run:
         method: short name, as in configs/method; in a pipeline "scratch" or "pretrained".
         column: the table's column that it was run for, else the category.
         seed, number: of the training: which labelled shapes and initial weights.
-        part_miou, shape_miou: percent.
+        part_miou, shape_miou: percent; None where there are views but no meshes.
         test_ids: shapes that it was measured on, sorted.
         metrics: all of metrics.json.
         finetuned: finetune.json, if it was read.
@@ -41,8 +41,8 @@ class Run:
     column: str
     seed: int
     number: int
-    part_miou: float
-    shape_miou: float
+    part_miou: float | None
+    shape_miou: float | None
     test_ids: tuple[str, ...]
     metrics: dict
     finetuned: dict | None = None
@@ -106,6 +106,8 @@ class Run:
 def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Read every `metrics.json` below some folders, in order of their paths; a file reached twice is read once.
 
+    Where a result holds its mean code's figures (Semantic SRN), these are a run of their own before it.
+
     Raises:
         InputError: a folder that is not there, a file that is not a whole result, or one whose method has no name.
     """
@@ -119,7 +121,19 @@ def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     for run in runs:
         if run.method == UNNAMED:
             raise InputError(f"{run.file}: its configuration names no method: put it into a folder METHOD/run_N")
-    return runs
+    return [row for run in runs for row in with_mean_code(run)]
+
+
+def with_mean_code(run: Run) -> list[Run]:
+    """The run, and before it that of the mean code if it holds one: the same field without any image (Semantic SRN)."""
+    figures = run.metrics.get("mean_code")
+    if figures is None:
+        return [run]
+    name, title = f"{run.method}_mean_code", f"{run.title}, mean code"
+    config = {**run.metrics["config"], "method": {"name": name, "title": title}}
+    metrics = {**run.metrics, **figures, "config": config, "mean_code": None, "cost": None}
+    scores = {key: figures[key] for key in ("part_miou", "shape_miou")}
+    return [replace(run, method=name, metrics=metrics, **scores), run]
 
 
 def read_run(folder: Path, method: str | None = None, keys: Sequence[str] = ()) -> Run:
@@ -143,8 +157,8 @@ def read_run(folder: Path, method: str | None = None, keys: Sequence[str] = ()) 
             column=(config.get("cell") or {}).get("column") or metrics["category"],
             seed=int(metrics.get("trained_with", {}).get("seed", metrics["seed"])),
             number=int(config.get("run", 0)),
-            part_miou=float(metrics["part_miou"]),
-            shape_miou=float(metrics["shape_miou"]),
+            part_miou=_score(metrics, "part_miou"),
+            shape_miou=_score(metrics, "shape_miou"),
             test_ids=tuple(sorted(metrics["split"]["ids"])),
             metrics=metrics,
         )
@@ -153,11 +167,17 @@ def read_run(folder: Path, method: str | None = None, keys: Sequence[str] = ()) 
         raise InputError(
             f"{file}: not a whole result ({type(error).__name__}: {error}): evaluate that run again, or move the file away"
         ) from error
-    if not all(math.isfinite(value) and 0 <= value <= 100 for value in (run.part_miou, run.shape_miou)):
+    scores = [value for value in (run.part_miou, run.shape_miou) if value is not None]
+    if not all(math.isfinite(value) and 0 <= value <= 100 for value in scores):
         raise InputError(
             f"{file}: part mIoU {run.part_miou} and shape mIoU {run.shape_miou} are no percentages: evaluate that run again"
         )
     return run
+
+
+def _score(metrics: dict, key: str) -> float | None:
+    """A percentage; None only of a result about views."""
+    return None if metrics[key] is None and "images" in metrics else float(metrics[key])
 
 
 def read_stage(file: Path, keys: Sequence[str]) -> dict:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
 
-SYSTEMS = ("mvdecor", "semantic_srn")
+SYSTEMS = ("mvdecor", "semantic_srn", "view_unet")
 
 
 def stage_of_system(name: str) -> Callable[[DictConfig], dict]:

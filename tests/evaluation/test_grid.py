@@ -74,7 +74,7 @@ def test_csv_parses_back(grid):
     rows = list(csv.DictReader(io.StringIO(csv_text(grid))))
     assert len(rows) == 4 * 3
     for row, cell in zip(rows, (c for r in grid.rows for c in r.cells.values()), strict=True):
-        values = [row[k] for k in ("part_miou_mean", "part_miou_std", "runs", "runs_expected")]
+        values = [row[k] for k in ("mean", "std", "runs", "runs_expected")]
         assert [float(v) if v else None for v in values] == [cell.mean, cell.std, cell.runs, cell.expected]
     assert [row["column"] for row in rows[:3]] == ["Mean", "Bottle", "Bed_1"]
 

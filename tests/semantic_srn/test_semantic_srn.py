@@ -10,7 +10,9 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
+from mvdecor.apps.tables import run_table
 from mvdecor.captures import RaySource, make_capture_set
+from mvdecor.engine.cli import compose_config
 from mvdecor.engine.loader import batches
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
@@ -220,6 +222,9 @@ def test_the_pipeline_makes_its_shapes_and_a_table(config, tmp_path):
     assert "part mIoU on meshes" in output.stdout
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     assert [row["method"] for row in table["rows"]] == ["mean_code", "semantic_srn"]
+    words = ("measures=[part_miou,psnr,seconds_per_shape]", f"gather=[{tmp_path}/out]", f"out={tmp_path}/table")
+    gathered = run_table(compose_config(words, "table"), words)
+    assert [row["method"] for row in gathered["grid"]["rows"]] == ["Semantic SRN, mean code", "Semantic SRN"]
 
 
 def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):

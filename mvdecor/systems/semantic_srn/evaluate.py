@@ -114,6 +114,7 @@ def evaluate(job: Job) -> dict:
         **inferred.result(),
         "mean_code": mean.result() if settings.mean_code else None,
         "given": {"kind": settings.source, "views": inputs, "counted": settings.count_given},
+        "trained_with": trained_with(load_field(cfg.checkpoint)[1]),
         "category": cfg.data.get("category", captures.__class__.__name__),
         "split": {"name": settings.split, "ids": ids},
         "skipped": [],
@@ -221,6 +222,13 @@ def check_labels(record: Mapping[str, Any], captures: CaptureSet, checkpoint: st
             f"{checkpoint}: the field's labels ({', '.join(names)}) are not those of the captures "
             f"({', '.join(captures.label_names)}): choose those that it was fine-tuned on"
         )
+
+
+def trained_with(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a model's training, which are not those of its evaluation: by group."""
+    trained = record["config"]
+    groups = {key: trained[key] for key in ("seed", "run", "precision", "network", "training") if key in trained}
+    return groups | ({"field": record["field"]} if "field" in record else {})
 
 
 def measured_views(count: int, limit: int | None) -> list[int]:

@@ -66,6 +66,7 @@ class FinetuneSettings(Settings):
     optimizer: Target
     schedule: Schedule
     balanced: bool
+    head: Literal["linear", "mlp"]
     points: bool
 
 

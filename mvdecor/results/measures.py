@@ -1,0 +1,58 @@
+"""What of a finished run a table can show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of metrics.json.
+
+    Attributes:
+        title: heading of its columns.
+        note: what it is, in words.
+        of: takes it from metrics.json; None where a run has none.
+    """
+
+    title: str
+    note: str
+    of: Callable[[Mapping[str, Any]], float | None]
+
+
+def _of_images(*keys: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """A figure of rendered or labelled views, which systems that see meshes do not have."""
+
+    def value(metrics: Mapping[str, Any]) -> float | None:
+        found: Any = metrics.get("images")
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found
+
+    return value
+
+
+def _seconds_per_shape(metrics: Mapping[str, Any]) -> float | None:
+    cost, shapes = metrics.get("cost"), metrics["split"]["ids"]
+    return cost["cpu_seconds"] / len(shapes) if cost and shapes else None
+
+
+MEASURES = {
+    "part_miou": Measure("part mIoU", "part mIoU in percent", lambda metrics: metrics["part_miou"]),
+    "shape_miou": Measure("shape mIoU", "shape mIoU in percent", lambda metrics: metrics["shape_miou"]),
+    "label_miou": Measure(
+        "label mIoU", "label mIoU of views in percent, pooled, without background", _of_images("labels", "miou")
+    ),
+    "label_miou_with_background": Measure(
+        "label mIoU with background",
+        "the same with background",
+        _of_images("labels", "miou_with_background"),
+    ),
+    "psnr": Measure("PSNR", "PSNR of rendered views in dB", _of_images("psnr")),
+    "seconds_per_shape": Measure(
+        "seconds per shape", "processor time of the evaluation per test shape", _seconds_per_shape
+    ),
+}
+"""By the name that `measures` of scripts/table.py knows."""

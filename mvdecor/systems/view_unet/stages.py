@@ -1,0 +1,100 @@
+"""The stages of the U-Net baselines of Semantic SRN: finetune, evaluate, and the pipeline of the two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from mvdecor.captures import make_capture_set
+from mvdecor.engine.content import Files
+from mvdecor.engine.cost import total_cost
+from mvdecor.engine.distributed import rank
+from mvdecor.engine.guard import guard
+from mvdecor.engine.provenance import provenance
+from mvdecor.engine.record import changed, settings_of
+from mvdecor.engine.stage import STATE, Stage
+from mvdecor.fields import field_file
+from mvdecor.files import write_json
+from mvdecor.results import format_table, summarize
+from mvdecor.systems.made_up import write_made_up
+from mvdecor.systems.semantic_srn.evaluate import summary
+from mvdecor.systems.semantic_srn.keys import capture_files
+from mvdecor.systems.semantic_srn.stages import CAPTURES, SHAPES
+from mvdecor.systems.view_unet.checkpoint import unet_file
+from mvdecor.systems.view_unet.evaluate import evaluate
+from mvdecor.systems.view_unet.finetune import finetune
+from mvdecor.systems.view_unet.settings import check_config, check_evaluate, check_finetune
+
+OF_TRAINING = ("k", "v", "steps", "objects", "learning_rate", "optimizer", "schedule", "balanced")
+
+
+def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Settings of the training."""
+    keys = (f"training.finetune.{name}" for name in OF_TRAINING)
+    return settings_of(cfg, [*CAPTURES, *SHAPES, "run", "network", *keys]) | _label_names(cfg)
+
+
+def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Settings of the evaluation; the field's own come with its folder."""
+    left_out = [f"-evaluation.{name}" for name in ("split", "limit", "clouds", "field", "mean_code")]
+    return settings_of(cfg, [*CAPTURES, *SHAPES, "lifting", "evaluation", *left_out]) | _label_names(cfg)
+
+
+def _label_names(cfg: DictConfig) -> dict[str, Any]:
+    return {"label_names": list(make_capture_set(cfg.capture).label_names)}
+
+
+def finetune_files(cfg: DictConfig) -> dict[str, Files]:
+    """The captures to choose from, and the split file if there is one."""
+    captures, split, pretrain = make_capture_set(cfg.capture), cfg.training.finetune.split, cfg.training.pretrain
+    pretrained = set(captures.ids(pretrain.split)[: pretrain.limit])
+    ids = [id for id in captures.ids("train") if id in pretrained]
+    files = {"the training captures": capture_files(captures, ids)}
+    return files | ({} if split is None else {"training.finetune.split": Files.of([split])})
+
+
+def evaluate_files(cfg: DictConfig) -> dict[str, Files]:
+    """The test captures, the U-Net, and the field whose renderings it labels."""
+    captures, settings = make_capture_set(cfg.capture), cfg.evaluation
+    ids = captures.ids(settings.split)[: settings.limit]
+    files = {"the test captures": capture_files(captures, ids), "checkpoint": Files.of([unet_file(cfg.checkpoint)])}
+    return files | ({} if settings.sees == "views" else {"evaluation.field": Files.of([field_file(settings.field)])})
+
+
+run_finetune = Stage(
+    "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, check_finetune, (STATE,), ("model",)
+)
+run_evaluate = Stage("evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_evaluate)
+
+
+def run_pipeline(cfg: DictConfig) -> dict:
+    """Train and evaluate each few-shot run; writes `out/table.json`."""
+    check_config(cfg)
+    with guard(Path(cfg.out)):
+        return _pipeline(cfg)
+
+
+def _pipeline(cfg: DictConfig) -> dict:
+    out, origin, method = Path(cfg.out), provenance(cfg), (cfg.method or {}).get("name", cfg.system)
+    if cfg.capture.get("shapes"):
+        write_made_up(cfg)
+    stages: list[dict] = []
+    rows = []
+    for run in range(cfg.training.finetune.runs):
+        folder = out / method / f"run_{run}"
+        tuned = run_finetune(changed(cfg, out=folder, run=run))
+        metrics = run_evaluate(changed(cfg, out=folder, run=run, checkpoint=folder / "model"))
+        stages += [tuned, metrics]
+        row = {"method": method, "category": metrics["category"], "run": run, "part_miou": metrics["part_miou"]}
+        rows += [row] if metrics["part_miou"] is not None else []
+    table = {"runs": rows, "cost": total_cost([stage["cost"] for stage in stages])} | (summarize(rows) if rows else {})
+    if rank() == 0:
+        write_json(out / "table.json", table | origin | {"seed": cfg.seed})
+    if rows:
+        print("\n" + format_table(table["rows"]))
+    for run, metrics in enumerate(stages[1::2]):
+        print(f"run {run}: {summary(metrics)}")
+    print(f"pictures and figures: {out}/{method}/run_*")
+    return table
