@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": ("Label and measure the test data", "mvdecor.systems:run_evaluate"),
     "figures": ("Pictures of correspondences by embedding", "mvdecor.apps.embeddings:run_figures"),
     "finetune": ("Fine-tune on few labels", "mvdecor.systems:run_finetune"),
+    "fit": ("Fit a radiance field to one capture", "mvdecor.apps.fit:run_fit"),
     "generate": ("Write made-up shapes to disk", "mvdecor.made_up.generate:run_generate"),
     "pipeline": ("All stages in a row", "mvdecor.systems:run_pipeline"),
     "pretrain": ("Pretrain without labels", "mvdecor.systems:run_pretrain"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvdecor.figures.cameras import frustum_corners, meeting_point, plot_cameras
+from mvdecor.figures.cameras import frustum_corners, plot_cameras
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.placement import look_at, pinhole, sphere_cameras
 

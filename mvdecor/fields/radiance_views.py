@@ -1,0 +1,87 @@
+"""Views of a scene as its radiance field shows them, and its points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mvdecor.captures.capture import Capture
+from mvdecor.fields.radiance import RadianceField, SceneSpace, SeenRays, see
+from mvdecor.views.rays import Rays, depth_of
+
+CHUNK = 65_536
+"""Samples that are rendered together."""
+OPAQUE = 0.5
+"""Opacity from which a ray ends at a point."""
+
+
+@dataclass(frozen=True)
+class SceneViews:
+    """What a field shows in n views.
+
+    Attributes:
+        images: float32 [n, H, W, 3] in [0, 1].
+        depth: float32 [n, H, W], camera z.
+        opacity: float32 [n, H, W].
+    """
+
+    images: Tensor
+    depth: Tensor
+    opacity: Tensor
+
+
+@torch.no_grad()
+def render_scene_views(
+    field: RadianceField, space: SceneSpace, capture: Capture, views: Sequence[int], samples: int
+) -> SceneViews:
+    """Views of a capture, `samples` points per ray."""
+    height, width = capture.cameras.height, capture.cameras.width
+    index = torch.arange(len(views) * height * width)
+    images, depth, opacity = [], [], []
+    for pixels in index.split(max(1, CHUNK // samples)):
+        rays = capture.rays(_pixels(capture, views, pixels))
+        seen = _see(field, space, rays, samples)
+        images.append(seen.rgb.clamp(0, 1))
+        depth.append(depth_of(capture.cameras, rays, seen.distance))
+        opacity.append(seen.opacity)
+    shape = (len(views), height, width)
+    return SceneViews(torch.cat(images).view(*shape, 3), torch.cat(depth).view(shape), torch.cat(opacity).view(shape))
+
+
+@torch.no_grad()
+def scene_points(
+    field: RadianceField,
+    space: SceneSpace,
+    capture: Capture,
+    views: Sequence[int],
+    samples: int,
+    count: int,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """float32 [P, 3] and uint8 [P, 3], world positions and colours of where random rays of some views end; P at most `count`."""
+    total = len(views) * capture.cameras.height * capture.cameras.width
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
+    points, colours = [torch.empty(0, 3)], [torch.empty(0, 3)]
+    for pixels in order.split(max(1, CHUNK // samples)):
+        rays = capture.rays(_pixels(capture, views, pixels))
+        seen = _see(field, space, rays, samples)
+        ends = seen.opacity > OPAQUE
+        points.append((rays.origins + seen.distance[:, None] * rays.directions)[ends])
+        colours.append(seen.rgb.clamp(0, 1)[ends])
+    return torch.cat(points), (torch.cat(colours) * 255).round().byte()
+
+
+def _pixels(capture: Capture, views: Sequence[int], pixels: Tensor) -> Tensor:
+    """From indices into [len(views), H, W] to those into all views."""
+    size = capture.cameras.height * capture.cameras.width
+    return torch.tensor(views)[pixels // size] * size + pixels % size
+
+
+def _see(field: RadianceField, space: SceneSpace, rays: Rays, samples: int) -> SeenRays:
+    """On the field's device, answers on the CPU."""
+    device = next(field.parameters()).device if isinstance(field, torch.nn.Module) else torch.device("cpu")
+    seen = see(field, space, rays.origins.to(device), rays.directions.to(device), samples)
+    return SeenRays(*(values.cpu() for values in seen))
