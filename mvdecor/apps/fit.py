@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mvdecor.captures import Capture, CaptureSet, make_capture_set
+from mvdecor.captures.ray_batches import OPAQUE
 from mvdecor.captures.scene_rays import SceneRays, SceneRaySource
 from mvdecor.engine.content import Files
 from mvdecor.engine.distributed import rank, weight_of_share
@@ -27,9 +28,9 @@ from mvdecor.engine.stage import STATE, Job, Stage
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ViewMetrics
 from mvdecor.evaluation.images import psnr
-from mvdecor.fields.radiance import SceneSpace, colour_loss, see
+from mvdecor.fields.radiance import SceneSpace, SeenRays, colour_loss, see
 from mvdecor.fields.radiance_file import save_radiance
-from mvdecor.fields.radiance_views import SceneViews, render_scene_views, scene_points
+from mvdecor.fields.radiance_views import SceneViews, render_scene_views, scene_points, still_background
 from mvdecor.figures import save_png
 from mvdecor.figures.cloud import write_coloured_points
 from mvdecor.figures.layout import sheet
@@ -39,6 +40,8 @@ from mvdecor.seeds import seed_of
 from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Seed, Settings, WholeNumber
 from mvdecor.systems.semantic_srn.stages import capture_files
 
+EPSILON = 1e-15
+"""Of Adam: gradients of a nearly empty grid are far below its usual 1e-8."""
 SHOWN = 6
 """Held-out views in the picture."""
 
@@ -78,6 +81,7 @@ class FitSettings(Settings):
     id: str | None
     held_out: Annotated[int, Field(ge=2, description="give a whole number of at least 2")]
     foreground: Probability
+    background: Literal["white", "still"]
     schedule: str | dict[str, Any]
     points: WholeNumber
     seed: Seed
@@ -105,8 +109,8 @@ def chosen_capture(captures: CaptureSet, id: str | None) -> str:
 
 def fit_settings(cfg: DictConfig) -> dict[str, Any]:
     """What the result depends on."""
-    keys = ["seed", "precision", "id", "held_out", "foreground", "schedule", "points", "radiance", "capture"]
-    return settings_of(cfg, [*keys, "-capture.root", "-capture.memory", "-capture.shapes.root"])
+    keys = ["seed", "precision", "id", "held_out", "foreground", "background", "schedule", "points"]
+    return settings_of(cfg, [*keys, "radiance", "capture", "-capture.root", "-capture.memory", "-capture.shapes.root"])
 
 
 def fit_files(cfg: DictConfig) -> dict[str, Files]:
@@ -120,7 +124,7 @@ def step(
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """The losses of a batch of rays."""
     batch = batches["rays"]
-    rays = model(space, batch.origins, batch.directions, settings.samples)
+    rays = model(space, batch, settings.samples)
     error = (rays.rgb - batch.rgb).square().mean()
     of_share = weight_of_share(fabric, batch.share)
     loss = of_share * (error + settings.weights.colour * colour_loss(rays, batch.rgb))
@@ -130,15 +134,22 @@ def step(
 
 
 class SeeingField(nn.Module):
-    """A field whose `forward` renders rays, as the loop calls it."""
+    """A field whose `forward` renders a batch of rays, as the loop calls it.
 
-    def __init__(self, field: nn.Module) -> None:
+    Args:
+        field: a `RadianceField`.
+        background: float32 [H, W, 3], behind the scene; None: white.
+    """
+
+    def __init__(self, field: nn.Module, background: Tensor | None) -> None:
         super().__init__()
         self.field = field
+        self.register_buffer("background", None if background is None else background.view(-1, 3))
 
-    def forward(self, space: SceneSpace, origins: Tensor, directions: Tensor, samples: int) -> Any:
+    def forward(self, space: SceneSpace, batch: SceneRays, samples: int) -> SeenRays:
         """See `see`; at random places of the intervals."""
-        return see(self.field, space, origins, directions, samples, jitter=True)  # type: ignore[arg-type]
+        behind = None if self.background is None else self.background[batch.place]
+        return see(self.field, space, batch.origins, batch.directions, samples, True, behind)  # type: ignore[arg-type]
 
 
 def fit(job: Job) -> dict:
@@ -148,7 +159,8 @@ def fit(job: Job) -> dict:
     capture = captures.load(chosen_capture(captures, cfg.id))
     held_out = list(range(0, len(capture), cfg.held_out))
     views = [view for view in range(len(capture)) if view not in held_out]
-    space = SceneSpace.of(capture)
+    still = still_background(capture, views) if cfg.background == "still" else None
+    space = SceneSpace.of(capture, bounded=capture.has_alpha or still is not None)
     seed = seed_of(cfg.seed, "fitting", capture.id)
     seed_everything(seed, verbose=False)
     field = make_object(cfg.radiance.field, "radiance.field")
@@ -157,43 +169,67 @@ def fit(job: Job) -> dict:
     recipe = Recipe(
         "fit",
         settings.radiance.steps,
-        lambda weights: torch.optim.Adam(field.groups(settings.radiance.learning_rate), betas=(0.9, 0.99)),
+        lambda weights: torch.optim.Adam(field.groups(settings.radiance.learning_rate), betas=(0.9, 0.99), eps=EPSILON),
         make_schedule(cfg.schedule),
         seed,
     )
     losses = partial(step, fabric=fabric, space=space, settings=settings.radiance)
-    history = train(job.loop(fabric), recipe, SeeingField(field), {"rays": (source, "radiance.rays")}, losses)
+    history = train(job.loop(fabric), recipe, SeeingField(field, still), {"rays": (source, "radiance.rays")}, losses)
     field.eval()
     samples = settings.radiance.samples
-    rendered = render_scene_views(field, space, capture, held_out, samples)
+    rendered = render_scene_views(field, space, capture, held_out, samples, still)
     result = measure(capture, held_out, views, rendered) | {"history": history.steps}
     if rank() == 0:
-        record = {"capture": capture.id, "views": views, "held_out": held_out, "samples": samples}
+        record = {"capture": capture.id, "views": views, "held_out": held_out, "samples": samples, "background": cfg.background}
         save_radiance(job.out / "model", field, settings.radiance.field, space, record)
         save_png(job.out / "views.png", plot_held_out(capture, held_out, rendered))
         points, colours = scene_points(field, space, capture, views, samples, cfg.points, seed)
         write_coloured_points(job.out / "cloud.ply", points, colours)
     print(
         f"held-out views: PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}; "
-        f"the nearest other view as it is: {result['nearest_view']['psnr']:.2f} dB: {job.out}",
+        f"the nearest other view as it is: {result['nearest_view']['psnr']:.2f} dB{_of_object(result)}: {job.out}",
         flush=True,
     )
     return result
 
 
 def measure(capture: Capture, held_out: Sequence[int], views: Sequence[int], rendered: SceneViews) -> dict[str, Any]:
-    """PSNR and SSIM of held-out views, and those of the fitted view whose camera looks most alike, unchanged."""
-    truth, metrics, nearest = capture.images(held_out).float() / 255, ViewMetrics(()), ViewMetrics(())
-    metrics.add_images(capture.id, held_out, rendered.images, truth)
+    """PSNR and SSIM of held-out views, and PSNR of the object's pixels alone where alpha or label maps say which they are.
+
+    `nearest_view` holds the same of the fitted view whose camera looks most alike, unchanged: what no field is needed for.
+    """
     alike = [views[i] for i in _nearest(capture, held_out, views).tolist()]
-    nearest.add_images(capture.id, held_out, capture.images(alike).float() / 255, truth)
-    result, of_nearest = metrics.result(), nearest.result()
-    return {
-        "psnr": result["psnr"],
-        "ssim": result["ssim"],
-        "nearest_view": {"psnr": of_nearest["psnr"], "ssim": of_nearest["ssim"]},
-        "views": {str(view): float(x) for view, x in zip(held_out, psnr(rendered.images, truth))},
-    }
+    truth = capture.images(held_out).float() / 255
+    result = _figures(capture, held_out, rendered.images, truth)
+    nearest = _figures(capture, held_out, capture.images(alike).float() / 255, truth)
+    by_view = {str(view): float(x) for view, x in zip(held_out, psnr(rendered.images, truth))}
+    return result | {"nearest_view": nearest, "views": by_view}
+
+
+def _figures(capture: Capture, held_out: Sequence[int], images: Tensor, truth: Tensor) -> dict[str, float | None]:
+    metrics = ViewMetrics(())
+    metrics.add_images(capture.id, held_out, images, truth)
+    result = metrics.result()
+    objects = [_object_mask(capture, view) for view in held_out]
+    errors = [(a - b)[m].square().mean() for a, b, m in zip(images, truth, objects) if m is not None and bool(m.any())]
+    object_psnr = float(torch.stack([-10 * error.log10() for error in errors]).mean()) if errors else None
+    return {"psnr": result["psnr"], "ssim": result["ssim"], "object_psnr": object_psnr}
+
+
+def _object_mask(capture: Capture, view: int) -> Tensor | None:
+    """bool [H, W], the object's pixels in a view, if that is known."""
+    if (alpha := capture.alpha([view])) is not None:
+        return alpha[0] >= OPAQUE
+    if view in capture.labelled and capture.background is not None:
+        labels = capture.labels([view])[0]
+        return (labels >= 0) & (labels != capture.background)
+    return None
+
+
+def _of_object(result: Mapping[str, Any]) -> str:
+    if result["object_psnr"] is None:
+        return ""
+    return f"; the object's pixels alone: {result['object_psnr']:.2f} and {result['nearest_view']['object_psnr']:.2f} dB"
 
 
 def _nearest(capture: Capture, held_out: Sequence[int], views: Sequence[int]) -> Tensor:

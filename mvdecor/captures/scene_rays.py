@@ -21,6 +21,7 @@ class SceneRays:
     Attributes:
         origins, directions: float32 [R, 3], world frame, directions of unit length.
         rgb: float32 [R, 3] in [0, 1].
+        place: int64 [R], pixel of each ray within its picture, an index into [H, W] flattened.
         shape_ids: the capture, for messages.
         views: none are named: the rays are of all.
         share: of the rays of the step's batch, of which another process may have others.
@@ -29,15 +30,15 @@ class SceneRays:
     origins: Tensor
     directions: Tensor
     rgb: Tensor
+    place: Tensor
     shape_ids: tuple[str, ...]
     views: tuple[tuple[int, ...], ...] = ((),)
     share: float = 1.0
 
     def to(self, device: torch.device | str) -> SceneRays:
         """The same rays with their tensors on `device`."""
-        return replace(
-            self, origins=self.origins.to(device), directions=self.directions.to(device), rgb=self.rgb.to(device)
-        )
+        tensors = {name: getattr(self, name).to(device) for name in ("origins", "directions", "rgb", "place")}
+        return replace(self, **tensors)
 
 
 class SceneRaySource:
@@ -73,4 +74,5 @@ class SceneRaySource:
         pixels = pixels if positions is None else pixels[list(positions)]
         rays = rays_of(self.cameras, pixels)
         rgb = self.rgb[pixels].float() / 255
-        return SceneRays(rays.origins, rays.directions, rgb, (self.id,), share=len(pixels) / self.count)
+        place = pixels % (self.cameras.height * self.cameras.width)
+        return SceneRays(rays.origins, rays.directions, rgb, place, (self.id,), share=len(pixels) / self.count)

@@ -11,7 +11,7 @@ from mvdecor.fields.srn import harmonics_of
 PLANES = ((0, 1), (0, 2), (1, 2))
 LINES = (2, 1, 0)
 """Coordinates that each of the three planes has, and that of its line."""
-EMPTY = -9.0
+EMPTY = -5.0
 """Added before the softplus, so that space is nearly empty at first: density that has to grow stands where it is needed."""
 SCALE = 25.0
 """Of the density: an Adam step then changes it as much as in TensoRF, which scales lengths instead (its distance_scale)."""

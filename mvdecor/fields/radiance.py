@@ -56,14 +56,16 @@ class SceneSpace:
     far: float
 
     @staticmethod
-    def of(capture: Capture) -> SceneSpace:
+    def of(capture: Capture, bounded: bool) -> SceneSpace:
         """The space of a capture: around the point that its cameras look at.
 
-        Of pictures with alpha or masks, nothing but the object is modelled, between the capture's bounds. Else everything is
-        seen; the radius is half the range of the bounds, or without bounds half of the mean distance of the cameras.
+        Args:
+            capture: the scene.
+            bounded: nothing is modelled but what lies between the capture's bounds. Else everything that is seen; the radius
+                is then half the range of the bounds, or without bounds half of the mean distance of the cameras.
 
         Raises:
-            InputError: pictures with alpha or masks, but no bounds; cameras that all stand in one place.
+            InputError: `bounded`, but no bounds; cameras that all stand in one place.
         """
         center = meeting_point(capture.cameras)
         distances = torch.linalg.vector_norm(capture.cameras.centers - torch.from_numpy(center).float(), dim=-1)
@@ -71,14 +73,14 @@ class SceneSpace:
         if mean < 1e-6:
             raise InputError(f"capture {capture.id}: all cameras stand in one place: the scene has no depth for them")
         if capture.near is None or capture.far is None:
-            if capture.has_alpha:
+            if bounded:
                 raise InputError(
                     f"capture {capture.id}: it has no near and far bounds: give capture.bounds=[near,far]"
                 )
             bounds = 0.1 * float(distances.min()), float(distances.max()) + 0.5 * mean
             return SceneSpace(_point(center), 0.5 * mean, True, *bounds)
         near, far = float(capture.near.min()), float(capture.far.max())
-        if capture.has_alpha:
+        if bounded:
             return SceneSpace(_point(center), 0.5 * (far - near), False, near, far)
         return SceneSpace(_point(center), 0.5 * (far - near), True, 0.5 * near, far)
 
@@ -115,7 +117,7 @@ class SeenRays(NamedTuple):
     """What R rays with S samples each see.
 
     Attributes:
-        rgb: float32 [R, 3] in [0, 1], over a white background.
+        rgb: float32 [R, 3] in [0, 1], over the background.
         opacity: float32 [R].
         distance: float32 [R], mean over what the ray meets, weighted; of empty rays the farthest.
         weights: float32 [R, S], share of the light that each sample stops.
@@ -140,6 +142,7 @@ def see(
     directions: Tensor,
     samples: int,
     jitter: bool = False,
+    background: Tensor | None = None,
     skipped: float = SKIPPED,
 ) -> SeenRays:
     """Volume-render rays.
@@ -150,6 +153,7 @@ def see(
         origins, directions: float32 [R, 3], world, directions of unit length.
         samples: S, per ray.
         jitter: sample at random places of the intervals.
+        background: float32 [R, 3], what stands behind the scene; None: white.
         skipped: see `SKIPPED`; 0 colours every sample.
     """
     distances, lengths = space.distances(len(origins), samples, jitter, origins.device)
@@ -162,7 +166,8 @@ def see(
     seen = inside & (weights.detach() >= skipped * greatest)
     colours = field.colours(coordinates[seen], directions[:, None].expand_as(coordinates)[seen])
     contributions = torch.zeros_like(coordinates).masked_scatter(seen[..., None], weights[seen][:, None] * colours)
-    rgb = contributions.sum(dim=1) + (1 - opacity[:, None])
+    behind = 1.0 if background is None else background
+    rgb = contributions.sum(dim=1) + (1 - opacity[:, None]) * behind
     distance = (weights * distances).sum(dim=-1) + (1 - opacity) * distances[:, -1]
     return SeenRays(rgb, opacity, distance, weights, coordinates, seen, colours)
 

@@ -35,15 +35,20 @@ class SceneViews:
 
 @torch.no_grad()
 def render_scene_views(
-    field: RadianceField, space: SceneSpace, capture: Capture, views: Sequence[int], samples: int
+    field: RadianceField,
+    space: SceneSpace,
+    capture: Capture,
+    views: Sequence[int],
+    samples: int,
+    background: Tensor | None = None,
 ) -> SceneViews:
-    """Views of a capture, `samples` points per ray."""
+    """Views of a capture, `samples` points per ray; `background` float32 [H, W, 3] stands behind all of them, None: white."""
     height, width = capture.cameras.height, capture.cameras.width
     index = torch.arange(len(views) * height * width)
     images, depth, opacity = [], [], []
     for pixels in index.split(max(1, CHUNK // samples)):
         rays = capture.rays(_pixels(capture, views, pixels))
-        seen = _see(field, space, rays, samples)
+        seen = _see(field, space, rays, samples, None if background is None else _behind(background, rays))
         images.append(seen.rgb.clamp(0, 1))
         depth.append(depth_of(capture.cameras, rays, seen.distance))
         opacity.append(seen.opacity)
@@ -80,8 +85,21 @@ def _pixels(capture: Capture, views: Sequence[int], pixels: Tensor) -> Tensor:
     return torch.tensor(views)[pixels // size] * size + pixels % size
 
 
-def _see(field: RadianceField, space: SceneSpace, rays: Rays, samples: int) -> SeenRays:
+def still_background(capture: Capture, views: Sequence[int]) -> Tensor:
+    """float32 [H, W, 3] in [0, 1], each pixel's median over some views: what stands still before a still camera."""
+    return (capture.images(views).float() / 255).median(dim=0).values
+
+
+def _behind(background: Tensor, rays: Rays) -> Tensor:
+    colours = background.view(-1, 3)
+    return colours[rays.index % len(colours)]
+
+
+def _see(
+    field: RadianceField, space: SceneSpace, rays: Rays, samples: int, background: Tensor | None = None
+) -> SeenRays:
     """On the field's device, answers on the CPU."""
     device = next(field.parameters()).device if isinstance(field, torch.nn.Module) else torch.device("cpu")
-    seen = see(field, space, rays.origins.to(device), rays.directions.to(device), samples)
+    behind = None if background is None else background.to(device)
+    seen = see(field, space, rays.origins.to(device), rays.directions.to(device), samples, background=behind)
     return SeenRays(*(values.cpu() for values in seen))
