@@ -17,6 +17,7 @@ COMMANDS = {
     "finetune": ("Fine-tune on few labels", "mvdecor.systems:run_finetune"),
     "fit": ("Fit a radiance field to one capture", "mvdecor.apps.fit:run_fit"),
     "generate": ("Write made-up shapes to disk", "mvdecor.made_up.generate:run_generate"),
+    "interpolate": ("A film strip from object to object", "mvdecor.apps.interpolate:run_interpolate"),
     "pipeline": ("All stages in a row", "mvdecor.systems:run_pipeline"),
     "pretrain": ("Pretrain without labels", "mvdecor.systems:run_pretrain"),
     "render": ("Render views into the view cache", "mvdecor.apps.cache:run_render"),

@@ -118,6 +118,22 @@ class Transforms(CaptureFolders):
         print(f"warning: {files[0]}: {fault}{count}: left out", flush=True)
 
 
+def frame_of(path: Path, image: Path) -> Frame:
+    """The frame of a picture in a `transforms.json`, by the picture's name without suffix; axes "opengl".
+
+    Raises:
+        InputError: the file is damaged, or has no such frame or several.
+    """
+    content = _content(path)
+    values = [_values(content, i, path) for i in range(len(content["frames"]))]
+    numbers = [i for i, frame in enumerate(values) if Path(frame.file_path).stem == image.stem]
+    if len(numbers) != 1:
+        raise InputError(
+            f"{path}: {len(numbers)} of its frames are called {image.stem}: name the image as its frame is named"
+        )
+    return _frame(values[numbers[0]], image, f"{path}, frame {numbers[0]} ({values[numbers[0]].file_path})", path, False)
+
+
 def _content(path: Path) -> dict[str, Any]:
     content = read_json(path, REMEDY)
     frames = content.get("frames") if isinstance(content, dict) else None
