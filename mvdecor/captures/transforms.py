@@ -97,6 +97,7 @@ class Transforms(CaptureFolders):
         names = tuple(id_list(content.get("labels", []), f"{path}, labels"))
         values = [_values(content, i, path) for i in range(len(content["frames"]))]
         paths = [_picture(frame.file_path, path) for frame in values]
+        _check_named_once(paths, path)
         missing = [image for image in paths if not image.is_file()]
         self._report(missing, f"{path} names it, but there is no such image", "put it there")
         self._report(_unnamed(folder, paths), f"no frame of {path} has this image", "remove it")
@@ -152,6 +153,14 @@ def _values(content: dict[str, Any], number: int, path: Path) -> FrameValues:
         raise InputError(
             f"{path}, frame {number} ({frame.get('file_path')}): {name}: {first['msg']}; {REMEDY}"
         ) from None
+
+
+def _check_named_once(paths: Sequence[Path], path: Path) -> None:
+    frames: dict[Path, int] = {}
+    for number, image in enumerate(paths):
+        if image in frames:
+            raise InputError(f"{path}: frames {frames[image]} and {number} both name {image.name}: take one of them out")
+        frames[image] = number
 
 
 def _picture(name: str, path: Path) -> Path:
