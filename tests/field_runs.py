@@ -56,7 +56,7 @@ def write_field_run(out: Path, cfg: DictConfig) -> Path:
     }
     metrics = result | {
         "mean_code": result | {"part_miou": 33.0},
-        "given": {"kind": "images", "views": dict.fromkeys(IDS, [1]), "counted": False},
+        "given": {"kind": "images", "views": {id: [1] for id in IDS}, "counted": False},
         "category": "balls",
         "split": {"name": "test", "ids": IDS},
         "cost": {"wall_seconds": 1.0, "cpu_seconds": 1.0, "peak_memory_gb": {"host": 0.5}},
@@ -70,5 +70,3 @@ def write_field_run(out: Path, cfg: DictConfig) -> Path:
     table = {"config": config, "cost": metrics["cost"], "rows": [], "runs": []}
     (out / "table.json").write_text(json.dumps(table))
     return out
-
-

@@ -66,7 +66,9 @@ def test_rays_are_those_of_their_pixels_and_shares_make_the_whole(fit_config):
     rays = capture.rays()
     for ray in range(64):
         places = [v for v in range(3) if torch.equal(images[v * size + batch.place[ray]], batch.rgb[ray])]
-        same = [v for v in places if torch.allclose(rays.origins[views[v] * size + batch.place[ray]], batch.origins[ray])]
+        same = [
+            v for v in places if torch.allclose(rays.origins[views[v] * size + batch.place[ray]], batch.origins[ray])
+        ]
         (v,) = same
         assert torch.allclose(rays.directions[views[v] * size + batch.place[ray]], batch.directions[ray])
     parts = [source.sample(0, 3, range(0, 20)), source.sample(0, 3, range(20, 64))]

@@ -28,6 +28,7 @@ from mvdecor.engine.stage import STATE, Job, Stage
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ViewMetrics
 from mvdecor.evaluation.images import psnr
+from mvdecor.fields import GridField, MLPField
 from mvdecor.fields.radiance import SceneSpace, SeenRays, colour_loss, see
 from mvdecor.fields.radiance_file import save_radiance
 from mvdecor.fields.radiance_views import SceneViews, render_scene_views, scene_points, still_background
@@ -120,7 +121,12 @@ def fit_files(cfg: DictConfig) -> dict[str, Files]:
 
 
 def step(
-    model: nn.Module, batches: Mapping[str, SceneRays], fabric: Fabric, space: SceneSpace, settings: RadianceSettings
+    model: nn.Module,
+    batches: Mapping[str, SceneRays],
+    fabric: Fabric,
+    field: GridField | MLPField,
+    space: SceneSpace,
+    settings: RadianceSettings,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """The losses of a batch of rays."""
     batch = batches["rays"]
@@ -129,7 +135,7 @@ def step(
     of_share = weight_of_share(fabric, batch.share)
     loss = of_share * (error + settings.weights.colour * colour_loss(rays, batch.rgb))
     if settings.weights.roughness > 0:
-        loss = loss + settings.weights.roughness * model.module.field.roughness()
+        loss = loss + settings.weights.roughness * field.roughness()
     yield loss, {"loss": loss, "psnr": -10 * error.log10(), "opacity": rays.opacity.mean()}
 
 
@@ -141,7 +147,9 @@ class SeeingField(nn.Module):
         background: float32 [H, W, 3], behind the scene; None: white.
     """
 
-    def __init__(self, field: nn.Module, background: Tensor | None) -> None:
+    background: Tensor | None
+
+    def __init__(self, field: GridField | MLPField, background: Tensor | None) -> None:
         super().__init__()
         self.field = field
         self.register_buffer("background", None if background is None else background.view(-1, 3))
@@ -149,7 +157,7 @@ class SeeingField(nn.Module):
     def forward(self, space: SceneSpace, batch: SceneRays, samples: int) -> SeenRays:
         """See `see`; at random places of the intervals."""
         behind = None if self.background is None else self.background[batch.place]
-        return see(self.field, space, batch.origins, batch.directions, samples, True, behind)  # type: ignore[arg-type]
+        return see(self.field, space, batch.origins, batch.directions, samples, True, behind)
 
 
 def fit(job: Job) -> dict:
@@ -173,14 +181,20 @@ def fit(job: Job) -> dict:
         make_schedule(cfg.schedule),
         seed,
     )
-    losses = partial(step, fabric=fabric, space=space, settings=settings.radiance)
+    losses = partial(step, fabric=fabric, field=field, space=space, settings=settings.radiance)
     history = train(job.loop(fabric), recipe, SeeingField(field, still), {"rays": (source, "radiance.rays")}, losses)
     field.eval()
     samples = settings.radiance.samples
     rendered = render_scene_views(field, space, capture, held_out, samples, still)
     result = measure(capture, held_out, views, rendered) | {"history": history.steps}
     if rank() == 0:
-        record = {"capture": capture.id, "views": views, "held_out": held_out, "samples": samples, "background": cfg.background}
+        record = {
+            "capture": capture.id,
+            "views": views,
+            "held_out": held_out,
+            "samples": samples,
+            "background": cfg.background,
+        }
         save_radiance(job.out / "model", field, settings.radiance.field, space, record)
         save_png(job.out / "views.png", plot_held_out(capture, held_out, rendered))
         points, colours = scene_points(field, space, capture, views, samples, cfg.points, seed)
@@ -229,7 +243,9 @@ def _object_mask(capture: Capture, view: int) -> Tensor | None:
 def _of_object(result: Mapping[str, Any]) -> str:
     if result["object_psnr"] is None:
         return ""
-    return f"; the object's pixels alone: {result['object_psnr']:.2f} and {result['nearest_view']['object_psnr']:.2f} dB"
+    return (
+        f"; the object's pixels alone: {result['object_psnr']:.2f} and {result['nearest_view']['object_psnr']:.2f} dB"
+    )
 
 
 def _nearest(capture: Capture, held_out: Sequence[int], views: Sequence[int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +28,9 @@ class InterpolateSettings(Settings):
     """configs/interpolate.yaml."""
 
     checkpoint: PathName
-    objects: Annotated[list[str | int], Field(min_length=2, description="name at least two objects: objects=[10000,10003]")]
+    objects: Annotated[
+        list[str | int], Field(min_length=2, description="name at least two objects: objects=[10000,10003]")
+    ]
     codes: PathName | None
     out: PathName
     steps: Annotated[int, Field(ge=2, description="give at least 2 pictures")]
@@ -57,15 +60,20 @@ def run_interpolate(cfg: DictConfig) -> None:
     pose = pose_at(settings.azimuth, settings.elevation, settings.distance)[None]
     camera = Cameras.from_poses(pose, pinhole(1, settings.size, settings.fov).numpy(), settings.size, settings.size)
     strips, frames = [], []
-    for first, last, names in zip(ends, ends[1:], zip(ids, ids[1:])):
+    for (first, last), names in zip(pairwise(ends), pairwise(ids), strict=True):
         objects = between(first, last, settings.steps)
-        images, maps = zip(*((image[0], labels[0]) for image, labels in (pictures_of(o, o.views(camera)) for o in objects)))
+        images, maps = zip(
+            *((image[0], labels[0]) for image, labels in (pictures_of(o, o.views(camera)) for o in objects))
+        )
         columns = [names[0], *[""] * (settings.steps - 2), names[1]]
         strips.append(sheet([list(images), list(maps)], columns=columns, rows=["rendered", "labels"]))
         frames += [np.concatenate(pair, axis=1) for pair in zip(images, maps, strict=True)]
     background = ends[0].background
     parts = [k for k in range(len(segmenter.label_names)) if k != background]
-    names_of_parts, colours = [segmenter.label_names[k] for k in parts], label_palette(len(segmenter.label_names))[parts]
+    names_of_parts, colours = (
+        [segmenter.label_names[k] for k in parts],
+        label_palette(len(segmenter.label_names))[parts],
+    )
     save_png(out / "strip.png", stack([*strips, legend(names_of_parts, colours, strips[0].shape[1])]))
     save_animation(out / f"strip.{settings.animation}", [*frames, *frames[-2:0:-1]])
     print(f"{len(frames)} pictures from {' to '.join(ids)}: {out}")

@@ -75,7 +75,9 @@ def run_segment_image(cfg: DictConfig) -> None:
             image, camera.pose, settings.fov, axes=camera.axes, intrinsics=camera.intrinsics, mask=settings.mask
         )
     except InputError as error:
-        raise InputError(str(error).replace("pose:", f"{settings.pose}:", 1) if settings.pose else str(error)) from error
+        raise InputError(
+            str(error).replace("pose:", f"{settings.pose}:", 1) if settings.pose else str(error)
+        ) from error
     views = inferred.views(turntable(settings.count, settings.size, distance=settings.distance, fov=settings.fov))
     images, maps = pictures_of(inferred, views)
     columns = [f"{360 * i // settings.count} degrees" for i in range(settings.count)]

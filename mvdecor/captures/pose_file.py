@@ -49,6 +49,8 @@ def read_pose(path: Path, image: Path, axes: str) -> ImagePose:
     else:
         numbers = np.array(read_numbers(path))
     if len(numbers) not in (12, 16):
-        raise InputError(f"{path}: holds {len(numbers)} numbers; a pose has 16, the rows of a 4 x 4 matrix (or the first 12)")
+        raise InputError(
+            f"{path}: holds {len(numbers)} numbers; a pose has 16, the rows of a 4 x 4 matrix (or the first 12)"
+        )
     pose = np.concatenate([numbers, [0, 0, 0, 1]])[:16] if len(numbers) == 12 else numbers
     return ImagePose(pose.reshape(4, 4), axes, None)

@@ -132,7 +132,9 @@ def frame_of(path: Path, image: Path) -> Frame:
         raise InputError(
             f"{path}: {len(numbers)} of its frames are called {image.stem}: name the image as its frame is named"
         )
-    return _frame(values[numbers[0]], image, f"{path}, frame {numbers[0]} ({values[numbers[0]].file_path})", path, False)
+    return _frame(
+        values[numbers[0]], image, f"{path}, frame {numbers[0]} ({values[numbers[0]].file_path})", path, False
+    )
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -159,7 +161,9 @@ def _check_named_once(paths: Sequence[Path], path: Path) -> None:
     frames: dict[Path, int] = {}
     for number, image in enumerate(paths):
         if image in frames:
-            raise InputError(f"{path}: frames {frames[image]} and {number} both name {image.name}: take one of them out")
+            raise InputError(
+                f"{path}: frames {frames[image]} and {number} both name {image.name}: take one of them out"
+            )
         frames[image] = number
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -25,8 +27,7 @@ class MLPField(nn.Module):
         super().__init__()
         self.harmonics = harmonics
         sizes = [3 + 6 * harmonics, *[width] * layers]
-        pairs = zip(sizes, sizes[1:])
-        self.trunk = nn.Sequential(*(module for pair in pairs for module in (nn.Linear(*pair), nn.ReLU())))
+        self.trunk = nn.Sequential(*(module for pair in pairwise(sizes) for module in (nn.Linear(*pair), nn.ReLU())))
         self.opacity = nn.Linear(width, 1)
         self.colour = nn.Sequential(
             nn.Linear(width + 3 + 6 * DIRECTION_HARMONICS, width), nn.ReLU(), nn.Linear(width, 3), nn.Sigmoid()

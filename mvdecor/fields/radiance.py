@@ -6,11 +6,12 @@ A radiance field gives each point a density and, for a direction, a colour (Mild
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mvdecor.captures.capture import Capture
@@ -74,9 +75,7 @@ class SceneSpace:
             raise InputError(f"capture {capture.id}: all cameras stand in one place: the scene has no depth for them")
         if capture.near is None or capture.far is None:
             if bounded:
-                raise InputError(
-                    f"capture {capture.id}: it has no near and far bounds: give capture.bounds=[near,far]"
-                )
+                raise InputError(f"capture {capture.id}: it has no near and far bounds: give capture.bounds=[near,far]")
             bounds = 0.1 * float(distances.min()), float(distances.max()) + 0.5 * mean
             return SceneSpace(_point(center), 0.5 * mean, True, *bounds)
         near, far = float(capture.near.min()), float(capture.far.max())
@@ -95,7 +94,7 @@ class SceneSpace:
     def distances(
         self, rays: int, samples: int, jitter: bool, device: torch.device | str = "cpu"
     ) -> tuple[Tensor, Tensor]:
-        """World distances of `samples` points along rays, ascending, and the lengths of their intervals: float32 [rays, samples].
+        """World distances of points along rays, ascending, and the lengths of their intervals: float32 [rays, samples].
 
         Each lies in an interval of its own: at a random place with `jitter`, else in the middle. Of a contracted space the
         first half of them, rounded up, is before `far`.
@@ -182,6 +181,6 @@ def colour_loss(rays: SeenRays, rgb: Tensor) -> Tensor:
     return (rays.weights[rays.seen].detach() * error).sum() / len(rgb)
 
 
-def _point(values: Sequence[float]) -> tuple[float, float, float]:
+def _point(values: NDArray[np.float64]) -> tuple[float, float, float]:
     x, y, z = (float(value) for value in values)
     return x, y, z

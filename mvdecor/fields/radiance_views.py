@@ -66,7 +66,7 @@ def scene_points(
     count: int,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """float32 [P, 3] and uint8 [P, 3], world positions and colours of where random rays of some views end; P at most `count`."""
+    """Where random rays of some views end: world positions float32 [P, 3], and colours uint8 [P, 3]; P is at most `count`."""
     total = len(views) * capture.cameras.height * capture.cameras.width
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
     points, colours = [torch.empty(0, 3)], [torch.empty(0, 3)]

@@ -127,7 +127,7 @@ def test_real_scene(captures_root, tmp_path, capsys):
     assert bool(((xy[:, 0] - torch.tensor([135.0, 240.0])).abs() < torch.tensor([135.0, 240.0])).all())
     with pytest.raises(InputError, match=r"0002\.jpg.*but there is no such image \(41 of them\)"):
         Transforms(fox, file="transforms.original.json").load("fox")
-    with pytest.raises(InputError, match=r"0005\.jpg: cannot be read as an image \(the file is empty\)"):  # an empty file of the sample
+    with pytest.raises(InputError, match=r"0005\.jpg: cannot be read as an image \(the file is empty\)"):
         Transforms(fox, file="transforms.original.json", on_error="skip").load("fox")
     assert "41 of them" in capsys.readouterr().out
 

@@ -62,7 +62,10 @@ def test_skipped_samples_change_little():
 
 
 def test_colour_loss_is_the_weighted_error_of_each_sample():
-    seen, rgb = see(Ball(), BOX, *some_rays(), 8, skipped=0), torch.rand(5, 3, generator=torch.Generator().manual_seed(2))
+    seen, rgb = (
+        see(Ball(), BOX, *some_rays(), 8, skipped=0),
+        torch.rand(5, 3, generator=torch.Generator().manual_seed(2)),
+    )
     places, expected = seen.seen.nonzero().tolist(), 0.0
     for (ray, sample), colour in zip(places, seen.colours):
         expected += float(seen.weights[ray, sample] * (colour - rgb[ray]).square().mean())
@@ -155,5 +158,3 @@ def test_other_files_are_refused(tmp_path, record, words):
     save_file(dict(field.state_dict()), tmp_path / "radiance.safetensors", text)
     with pytest.raises(InputError, match=words):
         load_radiance(tmp_path)
-
-

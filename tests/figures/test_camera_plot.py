@@ -6,7 +6,7 @@ import torch
 
 from mvdecor.figures.cameras import frustum_corners, plot_cameras
 from mvdecor.views.cameras import Cameras
-from mvdecor.views.placement import look_at, pinhole, sphere_cameras
+from mvdecor.views.placement import look_at, meeting_point, pinhole, sphere_cameras
 
 
 def test_corners_of_frusta_project_to_the_corners_of_the_picture():

@@ -28,7 +28,9 @@ def test_the_page_shows_the_numbers_and_the_objects(run, make_config, tmp_path):
     assert body.count("data:image/png;base64,") == 2
     assert all(f'<section id="{name}">' in body for name in ("run", "results", "curves", "parts", "shapes", "turn"))
     assert "http" not in body.replace("http-equiv", "")
-    one = run_report(make_config(f"run={run}/semantic_srn/run_0", f"out={tmp_path / 'b.html'}", "shapes=0", name="report"))
+    one = run_report(
+        make_config(f"run={run}/semantic_srn/run_0", f"out={tmp_path / 'b.html'}", "shapes=0", name="report")
+    )
     assert "None were asked for" in one.read_text()
 
 

@@ -138,8 +138,13 @@ def test_a_film_strip_begins_and_ends_with_its_objects(checkpoint, make_config, 
     durations = [gif.seek(i) or gif.info["duration"] for i in range(gif.n_frames)]
     assert sum(durations) == 10 * 120  # there and back; equal pictures in a row are one that stays longer
     save_file({"new": segmenter.field.codes.weight[1].detach().clone()}, tmp_path / "codes.safetensors")
-    run_interpolate(make_config("objects=[new,new]", *words, f"codes={tmp_path / 'codes.safetensors'}", name="interpolate"))
-    for overrides, message in (("objects=[a,nobody]", "nobody: is none of the 3"), ("objects=[a]", "at least two objects")):
+    run_interpolate(
+        make_config("objects=[new,new]", *words, f"codes={tmp_path / 'codes.safetensors'}", name="interpolate")
+    )
+    for overrides, message in (
+        ("objects=[a,nobody]", "nobody: is none of the 3"),
+        ("objects=[a]", "at least two objects"),
+    ):
         with pytest.raises(InputError, match=message):
             run_interpolate(make_config(overrides, *words, name="interpolate"))
 

@@ -57,7 +57,9 @@ def field_page(folder: Path, shapes: int, data_root: str | None) -> str:
     sections = [
         section("run", "Run", summary_html(folder, runs[-1], revisions, whole["cost"])),
         section("results", "Results", _results(runs)),
-        section("curves", "Curves", plot_html("plot-curves", _curves(folder, folders), "no training is in this folder")),
+        section(
+            "curves", "Curves", plot_html("plot-curves", _curves(folder, folders), "no training is in this folder")
+        ),
         section("parts", "Labels", _labels(runs)),
         section("confusion", "Confusion", _confusion(runs)),
         section("shapes", "Objects", _objects(objects)),
@@ -105,7 +107,10 @@ def _results(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def _curves(folder: Path, folders: Sequence[Path]) -> go.Figure | None:
     """Losses of the pretraining and of each fine-tuning."""
-    stages = {"pretraining": [folder / "pretrain" / "pretrain.json"], "fine-tuning": [f / "finetune.json" for f in folders]}
+    stages = {
+        "pretraining": [folder / "pretrain" / "pretrain.json"],
+        "fine-tuning": [f / "finetune.json" for f in folders],
+    }
     present = {name: [file for file in files if file.exists()] for name, files in stages.items()}
     titles = [f"{name}: loss" for name, files in present.items() if files]
     if not titles:
@@ -116,7 +121,9 @@ def _curves(folder: Path, folders: Sequence[Path]) -> go.Figure | None:
             history = read_stage(file, ("history",))["history"]
             steps, losses = [row["step"] for row in history], [row["loss"] for row in history]
             line = {"color": COLOURS[1], "width": 1.4}
-            figure.add_trace(go.Scatter(x=steps, y=losses, mode="lines", line=line, showlegend=False), row=1, col=column)
+            figure.add_trace(
+                go.Scatter(x=steps, y=losses, mode="lines", line=line, showlegend=False), row=1, col=column
+            )
     figure.update_xaxes(title_text="step").update_yaxes(type="log")
     return figure.update_layout(height=320, margin_t=40)
 
@@ -148,7 +155,9 @@ def _confusion(runs: Sequence[Mapping[str, Any]]) -> str:
     if not all(run.get("confusion") for run in runs):
         return '<p class="note">Needs meshes of the test objects: capture=rendered.</p>'
     figure = confusion_matrix_figure([run["confusion"] for run in runs], list(runs[0]["parts"]), "inferred code")
-    return '<p class="note">Percent of each true part on the meshes, over all runs.</p>' + plot_html("plot-confusion-0", figure)
+    return '<p class="note">Percent of each true part on the meshes, over all runs.</p>' + plot_html(
+        "plot-confusion-0", figure
+    )
 
 
 def _objects(objects: Sequence[ReportedObject]) -> str:
@@ -158,12 +167,16 @@ def _objects(objects: Sequence[ReportedObject]) -> str:
     for entry in objects:
         figures = {name: value for name, value in entry.figures.items() if value is not None}
         numbers = ", ".join(f"{name} {rounded(value, 3 if name == 'SSIM' else 1)}" for name, value in figures.items())
-        parts.append(figure_html(entry.picture, f"{entry.rank}: {entry.id} ({numbers or 'all of its views were given'})"))
-    return '<p class="note">Objects of the first run. On the left what the code was inferred from.</p>' + "\n".join(parts)
+        parts.append(
+            figure_html(entry.picture, f"{entry.rank}: {entry.id} ({numbers or 'all of its views were given'})")
+        )
+    return '<p class="note">Objects of the first run. On the left what the code was inferred from.</p>' + "\n".join(
+        parts
+    )
 
 
 def _turning(objects: Sequence[ReportedObject]) -> str:
     if not objects:
         return '<p class="note">None were asked for (shapes=0).</p>'
-    note = '<p class="note">Drag to turn, scroll to come closer; all views turn together. Colours as in the label maps above.</p>'
+    note = '<p class="note">Drag to turn, scroll to come closer; all views turn together. Colours as above.</p>'
     return note + plot_html("plot-turn", turning_objects(objects), script=TURN_TOGETHER)

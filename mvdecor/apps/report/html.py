@@ -81,7 +81,7 @@ def summary_html(folder: Path, metrics: Mapping[str, Any], revisions: str, cost:
     return f"<table>{rows}</table>"
 
 
-def config_html(config: Mapping[str, Any]) -> str:
+def config_html(config: dict[str, Any]) -> str:
     """A configuration as YAML, folded."""
     text = escape(OmegaConf.to_yaml(OmegaConf.create(config)))
     return f"<details><summary>all settings</summary><pre>{text}</pre></details>"

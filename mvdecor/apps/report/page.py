@@ -20,7 +20,7 @@ from mvdecor.evaluation.metrics import undetermined_shares
 from mvdecor.files import write_atomically
 from mvdecor.percent import percent, rounded
 from mvdecor.results.pipeline import Results, part_iou, pretraining_curves, read_results
-from mvdecor.results.table import html_table, mean_and_deviation, occurrence, spread, value_text
+from mvdecor.results.table import html_table, mean_and_deviation, occurrence, spread
 from mvdecor.settings import PathName, Settings
 
 FIGURES = {"part mIoU": "part_miou", "shape mIoU": "shape_miou", "accuracy": "accuracy", "area seen": "coverage"}

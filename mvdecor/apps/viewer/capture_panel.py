@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +160,7 @@ class CapturePanel:
                 cast_shadow=False,
                 receive_shadow=False,
             )
-            frustum.on_click(lambda _, number=number: self._choose(number))
+            frustum.on_click(partial(self._choose, number))
             self.frusta.append(frustum)
 
     def _resize(self) -> None:
@@ -179,7 +180,8 @@ class CapturePanel:
             "/points", cloud.points, cloud.colours[mode], point_size=size, precision="float32", point_shading="flat"
         )
 
-    def _choose(self, number: int) -> None:
+    def _choose(self, number: int, _: object) -> None:
+        """Of a click on a camera."""
         self.view.value = number  # which shows it
 
     def _go(self, event: Any) -> None:

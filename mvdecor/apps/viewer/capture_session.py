@@ -50,7 +50,7 @@ class Renderer(Protocol):
     """What a field shows of captures."""
 
     def pictures(self, capture: Capture, view: int) -> dict[str, NDArray[np.uint8]]:
-        """"rendered" and, if the field has labels, "rendered labels": uint8 [H, W, 3] each."""
+        """ "rendered" and, if the field has labels, "rendered labels": uint8 [H, W, 3] each."""
         ...
 
     def cloud(self, capture: Capture) -> Cloud:
@@ -114,7 +114,11 @@ class CaptureSession:
             return self.renderer.cloud(capture)
         if isinstance(self.captures, COLMAP):
             points = self.captures.points(capture.id)[:POINTS]
-            return Cloud(points, {"colour": np.tile(np.uint8(GREY), (len(points), 1))}) if len(points) else None
+            return (
+                Cloud(points, {"colour": np.tile(np.array(GREY, dtype=np.uint8), (len(points), 1))})
+                if len(points)
+                else None
+            )
         return depth_cloud(capture) if capture.has_depth else None
 
 
