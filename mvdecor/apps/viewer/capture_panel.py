@@ -31,6 +31,8 @@ SMALL, LARGE = 96, 192
 """Longer side in pixels of the pictures in frusta, and of those beside the scene."""
 LENGTH = 0.12
 """Size of a frustum, relative to the mean distance of the cameras from what they look at."""
+ASIDE = 0.12
+"""How far beside the scene the first look goes, relative to its distance."""
 PLAIN, CHOSEN = (90, 90, 90), (220, 30, 30)
 
 
@@ -124,6 +126,7 @@ class CapturePanel:
         side = outward[np.linalg.norm(outward, axis=1).argmax()]
         side = side / max(float(np.linalg.norm(side)), 1e-9)
         distance = 2.2 * self._unit(capture) / LENGTH
+        target = target + ASIDE * distance * np.cross(up, side)  # the controls cover the right of the page
         self._server.scene.set_up_direction(tuple(up))
         self._server.initial_camera.up = tuple(up)
         self._server.initial_camera.position = tuple(target + distance * (0.85 * side + 0.5 * up))
