@@ -163,3 +163,14 @@ def test_mp4_without_its_package_is_refused_before_any_work(make_config, tmp_pat
     words = ["objects=[a,b]", "checkpoint=nowhere", "animation=mp4", f"out={tmp_path / 'out'}"]
     with pytest.raises(InputError, match="pip install imageio-ffmpeg"):
         run_interpolate(make_config(*words, name="interpolate"))
+
+
+def test_mp4_holds_its_frames(tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="needs imageio-ffmpeg (pip install imageio-ffmpeg)")
+    frames = [np.full((33, 50, 3), shade, np.uint8) for shade in (0, 120, 250)]
+    save_animation(tmp_path / "a.mp4", frames, 0.2)
+    reader = ffmpeg.read_frames(str(tmp_path / "a.mp4"))
+    meta = next(reader)
+    shades = [np.frombuffer(frame, np.uint8).reshape(34, 50, 3)[:33].mean() for frame in reader]
+    assert meta["size"] == (50, 34) and meta["fps"] == 5
+    np.testing.assert_allclose(shades, [0, 120, 250], atol=4)
