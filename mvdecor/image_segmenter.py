@@ -22,6 +22,9 @@ from mvdecor.systems.semantic_srn.infer import infer
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.placement import look_at, pinhole
 
+FRONT = (0.0, 45.0, 2.0)
+"""Azimuth, elevation and distance of a camera that nothing is said about, see `pose_at`."""
+
 
 @dataclass(frozen=True)
 class InferredObject:
@@ -78,7 +81,7 @@ class ImageSegmenter:
     def infer(
         self,
         image: Path | str | NDArray[np.uint8],
-        pose: ArrayLike,
+        pose: ArrayLike | None = None,
         fov: float = 60.0,
         *,
         axes: str = "opencv",
@@ -90,7 +93,8 @@ class ImageSegmenter:
         Args:
             image: a file, or uint8 [H, W, 3 or 4]; a fourth channel is alpha. The background is white or transparent, or
                 else there is a mask.
-            pose: [4, 4], camera to world, in the frame of the training captures; see `pose_at`.
+            pose: [4, 4], camera to world, in the frame of the training captures; see `pose_at`. None: `FRONT`, as
+                scripts/segment_image.py assumes it.
             fov: full field of view of the longer side, degrees.
             axes: of the pose, a name of `mvdecor.views.cameras.CAMERA_AXES`.
             intrinsics: [3, 3] in pixels, in place of `fov`.
@@ -112,6 +116,7 @@ class ImageSegmenter:
             matrix[:, 0, 2], matrix[:, 1, 2] = width / 2, height / 2
         else:
             matrix = np.asarray(intrinsics, dtype=np.float64)[None]
+        pose, axes = (pose_at(*FRONT), "opencv") if pose is None else (pose, axes)
         cameras = Cameras.from_poses(np.asarray(pose)[None], matrix, height, width, axes, sources=["pose"])
         capture = _capture("image", cameras, lambda view: Pixels(rgb, alpha), alpha is not None)
         return InferredObject(infer(self._cfg, self.field, [capture], [[0]])[0], self.label_names, self.field)

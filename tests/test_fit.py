@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mvdecor.apps.fit import run_fit
+from mvdecor.apps.viewer.capture_session import CaptureSession
 from mvdecor.captures import make_capture_set
 from mvdecor.captures.scene_rays import SceneRaySource
 from mvdecor.errors import InputError
@@ -25,7 +26,7 @@ def fit_config(make_config, tmp_path):
     return lambda *overrides: make_config(*capture, *small, *own, *overrides, name="fit")
 
 
-def test_a_fitted_field_shows_views_that_it_did_not_see(fit_config, tmp_path):
+def test_a_fitted_field_shows_views_that_it_did_not_see(fit_config, make_config, tmp_path):
     cfg = fit_config()
     result = run_fit(cfg)
     assert result["psnr"] > 17
@@ -39,7 +40,11 @@ def test_a_fitted_field_shows_views_that_it_did_not_see(fit_config, tmp_path):
     points = np.frombuffer(body, np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)]))
     assert f"element vertex {len(points)}".encode() in header and len(points) > 20
     assert np.median(np.abs(np.linalg.norm(points["xyz"], axis=1) - 1)) < 0.25
-    assert run_fit(cfg) == json.loads((tmp_path / "out" / "metrics.json").read_text())  # not fitted again
+    assert run_fit(cfg) == json.loads((tmp_path / "out" / "fit.json").read_text())  # not fitted again
+    session = CaptureSession(make_config(f"run={tmp_path / 'out'}", name="view"))
+    assert session.ids == ["ball_0"] and len(session.cloud("ball_0").points) > 20
+    shown = session.pictures("ball_0", 6)["rendered"].astype(float)
+    np.testing.assert_allclose(shown, 255 * rendered.images[1].numpy(), atol=0.51)
 
 
 @pytest.mark.parametrize(

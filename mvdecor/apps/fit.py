@@ -41,6 +41,8 @@ from mvdecor.seeds import seed_of
 from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Seed, Settings, WholeNumber
 from mvdecor.systems.semantic_srn.stages import capture_files
 
+FILE = "fit.json"
+"""What closes a fit in `out`."""
 EPSILON = 1e-15
 """Of Adam: gradients of a nearly empty grid are far below its usual 1e-8."""
 SHOWN = 6
@@ -266,6 +268,4 @@ def plot_held_out(capture: Capture, held_out: Sequence[int], rendered: SceneView
     return sheet([list(truth), list(images), depth], columns=columns, rows=["image", "rendered", "depth"])
 
 
-run_fit = Stage(
-    "fitting", "metrics.json", fit, fit_settings, fit_files, check_fit, temporary=(STATE,), writes=("model",)
-)
+run_fit = Stage("fitting", FILE, fit, fit_settings, fit_files, check_fit, temporary=(STATE,), writes=("model",))

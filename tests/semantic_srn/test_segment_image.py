@@ -110,6 +110,7 @@ def test_a_mask_is_as_good_as_white(checkpoint, tmp_path):
     cut_out = np.dstack([image, mask])
     segmenter, pose = ImageSegmenter(checkpoint, "cpu"), pose_at(0, 20, 2.0)
     assert torch.equal(segmenter.infer(street, pose, mask=mask).code, segmenter.infer(cut_out, pose).code)
+    assert torch.equal(segmenter.infer(cut_out).code, segmenter.infer(cut_out, pose_at(0, 45, 2.0)).code)
     with pytest.raises(InputError, match=r"mask: has \[8, 8\] pixels, the image \[16, 16\]"):
         segmenter.infer(street, pose, mask=mask[:8, :8])
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 
+from mvdecor.apps.fit import FILE
 from mvdecor.apps.report.fields import SYSTEM, is_field_run
 from mvdecor.captures import BACKGROUND_NAME, COLMAP, Capture, CaptureSet, make_capture_set
 from mvdecor.errors import InputError
@@ -20,7 +21,6 @@ from mvdecor.fields import load_field, render_views
 from mvdecor.fields.radiance_file import load_radiance
 from mvdecor.fields.radiance_views import render_scene_views, scene_points, still_background
 from mvdecor.figures import BACKGROUND, colours_of, label_palette
-from mvdecor.files import read_json
 from mvdecor.recent import Recent
 from mvdecor.results.runs import read_stage
 
@@ -202,15 +202,14 @@ def is_capture_run(folder: Path) -> bool:
 
 
 def _is_fit(folder: Path) -> bool:
-    file = folder / "metrics.json"
-    return file.is_file() and "radiance" in (read_json(file, "fit again").get("config") or {})
+    return (folder / FILE).is_file()
 
 
 def _of_run(folder: Path, data_root: str | None) -> tuple[CaptureSet, list[str], Renderer]:
     """Captures, ids and renderer of a run."""
     if not _is_fit(folder) and (folder / "table.json").exists():
         folder = folder / SYSTEM / "run_0"
-    metrics = read_stage(folder / "metrics.json", ("config",))
+    metrics = read_stage(folder / (FILE if _is_fit(folder) else "metrics.json"), ("config",))
     config: Any = OmegaConf.create(metrics["config"])
     if data_root is not None:
         (config.capture.shapes if "shapes" in config.capture else config.capture).root = data_root
