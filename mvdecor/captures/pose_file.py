@@ -45,7 +45,10 @@ def read_pose(path: Path, image: Path, axes: str) -> ImagePose:
             matrix[1] *= height / frame.size[0]
         return ImagePose(np.array(frame.pose, dtype=np.float64), "opengl", matrix)
     if path.suffix.lower() == ".npy":
-        numbers = load_array(path, "write it again with numpy.save").astype(np.float64).reshape(-1)
+        array = load_array(path, "write it again with numpy.save")
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"{path}: holds {array.dtype}; a pose is 16 numbers, or 12")
+        numbers = array.astype(np.float64).reshape(-1)
     else:
         numbers = np.array(read_numbers(path))
     if len(numbers) not in (12, 16):

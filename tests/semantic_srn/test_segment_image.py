@@ -97,6 +97,9 @@ def test_poses_in_other_formats_are_the_same_pose(tmp_path):
             np.testing.assert_allclose(pose.intrinsics, cameras.intrinsics[2], atol=1e-5)
     with pytest.raises(InputError, match="0 of its frames are called other"):
         read_pose(tmp_path / "transforms.json", tmp_path / "other.png", "opencv")
+    np.save(tmp_path / "pose.npy", np.full((4, 4), "x"))
+    with pytest.raises(InputError, match=r"pose\.npy: holds <U1"):
+        read_pose(tmp_path / "pose.npy", image, "opencv")
     (tmp_path / "pose.txt").write_text("1 2 3")
     with pytest.raises(InputError, match=r"pose\.txt: holds 3 numbers"):
         read_pose(tmp_path / "pose.txt", image, "opencv")
