@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,17 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from mvdecor.captures import BACKGROUND_NAME, Capture, Pixels
-from mvdecor.captures.image_files import read_image
+from mvdecor.captures.image_files import read_image, read_mask
+from mvdecor.captures.ray_batches import OPAQUE
 from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
 from mvdecor.fields import ConditionalField, FieldViews, load_field, render_views
 from mvdecor.systems.semantic_srn.infer import infer
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.placement import look_at, pinhole
+
+FRONT = (0.0, 45.0, 2.0)
+"""Azimuth, elevation and distance of a camera that nothing is said about, see `pose_at`."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,17 @@ class ImageSegmenter:
         device: auto, cpu or cuda.
         seed: of the rays.
 
+    Attributes:
+        label_names: of the field.
+        ids: of the captures that it was pretrained on.
+
     Raises:
         InputError: no checkpoint, a damaged one, or one that was only pretrained.
     """
 
     def __init__(self, checkpoint: Path | str, device: str = "auto", seed: int = 0) -> None:
         self.field, record = load_field(checkpoint, open_device(device, "32-true").device)
-        self.label_names = tuple(record["label_names"])
+        self.label_names, self.ids = tuple(record["label_names"]), tuple(record["ids"])
         if not self.label_names:
             raise InputError(
                 f"{checkpoint}: this field was only pretrained and has no labels: run scripts/finetune.py first"
@@ -70,27 +78,62 @@ class ImageSegmenter:
         evaluation = {**record["config"]["evaluation"], "source": "images"}
         self._cfg = OmegaConf.create({"seed": seed, "evaluation": evaluation})
 
-    def infer(self, image: Path | str | NDArray[np.uint8], pose: ArrayLike, fov: float = 60.0) -> InferredObject:
+    def infer(
+        self,
+        image: Path | str | NDArray[np.uint8],
+        pose: ArrayLike | None = None,
+        fov: float = 60.0,
+        *,
+        axes: str = "opencv",
+        intrinsics: ArrayLike | None = None,
+        mask: Path | str | NDArray[np.uint8] | None = None,
+    ) -> InferredObject:
         """The object of one image.
 
         Args:
-            image: a file, or uint8 [H, W, 3 or 4]; a fourth channel is alpha. The background is white or transparent.
-            pose: [4, 4], camera to world, OpenCV axes, in the frame of the training captures; see `pose_at`.
+            image: a file, or uint8 [H, W, 3 or 4]; a fourth channel is alpha. The background is white or transparent, or
+                else there is a mask.
+            pose: [4, 4], camera to world, in the frame of the training captures; see `pose_at`. None: `FRONT`, as
+                scripts/segment_image.py assumes it.
             fov: full field of view of the longer side, degrees.
+            axes: of the pose, a name of `mvdecor.views.cameras.CAMERA_AXES`.
+            intrinsics: [3, 3] in pixels, in place of `fov`.
+            mask: a grey picture, 255 = the object, or uint8 [H, W]; everything else becomes white.
 
         Raises:
             InputError: an image that cannot be read, a pose that is no rotation, or a camera in the unit sphere.
         """
-        if isinstance(image, str | Path):
-            rgb, alpha = read_image(Path(image))
-        else:
-            rgb, alpha = _split(image)
+        rgb, alpha = read_image(Path(image)) if isinstance(image, str | Path) else _split(image)
         height, width = rgb.shape[:2]
-        intrinsics = pinhole(1, max(height, width), fov)
-        intrinsics[:, 0, 2], intrinsics[:, 1, 2] = width / 2, height / 2
-        cameras = Cameras.from_poses(np.asarray(pose)[None], intrinsics.numpy(), height, width, sources=["pose"])
+        if mask is not None:
+            alpha = read_mask(Path(mask)) if isinstance(mask, str | Path) else mask
+            if alpha.shape != (height, width):
+                name = mask if isinstance(mask, str | Path) else "mask"
+                raise InputError(f"{name}: has {list(alpha.shape)} pixels, the image {[height, width]}: give one size")
+            rgb = np.where(alpha[..., None] >= OPAQUE, rgb, np.uint8(255))
+        if intrinsics is None:
+            matrix = pinhole(1, max(height, width), fov).numpy()
+            matrix[:, 0, 2], matrix[:, 1, 2] = width / 2, height / 2
+        else:
+            matrix = np.asarray(intrinsics, dtype=np.float64)[None]
+        pose, axes = (pose_at(*FRONT), "opencv") if pose is None else (pose, axes)
+        cameras = Cameras.from_poses(np.asarray(pose)[None], matrix, height, width, axes, sources=["pose"])
         capture = _capture("image", cameras, lambda view: Pixels(rgb, alpha), alpha is not None)
         return InferredObject(infer(self._cfg, self.field, [capture], [[0]])[0], self.label_names, self.field)
+
+    def trained(self, id: str) -> InferredObject:
+        """The object of a training capture, by its code. Raises InputError if there is none of this name."""
+        if id not in self.ids:
+            some = ", ".join(self.ids[:3])
+            raise InputError(f"{id}: is none of the {len(self.ids)} training captures of this field ({some}, ...)")
+        code = self.field.codes.weight[self.ids.index(id)].detach()
+        return InferredObject(code, self.label_names, self.field)
+
+
+def between(first: InferredObject, last: InferredObject, count: int) -> list[InferredObject]:
+    """`count` objects of one field, at least 2, whose codes lie evenly on the line from one to the other, both among them."""
+    shares = torch.linspace(0, 1, count, device=first.code.device)
+    return [replace(first, code=torch.lerp(first.code, last.code, share)) for share in shares]
 
 
 def pose_at(azimuth: float, elevation: float, distance: float) -> NDArray[np.float64]:

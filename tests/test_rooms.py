@@ -18,7 +18,7 @@ MAY_USE = {
     "views": {"shapes"},
     "captures": {"shapes", "views"},
     "correspondences": {"views"},
-    "fields": {"networks", "captures"},
+    "fields": {"networks", "captures", "views"},
     "lifting": {"shapes", "views"},
     "figures": {"shapes", "views", "lifting"},
     "evaluation": {"shapes", "views", "correspondences", "lifting"},

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from PIL import Image
@@ -17,6 +18,7 @@ from mvdecor.figures.cameras import plot_cameras
 from mvdecor.figures.layout import legend, sheet, stack
 from mvdecor.figures.palette import BACKGROUND, colours_of, label_palette
 from mvdecor.settings import Count, PathName, Settings, WholeNumber
+from mvdecor.views.placement import meeting_point
 
 CELL = 104  # pixels of their longer side
 PLOT = 320  # pixels of the plot's sides
@@ -51,10 +53,22 @@ def run_captures(cfg: DictConfig) -> list[Path]:
     for id in ids[: settings.limit]:
         capture = captures.load(id)
         print(f"  {id}: {describe(capture)}", flush=True)
+        if looking_away(capture) > len(capture) / 2:
+            print(
+                f"  warning: {id}: most cameras look away from the point that is nearest to their axes: are the poses in the "
+                "axes that this reader expects (docs/captures.md, Frames)?",
+                flush=True,
+            )
         files.append(Path(settings.out) / f"{id}.png")
         save_png(files[-1], plot_capture(capture, settings.pictures))
     print(f"pictures: {settings.out}")
     return files
+
+
+def looking_away(capture: Capture) -> int:
+    """How many cameras have the point nearest to all optical axes behind them, as with the axes of another convention."""
+    target = torch.from_numpy(meeting_point(capture.cameras)).float()
+    return int(((target - capture.cameras.centers) * capture.cameras.rotation[:, 2]).sum(dim=-1).lt(0).sum())
 
 
 def describe(capture: Capture) -> str:

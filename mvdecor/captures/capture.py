@@ -129,13 +129,13 @@ class Capture:
 
     def images(self, views: Sequence[int] | None = None) -> Tensor:
         """uint8 [n, H, W, 3], RGB of the views (all if None)."""
-        return torch.from_numpy(np.stack([self.read(view).image for view in self._chosen(views)]))
+        return _stacked([self.read(view).image for view in self._chosen(views)])
 
     def alpha(self, views: Sequence[int] | None = None) -> Tensor | None:
         """uint8 [n, H, W], 255 = the object, 0 = background; None if the capture has neither alpha nor masks."""
         if not self.has_alpha:
             return None
-        return torch.from_numpy(np.stack([_present(self.read(view).alpha) for view in self._chosen(views)]))
+        return _stacked([_present(self.read(view).alpha) for view in self._chosen(views)])
 
     def labels(self, views: Sequence[int] | None = None) -> Tensor:
         """int16 [n, H, W], labels of the views (the `labelled` ones if None), -1 = undetermined.
@@ -150,13 +150,13 @@ class Capture:
             )
         if not numbers:
             raise InputError(f"capture {self.id}: no view has a label map")
-        return torch.from_numpy(np.stack([_present(self.read(view).labels) for view in numbers]))
+        return _stacked([_present(self.read(view).labels) for view in numbers])
 
     def depth(self, views: Sequence[int] | None = None) -> Tensor | None:
         """float32 [n, H, W], camera z, 0 on the background; None if not known."""
         if not self.has_depth:
             return None
-        return torch.from_numpy(np.stack([_present(self.read(view).depth) for view in self._chosen(views)]))
+        return _stacked([_present(self.read(view).depth) for view in self._chosen(views)])
 
     def rays(self, index: Tensor | None = None) -> Rays:
         """The rays of pixels, int64 [R] into [N, H, W] flattened (all if None), see `rays_of`."""
@@ -202,6 +202,11 @@ class CaptureSet(Protocol):
 def make_capture_set(node: DictConfig) -> CaptureSet:
     """A reader of the `capture` group."""
     return make_object(node, "capture")
+
+
+def _stacked(arrays: Sequence[NDArray]) -> Tensor:
+    """One tensor with its pixels in order: `numpy.stack` alone keeps the order that a reader's arrays have in memory."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(arrays)))
 
 
 def _present(values: Array | None) -> Array:

@@ -98,6 +98,13 @@ class COLMAP(CaptureFolders):
         ]
         return capture_of(id, frames, self.axes, (), self.reading, place)
 
+    def points(self, id: str) -> NDArray[np.float32]:
+        """float32 [P, 3], the positions of the model's 3D points, world frame."""
+        place = _model_folder(self.folders[id])
+        assert place is not None
+        points = read_colmap(place).points
+        return np.stack([*points.values()]).astype(np.float32) if points else np.empty((0, 3), dtype=np.float32)
+
     def _report(self, names: Sequence[str], pictures: Path, fault: str) -> None:
         if not names:
             return

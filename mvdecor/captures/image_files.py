@@ -162,7 +162,8 @@ def _opened(path: Path) -> Image.Image:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such image; put it there, or take it out of the list of cameras") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}); export it again") from error
+        fault = f"({error})" if not path.is_file() or path.stat().st_size else "(the file is empty)"
+        raise InputError(f"{path}: cannot be read as an image {fault}; export or copy it again") from error
     if image.mode not in _COLOUR:
         raise InputError(f"{path}: has pixels of mode {image.mode}; save it with 8 bits per channel")
     return image

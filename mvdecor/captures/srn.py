@@ -109,10 +109,15 @@ def read_intrinsics(path: Path) -> tuple[NDArray[np.float64], tuple[int, int] | 
 
 def read_matrix(path: Path) -> NDArray[np.float64]:
     """float64 [4, 4] of a text file with 16 numbers, row by row, on one line or four."""
-    numbers = _numbers(_text(path), path)
+    numbers = read_numbers(path)
     if len(numbers) != 16:
         raise InputError(f"{path}: holds {len(numbers)} numbers; a pose has 16, the rows of a 4 x 4 matrix")
     return np.array(numbers).reshape(4, 4)
+
+
+def read_numbers(path: Path) -> list[float]:
+    """All numbers of a text file."""
+    return _numbers(_text(path), path)
 
 
 def _inverse(pose: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -97,6 +97,7 @@ class Transforms(CaptureFolders):
         names = tuple(id_list(content.get("labels", []), f"{path}, labels"))
         values = [_values(content, i, path) for i in range(len(content["frames"]))]
         paths = [_picture(frame.file_path, path) for frame in values]
+        _check_named_once(paths, path)
         missing = [image for image in paths if not image.is_file()]
         self._report(missing, f"{path} names it, but there is no such image", "put it there")
         self._report(_unnamed(folder, paths), f"no frame of {path} has this image", "remove it")
@@ -118,6 +119,24 @@ class Transforms(CaptureFolders):
         print(f"warning: {files[0]}: {fault}{count}: left out", flush=True)
 
 
+def frame_of(path: Path, image: Path) -> Frame:
+    """The frame of a picture in a `transforms.json`, by the picture's name without suffix; axes "opengl".
+
+    Raises:
+        InputError: the file is damaged, or has no such frame or several.
+    """
+    content = _content(path)
+    values = [_values(content, i, path) for i in range(len(content["frames"]))]
+    numbers = [i for i, frame in enumerate(values) if Path(frame.file_path).stem == image.stem]
+    if len(numbers) != 1:
+        raise InputError(
+            f"{path}: {len(numbers)} of its frames are called {image.stem}: name the image as its frame is named"
+        )
+    return _frame(
+        values[numbers[0]], image, f"{path}, frame {numbers[0]} ({values[numbers[0]].file_path})", path, False
+    )
+
+
 def _content(path: Path) -> dict[str, Any]:
     content = read_json(path, REMEDY)
     frames = content.get("frames") if isinstance(content, dict) else None
@@ -136,6 +155,16 @@ def _values(content: dict[str, Any], number: int, path: Path) -> FrameValues:
         raise InputError(
             f"{path}, frame {number} ({frame.get('file_path')}): {name}: {first['msg']}; {REMEDY}"
         ) from None
+
+
+def _check_named_once(paths: Sequence[Path], path: Path) -> None:
+    frames: dict[Path, int] = {}
+    for number, image in enumerate(paths):
+        if image in frames:
+            raise InputError(
+                f"{path}: frames {frames[image]} and {number} both name {image.name}: take one of them out"
+            )
+        frames[image] = number
 
 
 def _picture(name: str, path: Path) -> Path:

@@ -24,6 +24,8 @@ PATHS = (
     "data.test_root",
     "data.splits",
     "data.labels",
+    "capture.root",
+    "capture.splits",
     "views.cache",
     "training.finetune.split",
 )
@@ -31,6 +33,8 @@ PATHS = (
 
 PATHS_OF = {
     "segment": ("mesh",),
+    "segment_image": ("image", "mask", "pose", "mesh"),
+    "interpolate": ("codes",),
     "report": ("run", "data_root"),
     "view": ("run", "data_root"),
     "table": ("gather",),

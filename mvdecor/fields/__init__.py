@@ -2,8 +2,10 @@
 
 from mvdecor.fields.checkpoint import field_file, load_field, save_field
 from mvdecor.fields.field import ConditionalField, Rendered
+from mvdecor.fields.grid import GridField
 from mvdecor.fields.infer import infer_codes, nearest_codes, render_rays
 from mvdecor.fields.losses import labels_loss, losses_of, opacity_loss
+from mvdecor.fields.mlp import MLPField
 from mvdecor.fields.settings import FieldSettings
 from mvdecor.fields.srn import Hits, LSTMMarcher, PointFunction
 from mvdecor.fields.views import FieldViews, render_views
@@ -13,8 +15,10 @@ __all__ = [
     "ConditionalField",
     "FieldSettings",
     "FieldViews",
+    "GridField",
     "Hits",
     "LSTMMarcher",
+    "MLPField",
     "PointFunction",
     "Rendered",
     "VolumeRenderer",

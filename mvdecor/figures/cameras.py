@@ -10,6 +10,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from numpy.typing import NDArray
 
 from mvdecor.views.cameras import Cameras
+from mvdecor.views.placement import meeting_point
 
 LENGTH = 0.12  # of a frustum, relative to the extent of all cameras
 ELEVATION = 25  # degrees, from which the plot is seen
@@ -63,13 +64,6 @@ def frustum_corners(cameras: Cameras, depth: float) -> NDArray[np.float64]:
     corners = [(0, 0), (cameras.width, 0), (cameras.width, cameras.height), (0, cameras.height)]
     rays = np.stack([x * across + y * down + first for x, y in corners], axis=1)
     return cameras.centers.double().cpu().numpy()[:, None] + depth * rays
-
-
-def meeting_point(cameras: Cameras) -> NDArray[np.float64]:
-    """float64 [3], the point with the least sum of squared distances to the optical axes; of parallel ones the nearest to 0."""
-    centers, forward = cameras.centers.double().cpu().numpy(), cameras.rotation[:, 2].double().cpu().numpy()
-    across = np.eye(3) - forward[:, :, None] * forward[:, None, :]  # takes away what lies along an axis
-    return np.linalg.lstsq(across.sum(axis=0), np.einsum("nij,nj->i", across, centers), rcond=1e-6)[0]
 
 
 def _upright(cameras: Cameras) -> NDArray[np.float64]:

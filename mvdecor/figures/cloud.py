@@ -1,4 +1,4 @@
-"""Labelled point clouds as PLY files."""
+"""Point clouds as PLY files, labelled or coloured, and the reader of them."""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ def write_cloud(
     lines += ["property uchar red", "property uchar green", "property uchar blue"]
     lines += ["property int label", "property float confidence", "end_header", ""]
     write_atomically(path, "\n".join(lines).encode() + rows.tobytes())
+
+
+def write_coloured_points(path: Path | str, points: Tensor, colours: Tensor) -> None:
+    """Write points as a binary PLY: x, y, z, red, green, blue; float32 [P, 3] and uint8 [P, 3]."""
+    rows = np.zeros(len(points), dtype=[("position", "<f4", 3), ("colour", "u1", 3)])
+    rows["position"], rows["colour"] = points.cpu(), colours.cpu()
+    lines = ["ply", "format binary_little_endian 1.0", "comment mvdecor points", f"element vertex {len(rows)}"]
+    lines += [f"property float {axis}" for axis in "xyz"]
+    lines += [f"property uchar {name}" for name in ("red", "green", "blue")]
+    write_atomically(path, "\n".join([*lines, "end_header", ""]).encode() + rows.tobytes())

@@ -40,3 +40,17 @@ def plot_views(
     blank = np.full_like(input_image.numpy(), 255)
     cells = [[blank if i else input_image.numpy(), *row] for i, row in enumerate(rows)]
     return sheet(cells, columns=["given", *(f"view {view}" for view in views)], rows=names[: len(rows)])
+
+
+def depth_picture(depth: Tensor, opacity: Tensor) -> np.ndarray:
+    """Depth [H, W] as grey, near dark, far light, from the 2 % to the 98 % quantile; white where opacity [H, W] is below 0.5.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    values, seen = depth.numpy(), opacity.numpy() >= 0.5
+    if not seen.any():
+        return np.full((*values.shape, 3), 255, dtype=np.uint8)
+    low, high = np.quantile(values[seen], (0.02, 0.98))
+    grey = (230 * (values - low) / max(high - low, 1e-9)).clip(0, 230).astype(np.uint8)
+    return np.where(seen, grey, np.uint8(255))[..., None].repeat(3, axis=-1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -224,3 +226,10 @@ def _turned(outward: Tensor, turn: Tensor) -> Tensor:
 
 def _check(count: int, size: int, fov: float, distance: tuple[float, float]) -> None:
     ViewSettings.of({"count": count, "size": size, "fov": fov, "distance": distance}, "views")
+
+
+def meeting_point(cameras: Cameras) -> NDArray[np.float64]:
+    """float64 [3], the point with the least sum of squared distances to the optical axes; of parallel ones the nearest to 0."""
+    centers, forward = cameras.centers.double().cpu().numpy(), cameras.rotation[:, 2].double().cpu().numpy()
+    across = np.eye(3) - forward[:, :, None] * forward[:, None, :]  # takes away what lies along an axis
+    return np.linalg.lstsq(across.sum(axis=0), np.einsum("nij,nj->i", across, centers), rcond=1e-6)[0]

@@ -48,3 +48,12 @@ def test_error_of_a_reader_is_shown_itself(make_config, tmp_path):
     cfg = make_config("capture=colmap", "+capture.dwonscale=2", f"out={tmp_path / 'out'}", name="captures")
     with pytest.raises(InputError, match="dwonscale"):
         run_captures(cfg)
+
+
+@pytest.mark.parametrize("axes", ["opencv", "opengl"])
+def test_cameras_that_look_away_are_told(axes, make_config, tmp_path, capsys):
+    write_srn(tmp_path / "a", some_cameras(), some_images())
+    for i, pose in enumerate(some_cameras().poses(axes)):
+        np.savetxt(tmp_path / "a" / "pose" / f"{i:06d}.txt", pose)
+    run_captures(make_config("capture=srn", f"capture.root={tmp_path}", f"out={tmp_path / 'out'}", name="captures"))
+    assert ("most cameras look away" in capsys.readouterr().out) == (axes == "opengl")

@@ -103,6 +103,7 @@ def test_masks_and_label_maps(scene):
         ({"frame": {"file_path": 3}}, "frame 1.*file_path"),
         ({"frame": {"mask_path": "no.png"}}, "no.png: no such file, though .*frame 1.* names it as mask_path"),
         ({"frame": {"file_path": "../../../secret.png"}}, "outside of its folder"),
+        ({"frame": {"file_path": "./images/0000"}}, "frames 0 and 1 both name 0000.png"),
         ({"frames": {}}, 'no list "frames"'),
     ],
 )
@@ -116,7 +117,8 @@ def test_faults_are_refused_in_one_message(scene, change, words):
 def test_real_scene(captures_root, tmp_path, capsys):
     fox = captures_root / "fox"
     capture = Transforms(fox, reduce=4).load("fox")
-    assert len(capture) == 25 and capture.images([0, 24]).shape == (2, 480, 270, 3)
+    images = capture.images([0, 24])
+    assert len(capture) == 25 and images.shape == (2, 480, 270, 3) and images.is_contiguous()
     content = json.loads((fox / "transforms.json").read_text())
     # all look at one spot: each sees it within the middle half of its picture
     spot = torch.tensor(nearest_to_axes(content))[None, None].expand(25, 1, 3).float()
@@ -125,7 +127,7 @@ def test_real_scene(captures_root, tmp_path, capsys):
     assert bool(((xy[:, 0] - torch.tensor([135.0, 240.0])).abs() < torch.tensor([135.0, 240.0])).all())
     with pytest.raises(InputError, match=r"0002\.jpg.*but there is no such image \(41 of them\)"):
         Transforms(fox, file="transforms.original.json").load("fox")
-    with pytest.raises(InputError, match=r"0005\.jpg: cannot be read as an image"):  # an empty file of the sample
+    with pytest.raises(InputError, match=r"0005\.jpg: cannot be read as an image \(the file is empty\)"):
         Transforms(fox, file="transforms.original.json", on_error="skip").load("fox")
     assert "41 of them" in capsys.readouterr().out
 

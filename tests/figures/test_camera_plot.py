@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from mvdecor.figures.cameras import frustum_corners, meeting_point, plot_cameras
+from mvdecor.figures.cameras import frustum_corners, plot_cameras
 from mvdecor.views.cameras import Cameras
-from mvdecor.views.placement import look_at, pinhole, sphere_cameras
+from mvdecor.views.placement import look_at, meeting_point, pinhole, sphere_cameras
 
 
 def test_corners_of_frusta_project_to_the_corners_of_the_picture():

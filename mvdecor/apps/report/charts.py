@@ -82,14 +82,19 @@ def parts_figure(results: Results) -> go.Figure:
 
 def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
     """Where the points of each true part went, in percent of the part, over all runs of a method; None if not kept."""
-    matrices = [run.metrics.get("confusion") for run in runs]
-    if any(matrix is None for matrix in matrices):
+    matrices = [matrix for run in runs if (matrix := run.metrics.get("confusion")) is not None]
+    if len(matrices) < len(runs):
         return None
+    return confusion_matrix_figure(matrices, list(runs[0].metrics["parts"]), runs[0].method)
+
+
+def confusion_matrix_figure(matrices: Sequence[Sequence], parts: Sequence[str], title: str) -> go.Figure:
+    """The same of matrices of points, true parts by predicted ones, which are added."""
     total = np.sum([np.array(matrix, dtype=np.float64) for matrix in matrices], axis=0)
     rows = total.sum(axis=1, keepdims=True)
     # a part without a point: blank
     share = 100 * np.divide(total, rows, out=np.full_like(total, np.nan), where=rows > 0)
-    names = [text(name) for name in runs[0].metrics["parts"]]
+    names = [text(name) for name in parts]
     numbers = "%{text}" if len(names) <= 16 else None  # more would not be legible
     hover = "truth: %{y}<br>prediction: %{x}<br>%{customdata} %<extra></extra>"
     cells = [[None if np.isnan(x) else float(x) for x in row] for row in share]
@@ -113,7 +118,7 @@ def confusion_figure(runs: Sequence[Run]) -> go.Figure | None:
     )
     figure.update_xaxes(title_text="prediction", side="bottom")
     figure.update_yaxes(title_text="truth", autorange="reversed")
-    return figure.update_layout(title_text=text(runs[0].method), height=200 + 26 * max(len(names), 8))
+    return figure.update_layout(title_text=text(title), height=200 + 26 * max(len(names), 8))
 
 
 def calibration_figure(results: Results) -> go.Figure | None:

@@ -109,7 +109,7 @@ def turning_figure(shapes: Sequence[ReportedShape]) -> go.Figure:
         palette = label_palette(len(entry.shape.label_names))
         for column, labels in enumerate(entry.labels.values(), start=1):
             colours = colours_of(labels[face_ids], palette)
-            figure.add_trace(_mesh(vertices, faces, colours, visible=number == 0), row=1, col=column)
+            figure.add_trace(mesh_trace(vertices, faces, colours, visible=number == 0), row=1, col=column)
     buttons = []
     for number, entry in enumerate(shapes):
         visible = [n == number for n in range(len(shapes)) for _ in columns]
@@ -123,7 +123,8 @@ def turning_figure(shapes: Sequence[ReportedShape]) -> go.Figure:
     return figure.update_layout(updatemenus=[menu], height=520, margin={"l": 0, "r": 0, "t": 100, "b": 0})
 
 
-def _mesh(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, visible: bool) -> go.Mesh3d:
+def mesh_trace(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, visible: bool) -> go.Mesh3d:
+    """Triangles in the colours uint8 [G, 3] of their labels."""
     (x, y, z), (i, j, k) = vertices.T, faces.T
     return go.Mesh3d(
         **{"x": x, "y": y, "z": z, "i": i, "j": j, "k": k},

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from omegaconf import DictConfig
 from pydantic import Field
 
+from mvdecor.apps.viewer.capture_panel import CapturePanel
+from mvdecor.apps.viewer.capture_session import CaptureSession, is_capture_run
 from mvdecor.apps.viewer.panel import Panel
 from mvdecor.apps.viewer.session import Session
 from mvdecor.engine.settings import check_out
@@ -34,7 +36,8 @@ class ViewerSettings(MvDeCorSettings):
     """configs/view.yaml.
 
     Attributes:
-        run: folder of a finished run to show.
+        capture: reader of posed images, which are shown in place of shapes.
+        run: folder of a finished run to show: of MvDeCor, Semantic SRN, or scripts/fit.py.
         data_root: where its data is now.
         split: shapes to show.
         labels: names of the labels to paint with.
@@ -42,6 +45,7 @@ class ViewerSettings(MvDeCorSettings):
     """
 
     run: Annotated[str, Field(description="name the folder of a finished run")] | None  # type: ignore[assignment]
+    capture: Annotated[dict[str, Any], Field(description="choose one of configs/capture")] | None
     data_root: PathName | None
     split: Literal["all", "train", "val", "test", "unlabelled"] | None
     labels: Annotated[list[Any], Field(description="give a list of names, for example labels=[foot,pole,shade]")] | None
@@ -92,10 +96,17 @@ class Viewer:
     def __init__(self, cfg: DictConfig) -> None:
         check_out(Path(ViewerSettings.of(cfg, complete=True).out))
         _free(cfg.host, cfg.port)
-        self.session = Session(cfg)
-        self._server = _serve(cfg.host, cfg.port)
+        self.session: Session | CaptureSession
+        self.panel: Panel | CapturePanel
+        if cfg.capture is not None or (cfg.run is not None and is_capture_run(Path(cfg.run))):
+            self.session = CaptureSession(cfg)
+            self._server = _serve(cfg.host, cfg.port)
+            self.panel = CapturePanel(self._server, self.session)
+        else:
+            self.session = Session(cfg)
+            self._server = _serve(cfg.host, cfg.port)
+            self.panel = Panel(self._server, self.session)
         self.port = self._server.get_port()
-        self.panel = Panel(self._server, self.session)
 
     def __enter__(self) -> Viewer:
         return self

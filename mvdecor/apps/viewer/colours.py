@@ -9,6 +9,7 @@ import torch
 from matplotlib import colormaps
 from numpy.typing import NDArray
 
+from mvdecor.apps.viewer.html import rows_of
 from mvdecor.apps.viewer.session import Session
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, label_palette
@@ -82,15 +83,15 @@ def legend(session: Session, mode: str) -> str:
     if mode in ("labels", "prediction"):
         palette = label_palette(len(session.label_names))
         rows = [(tuple(palette[k].tolist()), name) for k, name in enumerate(session.label_names)]
-        return _rows([*rows, (LIGHT_GREY, "no label")])
+        return rows_of([*rows, (LIGHT_GREY, "no label")])
     if mode == "confidence":
-        return _rows([(SURE_COLOUR, "sure"), (UNSURE_COLOUR, "unsure")])
+        return rows_of([(SURE_COLOUR, "sure"), (UNSURE_COLOUR, "unsure")])
     if mode == "error":
-        return _rows([(RIGHT_COLOUR, "as labelled"), (WRONG_COLOUR, "not as labelled"), (LIGHT_GREY, "no label")])
+        return rows_of([(RIGHT_COLOUR, "as labelled"), (WRONG_COLOUR, "not as labelled"), (LIGHT_GREY, "no label")])
     if mode == "similarity":
         steps = [tuple(round(255 * c) for c in colormaps[SIMILARITY](x)[:3]) for x in (1.0, 0.5, 0.0)]
         names = ["cosine 1", "0.5", "0 or less"]
-        return _rows([*zip(steps, names, strict=True)])
+        return rows_of([*zip(steps, names, strict=True)])
     notes = {"embedding": "principal directions of the embeddings as red, green, blue"}
     return f"<small>{escape(notes[mode])}</small>" if mode in notes else ""
 
@@ -101,12 +102,3 @@ def _of_labels(session: Session, labels: NDArray[np.int64]) -> NDArray[np.uint8]
             f"label {labels.max()} has no name: the palette is {', '.join(session.label_names) or 'empty'}"
         )
     return colours_of(labels, label_palette(len(session.label_names)))
-
-
-def _rows(entries: list) -> str:
-    box = "display:inline-block;width:0.8em;height:0.8em;margin-right:0.4em;border-radius:2px;background:rgb"
-    spans = [
-        f'<span style="margin-right:0.9em;white-space:nowrap"><span style="{box}({r},{g},{b})"></span>{escape(name)}</span>'
-        for (r, g, b), name in entries
-    ]
-    return f'<div style="font-size:0.8em;line-height:1.5;padding:0 0.5em">{" ".join(spans)}</div>'
