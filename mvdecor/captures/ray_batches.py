@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mvdecor.captures.capture import Capture, CaptureSet
+from mvdecor.captures.reduced import reduced
 from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.views.rays import depth_of
@@ -160,6 +161,8 @@ class RaySource:
         views: views to choose from, by id; None: all.
         labels: give label maps.
         numbers: the `objects` of a batch, by id; None: places in `ids`.
+        coarse_steps: in so many steps, the first ones, the images are `coarse_factor` times smaller.
+        coarse_factor: see there; each side of the images must be a multiple. There are as many times fewer rays as pixels.
     """
 
     captures: CaptureSet
@@ -171,6 +174,8 @@ class RaySource:
     views: Mapping[str, Sequence[int]] | None = None
     labels: bool = False
     numbers: Mapping[str, int] | None = None
+    coarse_steps: int = 0
+    coarse_factor: int = 1
     _loaded: dict[str, Capture] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -186,16 +191,18 @@ class RaySource:
         """The batch of a step, or the captures of it at some `positions`."""
         positions = range(self.size) if positions is None else positions
         order = torch.randperm(len(self.ids), generator=_generator(seed, "objects", step)).tolist()
-        sampled = [self._sample(order[i % len(order)], _generator(seed, "rays", step, i)) for i in positions]
+        factor = self.coarse_factor if step < self.coarse_steps else 1
+        sampled = [self._sample(order[i % len(order)], factor, _generator(seed, "rays", step, i)) for i in positions]
         return replace(RayBatch.cat(sampled), share=len(positions) / self.size)
 
-    def _sample(self, place: int, generator: torch.Generator) -> RayBatch:
-        capture = self.capture(self.ids[place])
+    def _sample(self, place: int, factor: int, generator: torch.Generator) -> RayBatch:
+        capture = reduced(self.capture(self.ids[place]), factor)
         views = list(range(len(capture)) if self.views is None else self.views[capture.id])
         if self.views_at_once is not None and self.views_at_once < len(views):
             places = torch.randperm(len(views), generator=generator)[: self.views_at_once]
             views = sorted(views[i] for i in places.tolist())
-        pixels = sample_pixels(capture, views, self.rays, self.foreground, generator)
+        rays = max(1, self.rays // factor**2)
+        pixels = sample_pixels(capture, views, rays, self.foreground, generator)
         number = place if self.numbers is None else self.numbers[capture.id]
         return pixel_rays(capture, views, pixels, self.labels, number)
 

@@ -4,6 +4,7 @@ from mvdecor.fields.checkpoint import field_file, load_field, save_field
 from mvdecor.fields.field import ConditionalField, Rendered
 from mvdecor.fields.infer import infer_codes, nearest_codes, render_rays
 from mvdecor.fields.losses import labels_loss, losses_of, opacity_loss
+from mvdecor.fields.row_adam import RowAdam
 from mvdecor.fields.settings import FieldSettings
 from mvdecor.fields.srn import Hits, LSTMMarcher, PointFunction
 from mvdecor.fields.views import FieldViews, render_views
@@ -17,6 +18,7 @@ __all__ = [
     "LSTMMarcher",
     "PointFunction",
     "Rendered",
+    "RowAdam",
     "VolumeRenderer",
     "field_file",
     "infer_codes",

@@ -38,12 +38,15 @@ class PretrainSettings(Settings):
     split: Literal["train", "unlabelled", "all"]
     limit: Count | None
     steps: Count
+    coarse_steps: WholeNumber
+    coarse_factor: Count
     objects: Count
     rays: Count
     foreground: Probability
     views_at_once: Count | None
     learning_rate: Positive
     code_rate: Positive
+    sparse_codes: bool
     optimizer: Target
     schedule: Schedule
     clip: Positive | None
