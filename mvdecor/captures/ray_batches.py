@@ -61,6 +61,11 @@ class RayBatch:
         }
         return replace(self, **tensors)
 
+    def mirrored(self) -> RayBatch:
+        """The same rays of the objects' mirror images in the plane x = 0."""
+        flip = self.origins.new_tensor([-1.0, 1.0, 1.0])
+        return replace(self, origins=self.origins * flip, directions=self.directions * flip)
+
     @staticmethod
     def cat(batches: Sequence[RayBatch]) -> RayBatch:
         """Batches of the same number of rays as one; what one of them does not know, the result does not."""
@@ -161,6 +166,8 @@ class RaySource:
         views: views to choose from, by id; None: all.
         labels: give label maps.
         numbers: the `objects` of a batch, by id; None: places in `ids`.
+        mirrored: also sample from the captures' mirror images in the plane x = 0, each as an object whose number is greater by
+            the number of captures.
         coarse_steps: in so many steps, the first ones, the images are `coarse_factor` times smaller.
         coarse_factor: see there; each side of the images must be a multiple. There are as many times fewer rays as pixels.
     """
@@ -174,6 +181,7 @@ class RaySource:
     views: Mapping[str, Sequence[int]] | None = None
     labels: bool = False
     numbers: Mapping[str, int] | None = None
+    mirrored: bool = False
     coarse_steps: int = 0
     coarse_factor: int = 1
     _loaded: dict[str, Capture] = field(default_factory=dict, repr=False)
@@ -190,13 +198,13 @@ class RaySource:
     def sample(self, seed: int, step: int, positions: range | None = None) -> RayBatch:
         """The batch of a step, or the captures of it at some `positions`."""
         positions = range(self.size) if positions is None else positions
-        order = torch.randperm(len(self.ids), generator=_generator(seed, "objects", step)).tolist()
+        order = torch.randperm(len(self.ids) * (1 + self.mirrored), generator=_generator(seed, "objects", step)).tolist()
         factor = self.coarse_factor if step < self.coarse_steps else 1
         sampled = [self._sample(order[i % len(order)], factor, _generator(seed, "rays", step, i)) for i in positions]
         return replace(RayBatch.cat(sampled), share=len(positions) / self.size)
 
     def _sample(self, place: int, factor: int, generator: torch.Generator) -> RayBatch:
-        capture = reduced(self.capture(self.ids[place]), factor)
+        capture = reduced(self.capture(self.ids[place % len(self.ids)]), factor)
         views = list(range(len(capture)) if self.views is None else self.views[capture.id])
         if self.views_at_once is not None and self.views_at_once < len(views):
             places = torch.randperm(len(views), generator=generator)[: self.views_at_once]
@@ -204,7 +212,8 @@ class RaySource:
         rays = max(1, self.rays // factor**2)
         pixels = sample_pixels(capture, views, rays, self.foreground, generator)
         number = place if self.numbers is None else self.numbers[capture.id]
-        return pixel_rays(capture, views, pixels, self.labels, number)
+        batch = pixel_rays(capture, views, pixels, self.labels, number)
+        return batch if place < len(self.ids) else batch.mirrored()
 
 
 def _generator(*keys: object) -> torch.Generator:

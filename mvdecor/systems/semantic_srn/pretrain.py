@@ -88,6 +88,7 @@ def pretrain(job: Job) -> dict:
         settings.rays,
         settings.foreground,
         settings.views_at_once,
+        mirrored=settings.mirrored,
         coarse_steps=settings.coarse_steps,
         coarse_factor=settings.coarse_factor,
     )
@@ -95,13 +96,14 @@ def pretrain(job: Job) -> dict:
     print(f"seed {cfg.seed}: pretraining on {len(ids)} captures", flush=True)
     seed = seed_of(cfg.seed, "pretraining")
     seed_everything(seed, verbose=False)
-    field = ConditionalField(FieldSettings.of(cfg.field), len(ids))
+    objects = [*ids, *(f"{id} mirrored" for id in ids if settings.mirrored)]
+    field = ConditionalField(FieldSettings.of(cfg.field), len(objects))
     field.codes.sparse = settings.sparse_codes
     optimizer = partial(make_optimizer, settings=settings, codes=field.codes.weight)
     recipe = Recipe("pretrain", settings.steps, optimizer, make_schedule(settings.schedule), seed)
     sources = {"rays": (source, "training.pretrain.objects")}
     history = train(job.loop(fabric), recipe, field, sources, partial(step, fabric=fabric, weights=settings.weights))
     if rank() == 0:
-        save_field(job.out / "model", field, {"ids": ids, "label_names": [], **job.provenance})
+        save_field(job.out / "model", field, {"ids": objects, "label_names": [], **job.provenance})
     print(f"training loss {history.steps[-1]['loss']:.4f}: {job.out}/model", flush=True)
     return {"captures": ids, "history": history.steps}

@@ -44,6 +44,7 @@ class PretrainSettings(Settings):
     rays: Count
     foreground: Probability
     views_at_once: Count | None
+    mirrored: bool
     learning_rate: Positive
     code_rate: Positive
     sparse_codes: bool
