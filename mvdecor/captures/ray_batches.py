@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from mvdecor.captures.capture import Capture, CaptureSet
 from mvdecor.captures.reduced import reduced
@@ -135,21 +136,41 @@ def pixel_rays(
 
 
 def sample_pixels(
-    capture: Capture, views: Sequence[int], count: int, foreground: float, generator: torch.Generator
+    capture: Capture,
+    views: Sequence[int],
+    count: int,
+    foreground: float,
+    generator: torch.Generator,
+    outline: float = 0.0,
 ) -> Tensor:
     """int64 [count], random pixels of some views, with replacement, as indices into [len(views), H, W] flattened.
 
-    A share `foreground` of them sees the object, the others are any; all are any where the object is not known or not seen.
+    A share `foreground` of them sees the object, a share `outline` is a pixel of its outline or next to it, the others are
+    any; all are any where the object is not known or not seen.
     """
     total = len(views) * capture.cameras.height * capture.cameras.width
     pixels = torch.randint(total, (count,), generator=generator)
-    alpha = capture.alpha(views) if foreground > 0 else None
+    alpha = capture.alpha(views) if foreground + outline > 0 else None
     if alpha is not None:
-        seen = (alpha.view(-1) >= OPAQUE).nonzero()[:, 0]
-        inside = round(count * foreground)
-        if len(seen) > 0 and inside > 0:
-            pixels[:inside] = seen[torch.randint(len(seen), (inside,), generator=generator)]
+        mask = alpha >= OPAQUE
+        inside, beside = round(count * foreground), round(count * outline)
+        if inside > 0:
+            pixels[:inside] = _chosen(mask, pixels[:inside], generator)
+        if beside > 0:
+            pixels[inside : inside + beside] = _chosen(outline_of(mask), pixels[inside : inside + beside], generator)
     return pixels
+
+
+def outline_of(mask: Tensor) -> Tensor:
+    """bool [n, H, W], the pixels of masks [n, H, W] one of whose eight neighbours is on the other side."""
+    opaque = mask[:, None].float()
+    return (max_pool2d(opaque, 3, 1, 1) + max_pool2d(1 - opaque, 3, 1, 1))[:, 0] > 1
+
+
+def _chosen(mask: Tensor, otherwise: Tensor, generator: torch.Generator) -> Tensor:
+    """As many random pixels of a mask as there are in `otherwise`, which is the answer where the mask is empty."""
+    choice = mask.view(-1).nonzero()[:, 0]
+    return otherwise if len(choice) == 0 else choice[torch.randint(len(choice), otherwise.shape, generator=generator)]
 
 
 @dataclass
@@ -168,6 +189,7 @@ class RaySource:
         numbers: the `objects` of a batch, by id; None: places in `ids`.
         mirrored: also sample from the captures' mirror images in the plane x = 0, each as an object whose number is greater by
             the number of captures.
+        outline: share of the rays that pass the object's outline.
         coarse_steps: in so many steps, the first ones, the images are `coarse_factor` times smaller.
         coarse_factor: see there; each side of the images must be a multiple. There are as many times fewer rays as pixels.
     """
@@ -182,6 +204,7 @@ class RaySource:
     labels: bool = False
     numbers: Mapping[str, int] | None = None
     mirrored: bool = False
+    outline: float = 0.0
     coarse_steps: int = 0
     coarse_factor: int = 1
     _loaded: dict[str, Capture] = field(default_factory=dict, repr=False)
@@ -198,7 +221,9 @@ class RaySource:
     def sample(self, seed: int, step: int, positions: range | None = None) -> RayBatch:
         """The batch of a step, or the captures of it at some `positions`."""
         positions = range(self.size) if positions is None else positions
-        order = torch.randperm(len(self.ids) * (1 + self.mirrored), generator=_generator(seed, "objects", step)).tolist()
+        order = torch.randperm(
+            len(self.ids) * (1 + self.mirrored), generator=_generator(seed, "objects", step)
+        ).tolist()
         factor = self.coarse_factor if step < self.coarse_steps else 1
         sampled = [self._sample(order[i % len(order)], factor, _generator(seed, "rays", step, i)) for i in positions]
         return replace(RayBatch.cat(sampled), share=len(positions) / self.size)
@@ -210,7 +235,7 @@ class RaySource:
             places = torch.randperm(len(views), generator=generator)[: self.views_at_once]
             views = sorted(views[i] for i in places.tolist())
         rays = max(1, self.rays // factor**2)
-        pixels = sample_pixels(capture, views, rays, self.foreground, generator)
+        pixels = sample_pixels(capture, views, rays, self.foreground, generator, self.outline)
         number = place if self.numbers is None else self.numbers[capture.id]
         batch = pixel_rays(capture, views, pixels, self.labels, number)
         return batch if place < len(self.ids) else batch.mirrored()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-
 from mvdecor.captures.capture import Capture, Pixels
 from mvdecor.captures.image_files import reduce_colours, reduce_depth, reduce_labels
 from mvdecor.errors import InputError

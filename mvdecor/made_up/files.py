@@ -114,9 +114,7 @@ def names_at_level(paths: Sequence[str], level: int | None) -> list[str]:
     return list(dict.fromkeys(name_at_level(path, level) for path in paths))
 
 
-def write_textured(
-    folder: Path, name: str, model: Model, rng: np.random.Generator, level: int | None = None
-) -> None:
+def write_textured(folder: Path, name: str, model: Model, rng: np.random.Generator, level: int | None = None) -> None:
     """One textured shape: OBJ, MTL, atlas and labels (of the parts at a level, see `name_at_level`)."""
     (folder / "tex").mkdir(parents=True)
     atlas, corners = paint(model, rng)

@@ -19,7 +19,9 @@ def test_pixels_are_those_of_their_blocks(chairs):
     capture = chairs.load(chairs.ids("train")[0])
     small = reduced(capture, 2)
     assert (small.cameras.height, small.cameras.width, len(small)) == (12, 12, 3)
-    views = ((image, labels, depth) for image, labels, depth in zip(capture.images(), capture.labels(), capture.depth()))
+    views = (
+        (image, labels, depth) for image, labels, depth in zip(capture.images(), capture.labels(), capture.depth())
+    )
     for view, (image, labels, depth) in enumerate(views):
         for row, column in ((0, 0), (5, 6), (6, 6), (7, 5), (9, 4)):
             block = slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2)
@@ -48,3 +50,16 @@ def test_the_first_steps_see_smaller_images(chairs):
 def test_a_factor_that_does_not_divide_is_refused(chairs):
     with pytest.raises(InputError, match="5 does not divide its 24x24 pixels"):
         reduced(chairs.load(chairs.ids("train")[0]), 5)
+
+
+def test_supersampled_pixels_are_means_of_those_of_larger_images(made_up_partnet):
+    shapes = PartNet(made_up_partnet, "Chair", 1)
+    large, averaged = (
+        RenderedCaptures(shapes, count=2, size=size, supersample=factor) for size, factor in ((36, 1), (12, 3))
+    )
+    id = large.ids("train")[1]
+    expected = large.load(id).images().float().unflatten(1, (12, 3)).unflatten(3, (12, 3)).mean(dim=(2, 4))
+    capture = averaged.load(id)
+    assert (capture.images().float() - expected).abs().max() <= 0.5
+    torch.testing.assert_close(capture.cameras.intrinsics[:, :2] * 3, large.load(id).cameras.intrinsics[:, :2])
+    assert len(set(capture.images().flatten().tolist())) > len(set(large.load(id).images().flatten().tolist()))

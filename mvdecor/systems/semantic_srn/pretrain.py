@@ -89,6 +89,7 @@ def pretrain(job: Job) -> dict:
         settings.foreground,
         settings.views_at_once,
         mirrored=settings.mirrored,
+        outline=settings.outline,
         coarse_steps=settings.coarse_steps,
         coarse_factor=settings.coarse_factor,
     )

@@ -43,6 +43,7 @@ class PretrainSettings(Settings):
     objects: Count
     rays: Count
     foreground: Probability
+    outline: Probability
     views_at_once: Count | None
     mirrored: bool
     learning_rate: Positive
