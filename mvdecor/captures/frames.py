@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 
 from mvdecor.captures.capture import Capture, PixelMemory, Pixels
 from mvdecor.captures.distortion import PINHOLE, Distortion, Undistortion
-from mvdecor.captures.image_files import (
-    image_header,
-    read_image,
-    read_label_map,
-    read_mask,
-    reduce_colours,
-    reduce_labels,
-)
+from mvdecor.captures.image_files import image_header, read_image, read_label_map, read_mask
+from mvdecor.captures.reduced import reduce_pixels
 from mvdecor.errors import InputError
 from mvdecor.views.cameras import HUGE, Cameras
 
@@ -84,7 +78,7 @@ class FileViews:
     def __call__(self, view: int) -> Pixels:
         pixels = self.reading.memory.get(self.id, view)
         if pixels is None:
-            pixels = self._reduced(self._pinhole(self._read(view), self.lenses[view]))
+            pixels = reduce_pixels(self._pinhole(self._read(view), self.lenses[view]), self.reading.reduce)
             self.reading.memory.put(self.id, view, pixels)
         return pixels
 
@@ -108,14 +102,6 @@ class FileViews:
             return pixels
         alpha = None if pixels.alpha is None else lens.image(pixels.alpha[..., None])[..., 0]
         return Pixels(lens.image(pixels.image), alpha, None if pixels.labels is None else lens.labels(pixels.labels))
-
-    def _reduced(self, pixels: Pixels) -> Pixels:
-        factor = self.reading.reduce
-        if factor == 1:
-            return pixels
-        alpha = None if pixels.alpha is None else reduce_colours(pixels.alpha, factor)
-        labels = None if pixels.labels is None else reduce_labels(pixels.labels, factor)
-        return Pixels(reduce_colours(pixels.image, factor), alpha, labels)
 
     def _check(self, values: NDArray, path: Path) -> None:
         if values.shape[:2] != self.size:

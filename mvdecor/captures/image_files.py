@@ -122,6 +122,13 @@ def reduce_labels(labels: NDArray[np.int16], factor: int) -> NDArray[np.int16]:
     return values[np.argmax(counts, axis=0)]
 
 
+def reduce_depth(depth: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
+    """[H, W] with the mean of each `factor` x `factor` block over the pixels that see the object (depth above 0)."""
+    blocks = _blocks(depth, factor)
+    count = (blocks > 0).sum(axis=(1, 3))
+    return (blocks.sum(axis=(1, 3)) / np.maximum(count, 1)).astype(np.float32)
+
+
 def _blocks(values: NDArray, factor: int) -> NDArray:
     height, width = values.shape[:2]
     return values.reshape(height // factor, factor, width // factor, factor, *values.shape[2:])

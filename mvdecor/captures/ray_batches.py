@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from mvdecor.captures.capture import Capture, CaptureSet
+from mvdecor.captures.reduced import reduced
 from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.views.rays import depth_of
@@ -59,6 +61,11 @@ class RayBatch:
             f.name: getattr(self, f.name).to(device) for f in fields(self) if isinstance(getattr(self, f.name), Tensor)
         }
         return replace(self, **tensors)
+
+    def mirrored(self) -> RayBatch:
+        """The same rays of the objects' mirror images in the plane x = 0."""
+        flip = self.origins.new_tensor([-1.0, 1.0, 1.0])
+        return replace(self, origins=self.origins * flip, directions=self.directions * flip)
 
     @staticmethod
     def cat(batches: Sequence[RayBatch]) -> RayBatch:
@@ -129,21 +136,41 @@ def pixel_rays(
 
 
 def sample_pixels(
-    capture: Capture, views: Sequence[int], count: int, foreground: float, generator: torch.Generator
+    capture: Capture,
+    views: Sequence[int],
+    count: int,
+    foreground: float,
+    generator: torch.Generator,
+    outline: float = 0.0,
 ) -> Tensor:
     """int64 [count], random pixels of some views, with replacement, as indices into [len(views), H, W] flattened.
 
-    A share `foreground` of them sees the object, the others are any; all are any where the object is not known or not seen.
+    A share `foreground` of them sees the object, a share `outline` is a pixel of its outline or next to it, the others are
+    any; all are any where the object is not known or not seen.
     """
     total = len(views) * capture.cameras.height * capture.cameras.width
     pixels = torch.randint(total, (count,), generator=generator)
-    alpha = capture.alpha(views) if foreground > 0 else None
+    alpha = capture.alpha(views) if foreground + outline > 0 else None
     if alpha is not None:
-        seen = (alpha.view(-1) >= OPAQUE).nonzero()[:, 0]
-        inside = round(count * foreground)
-        if len(seen) > 0 and inside > 0:
-            pixels[:inside] = seen[torch.randint(len(seen), (inside,), generator=generator)]
+        mask = alpha >= OPAQUE
+        inside, beside = round(count * foreground), round(count * outline)
+        if inside > 0:
+            pixels[:inside] = _chosen(mask, pixels[:inside], generator)
+        if beside > 0:
+            pixels[inside : inside + beside] = _chosen(outline_of(mask), pixels[inside : inside + beside], generator)
     return pixels
+
+
+def outline_of(mask: Tensor) -> Tensor:
+    """bool [n, H, W], the pixels of masks [n, H, W] one of whose eight neighbours is on the other side."""
+    opaque = mask[:, None].float()
+    return (max_pool2d(opaque, 3, 1, 1) + max_pool2d(1 - opaque, 3, 1, 1))[:, 0] > 1
+
+
+def _chosen(mask: Tensor, otherwise: Tensor, generator: torch.Generator) -> Tensor:
+    """As many random pixels of a mask as there are in `otherwise`, which is the answer where the mask is empty."""
+    choice = mask.view(-1).nonzero()[:, 0]
+    return otherwise if len(choice) == 0 else choice[torch.randint(len(choice), otherwise.shape, generator=generator)]
 
 
 @dataclass
@@ -160,6 +187,11 @@ class RaySource:
         views: views to choose from, by id; None: all.
         labels: give label maps.
         numbers: the `objects` of a batch, by id; None: places in `ids`.
+        mirrored: also sample from the captures' mirror images in the plane x = 0, each as an object whose number is greater by
+            the number of captures.
+        outline: share of the rays that pass the object's outline.
+        coarse_steps: in so many steps, the first ones, the images are `coarse_factor` times smaller.
+        coarse_factor: see there; each side of the images must be a multiple. There are as many times fewer rays as pixels.
     """
 
     captures: CaptureSet
@@ -171,6 +203,10 @@ class RaySource:
     views: Mapping[str, Sequence[int]] | None = None
     labels: bool = False
     numbers: Mapping[str, int] | None = None
+    mirrored: bool = False
+    outline: float = 0.0
+    coarse_steps: int = 0
+    coarse_factor: int = 1
     _loaded: dict[str, Capture] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -185,19 +221,24 @@ class RaySource:
     def sample(self, seed: int, step: int, positions: range | None = None) -> RayBatch:
         """The batch of a step, or the captures of it at some `positions`."""
         positions = range(self.size) if positions is None else positions
-        order = torch.randperm(len(self.ids), generator=_generator(seed, "objects", step)).tolist()
-        sampled = [self._sample(order[i % len(order)], _generator(seed, "rays", step, i)) for i in positions]
+        order = torch.randperm(
+            len(self.ids) * (1 + self.mirrored), generator=_generator(seed, "objects", step)
+        ).tolist()
+        factor = self.coarse_factor if step < self.coarse_steps else 1
+        sampled = [self._sample(order[i % len(order)], factor, _generator(seed, "rays", step, i)) for i in positions]
         return replace(RayBatch.cat(sampled), share=len(positions) / self.size)
 
-    def _sample(self, place: int, generator: torch.Generator) -> RayBatch:
-        capture = self.capture(self.ids[place])
+    def _sample(self, place: int, factor: int, generator: torch.Generator) -> RayBatch:
+        capture = reduced(self.capture(self.ids[place % len(self.ids)]), factor)
         views = list(range(len(capture)) if self.views is None else self.views[capture.id])
         if self.views_at_once is not None and self.views_at_once < len(views):
             places = torch.randperm(len(views), generator=generator)[: self.views_at_once]
             views = sorted(views[i] for i in places.tolist())
-        pixels = sample_pixels(capture, views, self.rays, self.foreground, generator)
+        rays = max(1, self.rays // factor**2)
+        pixels = sample_pixels(capture, views, rays, self.foreground, generator, self.outline)
         number = place if self.numbers is None else self.numbers[capture.id]
-        return pixel_rays(capture, views, pixels, self.labels, number)
+        batch = pixel_rays(capture, views, pixels, self.labels, number)
+        return batch if place < len(self.ids) else batch.mirrored()
 
 
 def _generator(*keys: object) -> torch.Generator:

@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import normalize
 
 from mvdecor.captures.capture import BACKGROUND_NAME, Capture, PixelMemory, Pixels
+from mvdecor.captures.reduced import reduce_pixels
 from mvdecor.errors import InputError
 from mvdecor.recent import Recent
 from mvdecor.seeds import seed_of
@@ -40,6 +41,8 @@ class RenderedCaptures:
         seed: of the cameras; each shape has others (with `jitter` 0 and one distance all have the same).
         same_cameras: give all shapes the cameras of the seed.
         light: direction towards the light, world frame.
+        supersample: pixels per side that are rendered for each pixel and averaged (labels: the most frequent); 1: a pixel shows
+            what its centre does, and outlines are jagged.
         rasterizer: "embree" or "pytorch3d", see `make_rasterizer`; on the CPU.
         memory: pixels that are remembered after rendering, in 10^6 bytes, of all captures together.
 
@@ -58,6 +61,7 @@ class RenderedCaptures:
         seed: int = 0,
         same_cameras: bool = False,
         light: Sequence[float] = LIGHT,
+        supersample: int = 1,
         rasterizer: str = "embree",
         memory: float = 1000.0,
     ) -> None:
@@ -73,6 +77,10 @@ class RenderedCaptures:
             raise InputError(f"capture.distance={list(distance)}: give [least, greatest], outside of the unit sphere")
         if len(light) != 3 or not any(light):
             raise InputError(f"capture.light={list(light)}: give a direction [x, y, z]")
+        if supersample < 1:
+            raise InputError(f"capture.supersample={supersample}: give a whole number of at least 1")
+        self.supersample = supersample
+        size *= supersample
         self._cameras: dict[str, Any] = dict(count=count, size=size, fov=fov, distance=tuple(distance), jitter=jitter)
         self.light = (float(light[0]), float(light[1]), float(light[2]))
         self.rasterizer = make_rasterizer(rasterizer)
@@ -93,7 +101,8 @@ class RenderedCaptures:
         shape = self._shape(id)
         seed = seed_of(self.seed, "cameras of captures", "" if self.same_cameras else id)
         cameras = sphere_cameras(seed=seed, **self._cameras)
-        return render_capture(shape, cameras, self.rasterizer, self.light, self.memory, partial(self._shape, id))
+        load = partial(self._shape, id)
+        return render_capture(shape, cameras, self.rasterizer, self.light, self.memory, load, self.supersample)
 
     def _shape(self, id: str) -> Shape:
         """The shape, read again if it was not among the last ones: shapes kept in memory would have no bound."""
@@ -111,6 +120,7 @@ class RenderedViews:
         rasterizer: finds the faces that pixels see.
         light: direction towards the light.
         memory: where pixels are remembered.
+        supersample: pixels per side that are averaged into one.
     """
 
     id: str
@@ -119,13 +129,14 @@ class RenderedViews:
     rasterizer: Rasterizer
     light: tuple[float, float, float]
     memory: PixelMemory
+    supersample: int = 1
 
     def __call__(self, view: int) -> Pixels:
         pixels = self.memory.get(self.id, view)
         if pixels is not None:
             return pixels
         start = view // BLOCK * BLOCK
-        block = self._render(start)
+        block = [reduce_pixels(rendered, self.supersample) for rendered in self._render(start)]
         for i, rendered in enumerate(block):
             self.memory.put(self.id, start + i, rendered)
         return block[view - start]
@@ -157,6 +168,7 @@ def render_capture(
     light: tuple[float, float, float] = LIGHT,
     memory: PixelMemory | None = None,
     load: Callable[[], Shape] | None = None,
+    supersample: int = 1,
 ) -> Capture:
     """A capture of one shape by any cameras.
 
@@ -167,6 +179,7 @@ def render_capture(
         light: direction towards the light, world frame; a texture is shown as it is.
         memory: where pixels are remembered; None: 10^9 bytes of its own.
         load: gives the shape again when it is rendered; None: `shape` is kept in memory.
+        supersample: pixels per side of `cameras` that are averaged into one of the capture's.
 
     Raises:
         InputError: a camera from which part of the unit sphere is not ahead.
@@ -177,12 +190,11 @@ def render_capture(
             f"shape {shape.id}: a camera stands in the unit sphere or looks away; place all outside, looking in"
         )
     labelled = shape.face_labels is not None
+    load, memory = load or partial(_same, shape), memory or PixelMemory(1000.0)
     return Capture(
         id=shape.id,
-        cameras=cameras,
-        read=RenderedViews(
-            shape.id, load or partial(_same, shape), cameras, rasterizer, light, memory or PixelMemory(1000.0)
-        ),
+        cameras=cameras.reduced(supersample),
+        read=RenderedViews(shape.id, load, cameras, rasterizer, light, memory, supersample),
         has_alpha=True,
         has_depth=True,
         labelled=tuple(range(len(cameras))) if labelled else (),

@@ -6,6 +6,7 @@ from mvdecor.fields.grid import GridField
 from mvdecor.fields.infer import infer_codes, nearest_codes, render_rays
 from mvdecor.fields.losses import labels_loss, losses_of, opacity_loss
 from mvdecor.fields.mlp import MLPField
+from mvdecor.fields.row_adam import RowAdam
 from mvdecor.fields.settings import FieldSettings
 from mvdecor.fields.srn import Hits, LSTMMarcher, PointFunction
 from mvdecor.fields.views import FieldViews, render_views
@@ -21,6 +22,7 @@ __all__ = [
     "MLPField",
     "PointFunction",
     "Rendered",
+    "RowAdam",
     "VolumeRenderer",
     "field_file",
     "infer_codes",

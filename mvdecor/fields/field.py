@@ -23,7 +23,7 @@ class Rendered(NamedTuple):
         hits: where they end.
         rgb: float32 [B, R, 3], about [0, 1]; the background is white.
         opacity: float32 [B, R] in [0, 1].
-        codes: float32 [B, Z], of the objects.
+        codes: float32 [B, Z + K], of the objects.
     """
 
     hits: Hits
@@ -60,7 +60,7 @@ class ConditionalField(nn.Module):
         head_layers: hidden layers of the head; 0: it is linear.
 
     Attributes:
-        codes: one per training object.
+        codes: one per training object, Z + K values: Z for shape and features, K for colours alone.
     """
 
     head: nn.Module | None
@@ -78,7 +78,7 @@ class ConditionalField(nn.Module):
         self.head_layers = head_layers
         self.settings, self.points_to_head = settings, points_to_head
         width = settings.width
-        self.codes = nn.Embedding(objects, settings.code_size)
+        self.codes = nn.Embedding(objects, settings.code_size + settings.colour_code_size)
         nn.init.normal_(self.codes.weight, std=CODE_DEVIATION)
         self.function = PointFunction(
             settings.code_size, width, settings.layers, settings.hypernetwork_width, settings.harmonics
@@ -88,7 +88,7 @@ class ConditionalField(nn.Module):
             self.renderer = LSTMMarcher(width, settings.steps, settings.reach)
         else:
             self.renderer = VolumeRenderer(width, settings.samples)
-        self.generator = _generator(width, settings.generator_layers)
+        self.generator = _generator(width + settings.colour_code_size, width, settings.generator_layers)
         self.head = nn.Linear(width + 3 * points_to_head, labels) if labels else None
         if labels and head_layers:
             self.head = _mlp_head(width + 3 * points_to_head, width, head_layers, labels)
@@ -101,14 +101,19 @@ class ConditionalField(nn.Module):
         """What rays show.
 
         Args:
-            codes: float32 [B, Z].
+            codes: float32 [B, Z + K].
             origins, directions: float32 [B, R, 3], world frame, directions of unit length.
             near, far: float32 [B, R], distances between which the objects lie.
         """
         if self.settings.start is not None:
             near = torch.full_like(near, self.settings.start)
-        hits = self.renderer(self.function(codes), origins, directions, near, far)
-        colours = self.generator(hits.features)
+        sizes = [self.settings.code_size, self.settings.colour_code_size]
+        shape_codes, colour_codes = codes.split(sizes, dim=-1)
+        hits = self.renderer(self.function(shape_codes), origins, directions, near, far)
+        seen = hits.features
+        if self.settings.colour_code_size:
+            seen = torch.cat([seen, colour_codes[:, None].expand(-1, seen.shape[1], -1)], dim=-1)
+        colours = self.generator(seen)
         if hits.opacity is None:
             return Rendered(hits, colours[..., :3], colours[..., 3].sigmoid(), codes)
         opacity = hits.opacity[..., None]
@@ -127,13 +132,13 @@ class ConditionalField(nn.Module):
         return self.head(seen)
 
     def mean_code(self) -> Tensor:
-        """float32 [Z], the mean of the training objects' codes."""
+        """float32 [Z + K], the mean of the training objects' codes."""
         return self.codes.weight.mean(dim=0)
 
 
-def _generator(width: int, layers: int) -> nn.Sequential:
-    """Features [..., width] to red, green, blue, and the logit of being an object."""
+def _generator(inputs: int, width: int, layers: int) -> nn.Sequential:
+    """Features, and codes of colours, [..., inputs] to red, green, blue, and the logit of being an object."""
     modules: list[nn.Module] = []
-    for _ in range(layers - 1):
-        modules += [nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU()]
-    return nn.Sequential(*modules, nn.Linear(width, 4))
+    for size in [inputs, *[width] * (layers - 1)][: layers - 1]:
+        modules += [nn.Linear(size, width), nn.LayerNorm(width), nn.ReLU()]
+    return nn.Sequential(*modules, nn.Linear(width if layers > 1 else inputs, 4))

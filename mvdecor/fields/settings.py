@@ -13,6 +13,8 @@ class FieldSettings(Settings):
     Attributes:
         renderer: lstm marches each ray to its end point (SRN); volume integrates the features along it.
         code_size: length of an object's latent code.
+        colour_code_size: length of a second part of the code that only the colours depend on, neither shape nor features;
+            0 is the paper's.
         width: of the function from a point to a feature, and so the length of the feature.
         layers: of that function.
         hypernetwork_width: hidden width of the hypernetwork.
@@ -26,6 +28,7 @@ class FieldSettings(Settings):
 
     renderer: Literal["lstm", "volume"] = "lstm"
     code_size: Count = 256
+    colour_code_size: WholeNumber = 0
     width: Count = 256
     layers: Count = 4
     hypernetwork_width: Count = 256

@@ -103,8 +103,19 @@ def write_stats(
         (folder / f"{category}.{name}.json").write_text(json.dumps(rows))
 
 
-def write_textured(folder: Path, name: str, model: Model, rng: np.random.Generator) -> None:
-    """One textured shape: OBJ, MTL, atlas and labels."""
+def name_at_level(path: str, level: int | None) -> str:
+    """The node of a label's path at a level (root: 0), or its leaf if it is not that deep or `level` is None."""
+    nodes = path.split("/")
+    return nodes[-1] if level is None else nodes[min(level, len(nodes) - 1)]
+
+
+def names_at_level(paths: Sequence[str], level: int | None) -> list[str]:
+    """The different names of `name_at_level`, in the order of the paths."""
+    return list(dict.fromkeys(name_at_level(path, level) for path in paths))
+
+
+def write_textured(folder: Path, name: str, model: Model, rng: np.random.Generator, level: int | None = None) -> None:
+    """One textured shape: OBJ, MTL, atlas and labels (of the parts at a level, see `name_at_level`)."""
     (folder / "tex").mkdir(parents=True)
     atlas, corners = paint(model, rng)
     Image.fromarray(atlas).save(folder / "tex" / f"{name}_dif.jpg", quality=90)
@@ -114,14 +125,15 @@ def write_textured(folder: Path, name: str, model: Model, rng: np.random.Generat
     text = f"mtllib {name}.mtl\nusemtl {name}_mat\n" + _obj_vertices(solid)
     text += "".join(f"vt {u:.6f} {v:.6f}\n" for u, v in uv.tolist()) + _obj_faces(solid, corner.reshape(-1, 3))
     (folder / f"{name}.obj").write_text(text)
-    np.save(folder / f"{name}_labels.npy", _face_labels(model, solid, rng))
+    np.save(folder / f"{name}_labels.npy", _face_labels(model, solid, rng, level))
 
 
-def _face_labels(model: Model, solid: Solid, rng: np.random.Generator) -> NDArray[np.uint8]:
+def _face_labels(model: Model, solid: Solid, rng: np.random.Generator, level: int | None) -> NDArray[np.uint8]:
     """uint8 [F], index into the category's labels; one shape in four has an undetermined patch."""
-    order = list(model.paths.values())
+    order = names_at_level(list(model.paths.values()), level)
     sizes = [sum(len(s.faces) for s in part.solids) for part in model.parts]
-    labels = np.repeat([order.index(part.label) for part in model.parts], sizes).astype(np.uint8)
+    numbers = [order.index(name_at_level(part.label, level)) for part in model.parts]
+    labels = np.repeat(numbers, sizes).astype(np.uint8)
     if rng.uniform() < 0.25:
         centers = solid.vertices[solid.faces].mean(axis=1)
         spot = centers[int(rng.integers(len(centers)))]

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from mvdecor.errors import InputError
 from mvdecor.made_up import chair, lamp, table
-from mvdecor.made_up.files import model_id, write_annotation, write_stats, write_textured
+from mvdecor.made_up.files import model_id, names_at_level, write_annotation, write_stats, write_textured
 from mvdecor.made_up.model import Model, Sampler
 from mvdecor.settings import Count, Settings, Share, WholeNumber, shown
 
@@ -129,14 +129,20 @@ def write_partnet(
 
 
 def write_people_like(
-    root: str | Path, count: int = 24, seed: int = 0, category: str = "Chair", test_fraction: float = 0.4
+    root: str | Path,
+    count: int = 24,
+    seed: int = 0,
+    category: str = "Chair",
+    test_fraction: float = 0.4,
+    level: int | None = None,
 ) -> Path:
     """Write textured made-up shapes in the layout of a RenderPeople-like delivery.
 
     `NAME/NAME.obj` + `NAME.mtl` + `tex/NAME_dif.jpg` + `NAME_labels.npy` (uint8, one per face, 255 = undetermined), and
     `split.json` with the label names and the train and test names. One shape in four has a small undetermined patch.
 
-    Args, returns and errors as for `write_partnet`, with one `category` and no validation split.
+    Args, returns and errors as for `write_partnet`, with one `category` and no validation split. Labels are the leaves of
+    the category's tree, or its nodes at a `level` (1: back, arm, ...).
     """
     recipe = {
         "format": "people",
@@ -145,7 +151,7 @@ def write_people_like(
         "count": count,
         "category": category,
         "test_fraction": test_fraction,
-    }
+    } | ({} if level is None else {"level": level})
 
     def write(folder: Path) -> None:
         """All people, and their split."""
@@ -153,9 +159,9 @@ def write_people_like(
         names = [f"{category.lower()}_{i:03d}" for i in range(count)]
         splits = split_models(models, test_fraction, 0.0, seed)
         for i, (name, model) in enumerate(zip(names, models, strict=True)):
-            write_textured(folder / name, name, model, np.random.default_rng([seed, i, 7]))
+            write_textured(folder / name, name, model, np.random.default_rng([seed, i, 7]), level)
         content = {
-            "labels": [label.rsplit("/", 1)[-1] for label in CATEGORIES[category][1]],
+            "labels": names_at_level(CATEGORIES[category][1], level),
             "train": [names[i] for i in splits["train"]],
             "test": [names[i] for i in splits["test"]],
         }

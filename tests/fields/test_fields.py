@@ -74,6 +74,22 @@ def test_an_object_does_not_depend_on_those_beside_it():
         torch.testing.assert_close(alone.hits.distance[0], together.hits.distance[i], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("renderer", ["lstm", "volume"])
+def test_the_second_part_of_a_code_is_for_colours_alone(renderer):
+    sizes = {"code_size": 8, "colour_code_size": 4, "width": 16, "hypernetwork_width": 16, "steps": 4, "samples": 4}
+    field = ConditionalField(FieldSettings(renderer=renderer, **sizes), objects=2, labels=3).eval()
+    rays = random_rays(2, 20)
+    codes = torch.randn(2, 12)
+    painted, bent = codes.clone(), codes.clone()
+    painted[:, 8:] += 1
+    bent[:, :8] += 1
+    one, other, third = (field.render(values, *rays) for values in (codes, painted, bent))
+    assert torch.equal(one.hits.distance, other.hits.distance)
+    assert torch.equal(field.label_logits(one.hits), field.label_logits(other.hits))
+    assert (one.rgb - other.rgb).abs().mean() > 1e-3
+    assert (one.hits.features - third.hits.features).abs().mean() > 1e-3
+
+
 def test_weights_of_a_ray_are_those_of_a_loop():
     density = torch.rand(5, 9, dtype=torch.float64) * 4
     weights = weights_of(density, 0.3)

@@ -260,6 +260,8 @@ def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):
         ("pretrain", "+field.depth=3", r"field\.depth is unknown"),
         ("pretrain", "training.pretrain.weights.mask=-1", r"weights\.mask=-1: give a number of at least 0"),
         ("pretrain", "checkpoint=x", "pretraining starts from initial weights"),
+        ("pretrain", "training.pretrain.outline=0.7", "foreground=0.5 and outline=0.7: together at most 1"),
+        ("pretrain", "training.pretrain.sparse_codes=true", "RowAdam"),
         ("pretrain", "capture.count=1", "needs at least 2 views"),
         ("finetune", "seed=0", "give checkpoint=FOLDER"),
         ("finetune", "checkpoint=nowhere", r"nowhere: no model\.safetensors here"),

@@ -77,6 +77,20 @@ def test_same_seed_same_bytes(partnet: Path, people: Path, tmp_path: Path) -> No
     assert not set(other.values()) & {h for p, h in again.items() if p.endswith("meta.json")}
 
 
+def test_textured_shapes_are_labelled_at_a_level(people: Path, tmp_path: Path) -> None:
+    """The nodes below the root, each face that of its leaf; all else stays as it is."""
+    root = write_people_like(tmp_path / "level", count=8, seed=3, level=1)
+    names, leaves = (json.loads((folder / "split.json").read_text())["labels"] for folder in (root, people))
+    assert names == ["chair_back", "chair_arm", "chair_base", "chair_seat"]
+    above = {path.split("/")[-1]: path.split("/")[1] for path in CATEGORIES["Chair"][1]}
+    for i in range(8):
+        name = f"chair_{i:03d}/chair_{i:03d}"
+        assert (root / f"{name}.obj").read_bytes() == (people / f"{name}.obj").read_bytes()
+        fine, coarse = (np.load(folder / f"{name}_labels.npy") for folder in (people, root))
+        expected = [255 if label == 255 else names.index(above[leaves[label]]) for label in fine.tolist()]
+        assert coarse.tolist() == expected
+
+
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_parts_are_closed_and_wound_outwards(category: str) -> None:
     for model in make_models(category, 20, seed=1):

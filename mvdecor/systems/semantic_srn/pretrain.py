@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from mvdecor.captures import RayBatch, RaySource, make_capture_set
@@ -50,7 +50,16 @@ def make_optimizer(weights: Iterable[nn.Parameter], settings: PretrainSettings, 
 
 
 def _clip(weights: list[nn.Parameter], norm: float, *_: object) -> None:
-    clip_grad_norm_(weights, norm)
+    """As `clip_grad_norm_`, which takes no sparse gradients."""
+    gradients = []
+    for weight in weights:
+        if weight.grad is not None and weight.grad.is_sparse:
+            weight.grad = weight.grad.coalesce()
+            gradients.append(weight.grad.values())
+        elif weight.grad is not None:
+            gradients.append(weight.grad)
+    factor = norm / (get_total_norm(gradients) + 1e-6)
+    torch._foreach_mul_(gradients, factor.clamp(max=1.0))
 
 
 def check_capture(source: RaySource, weights: LossWeights) -> None:
@@ -72,17 +81,30 @@ def pretrain(job: Job) -> dict:
     ids = captures.ids(settings.split)[: settings.limit]
     if not ids:
         raise InputError(f"split {settings.split!r} holds no capture: see training.pretrain.split")
-    source = RaySource(captures, ids, settings.objects, settings.rays, settings.foreground, settings.views_at_once)
+    source = RaySource(
+        captures,
+        ids,
+        settings.objects,
+        settings.rays,
+        settings.foreground,
+        settings.views_at_once,
+        mirrored=settings.mirrored,
+        outline=settings.outline,
+        coarse_steps=settings.coarse_steps,
+        coarse_factor=settings.coarse_factor,
+    )
     check_capture(source, settings.weights)
     print(f"seed {cfg.seed}: pretraining on {len(ids)} captures", flush=True)
     seed = seed_of(cfg.seed, "pretraining")
     seed_everything(seed, verbose=False)
-    field = ConditionalField(FieldSettings.of(cfg.field), len(ids))
+    objects = [*ids, *(f"{id} mirrored" for id in ids if settings.mirrored)]
+    field = ConditionalField(FieldSettings.of(cfg.field), len(objects))
+    field.codes.sparse = settings.sparse_codes
     optimizer = partial(make_optimizer, settings=settings, codes=field.codes.weight)
     recipe = Recipe("pretrain", settings.steps, optimizer, make_schedule(settings.schedule), seed)
     sources = {"rays": (source, "training.pretrain.objects")}
     history = train(job.loop(fabric), recipe, field, sources, partial(step, fabric=fabric, weights=settings.weights))
     if rank() == 0:
-        save_field(job.out / "model", field, {"ids": ids, "label_names": [], **job.provenance})
+        save_field(job.out / "model", field, {"ids": objects, "label_names": [], **job.provenance})
     print(f"training loss {history.steps[-1]['loss']:.4f}: {job.out}/model", flush=True)
     return {"captures": ids, "history": history.steps}

@@ -39,16 +39,35 @@ class PretrainSettings(Settings):
     split: Literal["train", "unlabelled", "all"]
     limit: Count | None
     steps: Count
+    coarse_steps: WholeNumber
+    coarse_factor: Count
     objects: Count
     rays: Count
     foreground: Probability
+    outline: Probability
     views_at_once: Count | None
+    mirrored: bool
     learning_rate: Positive
     code_rate: Positive
+    sparse_codes: bool
     optimizer: Target
     schedule: Schedule
     clip: Positive | None
     weights: LossWeights
+
+    @model_validator(mode="after")
+    def _shares_of_one(self) -> Self:
+        if self.foreground + self.outline > 1:
+            raise ValueError(f"foreground={self.foreground:g} and outline={self.outline:g}: together at most 1")
+        return self
+
+    @model_validator(mode="after")
+    def _sparse_codes_have_their_optimizer(self) -> Self:
+        if self.sparse_codes and self.optimizer.get("_target_") == "torch.optim.Adam":
+            raise ValueError(
+                "sparse_codes=true: give optimizer._target_=mvdecor.fields.RowAdam, since Adam takes no sparse gradients"
+            )
+        return self
 
 
 class FinetuneSettings(Settings):

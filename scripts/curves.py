@@ -1,0 +1,6 @@
+"""Curves over label maps and given views: python scripts/curves.py experiment=srn_chairs_cpu checkpoint=OUT/pretrain/model"""
+
+from mvdecor.commands import run
+
+if __name__ == "__main__":
+    run("curves")
