@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mvdecor.apps.benchmark.measure import Row
+from mvdecor.apps.benchmark.projection import project, projection_table
 from mvdecor.apps.benchmark.rows import ROWS
 from mvdecor.apps.benchmark.scaling import plot_scaling
 from mvdecor.apps.benchmark.shapes import open_shapes
+from mvdecor.engine.provenance import provenance
 from mvdecor.engine.settings import Device
 from mvdecor.errors import InputError
 from mvdecor.files import write_json
@@ -46,11 +49,16 @@ class BenchmarkSettings(Settings):
     scaling_faces: Annotated[
         tuple[Count, Count], Field(strict=False, description="give two whole numbers of at least 1, [few,many]")
     ]
-    step_experiment: Text
+    slow_size: Count
+    step_experiment: Text | None
     overrides: Annotated[list[str], Field(description="give a list of overrides")]
     steps: Count
     few_shapes: Count
     evaluate_network: Text
+    few_captures: Count
+    field_objects: Count
+    field_rays: Count
+    field_loop_rays: Count
     plot_views: Counts
     plot_faces: Counts
     plot_shapes: Counts
@@ -66,6 +74,8 @@ class BenchmarkSettings(Settings):
 def run_benchmark(cfg: DictConfig) -> list[Row]:
     """Measure `cfg.rows` (all if null) and print them; a row that cannot be measured says why and does not stop the others.
 
+    The file `cfg.json` is written again after each row, so that a run that is cut off leaves what it has measured.
+
     Raises:
         InputError: an unknown row or device, or a row asked for by name that cannot be measured.
     """
@@ -73,9 +83,11 @@ def run_benchmark(cfg: DictConfig) -> list[Row]:
     names = list(ROWS) if cfg.rows is None else list(cfg.rows)
     device = _device(cfg.device)
     rows: list[Row] = []
-    with open_shapes(cfg.shapes) as shapes:
+    origin, start = provenance(cfg), time.perf_counter()
+    with open_shapes(cfg.shapes, cfg.vote_faces) as shapes:
         print(f"{shapes.kind} shapes", flush=True)
         for name in names:
+            before = time.perf_counter()
             try:
                 rows.append(ROWS[name](cfg, shapes, device))
             except InputError as error:
@@ -83,25 +95,39 @@ def run_benchmark(cfg: DictConfig) -> list[Row]:
                     raise
                 print(f"warning: row {name} is left out: {error}")
                 continue
-            print(f"{name}: {rows[-1].ratio:.3g}", flush=True)
+            print(f"{name}: {rows[-1].ratio:.3g} ({time.perf_counter() - before:.0f} s)", flush=True)
+            if cfg.json is not None:
+                write_json(cfg.json, _result(rows) | origin)
         if cfg.plot is not None:
             plot_scaling(cfg, shapes, device, Path(cfg.plot))
             print(f"plot: {cfg.plot}")
     print_table(rows)
-    if cfg.json is not None:
-        write_json(cfg.json, [row.to_json() for row in rows])
+    print(f"measured in {time.perf_counter() - start:.0f} s")
     return rows
 
 
+def _result(rows: list[Row]) -> dict:
+    """The rows and what they say of whole trainings, as plain values."""
+    return {"rows": [row.to_json() for row in rows], "trainings": _projections(rows)}
+
+
+def _projections(rows: list[Row]) -> list[dict]:
+    return [project(row) for row in rows if row.training is not None]
+
+
 def print_table(rows: list[Row]) -> None:
-    """Medians with the least and greatest of the runs, the ratio, and whether it is what it should be."""
+    """Medians with the least and greatest of the runs, the ratio, and whether it is what it should be; then whole trainings."""
     table = Table("row", "ours", "reference", "unit", "ratio", "goal", "size", "device")
     for row in rows:
-        goal = f"{'at least' if row.more else 'at most'} {row.goal:g}{'' if row.reached else ' (missed)'}"
+        bound = "at most" if row.ratio_of == "growth" else "at least"
+        goal = "" if row.goal is None else f"{bound} {row.goal:g}{'' if row.reached else ' (missed)'}"
         table.add_row(
             row.row, str(row.ours), str(row.reference), row.unit, f"{row.ratio:.3g}", goal, row.size, row.device
         )
-    Console(width=None if Console().is_terminal else 200).print(table)
+    console = Console(width=None if Console().is_terminal else 200)
+    console.print(table)
+    if projections := _projections(rows):
+        console.print(projection_table(projections))
 
 
 def _device(name: str) -> torch.device:
