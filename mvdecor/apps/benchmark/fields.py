@@ -74,10 +74,11 @@ def memory(cfg: DictConfig, shapes: Shapes, device: torch.device, stored: bool) 
     if stored:
         for count in (many, few):
             _write_captures(folder / f"{count} stored captures", count)
-    peaks = [Spread.of([peak_memory(_steps_run, CPU, folder, count, stored, cfg.steps)]) for count in (many, few)]
+    of_many, of_few = (peak_memory(_steps_run, CPU, folder, count, stored, cfg.steps) for count in (many, few))
     return Row(
         "memory_stored_10x" if stored else "memory_rendered_10x",
-        *peaks,
+        Spread.of([of_many]),
+        Spread.of([of_few]),
         "MB at the peak",
         f"{many} made-up captures of {VIEWS} views of {SIZE}x{SIZE}, {'in files' if stored else 'rendered'}, against {few}; "
         f"{cfg.steps} steps of {BATCH} captures and {RAYS} rays of each, {MEMORY:g} MB of pixels remembered",

@@ -56,23 +56,24 @@ def view_scaling(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     )
 
 
-def pytorch3d_rate(cfg: DictConfig, shapes: Shapes, device: torch.device, faces: int) -> Row:
-    """Views per second that PyTorch3D rasterizes on the device, of a made-up chair in so many faces, beside Embree on the CPU.
+def pytorch3d_rate(cfg: DictConfig, shapes: Shapes, device: torch.device, name: str) -> Row:
+    """Views per second that PyTorch3D rasterizes on the device, of a chair in so many faces, beside Embree on the CPU.
 
     PyTorch3D's CPU path visits every face for every pixel: there both get one small view.
     """
     on_gpu = device.type == "cuda"
     count, size, repeats = (cfg.num_views, cfg.size, cfg.slow_repeats) if on_gpu else (1, cfg.slow_size, 1)
+    faces = dict(zip(("few", "more", "many"), cfg.rate_faces, strict=True))[name]
     shape, cameras = with_faces(made_up_chair(), faces), sphere_cameras(count, size)
     on_device, cameras_on_device = shape.to(device), cameras.to(device)
     ours = time_runs(lambda: make_rasterizer("pytorch3d", device)([on_device], [cameras_on_device]), repeats, device)
     reference = time_runs(lambda: make_rasterizer("embree")([shape], [cameras]), cfg.slow_repeats, CPU)
     return Row(
-        f"pytorch3d_{faces}",
+        f"pytorch3d_{name}",
         ours.rate(count),
         reference.rate(count),
         "views per second",
-        f"{count} view(s) of {size}x{size}, the scene built once; PyTorch3D beside Embree on {device_name(CPU)}",
+        f"made-up chair in {faces} faces, {count} view(s) of {size}x{size}, the scene built once; PyTorch3D beside Embree on {device_name(CPU)}",
         device_name(device),
         None,
         "rate",

@@ -92,14 +92,15 @@ def volume_by_loop(
     for origin, direction, start, end in zip(origins, directions, near, far, strict=True):
         length = (end - start) / renderer.samples
         transparency = torch.ones((), device=origin.device)
-        distance, opacity, mean = torch.zeros_like(start), torch.zeros_like(start), 0.0
+        distance, opacity = torch.zeros_like(start), torch.zeros_like(start)
+        mean = torch.zeros(renderer.density.in_features, device=origin.device)
         for sample in range(renderer.samples):
             at = start + (sample + 0.5) * length
             feature = function((origin + at * direction)[None, None])[0, 0]
             density = torch.log1p(renderer.density(feature)[0].exp())
             stopped = transparency * (1 - torch.exp(-density * length))
             transparency = transparency - stopped
-            opacity, distance, mean = opacity + stopped, distance + stopped * at, stopped * feature + mean
+            opacity, distance, mean = opacity + stopped, distance + stopped * at, mean + stopped * feature
         points.append(origin + distance / opacity * direction)
         features.append(mean / opacity)
     return torch.stack(points), torch.stack(features)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,9 @@ class BenchmarkSettings(Settings):
     scaling_faces: Annotated[
         tuple[Count, Count], Field(strict=False, description="give two whole numbers of at least 1, [few,many]")
     ]
+    rate_faces: Annotated[
+        tuple[Count, Count, Count], Field(strict=False, description="give three whole numbers of at least 1")
+    ]
     slow_size: Count
     step_experiment: Text | None
     overrides: Annotated[list[str], Field(description="give a list of overrides")]
@@ -72,17 +76,19 @@ class BenchmarkSettings(Settings):
 
 
 def run_benchmark(cfg: DictConfig) -> list[Row]:
-    """Measure `cfg.rows` (all if null) and print them; a row that cannot be measured says why and does not stop the others.
+    """Measure `cfg.rows` (all if null) and print them; of all rows, one that fails says why and does not stop the others.
 
     The file `cfg.json` is written again after each row, so that a run that is cut off leaves what it has measured.
 
     Raises:
         InputError: an unknown row or device, or a row asked for by name that cannot be measured.
+        RuntimeError: after the table, if a row failed for any other reason than missing shapes or libraries.
     """
     BenchmarkSettings.of(cfg)
     names = list(ROWS) if cfg.rows is None else list(cfg.rows)
     device = _device(cfg.device)
     rows: list[Row] = []
+    left_out: dict[str, Exception] = {}
     origin, start = provenance(cfg), time.perf_counter()
     with open_shapes(cfg.shapes, cfg.vote_faces) as shapes:
         print(f"{shapes.kind} shapes", flush=True)
@@ -90,25 +96,33 @@ def run_benchmark(cfg: DictConfig) -> list[Row]:
             before = time.perf_counter()
             try:
                 rows.append(ROWS[name](cfg, shapes, device))
-            except InputError as error:
+                print(f"{name}: {rows[-1].ratio:.3g} ({time.perf_counter() - before:.0f} s)", flush=True)
+            except Exception as error:
                 if cfg.rows is not None:
                     raise
-                print(f"warning: row {name} is left out: {error}")
-                continue
-            print(f"{name}: {rows[-1].ratio:.3g} ({time.perf_counter() - before:.0f} s)", flush=True)
+                left_out[name] = error
+                if not isinstance(error, InputError):
+                    traceback.print_exc()
+                print(f"warning: row {name} is left out: {error}", flush=True)
             if cfg.json is not None:
-                write_json(cfg.json, _result(rows) | origin)
+                write_json(cfg.json, _result(rows, left_out) | origin)
         if cfg.plot is not None:
             plot_scaling(cfg, shapes, device, Path(cfg.plot))
             print(f"plot: {cfg.plot}")
     print_table(rows)
     print(f"measured in {time.perf_counter() - start:.0f} s")
+    if failed := [name for name, error in left_out.items() if not isinstance(error, InputError)]:
+        raise RuntimeError(f"benchmark: rows that failed, for the reasons above: {', '.join(failed)}")
     return rows
 
 
-def _result(rows: list[Row]) -> dict:
-    """The rows and what they say of whole trainings, as plain values."""
-    return {"rows": [row.to_json() for row in rows], "trainings": _projections(rows)}
+def _result(rows: list[Row], left_out: dict[str, Exception]) -> dict:
+    """The rows, what they say of whole trainings, and why others are missing, as plain values."""
+    return {
+        "rows": [row.to_json() for row in rows],
+        "trainings": _projections(rows),
+        "left_out": {name: f"{type(error).__name__}: {error}" for name, error in left_out.items()},
+    }
 
 
 def _projections(rows: list[Row]) -> list[dict]:
