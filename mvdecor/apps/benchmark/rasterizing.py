@@ -73,7 +73,8 @@ def pytorch3d_rate(cfg: DictConfig, shapes: Shapes, device: torch.device, name: 
         ours.rate(count),
         reference.rate(count),
         "views per second",
-        f"made-up chair in {faces} faces, {count} view(s) of {size}x{size}, the scene built once; PyTorch3D beside Embree on {device_name(CPU)}",
+        f"made-up chair in {faces} faces, {count} view(s) of {size}x{size}, with the time to build the scene; PyTorch3D beside "
+        f"Embree on {device_name(CPU)}",
         device_name(device),
         None,
         "rate",
