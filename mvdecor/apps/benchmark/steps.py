@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ from mvdecor.evaluation import PartMetrics, Reliability
 from mvdecor.lifting import Calibration
 from mvdecor.networks import Model, build_model
 from mvdecor.systems.mvdecor import finetune, pretrain
-from mvdecor.systems.mvdecor.batches import LabelledSource
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.evaluate import Evaluated, evaluate_shape
 from mvdecor.systems.mvdecor.setup import (
     make_pair_source,
@@ -90,7 +91,7 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         images = source.sample(0, 0).to(device).images.flatten(0, 2)
         for shape in shape_views:
             shape_views.views(shape)  # fills the cache
-        batch_time = time_runs(lambda: source.sample(0, 1), cfg.slow_repeats, device, 1e-3)
+        batch_time = _sampling_time(source, cfg.slow_repeats, device)
 
         def train(steps: int, log: Log) -> None:
             validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
@@ -128,7 +129,7 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     images = source.sample(0, 0).to(device).images.flatten(0, 1)
     for shape in shape_views:
         shape_views.views(shape)  # kept in memory
-    batch_time = time_runs(lambda: source.sample(0, 1), cfg.slow_repeats, device, 1e-3)
+    batch_time = _sampling_time(source, cfg.slow_repeats, device)
 
     def train(steps: int, log: Log) -> None:
         loop = Loop(fabric, log, workers=step_cfg.workers)
@@ -203,6 +204,12 @@ def benchmark_model(step_cfg: DictConfig, labels: int | None) -> Model:
     """A model with seeded weights; without a head if `labels` is None."""
     torch.manual_seed(0)
     return prepared(build_model(step_cfg.network, step_cfg.views.channels, labels, initial_weights=False), step_cfg)
+
+
+def _sampling_time(source: PairSource | LabelledSource, repeats: int, device: torch.device) -> Spread:
+    """Milliseconds to prepare the batch of a step, another one each time."""
+    steps = itertools.count()
+    return time_runs(lambda: source.sample(0, next(steps)), repeats, device, 1e-3)
 
 
 def _bare_step(
