@@ -8,6 +8,7 @@ JOBS ?= 2
 KILLS ?= 20
 CASES ?= 20000
 RESULT ?= docs/results/gpu.json
+GPU_PYTHON ?=
 
 .PHONY: demo test gpu faults fuzz format clean
 

@@ -31,7 +31,7 @@ TINY = (
         "step_experiment=people_cpu",
     ),
     *("few_captures=2", "field_objects=2", "field_rays=30", "field_loop_rays=3"),
-    "overrides=['views.count=6','views.close_ups=0','views.size=32','training.pretrain.points=40']",
+    "overrides=['network=unet_tiny','views.count=6','views.close_ups=0','views.size=32','training.pretrain.points=40']",
 )
 
 

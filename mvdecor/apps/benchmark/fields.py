@@ -24,7 +24,7 @@ from mvdecor.systems.semantic_srn.settings import LossWeights
 
 CPU = torch.device("cpu")
 VIEWS, SIZE = 8, 64  # of a capture
-MEMORY = 4.0  # MB of pixels that a set of captures remembers
+MEMORY = 1.0  # MB of pixels that a set of captures remembers
 BATCH, RAYS = 16, 128  # captures per step, rays per capture
 
 
