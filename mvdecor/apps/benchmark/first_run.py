@@ -68,7 +68,7 @@ def parts(benchmark_file: Path, tests_file: Path, words: Sequence[str]) -> list[
     benchmark = ("scripts/benchmark.py", "device=cuda", "few_shapes=20", f"json={benchmark_file}", *words)
     return [
         Part("doctor", (sys.executable, "-m", "mvdecor.doctor"), 60),
-        Part("tests", (sys.executable, "-m", "pytest", "-q", f"--junitxml={tests_file}", *TESTS), 200),
+        Part("tests", (sys.executable, "-m", "pytest", "-q", "-n", "4", f"--junitxml={tests_file}", *TESTS), 200),
         Part("benchmark", (sys.executable, *benchmark), 320),
     ]
 
