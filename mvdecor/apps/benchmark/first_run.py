@@ -24,11 +24,8 @@ from mvdecor.engine.provenance import ROOT
 from mvdecor.files import read_json, write_json
 
 TESTS = (
-    *(
-        "tests/gpu/test_library_on_device.py",
-        "tests/gpu/test_systems_on_device.py",
-        "tests/gpu/test_stages_on_device.py",
-    ),
+    "tests/gpu/test_library_on_device.py",
+    "tests/gpu/test_systems_on_device.py",
     "tests/views/test_rasterizers.py",
 )
 
@@ -68,7 +65,7 @@ def parts(benchmark_file: Path, tests_file: Path, words: Sequence[str]) -> list[
     benchmark = ("scripts/benchmark.py", "device=cuda", "few_shapes=20", f"json={benchmark_file}", *words)
     return [
         Part("doctor", (sys.executable, "-m", "mvdecor.doctor"), 60),
-        Part("tests", (sys.executable, "-m", "pytest", "-q", "-n", "4", f"--junitxml={tests_file}", *TESTS), 200),
+        Part("tests", (sys.executable, "-m", "pytest", "-v", "-n", "4", f"--junitxml={tests_file}", *TESTS), 200),
         Part("benchmark", (sys.executable, *benchmark), 320),
     ]
 
