@@ -107,8 +107,9 @@ def test_made_up_people_have_the_size_of_real_ones_their_labels_and_their_textur
         surface = surface_of(shape, views)
         answers += [surface.mask, face_values_at_pixels(shape.face_labels, views, -2)]
         answers.append(render_channels(shape, views, surface, ("rgb",)))
-    for ours, other in zip(seen, expected, strict=True):
-        assert float((ours == other).float().mean()) > 0.99 or float((ours - other).abs().mean()) < 2e-3
+    for ours, other in zip(seen[:2], expected[:2], strict=True):
+        assert float((ours == other).float().mean()) > 0.99, "the outline or the labels differ"
+    assert float((seen[2] - expected[2]).abs().mean()) < 2e-3, "the textures differ"
 
 
 def test_references_on_cases_that_are_known():

@@ -48,8 +48,8 @@ def rays(cfg: DictConfig, shapes: Shapes, device: torch.device, renderer: str) -
         functions, first = field.function(field.codes.weight), field.function(field.codes.weight[:1])
         hits = field.renderer(functions, *arrays)
         points, features = by_loop(first, *loop_arrays)
-        for ours, expected in ((hits.points, points), (hits.features, features)):
-            torch.testing.assert_close(ours[0, : len(expected)], expected, rtol=1e-2, atol=1e-3)
+        for of_renderer, of_loop in ((hits.points, points), (hits.features, features)):
+            torch.testing.assert_close(of_renderer[0, : len(of_loop)], of_loop, rtol=1e-2, atol=1e-3)
         ours = time_runs(lambda: field.renderer(functions, *arrays), cfg.slow_repeats, device)
         reference = time_runs(lambda: by_loop(first, *loop_arrays), cfg.slow_repeats, device)
     count = cfg.field_objects * cfg.field_rays

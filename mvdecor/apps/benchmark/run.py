@@ -110,6 +110,8 @@ def run_benchmark(cfg: DictConfig) -> list[Row]:
             plot_scaling(cfg, shapes, device, Path(cfg.plot))
             print(f"plot: {cfg.plot}")
     print_table(rows)
+    if cfg.json is not None:
+        write_json(cfg.json, _result(rows, left_out) | origin)
     print(f"measured in {time.perf_counter() - start:.0f} s")
     if failed := [name for name, error in left_out.items() if not isinstance(error, InputError)]:
         raise RuntimeError(f"benchmark: rows that failed, for the reasons above: {', '.join(failed)}")
