@@ -7,6 +7,8 @@ STAMP := .venv/.installed
 JOBS ?= 2
 KILLS ?= 20
 CASES ?= 20000
+RESULT ?= docs/results/gpu.json
+GPU_PYTHON ?=
 
 .PHONY: demo test gpu faults fuzz format clean
 
@@ -19,12 +21,10 @@ test: $(STAMP)
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
-# On a machine with a GPU: what works there, the device against the CPU, and the benchmark.
-gpu: $(STAMP)
-	$(BIN)/python -m mvdecor.doctor
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/gpu/test_library_on_device.py tests/gpu/test_systems_on_device.py \
-		tests/views/test_rasterizers.py
-	$(BIN)/python scripts/benchmark.py device=cuda json=outputs/benchmark_gpu.json
+# First on a machine with a GPU, in under ten minutes: the doctor, the device against the CPU, the benchmark; RESULT is what
+# came out. GPU_PYTHON=python3 takes an interpreter that has the dependencies, for machines without a network.
+gpu: $(if $(GPU_PYTHON),,$(STAMP))
+	$(or $(GPU_PYTHON),$(BIN)/python) -m mvdecor.apps.benchmark.first_run $(RESULT)
 
 # Kill each stage at random moments, start it again, compare with an undisturbed run.
 faults: $(STAMP)

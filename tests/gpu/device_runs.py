@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +20,16 @@ def shape_views_on(device: str, count: int = 1, layers: int = 1, rasterizer: str
     """`count` lumps with eight views of 32 x 32 pixels each."""
     shapes = [shape(i) for i in range(count)]
     return ShapeViews(shapes, cameras, make_rasterizer(rasterizer, device), layers, device=device, **more)
+
+
+@contextmanager
+def some_gpu() -> Iterator[bool]:
+    """A real GPU where there is any, else a simulated one; yields whether it is simulated."""
+    if torch.cuda.is_available():
+        yield False
+        return
+    with simulated_cuda():
+        yield True
 
 
 def on_both(run: Callable[[str], Any]) -> tuple[Any, Any]:

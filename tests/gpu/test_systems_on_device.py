@@ -1,7 +1,5 @@
 """Loops, prediction, segmentation, viewer, figures and benchmark on the simulated device give what they give on the CPU."""
 
-from functools import partial
-
 import pytest
 import torch
 import trimesh
@@ -9,7 +7,7 @@ from octants import save_octants
 
 import mvdecor
 from mvdecor.apps.benchmark.rows import ROWS
-from mvdecor.apps.benchmark.shapes import open_shapes
+from mvdecor.apps.benchmark.run import run_benchmark
 from mvdecor.apps.viewer.similarity import Embedder
 from mvdecor.engine.device import open_device
 from mvdecor.engine.loop import Loop
@@ -20,8 +18,7 @@ from mvdecor.systems.mvdecor import pictures
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.predict import predict_faces
 from tests.benchmark.test_benchmark import TINY
-from tests.gpu.device_runs import CutOff, Stop, on_both, shape_views_on
-from tests.gpu.simulated_cuda import simulated_cuda
+from tests.gpu.device_runs import CutOff, Stop, on_both, shape_views_on, some_gpu
 from tests.systems.test_loops import RENDERING, Recorder, finetune, model, pretrain
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -88,15 +85,16 @@ def test_a_training_that_was_cut_off_is_resumed(loop, precision, tmp_path):
             history = finetune(on, net, labelled, None, InfoNCE(), steps=5)
         return history.steps, [w.cpu() for w in net.state_dict().values()], fabric
 
-    with simulated_cuda():
+    with some_gpu() as simulated:
         with pytest.raises(Stop):
             run(tmp_path / "state", at=3)
         assert [p.name for p in (tmp_path / "state").iterdir()] == ["step_000000002.pt"]
         resumed, weights, fabric = run(tmp_path / "state")
         undisturbed, expected, other = run(None)
-        assert resumed == undisturbed
-        for ours, theirs in zip(weights, expected, strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+        equal = {} if simulated else {"rtol": 0.1, "atol": 0.02}  # sums on a GPU differ from run to run
+        torch.testing.assert_close(resumed, undisturbed, **equal)
+        tolerance = {"rtol": 0, "atol": 0} if simulated else equal
+        torch.testing.assert_close(weights, expected, **tolerance)
         if precision == "16-mixed":  # the factor by which losses are scaled is part of the state
             scales = [f._precision.scaler.get_scale() for f in (fabric, other)]
             assert scales[0] == scales[1] != 2.0**16
@@ -134,16 +132,19 @@ def test_figures():
         assert (abs(ours.astype(int) - theirs) > 8).mean() < 0.01
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("vote", "view", "view_scaling", "infonce_time", "infonce_memory"),
-        *("pretrain_step", "finetune_step", "evaluate_shape"),
-    ],
-)
-def test_rows_of_the_benchmark_run(name, make_config):
-    """Each checks its result against a slow version; no time is asserted."""
-    cfg = make_config(*(word for word in TINY if not word.startswith("device=")), name="benchmark")
-    with simulated_cuda(), open_shapes(None) as shapes:
-        row = partial(ROWS[name], cfg, shapes)(torch.device("cuda", 0))
-        assert row.device == "simulated" and row.ours.median >= 0
+def test_the_benchmark_runs(make_config, tmp_path, capsys, monkeypatch):
+    """All rows but those of the CPU and the disk; each checks its result against a slow version; no time is asserted."""
+    on_cpu = ("match", "cache_people", "cache_partnet", "memory_rendered_10x", "memory_stored_10x")
+    again = ("step_10x", "memory_100x", "step_100x")  # nothing that pretrain_step and memory_10x do not run
+    names = [name for name in ROWS if name not in (*on_cpu, *again)]
+    cfg = make_config(
+        *TINY, "device=cuda", "steps=1", f"rows=[{','.join(names)}]", f"json={tmp_path}/a.json", name="benchmark"
+    )
+    with some_gpu() as simulated:
+        if simulated:
+            monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *_: 1000)  # its memory is not simulated
+        rows = run_benchmark(cfg)
+    assert [row.row for row in rows] == names
+    if simulated:
+        assert {row.device for row in rows} == {"simulated"}
+    assert "hours on 32" in capsys.readouterr().out

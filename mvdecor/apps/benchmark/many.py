@@ -52,12 +52,13 @@ class Stretched:
     def load(self, id: str) -> Shape:
         """The shape, in the unit sphere."""
         factor = 0.5 + int(id) / self._count
-        shape = _chair()
+        shape = made_up_chair()
         return replace(shape, id=id, vertices=shape.vertices * torch.tensor([1.0, factor, 1.0])).normalized()
 
 
 @cache
-def _chair() -> Shape:
+def made_up_chair() -> Shape:
+    """The first made-up chair, without labels."""
     (model,) = make_models("Chair", 1)
     solids = [solid for part in model.parts for solid in part.solids]
     starts = np.cumsum([0, *(len(solid.vertices) for solid in solids)])
@@ -67,7 +68,7 @@ def _chair() -> Shape:
 
 
 @cache
-def _folder() -> Path:
+def folder_of_process() -> Path:
     """Of the stored shapes; removed when the process ends."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -78,7 +79,7 @@ def memory(cfg: DictConfig, shapes: Shapes, device: torch.device, factor: int) -
     """Peak memory of some steps of the pretraining above that of the program, against that with fewer shapes."""
     _store(cfg, factor)
     many_shapes, few_shapes = (
-        Spread.of([peak_memory(_steps_run, device, cfg, _folder(), count) for _ in range(cfg.slow_repeats)])
+        Spread.of([peak_memory(_steps_run, device, cfg, folder_of_process(), count)])
         for count in (factor * cfg.few_shapes, cfg.few_shapes)
     )
     return Row(
@@ -89,7 +90,7 @@ def memory(cfg: DictConfig, shapes: Shapes, device: torch.device, factor: int) -
         _size(cfg, factor),
         device_name(device),
         GROWTH,
-        more=False,
+        "growth",
     )
 
 
@@ -97,7 +98,7 @@ def step(cfg: DictConfig, shapes: Shapes, device: torch.device, factor: int) -> 
     """Time of a step of the pretraining, against that with fewer shapes, some steps of each by turns."""
     _store(cfg, factor)
     steps = SKIPPED + max(1, cfg.steps // cfg.slow_repeats) + 1
-    runs = [_training(cfg, device, _folder(), count) for count in (factor * cfg.few_shapes, cfg.few_shapes)]
+    runs = [_training(cfg, device, folder_of_process(), count) for count in (factor * cfg.few_shapes, cfg.few_shapes)]
     times: list[list[float]] = [[], []]
     for _ in range(cfg.slow_repeats):
         for run, of_run in zip(runs, times, strict=True):
@@ -113,20 +114,18 @@ def step(cfg: DictConfig, shapes: Shapes, device: torch.device, factor: int) -> 
         _size(cfg, factor),
         device_name(device),
         GROWTH,
-        more=False,
+        "growth",
     )
 
 
 def _size(cfg: DictConfig, factor: int) -> str:
-    return (
-        f"{factor * cfg.few_shapes} made-up shapes of {_chair().num_faces} faces, against {cfg.few_shapes}; pairs of views "
-        "rasterized for each step"
-    )
+    faces, few = made_up_chair().num_faces, cfg.few_shapes
+    return f"{factor * few} made-up shapes of {faces} faces, against {few}; pairs of views rasterized for each step"
 
 
 def _store(cfg: DictConfig, factor: int) -> None:
     """Read all shapes once."""
-    _source(cfg, torch.device("cpu"), _folder(), factor * cfg.few_shapes)
+    _source(cfg, torch.device("cpu"), folder_of_process(), factor * cfg.few_shapes)
 
 
 def _source(cfg: DictConfig, device: torch.device, folder: Path, count: int):

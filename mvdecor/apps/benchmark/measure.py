@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -24,10 +25,31 @@ class Spread:
     def of(cls, values: list[float]) -> Spread:
         return cls(statistics.median(values), min(values), max(values))
 
+    def rate(self, count: float) -> Spread:
+        """Of seconds for `count` items: items per second."""
+        return Spread(count / self.median, count / self.high, count / self.low)
+
     def __str__(self) -> str:
         if self.low == self.high:
             return f"{self.median:.4g}"
         return f"{self.median:.4g} ({self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What `projection` needs to know of a training, beside the times of its row.
+
+    Attributes:
+        name: e.g. "pretraining of experiment=partnet".
+        steps: of the whole training.
+        images: per step.
+        sampling: milliseconds to prepare the batch of a step.
+    """
+
+    name: str
+    steps: int
+    images: int
+    sampling: float
 
 
 @dataclass(frozen=True)
@@ -36,13 +58,15 @@ class Row:
 
     Attributes:
         row: its name.
-        ours, reference: in `unit`; the less the better.
+        ours, reference: in `unit`.
         unit: e.g. "ms per pair".
         size: what it was measured on, and whatever else must be known.
         device: "cpu (2 threads)" or the GPU's name.
-        goal: the ratio it should have.
-        more: True if the ratio is reference / ours (how many times faster or smaller; the goal is a least value), False
-            if it is ours / reference (how much more; the goal is a greatest value).
+        goal: the ratio it should have; None if there is none.
+        ratio_of: what the ratio is. "gain": reference / ours, how many times faster or smaller; the goal is a least value.
+            "growth": ours / reference, how much more; the goal is a greatest value. "rate": ours / reference of figures of
+            which more is better; the goal is a least value.
+        training: what a step is projected with; None of other rows.
     """
 
     row: str
@@ -51,19 +75,22 @@ class Row:
     unit: str
     size: str
     device: str
-    goal: float
-    more: bool = True
+    goal: float | None
+    ratio_of: Literal["gain", "growth", "rate"] = "gain"
+    training: Training | None = None
 
     @property
     def ratio(self) -> float:
-        if self.more:
+        if self.ratio_of == "gain":
             return self.reference.median / self.ours.median
         return self.ours.median / self.reference.median
 
     @property
     def reached(self) -> bool:
         """Whether the ratio is as it should be."""
-        return self.ratio >= self.goal if self.more else self.ratio <= self.goal
+        if self.goal is None:
+            return True
+        return self.ratio <= self.goal if self.ratio_of == "growth" else self.ratio >= self.goal
 
     def to_json(self) -> dict:
         """The row as it is written to a file: medians only."""
@@ -72,10 +99,24 @@ class Row:
             "ours": self.ours.median,
             "reference": self.reference.median,
             "ratio": self.ratio,
+            "goal": self.goal,
+            "reached": self.reached,
             "unit": self.unit,
             "size": self.size,
             "device": self.device,
         }
+
+
+def time_steps(run: Callable[[], object], skipped: int, steps: int, device: torch.device) -> list[float]:
+    """Milliseconds of each of some steps, after those that are skipped.
+
+    On a GPU one figure, the mean: waiting after each step would keep the host from running ahead.
+    """
+    for _ in range(skipped):
+        run()
+    if device.type != "cuda":
+        return [1e3 * seconds_of(run, device) for _ in range(steps)]
+    return [1e3 * seconds_of(lambda: [run() for _ in range(steps)], device) / steps]
 
 
 def time_runs(run: Callable[[], object], repeats: int, device: torch.device, divisor: float = 1.0) -> Spread:

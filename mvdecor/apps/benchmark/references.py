@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvdecor.fields import LSTMMarcher, VolumeRenderer
+from mvdecor.fields.srn import Function
 from mvdecor.views import Surface
 
 RELEASED_BYTES_A_PIXEL = 26
@@ -56,3 +58,49 @@ def pixel_votes(logits: Tensor, power: float) -> np.ndarray:
     entropy = -(probabilities * probabilities.clamp_min(1e-30).log()).sum(dim=-1, keepdim=True)
     weight = (1 - entropy / math.log(logits.shape[2])).clamp(0, 1) ** power
     return (probabilities * weight.clamp_min(1e-12)).numpy()
+
+
+Loop = tuple[Tensor, Tensor]
+"""Points float32 [R, 3] and features float32 [R, D] of R rays."""
+
+
+def march_by_loop(
+    marcher: LSTMMarcher, function: Function, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor
+) -> Loop:
+    """`LSTMMarcher` for the rays [R, 3] of one object, one ray after the other, its LSTM written out."""
+    lstm, step = marcher.lstm, marcher.step
+    points, features = [], []
+    for origin, direction, distance in zip(origins, directions, near, strict=True):
+        hidden = cell = torch.zeros(lstm.hidden_size, device=origin.device)
+        for _ in range(marcher.steps):
+            feature = function((origin + distance * direction)[None, None])[0, 0]
+            gates = lstm.weight_ih @ feature + lstm.bias_ih + lstm.weight_hh @ hidden + lstm.bias_hh
+            enter, forget, candidate, leave = gates.chunk(4)
+            cell = forget.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
+            hidden = leave.sigmoid() * cell.tanh()
+            distance = distance + step.weight[0] @ hidden + step.bias[0]
+        points.append(origin + distance * direction)
+        features.append(function(points[-1][None, None])[0, 0])
+    return torch.stack(points), torch.stack(features)
+
+
+def volume_by_loop(
+    renderer: VolumeRenderer, function: Function, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor
+) -> Loop:
+    """`VolumeRenderer` in evaluation for the rays [R, 3] of one object: one ray, and one point of it, after the other."""
+    points, features = [], []
+    for origin, direction, start, end in zip(origins, directions, near, far, strict=True):
+        length = (end - start) / renderer.samples
+        transparency = torch.ones((), device=origin.device)
+        distance, opacity = torch.zeros_like(start), torch.zeros_like(start)
+        mean = torch.zeros(renderer.density.in_features, device=origin.device)
+        for sample in range(renderer.samples):
+            at = start + (sample + 0.5) * length
+            feature = function((origin + at * direction)[None, None])[0, 0]
+            density = torch.log1p(renderer.density(feature)[0].exp())
+            stopped = transparency * (1 - torch.exp(-density * length))
+            transparency = transparency - stopped
+            opacity, distance, mean = opacity + stopped, distance + stopped * at, mean + stopped * feature
+        points.append(origin + distance / opacity * direction)
+        features.append(mean / opacity)
+    return torch.stack(points), torch.stack(features)

@@ -12,32 +12,18 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mvdecor.apps.benchmark import many
+from mvdecor.apps.benchmark import fields, many
 from mvdecor.apps.benchmark.measure import Row, Spread, device_name, peak_memory, time_both, time_runs
-from mvdecor.apps.benchmark.references import (
-    RELEASED_BYTES_A_PIXEL,
-    match_by_tree,
-    pixel_votes,
-    vote_by_loop,
-)
-from mvdecor.apps.benchmark.shapes import Shapes, overlapping_pairs, simple_shape, views_of, with_faces
+from mvdecor.apps.benchmark.rasterizing import pytorch3d_rate, view, view_scaling
+from mvdecor.apps.benchmark.references import RELEASED_BYTES_A_PIXEL, match_by_tree, pixel_votes, vote_by_loop
+from mvdecor.apps.benchmark.shapes import Shapes, overlapping_pairs, views_of, with_faces
 from mvdecor.apps.benchmark.steps import evaluate_shape_row, finetune_step, pretrain_step
 from mvdecor.correspondences import match_views
 from mvdecor.errors import InputError
 from mvdecor.lifting import vote
 from mvdecor.losses import InfoNCE
 from mvdecor.losses.infonce import infonce
-from mvdecor.shapes import Shape
-from mvdecor.views import (
-    CachedViews,
-    Cameras,
-    Rasterizer,
-    Surface,
-    make_rasterizer,
-    render_channels,
-    sphere_cameras,
-    surface_of,
-)
+from mvdecor.views import CachedViews, Surface
 
 CPU = torch.device("cpu")
 TOLERANCE = 5e-3  # of a match
@@ -77,7 +63,7 @@ def match(cfg: DictConfig, shapes: Shapes, device: torch.device, library: str = 
 def vote_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     """Voting logits of all views onto the faces, against a loop over faces with a mask over all pixels."""
     shape = min(shapes.some("people", 2), key=lambda s: abs(s.num_faces - cfg.vote_faces))
-    if shape.num_faces < cfg.vote_faces:  # made-up people have few
+    if shape.num_faces < cfg.vote_faces:
         shape = with_faces(shape, cfg.vote_faces)
     views = views_of(shape, cfg.num_views, cfg.size)
     generator = torch.Generator().manual_seed(0)
@@ -102,45 +88,6 @@ def vote_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         f"loop timed on {len(sample)} random faces and scaled to all; their labels identical",
         device_name(device),
         200,
-    )
-
-
-def view(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
-    """A view (face ids, rgb, depth, normals, points), building of the scene included, against PyTorch3D on the CPU."""
-    shape = with_faces(simple_shape(shapes, cfg.view_faces), cfg.view_faces)
-    cameras = sphere_cameras(cfg.num_views, cfg.size)
-    slow_cameras = cameras[:: max(1, cfg.num_views // cfg.slow_views)][: cfg.slow_views]
-    slow = partial(_render, make_rasterizer("pytorch3d", CPU), shape, slow_cameras)
-    embree_surface, pytorch3d_surface = _render(make_rasterizer("embree"), shape, slow_cameras), slow()
-    visible_in_both = embree_surface.mask & pytorch3d_surface.mask
-    agree = ((embree_surface.depth - pytorch3d_surface.depth).abs() < 1e-3)[visible_in_both].float().mean()
-    same_mask = (embree_surface.mask == pytorch3d_surface.mask).float().mean()
-    assert float(same_mask) > 0.999 and float(agree) > 0.99, "the rasterizers disagree"
-    return Row(
-        "view",
-        time_runs(_views_run(cfg, shape, device), cfg.repeats, device, cfg.num_views / 1e3),
-        time_runs(slow, cfg.slow_repeats, CPU, len(slow_cameras) / 1e3),
-        "ms per view",
-        f"{shape.num_faces} faces, {cfg.size}x{cfg.size}, over {cfg.num_views} views ({len(slow_cameras)} by PyTorch3D), "
-        "depths agree",
-        device_name(device),
-        60,
-    )
-
-
-def view_scaling(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
-    """A view of the same surface in many faces, against few."""
-    few_faces, many_faces = cfg.scaling_faces
-    shape = simple_shape(shapes, few_faces)
-    of_many, of_few = (_views_run(cfg, with_faces(shape, count), device) for count in (many_faces, few_faces))
-    return Row(
-        "view_scaling",
-        *time_both(of_many, of_few, cfg.repeats, device, cfg.num_views / 1e3),
-        "ms per view",
-        f"one surface in {many_faces} faces, against {few_faces}; {cfg.size}x{cfg.size}, over {cfg.num_views} views",
-        device_name(device),
-        2,
-        more=False,
     )
 
 
@@ -203,6 +150,9 @@ ROWS: dict[str, Callable[[DictConfig, Shapes, torch.device], Row]] = {
     "vote": vote_row,
     "view": view,
     "view_scaling": view_scaling,
+    "pytorch3d_few": partial(pytorch3d_rate, name="few"),
+    "pytorch3d_more": partial(pytorch3d_rate, name="more"),
+    "pytorch3d_many": partial(pytorch3d_rate, name="many"),
     "cache_people": partial(cache, name="people", goal=15.0),
     "cache_partnet": partial(cache, name="partnet", goal=50.0),
     "infonce_time": infonce_time,
@@ -214,6 +164,10 @@ ROWS: dict[str, Callable[[DictConfig, Shapes, torch.device], Row]] = {
     "memory_100x": partial(many.memory, factor=100),
     "step_10x": partial(many.step, factor=10),
     "step_100x": partial(many.step, factor=100),
+    "marcher_rays": partial(fields.rays, renderer="lstm"),
+    "volume_rays": partial(fields.rays, renderer="volume"),
+    "memory_rendered_10x": partial(fields.memory, stored=False),
+    "memory_stored_10x": partial(fields.memory, stored=True),
 }
 """All rows, in the order of the table."""
 
@@ -248,26 +202,6 @@ def _embeddings(device: torch.device, pairs: int, points: int, dim: int) -> tupl
     pair = torch.arange(pairs).repeat_interleave(points)
     xyz = torch.rand(pairs * points, 3, generator=generator)
     return a.to(device).requires_grad_(), b.to(device).requires_grad_(), xyz.to(device), pair.to(device)
-
-
-def _views_run(cfg: DictConfig, shape: Shape, device: torch.device) -> Callable[[], None]:
-    """Renders all views of a shape, by a rasterizer that has not seen it before."""
-    shape, cameras = shape.to(device), sphere_cameras(cfg.num_views, cfg.size).to(device)
-
-    def run() -> None:
-        rasterizer = make_rasterizer("auto", device)
-        for start in range(0, cfg.num_views, 8):
-            _render(rasterizer, shape, cameras[start : start + 8])
-
-    return run
-
-
-def _render(rasterizer: Rasterizer, shape: Shape, cameras: Cameras) -> Surface:
-    """All that a view can show; the surface is returned."""
-    views = rasterizer([shape], [cameras])[0]
-    surface = surface_of(shape, views)
-    render_channels(shape, views, surface, ("rgb", "depth", "normal", "points"))
-    return surface
 
 
 def _to(surface: Surface, device: torch.device) -> Surface:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mvdecor.apps.benchmark.measure import Row
+from mvdecor.apps.benchmark.projection import project, projection_table
 from mvdecor.apps.benchmark.rows import ROWS
 from mvdecor.apps.benchmark.scaling import plot_scaling
 from mvdecor.apps.benchmark.shapes import open_shapes
+from mvdecor.engine.provenance import provenance
 from mvdecor.engine.settings import Device
 from mvdecor.errors import InputError
 from mvdecor.files import write_json
@@ -46,11 +50,19 @@ class BenchmarkSettings(Settings):
     scaling_faces: Annotated[
         tuple[Count, Count], Field(strict=False, description="give two whole numbers of at least 1, [few,many]")
     ]
-    step_experiment: Text
+    rate_faces: Annotated[
+        tuple[Count, Count, Count], Field(strict=False, description="give three whole numbers of at least 1")
+    ]
+    slow_size: Count
+    step_experiment: Text | None
     overrides: Annotated[list[str], Field(description="give a list of overrides")]
     steps: Count
     few_shapes: Count
     evaluate_network: Text
+    few_captures: Count
+    field_objects: Count
+    field_rays: Count
+    field_loop_rays: Count
     plot_views: Counts
     plot_faces: Counts
     plot_shapes: Counts
@@ -64,44 +76,74 @@ class BenchmarkSettings(Settings):
 
 
 def run_benchmark(cfg: DictConfig) -> list[Row]:
-    """Measure `cfg.rows` (all if null) and print them; a row that cannot be measured says why and does not stop the others.
+    """Measure `cfg.rows` (all if null) and print them; of all rows, one that fails says why and does not stop the others.
+
+    The file `cfg.json` is written again after each row, so that a run that is cut off leaves what it has measured.
 
     Raises:
         InputError: an unknown row or device, or a row asked for by name that cannot be measured.
+        RuntimeError: after the table, if a row failed for any other reason than missing shapes or libraries.
     """
     BenchmarkSettings.of(cfg)
     names = list(ROWS) if cfg.rows is None else list(cfg.rows)
     device = _device(cfg.device)
     rows: list[Row] = []
-    with open_shapes(cfg.shapes) as shapes:
+    left_out: dict[str, Exception] = {}
+    origin, start = provenance(cfg), time.perf_counter()
+    with open_shapes(cfg.shapes, cfg.vote_faces) as shapes:
         print(f"{shapes.kind} shapes", flush=True)
         for name in names:
+            before = time.perf_counter()
             try:
                 rows.append(ROWS[name](cfg, shapes, device))
-            except InputError as error:
+                print(f"{name}: {rows[-1].ratio:.3g} ({time.perf_counter() - before:.0f} s)", flush=True)
+            except Exception as error:
                 if cfg.rows is not None:
                     raise
-                print(f"warning: row {name} is left out: {error}")
-                continue
-            print(f"{name}: {rows[-1].ratio:.3g}", flush=True)
+                left_out[name] = error
+                if not isinstance(error, InputError):
+                    traceback.print_exc()
+                print(f"warning: row {name} is left out: {error}", flush=True)
+            if cfg.json is not None:
+                write_json(cfg.json, _result(rows, left_out) | origin)
         if cfg.plot is not None:
             plot_scaling(cfg, shapes, device, Path(cfg.plot))
             print(f"plot: {cfg.plot}")
     print_table(rows)
     if cfg.json is not None:
-        write_json(cfg.json, [row.to_json() for row in rows])
+        write_json(cfg.json, _result(rows, left_out) | origin)
+    print(f"measured in {time.perf_counter() - start:.0f} s")
+    if failed := [name for name, error in left_out.items() if not isinstance(error, InputError)]:
+        raise RuntimeError(f"benchmark: rows that failed, for the reasons above: {', '.join(failed)}")
     return rows
 
 
+def _result(rows: list[Row], left_out: dict[str, Exception]) -> dict:
+    """The rows, what they say of whole trainings, and why others are missing, as plain values."""
+    return {
+        "rows": [row.to_json() for row in rows],
+        "trainings": _projections(rows),
+        "left_out": {name: f"{type(error).__name__}: {error}" for name, error in left_out.items()},
+    }
+
+
+def _projections(rows: list[Row]) -> list[dict]:
+    return [project(row) for row in rows if row.training is not None]
+
+
 def print_table(rows: list[Row]) -> None:
-    """Medians with the least and greatest of the runs, the ratio, and whether it is what it should be."""
+    """Medians with the least and greatest of the runs, the ratio, and whether it is what it should be; then whole trainings."""
     table = Table("row", "ours", "reference", "unit", "ratio", "goal", "size", "device")
     for row in rows:
-        goal = f"{'at least' if row.more else 'at most'} {row.goal:g}{'' if row.reached else ' (missed)'}"
+        bound = "at most" if row.ratio_of == "growth" else "at least"
+        goal = "" if row.goal is None else f"{bound} {row.goal:g}{'' if row.reached else ' (missed)'}"
         table.add_row(
             row.row, str(row.ours), str(row.reference), row.unit, f"{row.ratio:.3g}", goal, row.size, row.device
         )
-    Console(width=None if Console().is_terminal else 200).print(table)
+    console = Console(width=None if Console().is_terminal else 200)
+    console.print(table)
+    if projections := _projections(rows):
+        console.print(projection_table(projections))
 
 
 def _device(name: str) -> torch.device:

@@ -43,9 +43,27 @@ class Shapes:
         return self._read[name, count]
 
 
+class InFaces:
+    """The shapes of a set, each cut into at least so many faces."""
+
+    def __init__(self, shapes: ShapeSet, faces: int) -> None:
+        self._shapes, self._faces = shapes, faces
+        self.label_names = shapes.label_names
+
+    def ids(self, split: str) -> list[str]:
+        """Those of the set."""
+        return self._shapes.ids(split)
+
+    def load(self, id: str) -> Shape:
+        """The shape, see `with_faces`."""
+        return with_faces(self._shapes.load(id), self._faces)
+
+
 @contextmanager
-def open_shapes(root: str | Path | None) -> Iterator[Shapes]:
+def open_shapes(root: str | Path | None, people_faces: int) -> Iterator[Shapes]:
     """Shapes of `root/people` and `root/partnet`; made-up ones, in a folder that is removed afterwards, if there is none.
+
+    Made-up people have few faces and are cut into `people_faces`.
 
     Raises:
         InputError: if one of the two is missing.
@@ -55,35 +73,44 @@ def open_shapes(root: str | Path | None) -> Iterator[Shapes]:
         yield Shapes(RenderPeople(Path(root) / "people", texture_size=512), partnet, "real")
         return
     with tempfile.TemporaryDirectory() as folder:
-        people = write_people_like(Path(folder) / "people", 12)
-        partnet_root = write_partnet(Path(folder) / "partnet", 12)
-        yield Shapes(RenderPeople(people), PartNet(partnet_root, "all"), "made-up")
+        people = InFaces(RenderPeople(write_people_like(Path(folder) / "people", 12)), people_faces)
+        yield Shapes(people, PartNet(write_partnet(Path(folder) / "partnet", 12), "all"), "made-up")
 
 
 def with_faces(shape: Shape, count: int) -> Shape:
-    """The same surface in at least `count` and at most `count + 2` faces, without twins and without texture.
+    """The same surface, labels and texture in at least `count` and at most `count + 2` faces, without twins.
 
     The largest faces are cut into four until there are enough.
 
     Raises:
         InputError: if the shape has more faces than that already.
     """
-    faces = rasterized_faces(shape)
-    if len(faces) > count:
-        raise InputError(f"benchmark: shape {shape.id} has {len(faces)} faces without twins, {count} are asked for")
-    corners = shape.vertices[shape.faces[faces]]
+    source = rasterized_faces(shape)
+    if len(source) > count:
+        raise InputError(f"benchmark: shape {shape.id} has {len(source)} faces without twins, {count} are asked for")
+    corners = shape.vertices[shape.faces[source]]
+    uv = torch.zeros(len(source), 3, 2) if shape.texture is None else shape.texture.uv[source]
     while len(corners) < count:
         areas = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
         order = areas.argsort(descending=True)
-        cut = min(len(corners), math.ceil((count - len(corners)) / 3))
-        corners = torch.cat([_quarters(corners[order[:cut]]), corners[order[cut:]]])
+        cut, whole = order.tensor_split([min(len(corners), math.ceil((count - len(corners)) / 3))])
+        corners, uv = (torch.cat([_quarters(x[cut]), x[whole]]) for x in (corners, uv))
+        source = torch.cat([source[cut].repeat(4), source[whole]])
     vertices, index = corners.reshape(-1, 3).unique(dim=0, return_inverse=True)
-    merged = replace(shape, vertices=vertices, faces=index.view(-1, 3), face_labels=None, texture=None)
-    return replace(merged, id=f"{shape.id} in {len(corners)} faces")
+    texture = shape.texture and replace(shape.texture, uv=uv, image_ids=shape.texture.image_ids[source])
+    return replace(
+        shape,
+        vertices=vertices,
+        faces=index.view(-1, 3),
+        face_labels=None if shape.face_labels is None else shape.face_labels[source],
+        texture=texture,
+        polygons=None,
+        id=f"{shape.id} in {len(corners)} faces",
+    )
 
 
 def _quarters(corners: Tensor) -> Tensor:
-    """[4 F, 3, 3] from [F, 3, 3]: each face cut at the middles of its edges."""
+    """[4 F, 3, D] from [F, 3, D]: each face cut at the middles of its edges."""
     a, b, c = corners.unbind(dim=1)
     ab, bc, ca = (a + b) / 2, (b + c) / 2, (c + a) / 2
     parts = ((a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -15,7 +17,16 @@ from lightning_fabric import Fabric, seed_everything
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mvdecor.apps.benchmark.measure import Row, Spread, device_name, seconds_of, synchronize, time_both, time_runs
+from mvdecor.apps.benchmark.measure import (
+    Row,
+    Spread,
+    Training,
+    device_name,
+    synchronize,
+    time_both,
+    time_runs,
+    time_steps,
+)
 from mvdecor.apps.benchmark.shapes import Shapes
 from mvdecor.engine.cli import compose_config
 from mvdecor.engine.device import open_device
@@ -26,7 +37,7 @@ from mvdecor.evaluation import PartMetrics, Reliability
 from mvdecor.lifting import Calibration
 from mvdecor.networks import Model, build_model
 from mvdecor.systems.mvdecor import finetune, pretrain
-from mvdecor.systems.mvdecor.batches import LabelledSource
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.evaluate import Evaluated, evaluate_shape
 from mvdecor.systems.mvdecor.setup import (
     make_pair_source,
@@ -54,7 +65,8 @@ class Stopwatch(Log):
     def progress(self, steps: int, name: str, first: int = 0) -> Iterator[int]:
         """Count the steps."""
         for step in range(first, steps):
-            synchronize(self._device)
+            if step in (SKIPPED, steps - 1):  # the host may run ahead of a GPU in between
+                synchronize(self._device)
             self._begun.append(time.perf_counter())
             yield step
 
@@ -62,8 +74,9 @@ class Stopwatch(Log):
         """Nothing."""
 
     def milliseconds(self) -> list[float]:
-        """Of each step; without the last one, which validates."""
-        return [1e3 * (b - a) for a, b in zip(self._begun, self._begun[1:], strict=False)][SKIPPED:]
+        """Of each step, on a GPU their mean; without the last one, which validates."""
+        times = [1e3 * (b - a) for a, b in pairwise(self._begun[SKIPPED:])]
+        return [sum(times) / len(times)] if self._device.type == "cuda" else times
 
 
 def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
@@ -78,7 +91,7 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         images = source.sample(0, 0).to(device).images.flatten(0, 2)
         for shape in shape_views:
             shape_views.views(shape)  # fills the cache
-        batch_time = time_runs(lambda: source.sample(0, 1), cfg.slow_repeats, device, 1e-3)
+        batch_time = _sampling_time(source, cfg.slow_repeats, device)
 
         def train(steps: int, log: Log) -> None:
             validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
@@ -92,13 +105,16 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
 
         bare = _bare_step(fabric, benchmark_model(step_cfg, None), images, Model.embed)
         figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
+    training = Training(
+        f"pretraining of experiment={step_experiment(cfg, device)}", settings.steps, len(images), batch_time.median
+    )
     size, encoder = step_cfg.views.size, step_cfg.network.encoder
     description = (
         f"{settings.pairs} pairs of views of {size}x{size}, {settings.points} matches per pair, {encoder}, "
-        f"workers={step_cfg.workers}, {shapes.kind} people, views from the cache; sampling a batch takes "
-        f"{batch_time.median:.0f} ms"
+        f"workers={step_cfg.workers}, {shapes.kind} people of {people[0].num_faces} faces, views from the cache; sampling a "
+        f"batch takes {batch_time.median:.3g} ms"
     )
-    return Row("pretrain_step", *figures, "ms per step", description, device_name(device), 1.15, more=False)
+    return Row("pretrain_step", *figures, "ms per step", description, device_name(device), 1.15, "growth", training)
 
 
 def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
@@ -113,6 +129,7 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     images = source.sample(0, 0).to(device).images.flatten(0, 1)
     for shape in shape_views:
         shape_views.views(shape)  # kept in memory
+    batch_time = _sampling_time(source, cfg.slow_repeats, device)
 
     def train(steps: int, log: Log) -> None:
         loop = Loop(fabric, log, workers=step_cfg.workers)
@@ -123,9 +140,12 @@ def finetune_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     figures = _time_steps(train, bare, cfg.steps, cfg.slow_repeats, device)
     size, encoder = step_cfg.views.size, step_cfg.network.encoder
     description = (
-        f"{settings.batch_size} views of {size}x{size}, {encoder}, workers={step_cfg.workers}, {shapes.kind} people"
+        f"{settings.batch_size} views of {size}x{size}, {encoder}, workers={step_cfg.workers}, {shapes.kind} people of "
+        f"{people[0].num_faces} faces"
     )
-    return Row("finetune_step", *figures, "ms per step", description, device_name(device), 1.10, more=False)
+    name = f"fine-tuning of experiment={step_experiment(cfg, device)}, without pairs"
+    training = Training(name, settings.steps, len(images), batch_time.median)
+    return Row("finetune_step", *figures, "ms per step", description, device_name(device), 1.10, "growth", training)
 
 
 def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
@@ -160,13 +180,18 @@ def evaluate_shape_row(cfg: DictConfig, shapes: Shapes, device: torch.device) ->
         f"{len(views)} views of {cfg.size}x{cfg.size}, {shape.num_faces} faces, {step_cfg.network.encoder}, "
         f"{shapes.kind} person; rendered, embedded, voted, filled, measured, its ceiling too, and written"
     )
-    return Row("evaluate_shape", *figures, "s per shape", description, device_name(device), 1.3, more=False)
+    return Row("evaluate_shape", *figures, "s per shape", description, device_name(device), 1.3, "growth")
+
+
+def step_experiment(cfg: DictConfig, device: torch.device) -> str:
+    """The experiment of the rows of training and evaluation."""
+    return cfg.step_experiment or ("partnet" if device.type == "cuda" else "people_cpu")
 
 
 def benchmark_config(cfg: DictConfig, device: torch.device, *row_overrides: str) -> DictConfig:
     """The configuration of `step_experiment` on a device, with the benchmark's overrides, then those of a row."""
     overrides = [
-        f"experiment={cfg.step_experiment}",
+        f"experiment={step_experiment(cfg, device)}",
         *("data.root=none", "views.cache=null"),
         f"device={device.type}",
         *(cfg.overrides or ()),
@@ -179,6 +204,12 @@ def benchmark_model(step_cfg: DictConfig, labels: int | None) -> Model:
     """A model with seeded weights; without a head if `labels` is None."""
     torch.manual_seed(0)
     return prepared(build_model(step_cfg.network, step_cfg.views.channels, labels, initial_weights=False), step_cfg)
+
+
+def _sampling_time(source: PairSource | LabelledSource, repeats: int, device: torch.device) -> Spread:
+    """Milliseconds to prepare the batch of a step, another one each time."""
+    steps = itertools.count()
+    return time_runs(lambda: source.sample(0, next(steps)), repeats, device, 1e-3)
 
 
 def _bare_step(
@@ -207,7 +238,7 @@ def _time_steps(
         watch = Stopwatch(device)
         train(SKIPPED + max(1, steps // rounds) + 1, watch)
         of_loop += watch.milliseconds()
-        of_network += [1e3 * seconds_of(bare, device) for _ in range(SKIPPED + max(1, steps // rounds))][SKIPPED:]
+        of_network += time_steps(bare, SKIPPED, max(1, steps // rounds), device)
     return Spread.of(of_loop), Spread.of(of_network)
 
 
