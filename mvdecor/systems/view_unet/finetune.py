@@ -23,6 +23,7 @@ from mvdecor.seeds import seed_of
 from mvdecor.systems.mvdecor.batches import LabelledBatch
 from mvdecor.systems.mvdecor.finetune import step
 from mvdecor.systems.view_unet.checkpoint import CHANNELS, save_unet
+from mvdecor.views import ForegroundImages
 
 
 @dataclass
@@ -54,14 +55,17 @@ class LabelledViewSource:
         if len({image.shape for image in images}) > 1:
             raise InputError("the labelled captures have views of different sizes: label captures of one size")
         ids, numbers = zip(*sampled, strict=True)
-        return LabelledBatch(torch.stack(images)[:, None], torch.stack(labels)[:, None], ids, numbers)
+        pixels, size = torch.stack(images).flatten(0, 2), (len(images), 1, *labels[0].shape)
+        rendered = ForegroundImages(pixels, torch.arange(len(pixels)), size)  # of photographs every pixel counts
+        seeds = tuple(seed_of("labelled view", seed, step, i) for i in positions)
+        return LabelledBatch(rendered, torch.stack(labels).flatten(), ids, numbers, seeds)
 
     def _view(self, id: str, view: int) -> tuple[Tensor, Tensor]:
-        """Image float32 [3, H, W] and labels int64 [H, W]."""
+        """Image float32 [H, W, 3] in [0, 1] and labels int64 [H, W]."""
         if id not in self._loaded:
             self._loaded[id] = self.captures.load(id)
         capture = self._loaded[id]
-        return network_input(capture.images([view]).float() / 255)[0], capture.labels([view])[0].long()
+        return capture.images([view])[0].float() / 255, capture.labels([view])[0].long()
 
 
 def network_input(images: Tensor) -> Tensor:
