@@ -14,6 +14,7 @@ MAY_USE = {
     "made_up": set(),
     "losses": set(),
     "networks": set(),
+    "solvers": set(),
     "results": {"shapes", "engine"},  # it reads what the engine wrote
     "views": {"shapes"},
     "captures": {"shapes", "views"},
@@ -33,6 +34,7 @@ MAY_USE = {
             "captures",
             "correspondences",
             "fields",
+            "solvers",
             "lifting",
             "figures",
         ),
