@@ -19,7 +19,7 @@ def implicit_step(gradient: Tensor, hessian: Tensor, damping: float = 0.0) -> Te
     Args:
         gradient: [B, P], the objective's gradient at the minimum, as a differentiable function of whatever the minimum
             depends on.
-        hessian: [B, P, P], the objective's exact Hessian at the minimum, taken as constant; positive definite if `damping` is 0.
+        hessian: [B, P, P], the objective's exact Hessian at the minimum, taken as constant; positive definite if damping is 0.
         damping: eigenvalues of the Hessian below this share of the greatest are raised to it, so that the gradient stays
             bounded where the minimum is nearly a valley. 0: exact.
     """
