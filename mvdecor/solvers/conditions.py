@@ -43,12 +43,13 @@ def checked(positions: Tensor, weights: Tensor | None, template: Tensor, basis: 
     b, n = positions.shape[:2]
     if weights is None:
         weights = positions.new_ones(b, n)
-    finite = _is_usable(positions).flatten(1).all(1) & (_is_usable(weights) & (weights >= 0)).all(1)
+    finite = _are_usable(positions) & _are_usable(weights) & (weights.amin(dim=1) >= 0)
     if template.ndim == 3:
-        of_shape = _is_usable(template).flatten(1).all(1)
+        of_shape = _are_usable(template)
         template = torch.where(of_shape[:, None, None], template, _harmless(n, template))
     else:
-        of_shape = _is_usable(template).all() & (True if basis is None else _is_usable(basis).all())
+        of_shape = _are_usable(template[None])[0]
+        of_shape = of_shape if basis is None else of_shape & _are_usable(basis[None])[0]
         template = torch.where(of_shape, template, _harmless(n, template))
         basis = None if basis is None else torch.where(of_shape, basis, torch.zeros_like(basis))
     finite = finite & of_shape
@@ -105,8 +106,9 @@ def settled(local: Derivatives, status: Tensor, coefficients: Tensor, last_step:
     return torch.where(usable & ~strict, Status.AMBIGUOUS, status)
 
 
-def _is_usable(values: Tensor) -> Tensor:
-    return values.abs() <= LARGEST  # False for NaN
+def _are_usable(values: Tensor) -> Tensor:
+    """bool [B], whether all values [B, ...] of a sample are finite and not too large."""
+    return values.detach().flatten(1).abs().amax(dim=1) <= LARGEST  # False for NaN
 
 
 def _harmless(n: int, like: Tensor) -> Tensor:

@@ -73,17 +73,16 @@ def moments_of(positions: Tensor, weights: Tensor, template: Tensor, basis: Tens
     weights = weights.to(wide)
     weights = weights / weights.sum(dim=1, keepdim=True)
     positions = positions.to(wide)
-    image_mean = torch.einsum("bn,bni->bi", weights, positions)
-    centred = positions - image_mean[:, None]
-    image = torch.einsum("bn,bni->b", weights, centred.square())
-    weighted = weights[..., None] * centred
+    weighted = weights[..., None] * positions
+    image_mean = weighted.sum(dim=1)
+    image = (weighted * positions).sum(dim=(1, 2)) - image_mean.square().sum(dim=1)
     template = template.to(wide)
     if template.ndim == 3:
         assert basis is None, "shapes that differ have no basis"
         shape_mean = torch.einsum("bn,bni->bi", weights, template)
         points = template - shape_mean[:, None]
         shape = (weights[..., None] * points).transpose(1, 2) @ points
-        mixed = weighted.transpose(1, 2) @ points
+        mixed = weighted.transpose(1, 2) @ points  # the points are about their mean, so the positions need not be
         return Moments(shape[:, None, :, None], mixed[:, :, None], image, shape_mean[:, None], image_mean)
     stack = template[:, None] if basis is None else torch.cat([template[None], basis.to(wide)]).transpose(0, 1)
     n, j = stack.shape[:2]
@@ -92,5 +91,5 @@ def moments_of(positions: Tensor, weights: Tensor, template: Tensor, basis: Tens
     mean = weights @ flat
     products = (flat[:, :, None] * flat[:, None]).reshape(n, -1)
     shape = (weights @ products).view(-1, 3 * j, 3 * j) - mean[:, :, None] * mean[:, None]
-    mixed = (weighted.transpose(1, 2) @ flat).view(-1, 2, j, 3)
-    return Moments(shape.view(-1, j, 3, j, 3), mixed, image, mean.view(-1, j, 3) + offset, image_mean)
+    mixed = torch.einsum("bni,nd->bid", weighted, flat) - image_mean[:, :, None] * mean[:, None]
+    return Moments(shape.view(-1, j, 3, j, 3), mixed.view(-1, 2, j, 3), image, mean.view(-1, j, 3) + offset, image_mean)

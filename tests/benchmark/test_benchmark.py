@@ -21,7 +21,7 @@ from mvdecor.views import make_rasterizer, sphere_cameras, surface_of
 TINY = (
     *("shapes=null", "device=cpu", "repeats=1", "slow_repeats=1", "size=32", "num_views=12", "pairs=3", "points=40"),
     *("dim=8", "classes=3", "vote_faces=3000", "vote_sample=9", "view_faces=2000", "scaling_faces=[1500,3000]"),
-    *("steps=4", "few_shapes=2", "evaluate_network=unet_tiny"),
+    *("steps=4", "few_shapes=2", "evaluate_network=unet_tiny", "samples=4"),
     "overrides=['views.count=6','views.close_ups=0','views.size=32','training.pretrain.points=40']",
 )
 

@@ -24,6 +24,10 @@ class Spread:
     def of(cls, values: list[float]) -> Spread:
         return cls(statistics.median(values), min(values), max(values))
 
+    def scaled(self, factor: float) -> Spread:
+        """All three times a factor."""
+        return Spread(factor * self.median, factor * self.low, factor * self.high)
+
     def __str__(self) -> str:
         if self.low == self.high:
             return f"{self.median:.4g}"

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mvdecor.apps.benchmark import many
+from mvdecor.apps.benchmark import many, solvers
 from mvdecor.apps.benchmark.measure import Row, Spread, device_name, peak_memory, time_both, time_runs
 from mvdecor.apps.benchmark.references import (
     RELEASED_BYTES_A_PIXEL,
@@ -214,6 +214,7 @@ ROWS: dict[str, Callable[[DictConfig, Shapes, torch.device], Row]] = {
     "memory_100x": partial(many.memory, factor=100),
     "step_10x": partial(many.step, factor=10),
     "step_100x": partial(many.step, factor=100),
+    **solvers.ROWS,
 }
 """All rows, in the order of the table."""
 

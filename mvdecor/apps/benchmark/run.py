@@ -51,6 +51,7 @@ class BenchmarkSettings(Settings):
     steps: Count
     few_shapes: Count
     evaluate_network: Text
+    samples: Count
     plot_views: Counts
     plot_faces: Counts
     plot_shapes: Counts
