@@ -11,7 +11,7 @@ HALL |= {"processes", "progress", "recent", "seeds", "settings"}
 """Single files that any room may use."""
 MAY_USE = {
     "shapes": set(),
-    "made_up": set(),
+    "made_up": {"shapes", "views"},  # it takes pictures of birds
     "losses": set(),
     "networks": set(),
     "solvers": set(),
