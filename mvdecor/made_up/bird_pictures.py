@@ -135,11 +135,9 @@ def _plumage(rng: np.random.Generator, s: Array, t: Array) -> Array:
 
 def _background(rng: np.random.Generator, size: int) -> Array:
     """float64 [size, size, 3]: a few soft patches of colour, some of them with lines like twigs."""
-    patches = 0.5 * rng.uniform(0.1, 0.9, (5, 5, 3)) + 0.5 * rng.uniform(0.1, 0.9, (5, 5, 1))
-    picture = (
-        np.asarray(Image.fromarray((255 * patches).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC))
-        / 255.0
-    )
+    colours = 0.5 * rng.uniform(0.1, 0.9, (5, 5, 3)) + 0.5 * rng.uniform(0.1, 0.9, (5, 5, 1))
+    patches = Image.fromarray((255 * colours).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
+    picture = np.asarray(patches) / 255.0
     y, x = np.mgrid[:size, :size] / size
     for _ in range(rng.integers(0, 4)):
         normal = rng.uniform(0, np.pi)

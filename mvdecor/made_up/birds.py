@@ -1,9 +1,9 @@
 """A made-up category for reconstruction from photographs: birds of 14 shape parameters on one parametrised surface.
 
 A bird is a closed tube around a spine from the tip of the tail (s = 0) to the tip of the beak (s = 1), with wings and legs
-pulled out of it. A surface point is known by (s, t) on every bird: t is the angle around the spine in turns, 0 on the back, 0.25
-on the left, 0.5 below. So all birds correspond point by point, and the mirror image of (s, t) is (s, -t). Birds look along +z, y
-is up, their left is +x.
+pulled out of it. A surface point is known by (s, t) on every bird: t is the angle around the spine in turns, 0 on the back,
+0.25 on the left, 0.5 below. So all birds correspond point by point, and the mirror image of (s, t) is (s, -t). Birds look
+along +z, y is up, their left is +x.
 """
 
 from __future__ import annotations

@@ -44,19 +44,19 @@ def camera(cfg: DictConfig, shapes: Shapes, device: torch.device, noise: float, 
     assert worse <= (0.01 if noise > 0.1 else 0.0), (
         f"{worse:.2%} of the cameras cost more than the best of {STARTS} starts"
     )
-    few = (u[:LBFGS_BATCH], w[:LBFGS_BATCH], template)
+    batch = (u[:LBFGS_BATCH], w[:LBFGS_BATCH], template)
     generator = torch.Generator().manual_seed(0)
-    by_lbfgs = partial(solve_released, *few, scale="free", generator=generator)
-    wrong = (_cost(by_lbfgs(), *few) > fit.cost[:LBFGS_BATCH] * 1.001 + 1e-6).double().mean()
-    ours, reference = time_both(
+    by_lbfgs = partial(solve_released, *batch, scale="free", generator=generator)
+    wrong = (_cost(by_lbfgs(), *batch) > fit.cost[:LBFGS_BATCH] * 1.001 + 1e-6).double().mean()
+    our_times, slow_times = time_both(
         lambda: solve_camera(u, w, template), by_lbfgs, cfg.slow_repeats, device, cfg.samples / 1e3
     )
     return Row(
         f"camera_noise_{noise:g}" if noise else "camera_exact",
-        ours,
-        reference.scaled(cfg.samples / few[0].shape[0]),
+        our_times,
+        slow_times.scaled(cfg.samples / batch[0].shape[0]),
         "ms per sample",
-        f"{VERTICES} vertices, noise {noise:g}, batches of {cfg.samples} and {len(few[0])}; {worse:.2%} of ours cost more than "
+        f"{VERTICES} vertices, noise {noise:g}, batches of {cfg.samples} and {len(batch[0])}; {worse:.2%} of ours cost more than "
         f"the best of {STARTS} starts, {float(wrong):.0%} of L-BFGS end at another minimum",
         device_name(device),
         goal,
@@ -74,17 +74,19 @@ def deformation(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
     ]
     share = sum(within) / len(within)
     assert share >= 0.97, f"only {share:.1%} of the joint solutions are within 1.001 of SciPy's"
-    few = (u[:LBFGS_BATCH], w[:LBFGS_BATCH], template, basis)
+    batch = (u[:LBFGS_BATCH], w[:LBFGS_BATCH], template, basis)
     generator = torch.Generator().manual_seed(0)
-    by_turns = partial(solve_released, *few, ridge=GAMMA * VERTICES, scale="free", start="affine", generator=generator)
+    by_turns = partial(
+        solve_released, *batch, ridge=GAMMA * VERTICES, scale="free", start="affine", generator=generator
+    )
     angles = [float(_degrees(x.rotation, rotation[: len(x)]).median()) for x in (fit, by_turns())]
-    ours, reference = time_both(
+    our_times, slow_times = time_both(
         lambda: solve_deformation(u, w, template, basis, GAMMA), by_turns, cfg.slow_repeats, device, cfg.samples / 1e3
     )
     return Row(
         "deformation",
-        ours,
-        reference.scaled(cfg.samples / few[0].shape[0]),
+        our_times,
+        slow_times.scaled(cfg.samples / batch[0].shape[0]),
         "ms per sample",
         f"{VERTICES} vertices, {BASIS} coefficients, noise 0.03, gamma {GAMMA:g}; {share:.0%} of {len(within)} within 1.001 "
         f"of SciPy's optimum; cameras {angles[0]:.1f} degrees off (median), by 4 rounds of turns {angles[1]:.1f}",
@@ -102,13 +104,15 @@ def silhouette(cfg: DictConfig, shapes: Shapes, device: torch.device, backward: 
     cameras = Cameras.scaled_orthographic(rotation, scale, middle, size, size)
     cotangent = torch.randn(count, size, size, generator=torch.Generator().manual_seed(0)).to(device)
 
-    def ours(vertices: Tensor) -> Tensor:
+    def by_pairs(vertices: Tensor) -> Tensor:
         return soft_silhouette(cameras.project(vertices.expand(count, -1, -1))[0], faces, size, size, sigma)
 
-    def reference(vertices: Tensor) -> Tensor:
+    def by_pytorch3d(vertices: Tensor) -> Tensor:
         return _by_pytorch3d(vertices, faces, cameras, sigma)
 
-    our_run, slow_run = (_silhouette_run(function, template, cotangent, backward) for function in (ours, reference))
+    our_run, slow_run = (
+        _silhouette_run(function, template, cotangent, backward) for function in (by_pairs, by_pytorch3d)
+    )
     cosine = float(torch.cosine_similarity(our_run().flatten(), slow_run().flatten(), dim=0))
     assert cosine > 0.99999, f"the gradients' cosine is {cosine}"
     return Row(
