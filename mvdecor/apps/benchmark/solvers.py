@@ -56,8 +56,8 @@ def camera(cfg: DictConfig, shapes: Shapes, device: torch.device, noise: float, 
         our_times,
         slow_times.scaled(cfg.samples / batch[0].shape[0]),
         "ms per sample",
-        f"{VERTICES} vertices, noise {noise:g}, batches of {cfg.samples} and {len(batch[0])}; {worse:.2%} of ours cost more than "
-        f"the best of {STARTS} starts, {float(wrong):.0%} of L-BFGS end at another minimum",
+        f"{VERTICES} vertices, noise {noise:g}, batches of {cfg.samples} and {len(batch[0])}; {worse:.2%} of ours cost more "
+        f"than the best of {STARTS} starts, {float(wrong):.0%} of L-BFGS end at another minimum",
         device_name(device),
         goal,
     )
