@@ -212,6 +212,20 @@ def test_each_sample_is_judged_alone() -> None:
         assert bool((leaf.grad[1:] == 0).all()) and bool((leaf.grad[0] != 0).any())
 
 
+def test_deformations_are_judged_alone_too() -> None:
+    samples = [
+        sample for name, sample in faulty_samples().items() if name not in ("infinite vertex", "flat", "one vertex")
+    ]
+    u, w = (torch.stack([sample[i] for sample in samples]).requires_grad_() for i in range(2))
+    points, vectors = template(), basis(template()).requires_grad_()
+    fit = solve_deformation(u, w, points, vectors)
+    assert fit.status.tolist() == [int(sample[3]) for sample in samples]
+    sum(x.sum() for x in outputs(fit)).backward()  # type: ignore[union-attr]
+    for leaf in (u, w, vectors):
+        assert leaf.grad is not None and bool(leaf.grad.isfinite().all()) and bool((leaf.grad != 0).any())
+    assert set(solve_deformation(u, w, points, vectors / 0).status.tolist()) == {int(Status.NOT_FINITE)}
+
+
 def test_twenty_thousand_random_and_degenerate_samples() -> None:
     """No exception, no NaN; what says that it converged cannot be improved by small turns; what is right converged."""
     generator = torch.Generator().manual_seed(11)
