@@ -54,8 +54,8 @@ def checked(positions: Tensor, weights: Tensor | None, template: Tensor, basis: 
         basis = None if basis is None else torch.where(of_shape, basis, torch.zeros_like(basis))
     finite = finite & of_shape
     enough = (weights > 0).sum(dim=1) >= LEAST_POINTS
-    few = torch.where(enough, Status.CONVERGED, Status.TOO_FEW_POINTS)
-    status = torch.where(finite, few, Status.NOT_FINITE)
+    status = torch.where(enough, Status.CONVERGED, Status.TOO_FEW_POINTS)
+    status = torch.where(finite, status, Status.NOT_FINITE)
     usable = status == Status.CONVERGED
     positions = torch.where(usable[:, None, None], positions, _harmless(n, positions)[:, :2])
     weights = torch.where(usable[:, None], weights, torch.ones_like(weights))

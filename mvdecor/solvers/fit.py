@@ -23,7 +23,7 @@ class Status(IntEnum):
     COLLAPSED_POSITIONS = 4
     """All positions are one point: the scale would be 0."""
     AMBIGUOUS = 5
-    """The cost does not rise in some direction: the minimum is a valley, as for positions on a line, or a saddle."""
+    """The cost does not rise in some direction: the end is a valley or a saddle."""
     NOT_CONVERGED = 6
     """The steps did not suffice."""
 
@@ -42,8 +42,9 @@ class Fit:
         cost: float [B], sum_i w_i |u_i - pi(V_i)|^2 + gamma |c|^2, weights divided by their sum; no gradient.
         status: int64 [B], a `Status` each.
 
-    A sample without a solution (not converged for another reason than too few steps) has the identity, the scale 1, the
-    shift 0, coefficients 0 and the cost infinity, unless a solution is known all the same, as for flat shapes.
+    A sample without a solution (not finite, too few points, collapsed positions) has the cost infinity; `solve_camera` and
+    `solve_deformation` give it the identity, the scale 1, the shift 0 and the coefficients 0. Of the others that did not
+    converge the best camera so far is told, without gradient.
     """
 
     rotation: Tensor

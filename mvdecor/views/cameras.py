@@ -99,9 +99,8 @@ class Cameras:
         """
         across = self.rotation[:, 0] / self.intrinsics[:, 0, 0, None]
         down = self.rotation[:, 1] / self.intrinsics[:, 1, 1, None]
-        first = -self.intrinsics[:, 0, 2, None] * across - self.intrinsics[:, 1, 2, None] * down
-        if not self.orthographic:
-            first = self.rotation[:, 2] + first
+        forward = torch.zeros_like(across) if self.orthographic else self.rotation[:, 2]
+        first = forward - self.intrinsics[:, 0, 2, None] * across - self.intrinsics[:, 1, 2, None] * down
         return torch.stack([across, down, first], dim=1)
 
     def rays_at(self, view: Tensor, pixel: Tensor) -> Tensor:

@@ -111,6 +111,13 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
+def processor_seconds(run: Callable[[], object]) -> float:
+    """Seconds of one run that this process computed on all cores: what other load on the machine does not change much."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until a GPU has finished its work."""
     if device.type == "cuda":

@@ -13,7 +13,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from mvdecor.apps.benchmark.measure import Row, device_name, time_both
+from mvdecor.apps.benchmark.measure import Row, device_name, processor_seconds, time_both
 from mvdecor.apps.benchmark.shapes import Shapes
 from mvdecor.errors import InputError
 from mvdecor.solvers import Fit, deform, solve_camera, solve_deformation, solve_released
@@ -24,9 +24,7 @@ from mvdecor.views import Cameras, blur_radius, soft_silhouette
 VERTICES = 642
 BASIS = 16
 GAMMA = 1e-4
-LBFGS_BATCH = (
-    32  # samples that L-BFGS solves at once: it is slower per sample in larger batches, whose slowest sample decides
-)
+LBFGS_BATCH = 32  # samples that L-BFGS solves at once; in larger batches the slowest sample decides for more of them
 SCIPY_SAMPLES = 64
 STARTS = 24
 ROUNDING = 1e-6  # relative, of costs in float32 that are compared
@@ -48,16 +46,17 @@ def camera(cfg: DictConfig, shapes: Shapes, device: torch.device, noise: float, 
     generator = torch.Generator().manual_seed(0)
     by_lbfgs = partial(solve_released, *batch, scale="free", generator=generator)
     wrong = (_cost(by_lbfgs(), *batch) > fit.cost[:LBFGS_BATCH] * 1.001 + 1e-6).double().mean()
-    our_times, slow_times = time_both(
-        lambda: solve_camera(u, w, template), by_lbfgs, cfg.slow_repeats, device, cfg.samples / 1e3
-    )
+    by_moments = partial(solve_camera, u, w, template)
+    our_times, slow_times = time_both(by_moments, by_lbfgs, cfg.slow_repeats, device, cfg.samples / 1e3)
+    processor = 1e3 * processor_seconds(by_moments) / cfg.samples
     return Row(
         f"camera_noise_{noise:g}" if noise else "camera_exact",
         our_times,
         slow_times.scaled(cfg.samples / batch[0].shape[0]),
         "ms per sample",
         f"{VERTICES} vertices, noise {noise:g}, batches of {cfg.samples} and {len(batch[0])}; {worse:.2%} of ours cost more "
-        f"than the best of {STARTS} starts, {float(wrong):.0%} of L-BFGS end at another minimum",
+        f"than the best of {STARTS} starts, {float(wrong):.0%} of L-BFGS end at another minimum; {processor:.3f} ms of "
+        "processor time",
         device_name(device),
         goal,
     )
@@ -80,16 +79,17 @@ def deformation(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         solve_released, *batch, ridge=GAMMA * VERTICES, scale="free", start="affine", generator=generator
     )
     angles = [float(_degrees(x.rotation, rotation[: len(x)]).median()) for x in (fit, by_turns())]
-    our_times, slow_times = time_both(
-        lambda: solve_deformation(u, w, template, basis, GAMMA), by_turns, cfg.slow_repeats, device, cfg.samples / 1e3
-    )
+    together = partial(solve_deformation, u, w, template, basis, GAMMA)
+    our_times, slow_times = time_both(together, by_turns, cfg.slow_repeats, device, cfg.samples / 1e3)
+    processor = 1e3 * processor_seconds(together) / cfg.samples
     return Row(
         "deformation",
         our_times,
         slow_times.scaled(cfg.samples / batch[0].shape[0]),
         "ms per sample",
         f"{VERTICES} vertices, {BASIS} coefficients, noise 0.03, gamma {GAMMA:g}; {share:.0%} of {len(within)} within 1.001 "
-        f"of SciPy's optimum; cameras {angles[0]:.1f} degrees off (median), by 4 rounds of turns {angles[1]:.1f}",
+        f"of SciPy's optimum; cameras {angles[0]:.1f} degrees off (median), by 4 rounds of turns {angles[1]:.1f}; "
+        f"{processor:.2f} ms of processor time",
         device_name(device),
         1,
     )
