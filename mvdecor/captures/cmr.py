@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from mvdecor.captures.cub import CUB_KEYPOINTS, HALF
 from mvdecor.captures.matlab import numbers, read_matlab, structs
-from mvdecor.captures.photographs import Box, Photograph, make_photograph, mirror_by_name
+from mvdecor.captures.photographs import Box, Photograph, check_mirror, make_photograph, mirror_by_name
 from mvdecor.errors import InputError
 from mvdecor.shapes.annotations import check_split
 from mvdecor.views.cameras import Cameras
@@ -40,7 +39,7 @@ class CMR:
         images: the folder that rel_path is below.
         files: the MATLAB file of each split, for example {"train": "data/train_cub_cleaned.mat"}.
         cameras: the file of cameras of each split, or none.
-        keypoint_names: the names of the K parts; as a default CUB's.
+        keypoints: the file of `kp_names` and `kp_perm_inds`, as PASCAL3D+ has one per category; None: CUB's 15.
         doubled: False: an image of test is taken out of val; CUB's files have one in both.
 
     Raises:
@@ -52,12 +51,16 @@ class CMR:
         images: str | Path,
         files: dict[str, str | Path],
         cameras: dict[str, str | Path] | None = None,
-        keypoint_names: Sequence[str] = CUB_KEYPOINTS,
+        keypoints: str | Path | None = None,
         doubled: bool = True,
     ) -> None:
         self.images = Path(images)
-        self.keypoint_names = tuple(keypoint_names)
-        self.mirror = mirror_by_name(self.keypoint_names)
+        self.keypoint_names: tuple[str, ...] = CUB_KEYPOINTS
+        self.mirror = mirror_by_name(CUB_KEYPOINTS)
+        if keypoints is not None:
+            self.keypoint_names = tuple(str(name) for name in np.ravel(read_matlab(Path(keypoints), "kp_names")))
+            permutation = np.ravel(read_matlab(Path(keypoints), "kp_perm_inds")).astype(int) - 1
+            self.mirror = check_mirror(permutation.tolist(), self.keypoint_names, Path(keypoints))
         self._rows: dict[str, _Row] = {}
         self._splits: dict[str, list[str]] = {}
         for split, path in files.items():
@@ -106,7 +109,7 @@ class CMR:
                 float(numbers(getattr(image, "bbox", None), corner, (), source)) for corner in ("x1", "y1", "x2", "y2")
             ]
             box = (corners[0] - 1, corners[1] - 1, corners[2], corners[3])
-            parts = numbers(image, "parts", (3, len(self.keypoint_names)), source).T
+            parts = numbers(image, "parts", (3, len(self.keypoint_names)), source, finite=False).T  # NaN where unseen
             seen = parts[:, 2:] > 0
             points = np.where(seen, np.column_stack([parts[:, :2] - HALF, np.ones(len(parts))]), 0).astype(np.float32)
             packed = np.packbits(mask)

@@ -44,12 +44,18 @@ def field(struct: Any, name: str, source: Path | str) -> Any:
     return getattr(struct, name)
 
 
-def numbers(struct: Any, name: str, shape: tuple[int, ...], source: Path | str) -> NDArray[np.float64]:
-    """A field of numbers. Raises InputError if it is missing or of another shape; -1 in `shape` fits any length."""
+def numbers(
+    struct: Any, name: str, shape: tuple[int, ...], source: Path | str, finite: bool = True
+) -> NDArray[np.float64]:
+    """A field of numbers; -1 in `shape` fits any length.
+
+    Raises:
+        InputError: it is missing, of another shape, or, if they must be finite, has values that are not.
+    """
     try:
         values = np.asarray(field(struct, name, source), dtype=np.float64).reshape(shape)
     except (TypeError, ValueError) as error:
         raise InputError(f"{source}: the field {name} is not of {'x'.join(map(str, shape))} numbers") from error
-    if not np.isfinite(values).all():
+    if finite and not np.isfinite(values).all():
         raise InputError(f"{source}: the field {name} has values that are not finite")
     return values

@@ -299,6 +299,21 @@ def test_cmr_files(tmp_path: Path) -> None:
         CMR(tmp_path / "images", files)
 
 
+def test_cmr_files_of_other_categories(tmp_path: Path) -> None:
+    """PASCAL3D+ as CMR prepared it: other keypoints, NaN where they are not seen."""
+    save(tmp_path / "images" / "car.jpg", image())
+    row = cmr_rows(["car.jpg"])[0] | {"parts": np.array([[5.5, np.nan, 7], [4.0, np.nan, 5], [1, 0, 1]])}
+    savemat(tmp_path / "car_train.mat", {"images": struct_array([row])})
+    names = np.array(["lamp_left", "lamp_right", "roof"], dtype=object)
+    savemat(tmp_path / "car_kps.mat", {"kp_names": names, "kp_perm_inds": np.array([2, 1, 3])})
+    source = CMR(tmp_path / "images", {"train": tmp_path / "car_train.mat"}, keypoints=tmp_path / "car_kps.mat")
+    assert source.keypoint_names == ("lamp_left", "lamp_right", "roof") and source.mirror == (1, 0, 2)
+    np.testing.assert_array_equal(source.load("car").keypoints, [[5.0, 3.5, 1], [0, 0, 0], [6.5, 4.5, 1]])
+    savemat(tmp_path / "car_kps.mat", {"kp_names": names, "kp_perm_inds": np.array([2, 3, 1])})
+    with pytest.raises(InputError, match="mirror must swap"):
+        CMR(tmp_path / "images", {}, keypoints=tmp_path / "car_kps.mat")
+
+
 # --- PASCAL3D+ -----------------------------------------------------------------------------------------------------
 
 
