@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 FAINTEST = 1e-4  # a face leaves a pixel alone where it would cover it by less
 LEAST_AREA = 1e-8  # square units of half the image: smaller faces have no inside
-PAIRS = 4_000_000  # of pixels and boxes of faces that are looked at together, of several images; bounds memory
+PAIRS = 1_000_000  # of pixels and boxes of faces that are looked at together, of several images; bounds memory
 
 
 def soft_silhouette(positions: Tensor, faces: Tensor, height: int, width: int, sigma: float = 1e-4) -> Tensor:
