@@ -11,9 +11,10 @@ HALL |= {"processes", "progress", "recent", "rows", "seeds", "settings"}
 """Single files that any room may use."""
 MAY_USE = {
     "shapes": set(),
-    "made_up": set(),
+    "made_up": {"shapes", "views"},  # it takes pictures of birds
     "losses": set(),
     "networks": set(),
+    "solvers": set(),
     "results": {"shapes", "engine"},  # it reads what the engine wrote
     "views": {"shapes"},
     "captures": {"shapes", "views"},
@@ -33,6 +34,7 @@ MAY_USE = {
             "captures",
             "correspondences",
             "fields",
+            "solvers",
             "lifting",
             "figures",
         ),

@@ -33,6 +33,7 @@ def match_views(
             them all (the released code), and the overlap may then be larger than 1.
     """
     assert len(a) == len(b), f"{len(a)} views against {len(b)}"
+    assert not b.cameras.orthographic, "views are matched through pinhole cameras"
     if a.mask.device.type != "cpu":
         return match_by_tensors(a, b, tolerance, min_cosine, unique)
     from mvdecor.correspondences.matching_loop import match_by_loop  # here, for a GPU needs no Numba

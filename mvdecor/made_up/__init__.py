@@ -1,1 +1,4 @@
-"""Parametrised chairs, tables and lamps with fine-grained part labels; `mvdecor.made_up.generate` writes them."""
+"""Parametrised chairs, tables and lamps with fine-grained part labels, and pictures of parametrised birds.
+
+`mvdecor.made_up.generate` writes them.
+"""

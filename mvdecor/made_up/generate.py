@@ -1,4 +1,4 @@
-"""Write made-up chairs, tables and lamps to disk, in PartNet's own format or as a textured, labelled delivery.
+"""Write made-up data to disk: chairs, tables and lamps in PartNet's format or as a textured delivery; pictures of birds.
 
 Everything follows from the seed: the same arguments give the same files. A data set appears under its name only once
 it is complete; it is written into a folder beside it first.
@@ -38,13 +38,14 @@ class GenerateSettings(Settings):
     """configs/generate.yaml."""
 
     out: Annotated[str, Field(description="name the folder to make, for example out=data/made_up")]
-    format: Literal["partnet", "people"]
+    format: Literal["partnet", "people", "birds"]
     count: Count
     seed: WholeNumber
     categories: Annotated[
         list[Literal["Chair", "Table", "Lamp"]], Field(min_length=1, description="name some of Chair, Table and Lamp")
     ]
     test_fraction: Share
+    size: Annotated[int, Field(ge=16, le=1024, description="give the pixels per side of a picture, 16 to 1024")]
 
     @model_validator(mode="after")
     def _people_are_of_one_category(self) -> Self:
@@ -170,6 +171,43 @@ def write_people_like(
     return _write_once(Path(root), recipe, write)
 
 
+def write_birds(root: str | Path, count: int = 24, seed: int = 0, test_fraction: float = 0.4, size: int = 64) -> Path:
+    """Write pictures of made-up birds, one bird each, with masks, keypoints, cameras and their template.
+
+    `images/ID.png`, `masks/ID.png`, `keypoints.json`, `split.json` as a folder of photographs has them; `cameras.json`
+    (rotation, scale in pixels per unit, shift in pixels), `birds.json` (shape parameters) and `template/` besides.
+
+    Args:
+        root: folder to make. A folder that already holds this very data set is left as it is.
+        count: number of pictures.
+        seed: everything follows from it.
+        test_fraction: share of the pictures in the test split; they are the last ones.
+        size: pixels per side.
+
+    Returns:
+        `root`.
+
+    Raises:
+        InputError: if `root` exists and holds anything else, or if an argument is out of range.
+    """
+    from mvdecor.made_up.bird_files import write_bird_pictures  # here, since furniture needs no rasterizer
+
+    tests = round(test_fraction * count)
+    if not (0 <= test_fraction < 1 and 0 <= tests < count):
+        raise InputError(f"test_fraction={test_fraction} of {count} pictures of birds leaves none to train on")
+    ids = [f"bird_{number:05d}" for number in range(count)]
+    splits = {"train": ids[: count - tests], "test": ids[count - tests :]}
+    recipe = {
+        "format": "birds",
+        "version": VERSION,
+        "seed": seed,
+        "count": count,
+        "test_fraction": test_fraction,
+        "size": size,
+    }
+    return _write_once(Path(root), recipe, lambda folder: write_bird_pictures(folder, splits, seed, size))
+
+
 def split_models(models: Sequence[Model], test: float, val: float, seed: int) -> dict[str, list[int]]:
     """Indices of the train, val and test shapes: random, but with every label in train and, where it can be, in test.
 
@@ -237,6 +275,9 @@ def run_generate(cfg: DictConfig) -> None:
     """Write the data set that configs/generate.yaml describes and print where it is."""
     out = GenerateSettings.of(cfg).out
     shared = {"count": cfg.count, "seed": cfg.seed, "test_fraction": cfg.test_fraction}
+    if cfg.format == "birds":
+        print(f"{cfg.count} pictures of made-up birds are in {write_birds(out, size=cfg.size, **shared)}")
+        return
     if cfg.format == "partnet":
         root = write_partnet(out, categories=tuple(cfg.categories), **shared)
     else:

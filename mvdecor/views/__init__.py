@@ -8,6 +8,7 @@ from mvdecor.views.rasterizers import Rasterizer, make_rasterizer, rasterizer_na
 from mvdecor.views.rendering import ForegroundImages, Rendering, jitter_colours, labels_at_pixels
 from mvdecor.views.settings import ViewSettings
 from mvdecor.views.shape_views import ShapeViews
+from mvdecor.views.silhouette import blur_radius, soft_silhouette
 from mvdecor.views.views import Surface, Views, barycentric, face_values_at_pixels, surface_of, surface_of_all
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ViewSettings",
     "Views",
     "barycentric",
+    "blur_radius",
     "close_up_cameras",
     "face_values_at_pixels",
     "jitter_colours",
@@ -31,6 +33,7 @@ __all__ = [
     "random_lights",
     "rasterizer_name",
     "render_channels",
+    "soft_silhouette",
     "sphere_cameras",
     "surface_of",
     "surface_of_all",

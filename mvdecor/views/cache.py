@@ -177,6 +177,8 @@ class CachedViews:
 def _key(shape: Shape, cameras: Cameras, layers: int, rasterizer: str) -> bytes:
     """32 bytes that change with anything that the face ids depend on."""
     digest = hashlib.sha256(f"{VERSION} {rasterizer} {layers} {cameras.height} {cameras.width}".encode())
+    if cameras.orthographic:
+        digest.update(b" orthographic")
     for tensor in (shape.vertices, shape.faces, cameras.rotation, cameras.translation, cameras.intrinsics):
         array = np.ascontiguousarray(tensor.cpu().numpy())
         digest.update(f" {array.dtype} {array.shape} ".encode())

@@ -1,9 +1,9 @@
-"""Pinhole cameras in OpenCV axes, and their conversion from and to the axes and poses of others."""
+"""Pinhole and scaled orthographic cameras in OpenCV axes, and their conversion from and to the axes and poses of others."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from mvdecor.errors import InputError
 
 if TYPE_CHECKING:
-    from pytorch3d.renderer import PerspectiveCameras
+    from pytorch3d.renderer import OrthographicCameras, PerspectiveCameras
 
 CAMERA_AXES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "opencv": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),  # x right, y down, z forward: COLMAP, SRN, NSVF, and this package
@@ -29,17 +29,20 @@ NO_ROTATION = 1e-3  # greatest entry of R R^T - 1 that rounding in a text file e
 
 @dataclass(frozen=True)
 class Cameras:
-    """N pinhole cameras that share an image size.
+    """N cameras that share an image size: pinholes, or scaled orthographic ones.
 
     `x_cam = rotation @ x_world + translation`; OpenCV axes (x right, y down, z forward). Pixel (row i, column j) has its
-    centre at image position (x, y) = (j + 0.5, i + 0.5).
+    centre at image position (x, y) = (j + 0.5, i + 0.5). A pinhole divides x_cam by its z; an orthographic camera does not, so
+    its image is the same from any distance, but it sees only what has z > 0.
 
     Attributes:
         rotation: float32 [N, 3, 3], world to camera.
         translation: float32 [N, 3].
-        intrinsics: float32 [N, 3, 3], in pixels: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]].
+        intrinsics: float32 [N, 3, 3], in pixels: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; orthographic: fx, fy in pixels per
+            unit of the world.
         height: rows of the image.
         width: columns of the image.
+        orthographic: False for pinholes.
     """
 
     rotation: Tensor
@@ -47,6 +50,7 @@ class Cameras:
     intrinsics: Tensor
     height: int
     width: int
+    orthographic: bool = False
 
     def __post_init__(self) -> None:
         n = self.rotation.shape[0]
@@ -60,18 +64,25 @@ class Cameras:
     def __getitem__(self, index: slice | Tensor | list[int]) -> Cameras:
         """The cameras at `index` (a slice, a list or an index tensor)."""
         index = on_device(index, self.rotation.device)
-        return Cameras(self.rotation[index], self.translation[index], self.intrinsics[index], self.height, self.width)
+        return replace(
+            self,
+            rotation=self.rotation[index],
+            translation=self.translation[index],
+            intrinsics=self.intrinsics[index],
+        )
 
     @property
     def centers(self) -> Tensor:
-        """float32 [N, 3], positions of the cameras in the world."""
+        """float32 [N, 3], positions of the cameras in the world: the points of x_cam = 0."""
         return -(self.rotation.transpose(1, 2) @ self.translation[..., None])[..., 0]
 
     def rays(self) -> Tensor:
         """float32 [N, H, W, 3]: world directions through the pixel centres, scaled so that camera z is 1.
 
-        A surface point is `centers + depth * rays`, where depth is the point's camera z.
+        A surface point is `origins_at + depth * rays`, where depth is the point's camera z.
         """
+        if self.orthographic:
+            return self.rotation[:, None, None, 2].expand(-1, self.height, self.width, -1)
         device = self.rotation.device
         y, x = torch.meshgrid(
             torch.arange(self.height, device=device) + 0.5, torch.arange(self.width, device=device) + 0.5, indexing="ij"
@@ -82,14 +93,28 @@ class Cameras:
         return torch.einsum("nji,nhwj->nhwi", self.rotation, directions)
 
     def ray_steps(self) -> Tensor:
-        """float32 [N, 3, 3]: world vectors across, down, first; the ray through (x, y) is x across + y down + first."""
+        """float32 [N, 3, 3]: world vectors across, down, first; a pinhole's ray through (x, y) is x across + y down + first.
+
+        For an orthographic camera it is the ray's origin, seen from the camera's position, that this sum gives.
+        """
         across = self.rotation[:, 0] / self.intrinsics[:, 0, 0, None]
         down = self.rotation[:, 1] / self.intrinsics[:, 1, 1, None]
-        first = self.rotation[:, 2] - self.intrinsics[:, 0, 2, None] * across - self.intrinsics[:, 1, 2, None] * down
+        forward = torch.zeros_like(across) if self.orthographic else self.rotation[:, 2]
+        first = forward - self.intrinsics[:, 0, 2, None] * across - self.intrinsics[:, 1, 2, None] * down
         return torch.stack([across, down, first], dim=1)
 
     def rays_at(self, view: Tensor, pixel: Tensor) -> Tensor:
         """float32 [Q, 3]: those of `rays` at some pixels (int64 [Q], indices into [H, W] flattened) of some views [Q]."""
+        if self.orthographic:
+            return self.rotation[:, 2].index_select(0, view)
+        return self._steps_to(view, pixel)
+
+    def origins_at(self, view: Tensor, pixel: Tensor) -> Tensor:
+        """float32 [Q, 3]: where the rays of some pixels of some views (see `rays_at`) begin, at camera z 0."""
+        centers = self.centers.index_select(0, view)
+        return centers + self._steps_to(view, pixel) if self.orthographic else centers
+
+    def _steps_to(self, view: Tensor, pixel: Tensor) -> Tensor:
         x, y = (pixel % self.width + 0.5)[:, None], (pixel // self.width + 0.5)[:, None]
         across, down, first = (vector.index_select(0, view) for vector in self.ray_steps().unbind(1))
         return torch.addcmul(torch.addcmul(first, x, across), y, down)
@@ -102,13 +127,13 @@ class Cameras:
 
         Returns:
             float32 [N, P, 2], image positions (x, y) in pixels, and float32 [N, P], camera z. Points at or behind the
-            camera plane have z <= 0 and a meaningless position.
+            camera plane have z <= 0; a pinhole gives them a meaningless position.
         """
         cam = torch.baddbmm(self.translation[:, None], points, self.rotation.transpose(1, 2))
         z = cam[..., 2]
         focal = torch.stack([self.intrinsics[:, 0, 0], self.intrinsics[:, 1, 1]], dim=-1)
-        xy = cam[..., :2] / z.clamp_min(1e-9)[..., None] * focal[:, None] + self.intrinsics[:, None, :2, 2]
-        return xy, z
+        xy = cam[..., :2] if self.orthographic else cam[..., :2] / z.clamp_min(1e-9)[..., None]
+        return xy * focal[:, None] + self.intrinsics[:, None, :2, 2], z
 
     def poses(self, axes: str = "opencv") -> NDArray[np.float64]:
         """float64 [N, 4, 4], camera to world, for a camera with the `axes` of `CAMERA_AXES`."""
@@ -156,33 +181,68 @@ class Cameras:
         """The cameras of the same images with `factor` x `factor` pixels averaged into one; both sides must be multiples."""
         assert self.height % factor == 0 and self.width % factor == 0, "the factor must divide height and width"
         scale = self.intrinsics.new_tensor([1 / factor, 1 / factor, 1.0])[:, None]
-        size = (self.height // factor, self.width // factor)
-        return Cameras(self.rotation, self.translation, self.intrinsics * scale, *size)
+        height, width = self.height // factor, self.width // factor
+        return replace(self, intrinsics=self.intrinsics * scale, height=height, width=width)
 
     def to(self, device: torch.device | str) -> Cameras:
         """The same cameras with their tensors on `device`."""
-        return Cameras(
-            self.rotation.to(device), self.translation.to(device), self.intrinsics.to(device), self.height, self.width
+        return replace(
+            self,
+            rotation=self.rotation.to(device),
+            translation=self.translation.to(device),
+            intrinsics=self.intrinsics.to(device),
         )
 
     @staticmethod
     def cat(cameras: list[Cameras]) -> Cameras:
-        """All the cameras of a list (of one image size) as one."""
-        assert len({(c.height, c.width) for c in cameras}) == 1, "cameras of different image sizes"
-        return Cameras(
-            torch.cat([c.rotation for c in cameras]),
-            torch.cat([c.translation for c in cameras]),
-            torch.cat([c.intrinsics for c in cameras]),
-            cameras[0].height,
-            cameras[0].width,
+        """All the cameras of a list (of one image size and one kind) as one."""
+        assert len({(c.height, c.width, c.orthographic) for c in cameras}) == 1, (
+            "cameras of different image sizes or kinds"
+        )
+        return replace(
+            cameras[0],
+            rotation=torch.cat([c.rotation for c in cameras]),
+            translation=torch.cat([c.translation for c in cameras]),
+            intrinsics=torch.cat([c.intrinsics for c in cameras]),
         )
 
-    def to_pytorch3d(self) -> PerspectiveCameras:
+    @staticmethod
+    def scaled_orthographic(
+        rotation: Tensor, scale: Tensor, shift: Tensor, height: int, width: int, distance: float = 10.0
+    ) -> Cameras:
+        """Orthographic cameras by scale and shift: image position (x, y) = scale (rotation x_world)_xy + shift, in pixels.
+
+        Args:
+            rotation: float32 [N, 3, 3], world to camera.
+            scale: float32 [N], pixels per unit of the world.
+            shift: float32 [N, 2], image position of the world's origin, pixels.
+            height, width: size of the images.
+            distance: camera z of the world's origin; what lies farther than this in front of it is not seen.
+        """
+        translation = scale.new_tensor([0.0, 0.0, distance]).expand(len(scale), 3)
+        intrinsics = torch.diag_embed(torch.stack([scale, scale, torch.ones_like(scale)], dim=1))
+        intrinsics = torch.cat(
+            [intrinsics[:, :, :2], torch.nn.functional.pad(shift, (0, 1), value=1.0)[..., None]], dim=2
+        )
+        return Cameras(rotation, translation, intrinsics, height, width, orthographic=True)
+
+    def to_pytorch3d(self) -> PerspectiveCameras | OrthographicCameras:
         """As PyTorch3D cameras (its x points left, its y up)."""
+        from pytorch3d.renderer import OrthographicCameras
         from pytorch3d.utils import cameras_from_opencv_projection
 
         size = torch.tensor([[self.height, self.width]], device=self.rotation.device).expand(len(self), 2)
-        return cameras_from_opencv_projection(self.rotation, self.translation, self.intrinsics, size)
+        pinholes = cameras_from_opencv_projection(self.rotation, self.translation, self.intrinsics, size)
+        if not self.orthographic:
+            return pinholes
+        return OrthographicCameras(
+            R=pinholes.R,
+            T=pinholes.T,
+            focal_length=pinholes.focal_length,
+            principal_point=pinholes.principal_point,
+            image_size=size,
+            device=self.rotation.device,
+        )
 
 
 def _axes(name: str) -> NDArray[np.float64]:

@@ -54,10 +54,18 @@ class EmbreeRasterizer:
         for start in range(0, len(cameras), step):
             chunk = cameras[start : start + step].to("cpu")
             rays = chunk.rays().reshape(-1, 3).numpy()
-            centers = chunk.centers.repeat_interleave(height * width, dim=0).numpy()
-            faces = _peel(scene, centers, rays, layers).reshape(layers, len(chunk), height, width)
+            faces = _peel(scene, _origins(chunk), rays, layers).reshape(layers, len(chunk), height, width)
             face_ids[start : start + step] = faces.swapaxes(0, 1)
         return Views(cameras, torch.from_numpy(face_ids).to(cameras.rotation.device))
+
+
+def _origins(cameras: Cameras) -> np.ndarray:
+    """float32 [N H W, 3], where the rays of all pixels begin."""
+    pixels = cameras.height * cameras.width
+    if not cameras.orthographic:
+        return cameras.centers.repeat_interleave(pixels, dim=0).numpy()
+    index = torch.arange(len(cameras) * pixels)
+    return cameras.origins_at(index // pixels, index % pixels).numpy()
 
 
 def _build(shape: Shape) -> _Scene:
@@ -70,14 +78,14 @@ def _build(shape: Shape) -> _Scene:
     return _Scene(shape, embree, face_ids_or_none, NEAR * radius, GAP * radius)
 
 
-def _peel(scene: _Scene, centers: np.ndarray, rays: np.ndarray, layers: int) -> np.ndarray:
+def _peel(scene: _Scene, origins: np.ndarray, rays: np.ndarray, layers: int) -> np.ndarray:
     """Faces int32 [L, R] along R rays (float32 [R, 3] each); rays have camera z 1, so distances are camera depths."""
     faces = np.full((layers, len(rays)), -1, dtype=np.int32)
     live = np.arange(len(rays))
     depth = np.full(len(rays), scene.near - scene.gap, dtype=np.float32)  # of the last surface of each live ray
     last = np.full(len(rays), -1, dtype=np.int32)
     for layer in range(layers):
-        face_ids, depth = _next_surface(scene, centers[live], rays[live], depth, last)
+        face_ids, depth = _next_surface(scene, origins[live], rays[live], depth, last)
         faces[layer, live] = face_ids
         hit = face_ids >= 0
         live, depth, last = live[hit], depth[hit], face_ids[hit]
@@ -85,7 +93,7 @@ def _peel(scene: _Scene, centers: np.ndarray, rays: np.ndarray, layers: int) -> 
 
 
 def _next_surface(
-    scene: _Scene, centers: np.ndarray, rays: np.ndarray, depth: np.ndarray, last: np.ndarray
+    scene: _Scene, origins: np.ndarray, rays: np.ndarray, depth: np.ndarray, last: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """First face more than the gap beyond `depth` that is not `last`: ids int32 [R] and depths float32 [R].
 
@@ -99,7 +107,7 @@ def _next_surface(
     step = np.float32(scene.gap)
     while len(todo):
         direction = np.ascontiguousarray(rays[todo])
-        answer = scene.embree.run(centers[todo] + start[todo, None] * direction, direction, output=True)
+        answer = scene.embree.run(origins[todo] + start[todo, None] * direction, direction, output=True)
         face_ids[todo] = scene.face_ids[answer["primID"]]
         hit_depth[todo] = start[todo] + answer["tfar"]
         todo = todo[(face_ids[todo] >= 0) & (face_ids[todo] == last[todo])]

@@ -107,7 +107,7 @@ class PyTorch3DRasterizer:
                 faces_per_pixel=per_pixel,
                 bin_size=bin_size,
                 max_faces_per_bin=per_bin,
-                perspective_correct=True,
+                perspective_correct=not views.orthographic,
                 cull_backfaces=False,
                 z_clip_value=near,
             )

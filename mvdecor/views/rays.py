@@ -13,7 +13,7 @@ from mvdecor.views.cameras import Cameras
 
 @dataclass(frozen=True)
 class Rays:
-    """R rays in the world frame, each from its camera's centre through the centre of a pixel.
+    """R rays in the world frame, each through the centre of a pixel: from the camera's centre, or from its plane z = 0.
 
     Attributes:
         origins: float32 [R, 3].
@@ -54,7 +54,7 @@ def rays_of(cameras: Cameras, index: Tensor | None = None) -> Rays:
         index = torch.arange(len(cameras) * pixels, device=cameras.rotation.device)
     view = index // pixels
     directions = normalize(cameras.rays_at(view, index % pixels), dim=-1)
-    return Rays(cameras.centers.index_select(0, view), directions, index)
+    return Rays(cameras.origins_at(view, index % pixels), directions, index)
 
 
 def depth_of(cameras: Cameras, rays: Rays, distance: Tensor) -> Tensor:

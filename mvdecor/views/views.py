@@ -112,7 +112,7 @@ class Surface:
     def foreground(self) -> Foreground:
         """The values at the pixels of the mask."""
         if self._foreground is None:
-            seen, view, _, _ = foreground_pixels(self.mask)
+            seen, view, _ = foreground_pixels(self.mask)
             depth, points, normals = (rows_of(image.flatten(0, 3), seen) for image in self.images)
             self._foreground = Foreground(seen, view, depth, points, normals)
         return self._foreground
@@ -216,7 +216,8 @@ def surface_of(shape: Shape | JoinedFaces, views: Views) -> Surface:
         the `Surface` [N, L, H, W].
     """
     mask = views.face_ids >= 0
-    if mask.device.type == "cpu" and shape.face_origins.dtype == torch.float32:
+    pinholes_on_cpu = mask.device.type == "cpu" and not views.cameras.orthographic
+    if pinholes_on_cpu and shape.face_origins.dtype == torch.float32:
         from mvdecor.views.pixel_loops import surface_by_loop  # here, for a GPU needs no Numba
 
         foreground = surface_by_loop(views.face_ids, views.cameras, shape.face_normals, shape.face_origins)
@@ -226,16 +227,14 @@ def surface_of(shape: Shape | JoinedFaces, views: Views) -> Surface:
 
 def surface_by_tensors(shape: Shape | JoinedFaces, views: Views, mask: Tensor) -> Surface:
     """`surface_of` on any device, for all pixels of the mask (those that show a face) at once."""
-    seen, view, x, y = foreground_pixels(mask)
+    seen, view, pixel = foreground_pixels(mask)
     faces = rows_of(views.face_ids.reshape(-1), seen)
     normals = rows_of(shape.face_normals, faces)
-    across, down, first = (rows_of(vector, view) for vector in views.cameras.ray_steps().unbind(1))
-    rays = torch.addcmul(torch.addcmul(first, x[:, None], across), y[:, None], down)
-    centers = rows_of(views.cameras.centers, view)
+    rays, origins = views.cameras.rays_at(view, pixel), views.cameras.origins_at(view, pixel)
     facing = dot(normals, rays)
-    depth = dot(rows_of(shape.face_origins, faces) - centers, normals)
+    depth = dot(rows_of(shape.face_origins, faces) - origins, normals)
     depth = depth / torch.where(facing.abs() < 1e-12, 1.0, facing)
-    points = torch.addcmul(centers, depth[:, None], rays)
+    points = torch.addcmul(origins, depth[:, None], rays)
     normals = torch.where(facing[:, None] > 0, -normals, normals)
     return Surface.of_foreground(views.cameras, mask, Foreground(seen, view, depth, points, normals))
 
@@ -272,17 +271,11 @@ def where(mask: Tensor) -> Tensor:
     return mask.nonzero()[:, 0]
 
 
-def foreground_pixels(mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Where the Q foreground pixels of a mask [N, L, H, W] are.
-
-    Returns:
-        int64 [Q], ascending, the pixel as an index into all flattened; int64 [Q], its view; float32 [Q] and [Q], x and y of its
-        centre in the image.
-    """
-    height, width = mask.shape[-2:]
+def foreground_pixels(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """int64 [Q] each, of the foreground of a mask [N, L, H, W]: index into all, ascending; view; index into [H, W]."""
+    pixels = mask.shape[-1] * mask.shape[-2]
     seen = where(mask.reshape(-1))
-    pixel = seen % (height * width)
-    return seen, seen // math.prod(mask.shape[1:]), pixel % width + 0.5, pixel // width + 0.5
+    return seen, seen // (mask.shape[1] * pixels), seen % pixels
 
 
 def spread(values: Tensor, seen: Tensor, shape: Sequence[int]) -> Tensor:

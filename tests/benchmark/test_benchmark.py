@@ -30,7 +30,7 @@ TINY = (
         "evaluate_network=unet_tiny",
         "step_experiment=people_cpu",
     ),
-    *("few_captures=2", "field_objects=2", "field_rays=30", "field_loop_rays=3"),
+    *("few_captures=2", "field_objects=2", "field_rays=30", "field_loop_rays=3", "samples=4"),
     "overrides=['network=unet_tiny','views.count=6','views.close_ups=0','views.size=32','training.pretrain.points=40']",
 )
 

@@ -29,6 +29,10 @@ class Spread:
         """Of seconds for `count` items: items per second."""
         return Spread(count / self.median, count / self.high, count / self.low)
 
+    def scaled(self, factor: float) -> Spread:
+        """All three times a factor."""
+        return Spread(factor * self.median, factor * self.low, factor * self.high)
+
     def __str__(self) -> str:
         if self.low == self.high:
             return f"{self.median:.4g}"
@@ -146,6 +150,13 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     run()
     synchronize(device)
     return time.perf_counter() - start
+
+
+def processor_seconds(run: Callable[[], object]) -> float:
+    """Seconds of one run that this process computed on all cores: what other load on the machine does not change much."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
 
 
 def synchronize(device: torch.device) -> None:

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mvdecor.apps.benchmark import fields, many
+from mvdecor.apps.benchmark import fields, many, solvers
 from mvdecor.apps.benchmark.measure import Row, Spread, device_name, peak_memory, time_both, time_runs
 from mvdecor.apps.benchmark.rasterizing import pytorch3d_rate, view, view_scaling
 from mvdecor.apps.benchmark.references import RELEASED_BYTES_A_PIXEL, match_by_tree, pixel_votes, vote_by_loop
@@ -168,6 +168,7 @@ ROWS: dict[str, Callable[[DictConfig, Shapes, torch.device], Row]] = {
     "volume_rays": partial(fields.rays, renderer="volume"),
     "memory_rendered_10x": partial(fields.memory, stored=False),
     "memory_stored_10x": partial(fields.memory, stored=True),
+    **solvers.ROWS,
 }
 """All rows, in the order of the table."""
 

@@ -63,6 +63,7 @@ class BenchmarkSettings(Settings):
     field_objects: Count
     field_rays: Count
     field_loop_rays: Count
+    samples: Count
     plot_views: Counts
     plot_faces: Counts
     plot_shapes: Counts
