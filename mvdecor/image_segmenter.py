@@ -124,8 +124,8 @@ class ImageSegmenter:
     def trained(self, id: str) -> InferredObject:
         """The object of a training capture, by its code. Raises InputError if there is none of this name."""
         if id not in self.ids:
-            some = ", ".join(self.ids[:3])
-            raise InputError(f"{id}: is none of the {len(self.ids)} training captures of this field ({some}, ...)")
+            examples = ", ".join(self.ids[:3])
+            raise InputError(f"{id}: is none of the {len(self.ids)} training captures of this field ({examples}, ...)")
         code = self.field.codes.weight[self.ids.index(id)].detach()
         return InferredObject(code, self.label_names, self.field)
 
@@ -144,8 +144,8 @@ def pose_at(azimuth: float, elevation: float, distance: float) -> NDArray[np.flo
         elevation: degrees above the horizon.
         distance: from the origin.
     """
-    around, above = np.deg2rad([azimuth, elevation])
-    direction = [np.sin(around) * np.cos(above), np.sin(above), np.cos(around) * np.cos(above)]
+    turn, above = np.deg2rad([azimuth, elevation])
+    direction = [np.sin(turn) * np.cos(above), np.sin(above), np.cos(turn) * np.cos(above)]
     center = distance * torch.tensor([direction], dtype=torch.float32)
     rotation, translation = look_at(center, torch.zeros(1, 3))
     return Cameras(rotation, translation, torch.eye(3)[None], 1, 1).poses()[0]

@@ -8,29 +8,29 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-FEW = 1000
+SHORTEST_LOOP = 1000
 """So few rows are left to PyTorch: Numba takes longer to import."""
 
 
 def rows_of(table: Tensor, index: Tensor) -> Tensor:
     """[Q, ...], the rows of a table [R, ...] at an index int [Q], all of them in [0, R), which is not checked."""
-    if table.device.type != "cpu" or len(index) < FEW:
+    if table.device.type != "cpu" or len(index) < SHORTEST_LOOP:
         return table.index_select(0, index)
     rows = table.reshape(len(table), -1).contiguous()
-    taken = rows.new_empty(len(index), rows.shape[1])
-    _loop()(rows.numpy(), index.contiguous().numpy(), taken.numpy())
-    return taken.view(len(index), *table.shape[1:])
+    result = rows.new_empty(len(index), rows.shape[1])
+    _loop()(rows.numpy(), index.contiguous().numpy(), result.numpy())
+    return result.view(len(index), *table.shape[1:])
 
 
-def _take(table: np.ndarray, index: np.ndarray, taken: np.ndarray) -> None:
+def _take(table: np.ndarray, index: np.ndarray, result: np.ndarray) -> None:
     if table.shape[1] == 3:  # a constant, which the compiler unrolls
         for i in range(len(index)):
             for k in range(3):
-                taken[i, k] = table[index[i], k]
+                result[i, k] = table[index[i], k]
     else:
         for i in range(len(index)):
             for k in range(table.shape[1]):
-                taken[i, k] = table[index[i], k]
+                result[i, k] = table[index[i], k]
 
 
 @cache

@@ -45,7 +45,7 @@ FILE = "fit.json"
 """What closes a fit in `out`."""
 EPSILON = 1e-15
 """Of Adam: gradients of a nearly empty grid are far below its usual 1e-8."""
-SHOWN = 6
+PICTURE_VIEWS = 6
 """Held-out views in the picture."""
 
 
@@ -158,8 +158,8 @@ class SeeingField(nn.Module):
 
     def forward(self, space: SceneSpace, batch: SceneRays, samples: int) -> SeenRays:
         """See `see`; at random places of the intervals."""
-        behind = None if self.background is None else self.background[batch.place]
-        return see(self.field, space, batch.origins, batch.directions, samples, True, behind)
+        background = None if self.background is None else self.background[batch.place]
+        return see(self.field, space, batch.origins, batch.directions, samples, True, background)
 
 
 def fit(job: Job) -> dict:
@@ -260,7 +260,7 @@ def _nearest(capture: Capture, held_out: Sequence[int], views: Sequence[int]) ->
 
 def plot_held_out(capture: Capture, held_out: Sequence[int], rendered: SceneViews) -> NDArray[np.uint8]:
     """True image, rendering and depth of some held-out views."""
-    places = np.linspace(0, len(held_out) - 1, min(SHOWN, len(held_out))).round().astype(int).tolist()
+    places = np.linspace(0, len(held_out) - 1, min(PICTURE_VIEWS, len(held_out))).round().astype(int).tolist()
     truth = capture.images([held_out[i] for i in places]).numpy()
     images = (rendered.images[places] * 255).round().byte().numpy()
     depth = [depth_picture(rendered.depth[i], rendered.opacity[i]) for i in places]

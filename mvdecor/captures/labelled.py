@@ -31,10 +31,10 @@ def labelled_views(
         InputError: the split file lacks the run, or names another capture; too few captures with label maps.
     """
     if split is not None:
-        named = read_split(split).find(run)
-        if named is None or set(named.shapes) - set(ids):
+        split_run = read_split(split).find(run)
+        if split_run is None or set(split_run.shapes) - set(ids):
             raise InputError(f"{split}: run {run} is not there, or names a capture that was not pretrained on")
-        return named, {id: named.views_of(id, len(captures.load(id).labelled)) for id in named.shapes}
+        return split_run, {id: split_run.views_of(id, len(captures.load(id).labelled)) for id in split_run.shapes}
     labels, counts = {}, set()
     for id in sorted(set(ids) & set(captures.ids("train"))):
         if isinstance(captures, RenderedCaptures):  # its shape is read sooner than its views are rendered

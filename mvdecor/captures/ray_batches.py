@@ -153,11 +153,13 @@ def sample_pixels(
     alpha = capture.alpha(views) if foreground + outline > 0 else None
     if alpha is not None:
         mask = alpha >= OPAQUE
-        inside, beside = round(count * foreground), round(count * outline)
+        inside, along_outline = round(count * foreground), round(count * outline)
         if inside > 0:
             pixels[:inside] = _chosen(mask, pixels[:inside], generator)
-        if beside > 0:
-            pixels[inside : inside + beside] = _chosen(outline_of(mask), pixels[inside : inside + beside], generator)
+        if along_outline > 0:
+            pixels[inside : inside + along_outline] = _chosen(
+                outline_of(mask), pixels[inside : inside + along_outline], generator
+            )
     return pixels
 
 

@@ -69,8 +69,8 @@ class SceneRaySource:
         generator = torch.Generator().manual_seed(seed_of(seed, "rays of a scene", step))
         pixels = torch.randint(len(self.rgb), (self.count,), generator=generator)
         if self.inside and self.object_pixels is not None:
-            chosen = torch.randint(len(self.object_pixels), (self.inside,), generator=generator)
-            pixels[torch.randperm(self.count, generator=generator)[: self.inside]] = self.object_pixels[chosen]
+            pixel = torch.randint(len(self.object_pixels), (self.inside,), generator=generator)
+            pixels[torch.randperm(self.count, generator=generator)[: self.inside]] = self.object_pixels[pixel]
         pixels = pixels if positions is None else pixels[list(positions)]
         rays = rays_of(self.cameras, pixels)
         rgb = self.rgb[pixels].float() / 255

@@ -26,10 +26,10 @@ def _of_images(*keys: str) -> Callable[[Mapping[str, Any]], float | None]:
     """A figure of rendered or labelled views, which systems that see meshes do not have."""
 
     def value(metrics: Mapping[str, Any]) -> float | None:
-        found: Any = metrics.get("images")
+        value: Any = metrics.get("images")
         for key in keys:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
 
     return value
 

@@ -79,10 +79,10 @@ def _pixels(textures: Sequence[Texture], index: Tensor) -> Tensor:
         return rows_of(textures[0].packed[0], index)
     pixels, start = torch.zeros(len(index), 3, dtype=torch.uint8, device=index.device), 0
     for texture in textures:
-        here, place = texture.packed[0], index - start
-        inside = (place >= 0) & (place < len(here))
-        pixels = torch.where(inside[:, None], rows_of(here, place.clamp(0, len(here) - 1)), pixels)
-        start += len(here)
+        packed, place = texture.packed[0], index - start
+        inside = (place >= 0) & (place < len(packed))
+        pixels = torch.where(inside[:, None], rows_of(packed, place.clamp(0, len(packed) - 1)), pixels)
+        start += len(packed)
     return pixels
 
 

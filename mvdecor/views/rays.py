@@ -33,9 +33,9 @@ class Rays:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, chosen: slice | Tensor) -> Rays:
-        """The rays at `chosen` (a slice, an index tensor or a mask)."""
-        return Rays(self.origins[chosen], self.directions[chosen], self.index[chosen])
+    def __getitem__(self, index: slice | Tensor) -> Rays:
+        """The rays at `index` (a slice, an index tensor or a mask)."""
+        return Rays(self.origins[index], self.directions[index], self.index[index])
 
     def to(self, device: torch.device | str) -> Rays:
         """The same rays with their tensors on `device`."""

@@ -50,13 +50,13 @@ def rays(cfg: DictConfig, shapes: Shapes, device: torch.device, renderer: str) -
         points, features = by_loop(first, *loop_arrays)
         for of_renderer, of_loop in ((hits.points, points), (hits.features, features)):
             torch.testing.assert_close(of_renderer[0, : len(of_loop)], of_loop, rtol=1e-2, atol=1e-3)
-        ours = time_runs(lambda: field.renderer(functions, *arrays), cfg.slow_repeats, device)
+        seconds = time_runs(lambda: field.renderer(functions, *arrays), cfg.slow_repeats, device)
         reference = time_runs(lambda: by_loop(first, *loop_arrays), cfg.slow_repeats, device)
     count = cfg.field_objects * cfg.field_rays
     evaluations = settings.steps + 1 if renderer == "lstm" else settings.samples
     return Row(
         "marcher_rays" if renderer == "lstm" else "volume_rays",
-        ours.rate(count),
+        seconds.rate(count),
         reference.rate(len(points)),
         "rays per second",
         f"field of experiment={experiment}, {evaluations} points per ray, {cfg.field_rays} rays of each of "
@@ -69,18 +69,18 @@ def rays(cfg: DictConfig, shapes: Shapes, device: torch.device, renderer: str) -
 
 def memory(cfg: DictConfig, shapes: Shapes, device: torch.device, stored: bool) -> Row:
     """Peak memory on the host of some steps of Semantic SRN's pretraining, against that with a tenth of the captures."""
-    many, few = 10 * cfg.few_captures, cfg.few_captures
+    counts = 10 * cfg.few_captures, cfg.few_captures
     folder = folder_of_process()
     if stored:
-        for count in (many, few):
+        for count in counts:
             _write_captures(folder / f"{count} stored captures", count)
-    of_many, of_few = (peak_memory(_steps_run, CPU, folder, count, stored, cfg.steps) for count in (many, few))
+    of_many, of_few = (peak_memory(_steps_run, CPU, folder, count, stored, cfg.steps) for count in counts)
     return Row(
         "memory_stored_10x" if stored else "memory_rendered_10x",
         Spread.of([of_many]),
         Spread.of([of_few]),
         "MB at the peak",
-        f"{many} made-up captures of {VIEWS} views of {SIZE}x{SIZE}, {'in files' if stored else 'rendered'}, against {few}; "
+        f"{counts[0]} made-up captures of {VIEWS} views of {SIZE}x{SIZE}, {'in files' if stored else 'rendered'}, against {counts[1]}; "
         f"{cfg.steps} steps of {BATCH} captures and {RAYS} rays of each, {MEMORY:g} MB of pixels remembered",
         device_name(CPU),
         GROWTH,

@@ -66,11 +66,11 @@ def pytorch3d_rate(cfg: DictConfig, shapes: Shapes, device: torch.device, name: 
     faces = dict(zip(("few", "more", "many"), cfg.rate_faces, strict=True))[name]
     shape, cameras = with_faces(made_up_chair(), faces), sphere_cameras(count, size)
     on_device, cameras_on_device = shape.to(device), cameras.to(device)
-    ours = time_runs(lambda: make_rasterizer("pytorch3d", device)([on_device], [cameras_on_device]), repeats, device)
+    seconds = time_runs(lambda: make_rasterizer("pytorch3d", device)([on_device], [cameras_on_device]), repeats, device)
     reference = time_runs(lambda: make_rasterizer("embree")([shape], [cameras]), cfg.slow_repeats, CPU)
     return Row(
         f"pytorch3d_{name}",
-        ours.rate(count),
+        seconds.rate(count),
         reference.rate(count),
         "views per second",
         f"made-up chair in {faces} faces, {count} view(s) of {size}x{size}, with the time to build the scene; PyTorch3D beside "

@@ -95,12 +95,12 @@ def volume_by_loop(
         distance, opacity = torch.zeros_like(start), torch.zeros_like(start)
         mean = torch.zeros(renderer.density.in_features, device=origin.device)
         for sample in range(renderer.samples):
-            at = start + (sample + 0.5) * length
-            feature = function((origin + at * direction)[None, None])[0, 0]
+            middle = start + (sample + 0.5) * length
+            feature = function((origin + middle * direction)[None, None])[0, 0]
             density = torch.log1p(renderer.density(feature)[0].exp())
             stopped = transparency * (1 - torch.exp(-density * length))
             transparency = transparency - stopped
-            opacity, distance, mean = opacity + stopped, distance + stopped * at, mean + stopped * feature
+            opacity, distance, mean = opacity + stopped, distance + stopped * middle, mean + stopped * feature
         points.append(origin + distance / opacity * direction)
         features.append(mean / opacity)
     return torch.stack(points), torch.stack(features)

@@ -93,9 +93,9 @@ def with_faces(shape: Shape, count: int) -> Shape:
     while len(corners) < count:
         areas = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).norm(dim=-1)
         order = areas.argsort(descending=True)
-        cut, whole = order.tensor_split([min(len(corners), math.ceil((count - len(corners)) / 3))])
-        corners, uv = (torch.cat([_quarters(x[cut]), x[whole]]) for x in (corners, uv))
-        source = torch.cat([source[cut].repeat(4), source[whole]])
+        cut, uncut = order.tensor_split([min(len(corners), math.ceil((count - len(corners)) / 3))])
+        corners, uv = (torch.cat([_quarters(x[cut]), x[uncut]]) for x in (corners, uv))
+        source = torch.cat([source[cut].repeat(4), source[uncut]])
     vertices, index = corners.reshape(-1, 3).unique(dim=0, return_inverse=True)
     texture = shape.texture and replace(shape.texture, uv=uv, image_ids=shape.texture.image_ids[source])
     return replace(

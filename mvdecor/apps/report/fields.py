@@ -51,11 +51,11 @@ def field_page(folder: Path, shapes: int, data_root: str | None) -> str:
     runs = [read_stage(run / "metrics.json", EVALUATED) for run in folders]
     if not runs:
         raise InputError(f"run={folder}: no {SYSTEM}/run_* is there: run the pipeline again")
-    whole = read_stage(folder / "table.json", ("config", "cost")) if is_pipeline else runs[-1]
+    record = read_stage(folder / "table.json", ("config", "cost")) if is_pipeline else runs[-1]
     objects = objects_of(folders[0], runs[0], shapes, data_root)
     revisions = ", ".join(dict.fromkeys(run.get("revision", "unknown") for run in runs))
     sections = [
-        section("run", "Run", summary_html(folder, runs[-1], revisions, whole["cost"])),
+        section("run", "Run", summary_html(folder, runs[-1], revisions, record["cost"])),
         section("results", "Results", _results(runs)),
         section(
             "curves", "Curves", plot_html("plot-curves", _curves(folder, folders), "no training is in this folder")
@@ -64,7 +64,7 @@ def field_page(folder: Path, shapes: int, data_root: str | None) -> str:
         section("confusion", "Confusion", _confusion(runs)),
         section("shapes", "Objects", _objects(objects)),
         section("turn", "In 3D", _turning(objects)),
-        section("config", "Configuration", config_html(whole["config"])),
+        section("config", "Configuration", config_html(record["config"])),
     ]
     return whole_page(f"Semantic SRN, {runs[-1]['category']}: {folder}", sections)
 
@@ -95,12 +95,12 @@ def _results(runs: Sequence[Mapping[str, Any]]) -> str:
         }
         row: dict[str, object] = {"code": name, "runs": len(results)}
         rows.append(row | {key: spread(*mean_and_deviation(values)) for key, values in figures.items()})
-    given = runs[-1]["given"]
-    counts = sorted({len(views) for views in given["views"].values()})
+    inputs = runs[-1]["given"]
+    counts = sorted({len(views) for views in inputs["views"].values()})
     note = (
         f"Mean ± sample deviation over the runs; mIoU in percent. Codes are inferred from {' to '.join(map(str, counts))} "
-        f"{'label map' if given['kind'] == 'labels' else 'image'}(s) of each object, and the given views "
-        f"{'count' if given['counted'] else 'do not count'}. The mean code is that of the training objects: no image is needed."
+        f"{'label map' if inputs['kind'] == 'labels' else 'image'}(s) of each object, and the given views "
+        f"{'count' if inputs['counted'] else 'do not count'}. The mean code is that of the training objects: no image is needed."
     )
     return html_table(rows) + f'<p class="note">{escape(note)}</p>'
 
@@ -133,9 +133,9 @@ def _labels(runs: Sequence[Mapping[str, Any]]) -> str:
     figure, rows = go.Figure(), []
     names: list[str] = []
     for (code, results), colour in zip(_codes(runs).items(), COLOURS, strict=False):
-        where = {"in views": [(result["images"]["labels"] or {}).get("iou", {}) for result in results]}
-        where |= {"on meshes": [result.get("parts") or {} for result in results]}
-        for place, ious in where.items():
+        ious_by_place = {"in views": [(result["images"]["labels"] or {}).get("iou", {}) for result in results]}
+        ious_by_place |= {"on meshes": [result.get("parts") or {} for result in results]}
+        for place, ious in ious_by_place.items():
             values = {name: mean_and_deviation(iou[name] for iou in ious)[0] for name in ious[0]}
             if not values:
                 continue

@@ -32,7 +32,7 @@ from mvdecor.systems.semantic_srn.evaluate import measured_views
 
 VIEWS = 6
 """Views of each object at most."""
-SHOWN = 128
+PICTURE_HEIGHT = 128
 """Height of each view in pixels, about: smaller ones are enlarged."""
 POINTS = 6000
 """Points of each object's cloud in 3D at most."""
@@ -97,8 +97,8 @@ def objects_of(folder: Path, metrics: Mapping[str, Any], count: int, data_root: 
     for id, rank in ranks.items():
         if id not in codes:
             raise InputError(f"{folder}/codes.safetensors: holds no code of {id}: evaluate again")
-        given = metrics["given"]["views"][id]
-        entry = _object(field, codes[id], captures, loaded[id], given, rank, config.evaluation.neighbours)
+        input_views = metrics["given"]["views"][id]
+        entry = _object(field, codes[id], captures, loaded[id], input_views, rank, config.evaluation.neighbours)
         parts = {"part mIoU": metrics["shapes"][id]["miou"]} if metrics.get("shapes") else {}
         objects.append(replace(entry, figures=entry.figures | parts))
     return objects
@@ -126,7 +126,7 @@ def _object(
     code: Tensor,
     captures: CaptureSet,
     capture: Capture,
-    given: list[int],
+    input_views: list[int],
     rank: str,
     neighbours: int,
 ) -> ReportedObject:
@@ -141,20 +141,20 @@ def _object(
         face_labels = labels_from_points(shape, *cloud, len(captures.shapes.label_names), neighbours)  # type: ignore[attr-defined]
     images = _large(capture.images(views)), _large((rendered.images * 255).round().to(torch.uint8))
     truth = _large(capture.labels(views)) if set(views) <= set(capture.labelled) else None
-    given_image = _large(capture.images(given[:1]))[0]
+    given_image = _large(capture.images(input_views[:1]))[0]
     picture = plot_views(given_image, views, images, (_large(rendered.labels), truth), names, background)
     parts = [k for k in range(len(names)) if k != background]
     colours = label_palette(len(names))[parts]
     picture = stack([picture, legend([names[k] for k in parts], colours, picture.shape[1])])
     keep = np.linspace(0, len(rendered.points) - 1, min(POINTS, len(rendered.points))).astype(int)
-    figures = _figures(names, background, capture, views, given, rendered)
+    figures = _figures(names, background, capture, views, input_views, rendered)
     cloud = rendered.points[keep], rendered.point_labels[keep]
     return ReportedObject(rank, capture.id, figures, picture, *cloud, names, shape, face_labels)
 
 
 def _large(pictures: Tensor) -> Tensor:
-    """[n, H, W, ...] with each pixel as a square, so that the pictures are about `SHOWN` pixels high."""
-    scale = max(1, round(SHOWN / pictures.shape[1]))
+    """[n, H, W, ...] with each pixel as a square, so that the pictures are about `PICTURE_HEIGHT` pixels high."""
+    scale = max(1, round(PICTURE_HEIGHT / pictures.shape[1]))
     return pictures.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
@@ -163,16 +163,16 @@ def _figures(
     background: int | None,
     capture: Capture,
     views: Sequence[int],
-    given: list[int],
+    input_views: list[int],
     rendered: FieldViews,
 ) -> dict[str, float | None]:
     """Of one object, over the views in its picture that were not given."""
-    metrics = ViewMetrics(names, background, {capture.id: given})
+    metrics = ViewMetrics(names, background, {capture.id: input_views})
     metrics.add_images(capture.id, views, rendered.images, capture.images(views).float() / 255)
     labelled = [i for i, view in enumerate(views) if view in capture.labelled]
     if labelled:
-        chosen = [views[i] for i in labelled]
-        metrics.add_labels(capture.id, chosen, rendered.labels[labelled], capture.labels(chosen).long())
+        labelled_views = [views[i] for i in labelled]
+        metrics.add_labels(capture.id, labelled_views, rendered.labels[labelled], capture.labels(labelled_views).long())
     result = metrics.result()
     miou = result["labels"]["miou"] if result["labels"] else None
     return {"PSNR": result["psnr"], "SSIM": result["ssim"], "label mIoU": miou}

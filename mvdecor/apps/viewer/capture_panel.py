@@ -33,7 +33,7 @@ LENGTH = 0.12
 """Size of a frustum, relative to the mean distance of the cameras from what they look at."""
 ASIDE = 0.12
 """How far beside the scene the first look goes, relative to its distance."""
-PLAIN, CHOSEN = (90, 90, 90), (220, 30, 30)
+FRUSTUM_COLOUR, CURRENT_COLOUR = (90, 90, 90), (220, 30, 30)
 
 
 class CapturePanel:
@@ -156,7 +156,7 @@ class CapturePanel:
                 aspect=cameras.width / cameras.height,
                 scale=scale,
                 thickness=0.02 * scale,
-                color=CHOSEN if number == self.view.value else PLAIN,
+                color=CURRENT_COLOUR if number == self.view.value else FRUSTUM_COLOUR,
                 image=picture,
                 wxyz=_quaternion(poses[number, :3, :3]),
                 position=tuple(poses[number, :3, 3]),
@@ -207,7 +207,7 @@ class CapturePanel:
         """The pictures of the chosen view, whose camera is red."""
         view = int(self.view.value)
         for number, frustum in enumerate(self.frusta):
-            colour = CHOSEN if number == view else PLAIN
+            colour = CURRENT_COLOUR if number == view else FRUSTUM_COLOUR
             if tuple(frustum.color) != colour:
                 frustum.color = colour
         pictures = self._session.pictures(self.id, view)

@@ -85,8 +85,8 @@ class Pairs:
         images = rendering.at_foreground(self.shapes, self.views, self.surface, generators)
         of_view, pairs = self.surface.mask[0].numel(), len(self.shapes)
         view = self.surface.foreground.view
-        moved = (view % 2 * pairs + view // 2 - view) * of_view  # from pair after pair to views A, then views B
-        return ForegroundImages(images.values, images.seen + moved, (2, pairs, *images.size[1:]))
+        shift = (view % 2 * pairs + view // 2 - view) * of_view  # from pair after pair to views A, then views B
+        return ForegroundImages(images.values, images.seen + shift, (2, pairs, *images.size[1:]))
 
     def sample(self, count: int, generators: Sequence[torch.Generator], replace: bool) -> Matches:
         """At most `count` matches of each pair, as `sample_matches` takes them."""

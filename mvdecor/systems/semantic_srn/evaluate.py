@@ -165,9 +165,9 @@ def measure_missing(
         for id, code in zip(block, codes, strict=True):
             if id in missing:
                 figures = measure(cfg, field, captures, loaded[id], inputs[id], code, ids.index(id))
-                spent = cost.here()
-                spent["wall_seconds"] /= fabric.world_size  # the others measure other captures meanwhile
-                records.write(id, {**figures, "code": code.tolist(), "cost": spent})
+                time = cost.here()
+                time["wall_seconds"] /= fabric.world_size  # the others measure other captures meanwhile
+                records.write(id, {**figures, "code": code.tolist(), "cost": time})
                 cost = Cost()
     barrier()
 

@@ -15,6 +15,6 @@ def capture_files(captures: CaptureSet, ids: Iterable[str]) -> Files:
     files: Callable[[str], list[Path]] = getattr(captures, "files", lambda id: [])
     paths: list[tuple[str, Path]] = []
     for id in ids:
-        named = [(f"{id}/{path.name}", path) for path in files(id)]
-        paths += named or [(f"{id} {captures.load(id).fingerprint()}", Path(os.devnull, "no file"))]
+        file_names = [(f"{id}/{path.name}", path) for path in files(id)]
+        paths += file_names or [(f"{id} {captures.load(id).fingerprint()}", Path(os.devnull, "no file"))]
     return Files(tuple(paths))

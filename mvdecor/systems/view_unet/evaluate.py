@@ -32,13 +32,13 @@ class Measured:
     Args:
         cfg: the configuration.
         captures: the set.
-        shown: views that do not count, by id.
+        input_views: those that do not count, by id.
     """
 
-    def __init__(self, cfg: DictConfig, captures: CaptureSet, shown: dict[str, list[int]]) -> None:
+    def __init__(self, cfg: DictConfig, captures: CaptureSet, input_views: dict[str, list[int]]) -> None:
         names = tuple(captures.label_names)
         background = names.index(BACKGROUND_NAME) if BACKGROUND_NAME in names else None
-        self.views = ViewMetrics(names, background, shown)
+        self.views = ViewMetrics(names, background, input_views)
         self.captures = captures if isinstance(captures, RenderedCaptures) else None
         self.lifting = LiftingSettings.of(cfg.lifting, "lifting")
         if self.captures is not None:
