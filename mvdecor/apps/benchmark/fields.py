@@ -80,7 +80,8 @@ def memory(cfg: DictConfig, shapes: Shapes, device: torch.device, stored: bool) 
         Spread.of([of_many]),
         Spread.of([of_few]),
         "MB at the peak",
-        f"{counts[0]} made-up captures of {VIEWS} views of {SIZE}x{SIZE}, {'in files' if stored else 'rendered'}, against {counts[1]}; "
+        f"{counts[0]} made-up captures of {VIEWS} views of {SIZE}x{SIZE}, {'in files' if stored else 'rendered'}, "
+        f"against {counts[1]}; "
         f"{cfg.steps} steps of {BATCH} captures and {RAYS} rays of each, {MEMORY:g} MB of pixels remembered",
         device_name(CPU),
         GROWTH,

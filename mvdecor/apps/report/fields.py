@@ -100,7 +100,7 @@ def _results(runs: Sequence[Mapping[str, Any]]) -> str:
     note = (
         f"Mean ± sample deviation over the runs; mIoU in percent. Codes are inferred from {' to '.join(map(str, counts))} "
         f"{'label map' if inputs['kind'] == 'labels' else 'image'}(s) of each object, and the given views "
-        f"{'count' if inputs['counted'] else 'do not count'}. The mean code is that of the training objects: no image is needed."
+        f"{'count' if inputs['counted'] else 'do not count'}. The mean code is that of the training objects: it needs no image."
     )
     return html_table(rows) + f'<p class="note">{escape(note)}</p>'
 
