@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mvdecor.image_reconstructor import ImageReconstructor
     from mvdecor.image_segmenter import ImageSegmenter
     from mvdecor.segmenter import Segmenter
 
@@ -18,11 +19,12 @@ def load(
     precision: str = "auto",
     views: Mapping[str, Any] | None = None,
     lifting: Mapping[str, Any] | None = None,
-) -> Segmenter | ImageSegmenter:
+) -> Segmenter | ImageSegmenter | ImageReconstructor:
     """A fine-tuned model, ready to label meshes: `mvdecor.load(FOLDER).segment("chair.obj")`.
 
-    A field of Semantic SRN takes images instead: `mvdecor.load(FOLDER).infer("chair.png", pose)`; of the arguments it takes
-    `device`. The checkpoint says which network, channels, views, vote and label names it needs.
+    A field of Semantic SRN takes images instead: `mvdecor.load(FOLDER).infer("chair.png", pose)`; so does a model of To The
+    Point: `mvdecor.load(FOLDER).reconstruct("bird.png")`. Of the arguments they take `device`. The checkpoint says which
+    network, channels, views, vote and label names it needs.
 
     Args:
         checkpoint: folder of a fine-tuned model, or hf:OWNER/NAME on the Hugging Face hub.
@@ -35,7 +37,14 @@ def load(
         InputError: no checkpoint, a damaged one, one that was only pretrained, or a setting that does not exist.
     """
     if Path(checkpoint, "model.safetensors").exists() and not Path(checkpoint, "checkpoint.json").exists():
-        from mvdecor.image_segmenter import ImageSegmenter  # here, so that `import mvdecor` alone stays quick
+        # here, so that `import mvdecor` alone stays quick
+        from mvdecor.systems.to_the_point.model import is_model
+
+        if is_model(checkpoint):
+            from mvdecor.image_reconstructor import ImageReconstructor
+
+            return ImageReconstructor(checkpoint, device)
+        from mvdecor.image_segmenter import ImageSegmenter
 
         return ImageSegmenter(checkpoint, device)
     from mvdecor.segmenter import Segmenter

@@ -21,6 +21,7 @@ COMMANDS = {
     "interpolate": ("A film strip from object to object", "mvdecor.apps.interpolate:run_interpolate"),
     "pipeline": ("All stages in a row", "mvdecor.systems:run_pipeline"),
     "pretrain": ("Pretrain without labels", "mvdecor.systems:run_pretrain"),
+    "reconstruct": ("From one photograph to a posed, textured mesh", "mvdecor.apps.reconstruct:run_reconstruct"),
     "render": ("Render views into the view cache", "mvdecor.apps.cache:run_render"),
     "report": ("One HTML page of a run, to open anywhere", "mvdecor.apps.report:run_report"),
     "segment": ("Label meshes with a fine-tuned model", "mvdecor.apps.segment:run_segment"),

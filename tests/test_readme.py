@@ -21,6 +21,7 @@ from PIL import Image
 
 from mvdecor.engine.cli import CONFIGS
 from tests.small_field import save_small_field
+from tests.small_reconstructor import save_small_reconstructor
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -227,6 +228,7 @@ def every_key() -> set[str]:
     choices = [f"{group}={path.stem}" for group in groups for path in (ROOT / "configs" / group).glob("*.yaml")]
     found = {key for choice in choices for key in keys(composed("config", choice))}
     found |= keys(composed("config", "system=semantic_srn"))
+    found |= keys(composed("config", "system=to_the_point"))
     for path in (ROOT / "configs" / "capture").glob("*.yaml"):
         found |= keys(composed("captures", f"capture={path.stem}"))
     return found.union(*(keys(composed(name)) for name in OWN_CONFIG), keys(composed("table", "experiment=table4_cpu")))
@@ -272,6 +274,8 @@ def demo_folder(tmp_path, monkeypatch) -> None:
     save_octants(Path("outputs/demo/model"))
     trimesh.creation.icosphere(2).export("chair.obj")
     save_small_field(Path("outputs/srn/tuned/model"))
+    save_small_reconstructor(Path("outputs/ttp/tuned/model"))
+    Image.new("RGB", (16, 16), "white").save("bird.png")
     Image.new("RGB", (16, 16), "white").save("chair.png")
 
 

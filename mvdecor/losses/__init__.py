@@ -1,5 +1,8 @@
-"""One contrastive loss per file, all with the same `forward(a, b, points, pair)`; in segmentation.py those of logits. Knows no
-trainer and no config."""
+"""Losses, which know no trainer and no config.
+
+One contrastive loss per file, all with the same `forward(a, b, points, pair)`; in segmentation.py those of logits; in masks.py,
+meshes.py, positions.py and texture.py those of reconstructions, one value per sample.
+"""
 
 from mvdecor.losses.circle import Circle
 from mvdecor.losses.hardest_contrastive import HardestContrastive

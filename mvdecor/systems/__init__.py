@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
 
-SYSTEMS = ("mvdecor", "semantic_srn", "view_unet")
+SYSTEMS = ("mvdecor", "semantic_srn", "to_the_point", "view_unet")
 
 
 def stage_of_system(name: str) -> Callable[[DictConfig], dict]:
@@ -21,7 +21,7 @@ def stage_of_system(name: str) -> Callable[[DictConfig], dict]:
 
     def run(cfg: DictConfig) -> dict:
         if cfg.system not in SYSTEMS:
-            raise InputError(f"system={cfg.system} is unknown: choose {' or '.join(SYSTEMS)}")
+            raise InputError(f"system={cfg.system} is unknown: choose one of {', '.join(SYSTEMS)}")
         stage = getattr(import_module(f"mvdecor.systems.{cfg.system}.stages"), name, None)
         if stage is None:
             raise InputError(f"system={cfg.system} has no stage {name.removeprefix('run_')!r}: choose another script")

@@ -1,0 +1,195 @@
+"""Renders of a template, and what is known of them: image positions and visibilities of its vertices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from mvdecor.seeds import seed_of
+from mvdecor.shapes.deformations import Deformations
+from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.template import Template
+from mvdecor.views import Cameras, make_rasterizer
+from mvdecor.views.placement import look_at
+from mvdecor.views.views import Views, barycentric, surface_of
+from mvdecor.views.visibility import visible_vertices
+
+
+@dataclass(frozen=True)
+class RenderBatch:
+    """B renders of V vertices.
+
+    Attributes:
+        images: float32 [B, 3, H, W] in [0, 1].
+        positions: float32 [B, V, 2], image positions in [-1, 1], x right, y down; those of hidden vertices too.
+        visible: bool [B, V].
+        masks: bool [B, H, W].
+        rotation: float32 [B, 3, 3], template to camera, OpenCV axes.
+        share: of the renders of the step's batch, of which another process may have others.
+    """
+
+    images: Tensor
+    positions: Tensor
+    visible: Tensor
+    masks: Tensor
+    rotation: Tensor
+    share: float = 1.0
+
+    def to(self, device: torch.device | str) -> RenderBatch:
+        """The same batch with its tensors on `device`."""
+        names = ("images", "positions", "visible", "masks", "rotation")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    @property
+    def shape_ids(self) -> tuple[str, ...]:
+        """Of what they are, for messages."""
+        return ("template",) * len(self.images)
+
+    @property
+    def views(self) -> tuple[tuple[int, ...], ...]:
+        """Each is a view that is not seen again."""
+        return ((),) * len(self.images)
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """Of what a render is sampled.
+
+    Attributes:
+        elevation: degrees above the horizon between which the camera stands, uniformly.
+        roll: standard deviation of the camera's roll, degrees.
+        padding: greatest share of the crop's side that is left on each side of the longer side of the object's box.
+        off_centre: greatest shift of the box from the middle, as a share of the side.
+        deformations: of the template.
+        patches: greatest number of coloured patches.
+        noise: greatest standard deviation of the noise of a pixel.
+    """
+
+    elevation: tuple[float, float] = (-30.0, 60.0)
+    roll: float = 15.0
+    padding: float = 0.12
+    off_centre: float = 0.05
+    deformations: Deformations = field(default_factory=Deformations)
+    patches: int = 8
+    noise: float = 0.05
+
+
+class TemplateRenders:
+    """Renders of a template for `mvdecor.engine.loader.batches`: each depends on seed, step and place in the batch alone.
+
+    Args:
+        template: on the CPU.
+        size: width and height of an image.
+        count: renders per batch.
+        settings: what is sampled.
+    """
+
+    def __init__(self, template: Template, size: int, count: int, settings: RenderSettings = RenderSettings()) -> None:
+        self.template, self.size, self.count, self.settings = template, size, count, settings
+        self._rasterizer: Any = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rasterizer": None}  # a worker has its own
+
+    def sample(self, seed: int, step: int, positions: range | None = None) -> RenderBatch:
+        """The batch of a step, or some of its places."""
+        places = range(self.count) if positions is None else positions
+        generators = [torch.Generator().manual_seed(seed_of(seed, "render", step, place)) for place in places]
+        shapes, cameras, all_positions = [], [], []
+        for generator in generators:
+            vertices = self.settings.deformations(self.template, generator)
+            rotation = _random_view(self.settings, generator)
+            scale, shift = _crop(vertices @ rotation[:2].T, self.settings, generator)
+            all_positions.append(vertices @ rotation[:2].T * scale + shift)
+            shapes.append(self.template.shape.with_vertices(vertices))
+            half = self.size / 2
+            cameras.append(
+                Cameras.scaled_orthographic(
+                    rotation[None], half * scale[None], half * (shift + 1)[None], self.size, self.size
+                )
+            )
+        if self._rasterizer is None:
+            self._rasterizer = make_rasterizer("embree")
+        views = self._rasterizer(shapes, cameras)
+        images = [self._shade(*parts) for parts in zip(shapes, views, generators, strict=True)]
+        face_ids = torch.cat([view.face_ids[:, 0] for view in views])
+        return RenderBatch(
+            torch.stack(images),
+            torch.stack(all_positions),
+            visible_vertices(face_ids, self.template.shape.faces, len(self.template.shape.vertices)),
+            face_ids >= 0,
+            torch.cat([camera.rotation for camera in cameras]),
+            len(places) / self.count,
+        )
+
+    def _shade(self, shape: Shape, views: Views, generator: torch.Generator) -> Tensor:
+        """float32 [3, H, W], a random plumage in random light before a random background."""
+        colours = _plumage(self.template, self.settings.patches, generator)
+        surface = surface_of(shape, views)
+        mask = surface.mask[0, 0]
+        face = views.face_ids[0, 0][mask]
+        weights = barycentric(shape, face, surface.points[0, 0][mask]).clamp(0, 1)
+        albedo = (weights[..., None] * colours[shape.faces[face.long()]]).sum(dim=1)
+        toward_camera = -views.cameras.rotation[0, 2] + torch.tensor([0.0, 0.5, 0.0])
+        light = normalize(toward_camera + 0.8 * torch.randn(3, generator=generator), dim=0)
+        ambient = 0.3 + 0.5 * torch.rand(1, generator=generator)
+        lit = ambient + (1.1 - ambient) * (surface.normals[0, 0][mask] @ light).clamp_min(0)
+        image = _background(self.size, generator)
+        image[:, mask] = (albedo * lit[:, None]).T
+        level = self.settings.noise * torch.rand(1, generator=generator)
+        return (image + level * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+
+
+def _random_view(settings: RenderSettings, generator: torch.Generator) -> Tensor:
+    """float32 [3, 3], from the template's frame (y up) to a camera's."""
+    azimuth, above = torch.rand(2, generator=generator).tolist()
+    low, high = settings.elevation
+    elevation = math.radians(low + above * (high - low))
+    azimuth *= 2 * math.pi
+    centre = [math.sin(azimuth) * math.cos(elevation), math.sin(elevation), math.cos(azimuth) * math.cos(elevation)]
+    rotation, _ = look_at(torch.tensor([centre]), torch.zeros(1, 3))
+    roll = math.radians(settings.roll) * float(torch.randn(1, generator=generator))
+    cosine, sine = math.cos(roll), math.sin(roll)
+    return torch.tensor([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]]) @ rotation[0]
+
+
+def _crop(flat: Tensor, settings: RenderSettings, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Scale (scalar) and shift [2] that bring points [V, 2] into [-1, 1] as a padded, jittered square box does."""
+    low, high = flat.amin(dim=0), flat.amax(dim=0)
+    padding, *jitter = torch.rand(3, generator=generator).tolist()
+    scale = 2 * (1 - 2 * settings.padding * padding) / (high - low).max()
+    shift = -(low + high) / 2 * scale + 2 * settings.off_centre * (2 * torch.tensor(jitter) - 1)
+    return scale, shift
+
+
+def _plumage(template: Template, patches: int, generator: torch.Generator) -> Tensor:
+    """float32 [V, 3]: patches around random vertices, symmetric if the template is, with soft stripes and spots."""
+    place = template.shape.vertices.clone()
+    if template.mirror is not None:
+        place[:, template.mirror.axis] = place[:, template.mirror.axis].abs()
+    count = int(torch.randint(1, patches + 1, (1,), generator=generator))
+    seeds = place[torch.randint(len(place), (count,), generator=generator)]
+    base = torch.rand(3, generator=generator)
+    spread = 0.7 * torch.rand(1, generator=generator)
+    palette = base + spread * (torch.rand(count, 3, generator=generator) - 0.5) * 2
+    colours = palette[torch.cdist(place, seeds).argmin(dim=1)]
+    waves = (place @ (6 * torch.randn(3, 3, generator=generator)) + 6 * torch.rand(3, generator=generator)).sin()
+    return (colours + 0.12 * torch.rand(1, generator=generator) * waves).clamp(0.02, 1)
+
+
+def _background(size: int, generator: torch.Generator) -> Tensor:
+    """float32 [3, size, size], smooth noise of a few scales about a colour."""
+    image = torch.rand(3, 1, 1, generator=generator).expand(3, size, size).clone()
+    for cells, greatest in ((3, 1.0), (6, 0.6), (14, 0.2)):
+        noise = torch.rand(1, 3, cells, cells, generator=generator) - 0.5
+        strength = greatest * torch.rand(1, generator=generator)
+        image += strength * interpolate(noise, (size, size), mode="bicubic", align_corners=False)[0]
+    return image.clamp(0, 1)

@@ -1,0 +1,188 @@
+"""`Reconstructor`: image -> positions and visibilities of the template's vertices -> camera and deformation, solved for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from mvdecor.errors import InputError
+from mvdecor.files import content_hash, write_atomically
+from mvdecor.losses.meshes import cotangents, mesh_edges
+from mvdecor.networks.regressor import VertexRegressor
+from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.template import Mirror, Template
+from mvdecor.solvers import Fit, deform, solve_camera, solve_deformation, solve_released
+from mvdecor.systems.to_the_point.settings import ReconstructorSettings
+
+FORMAT = "mvdecor reconstructor 1"
+WEIGHTS = "model.safetensors"
+
+
+class Solved(NamedTuple):
+    """What the network says of B images, and what the solver says of the first S of them.
+
+    Attributes:
+        positions: float [B, V, 2], image positions in [-1, 1], x right, y down.
+        logits: float [B, V], of the visibilities.
+        rotation, scale, shift, coefficients, cost, status: [S, ...], fields of `Fit`.
+    """
+
+    positions: Tensor
+    logits: Tensor
+    rotation: Tensor
+    scale: Tensor
+    shift: Tensor
+    coefficients: Tensor
+    cost: Tensor
+    status: Tensor
+
+    @property
+    def fit(self) -> Fit:
+        """The solver's answer as it gave it."""
+        return Fit(*self[2:])
+
+
+class Reconstructor(nn.Module):
+    """The network with the solver inside (To The Point, figure 2).
+
+    Args:
+        settings: the group `reconstructor`.
+        template: on the CPU.
+        basis: float32 [K, V, 3], initial deformation vectors.
+    """
+
+    vertices: Tensor
+    faces: Tensor
+    edges: Tensor
+    cotangents: Tensor
+    keypoint_vertices: Tensor
+    mirror_vertices: Tensor | None
+    mirror_weights: Tensor | None
+
+    def __init__(self, settings: ReconstructorSettings, template: Template, basis: Tensor) -> None:
+        super().__init__()
+        self.settings, self.template = settings, template
+        layers = settings.model_dump(include={"encoder", "weights", "stage", "width", "hidden"})
+        self.regressor = VertexRegressor(len(template.shape.vertices), **layers)
+        self.basis = nn.Parameter(basis.clone())
+        vertices, faces = template.shape.vertices, template.shape.faces
+        edges = mesh_edges(faces)
+        constants = {"vertices": vertices, "faces": faces, "edges": edges}
+        constants["cotangents"] = cotangents(vertices, faces, edges)
+        constants["keypoint_vertices"] = torch.tensor(list(template.keypoints.values()), dtype=torch.int64)
+        for name, values in constants.items():
+            self.register_buffer(name, values, persistent=False)
+        mirror = template.mirror
+        self.register_buffer("mirror_vertices", None if mirror is None else mirror.vertices, persistent=False)
+        self.register_buffer("mirror_weights", None if mirror is None else mirror.weights, persistent=False)
+
+    def forward(self, images: Tensor, solved: int | None = None) -> Solved:
+        """The network on float [B, 3, H, W] in [0, 1], and the solver on the first `solved` images (all if None)."""
+        positions, logits = self.regressor(images)
+        count = len(images) if solved is None else solved
+        fit = self.solve(positions[:count], logits[:count].sigmoid())
+        return Solved(positions, logits, fit.rotation, fit.scale, fit.shift, fit.coefficients, fit.cost, fit.status)
+
+    def solve(self, positions: Tensor, weights: Tensor) -> Fit:
+        """Camera and coefficients of correspondences [S, V, 2] with weights [S, V]."""
+        solver, vertices = self.settings.solver, self.vertices
+        if solver.kind == "rigid" or len(positions) == 0:
+            return solve_camera(positions, weights, vertices, solver.steps, solver.damping)
+        if solver.kind == "joint":
+            return solve_deformation(
+                positions, weights, vertices, self.basis, solver.gamma, solver.steps, solver.damping
+            )
+        return solve_released(positions, weights, vertices, self.basis, 1.0, solver.rounds, solver.scale, solver.start)
+
+    @property
+    def mirror(self) -> tuple[Tensor, Tensor] | None:
+        """Where each vertex lies in the mirror image, see `Mirror`; None if the template is not symmetric."""
+        if self.mirror_vertices is None or self.mirror_weights is None:
+            return None
+        return self.mirror_vertices, self.mirror_weights
+
+    def deformed(self, fit: Fit) -> Tensor:
+        """float [S, V, 3], the template's vertices, deformed; in the template's frame."""
+        basis = self.basis if fit.coefficients.shape[1] else None
+        return deform(self.vertices, basis, fit.coefficients)
+
+
+def save_model(folder: Path, model: Reconstructor, record: Mapping[str, Any]) -> None:
+    """Write `folder/model.safetensors`: weights and template, with the settings in its header.
+
+    Args:
+        folder: made if it is not there.
+        model: on any device.
+        record: plain values to go along.
+    """
+    template, shape = model.template, model.template.shape
+    state = {name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()}
+    mesh = {"vertices": shape.vertices, "faces": shape.faces}
+    if shape.face_labels is not None:
+        mesh["face_labels"] = shape.face_labels
+    if (mirror := template.mirror) is not None:
+        mesh |= {"mirror_vertices": mirror.vertices, "mirror_weights": mirror.weights}
+    state |= {f"template.{name}": values.contiguous() for name, values in mesh.items()}
+    settings = model.settings.model_dump() | {"weights": None}  # the file has the weights
+    text: dict[str, Any] = {
+        "format": FORMAT,
+        "reconstructor": settings,
+        "template": shape.id,
+        "keypoints": template.keypoints,
+    }
+    text["mirror"] = None if mirror is None else {"axis": mirror.axis, "error": mirror.error}
+    text |= {"label_names": list(shape.label_names), **record}
+    write_atomically(folder / WEIGHTS, save(state, {"record": json.dumps(text)}))
+
+
+def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[Reconstructor, dict[str, Any]]:
+    """The model in evaluation mode, and its record, with `weights_sha256`.
+
+    Raises:
+        InputError: there is no such file, or it is damaged or of another kind.
+    """
+    path = model_file(folder)
+    try:
+        with safe_open(path, "pt") as file:
+            record = json.loads((file.metadata() or {}).get("record", "{}"))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if record.get("format") != FORMAT:
+            raise InputError(f"{path}: this is no model of To The Point: give the out/model of its stages")
+        mesh = {name.removeprefix("template."): state.pop(name) for name in list(state) if name.startswith("template.")}
+        names = tuple(record["label_names"])
+        shape = Shape(record["template"], mesh["vertices"], mesh["faces"], mesh.get("face_labels"), names)
+        mirror = None
+        if (about := record["mirror"]) is not None:
+            mirror = Mirror(about["axis"], mesh["mirror_vertices"], mesh["mirror_weights"], about["error"])
+        template = Template(shape, record["keypoints"], mirror)
+        model = Reconstructor(ReconstructorSettings.of(record["reconstructor"]), template, state["basis"])
+        model.load_state_dict(state)
+    except InputError:
+        raise
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"{path}: damaged ({error}): copy it again, or train again") from error
+    return model.to(device).eval(), record | {"weights_sha256": content_hash(path).hex()}
+
+
+def is_model(folder: Path | str) -> bool:
+    """Whether a checkpoint is one of To The Point; False for one that cannot be read."""
+    try:
+        with safe_open(Path(folder) / WEIGHTS, "pt") as file:
+            return json.loads((file.metadata() or {}).get("record", "{}")).get("format") == FORMAT
+    except (SafetensorError, OSError, ValueError):
+        return False
+
+
+def model_file(folder: Path | str) -> Path:
+    """The file of a checkpoint. Raises InputError if there is none."""
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{folder}: no {WEIGHTS} here; give the out/model of a stage of To The Point")
+    return path

@@ -1,0 +1,91 @@
+"""Pretraining (warm-up): positions and visibilities of a template's vertices in renders of it. No photograph is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+
+import torch
+from hydra.utils import instantiate
+from lightning_fabric import Fabric, seed_everything
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+
+from mvdecor.captures.template_renders import RenderBatch, TemplateRenders
+from mvdecor.engine.distributed import rank, weight_of_share
+from mvdecor.engine.loop import Recipe, train
+from mvdecor.engine.schedules import make_schedule
+from mvdecor.engine.stage import Job
+from mvdecor.losses.positions import position_loss, visibility_loss
+from mvdecor.seeds import seed_of
+from mvdecor.shapes.deformations import principal_deformations
+from mvdecor.shapes.template import read_template
+from mvdecor.systems.to_the_point.model import Reconstructor, Solved, save_model
+from mvdecor.systems.to_the_point.settings import (
+    FinetuneSettings,
+    PretrainSettings,
+    ReconstructorSettings,
+    RendersSettings,
+    TemplateSettings,
+)
+
+HIDDEN = 0.3
+"""Weight of a hidden vertex's position beside a visible one's."""
+
+
+def render_losses(solved: Solved, renders: RenderBatch) -> dict[str, Tensor]:
+    """float [B] each: how far positions and visibilities of renders are from the truth."""
+    weights = HIDDEN + (1 - HIDDEN) * renders.visible
+    return {
+        "positions": position_loss(solved.positions, renders.positions, weights),
+        "visibility": visibility_loss(solved.logits, renders.visible),
+    }
+
+
+def step(
+    model: nn.Module, batches: Mapping[str, RenderBatch], fabric: Fabric, visibility: float
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """The losses of a batch of renders."""
+    renders = batches["renders"]
+    weight = weight_of_share(fabric, renders.share)
+    losses = {name: weight * x.mean() for name, x in render_losses(model(renders.images, 0), renders).items()}
+    loss = losses["positions"] + visibility * losses["visibility"]
+    yield loss, {"loss": loss, **losses}
+
+
+def make_optimizer(weights: Iterable[nn.Parameter], settings: PretrainSettings | FinetuneSettings) -> Optimizer:
+    """The optimizer; before each update the gradient's norm is cut to `clip`."""
+    weights = list(weights)
+    optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)(weights)
+    if settings.clip is not None:
+        optimizer.register_step_pre_hook(lambda *_: clip_grad_norm_(weights, settings.clip) and None)
+    return optimizer
+
+
+def pretrain(job: Job) -> dict:
+    """Train on renders of the template; writes `out/model` and `out/log`."""
+    cfg, settings = job.cfg, PretrainSettings.of(job.cfg.training.pretrain)
+    fabric = job.open_device()
+    files, renders = TemplateSettings.of(cfg.template), RendersSettings.of(cfg.renders).make()
+    template, network = read_template(files.file, files.keypoints), ReconstructorSettings.of(cfg.reconstructor)
+    symmetric = "symmetric" if template.mirror is not None else "not symmetric"
+    print(f"seed {cfg.seed}: template of {len(template.shape.vertices)} vertices, {symmetric}", flush=True)
+    seed = seed_of(cfg.seed, "pretraining")
+    seed_everything(seed, verbose=False)
+    generator = torch.Generator().manual_seed(seed_of(cfg.seed, "basis"))
+    basis = principal_deformations(template, renders.deformations, network.basis, generator)
+    model = Reconstructor(network, template, basis)
+    model.basis.requires_grad_(False)
+    recipe = Recipe(
+        "pretrain", settings.steps, partial(make_optimizer, settings=settings), make_schedule(settings.schedule), seed
+    )
+    source = TemplateRenders(template, network.size, settings.batch_size, renders)
+    sources = {"renders": (source, "training.pretrain.batch_size")}
+    history = train(
+        job.loop(fabric), recipe, model, sources, partial(step, fabric=fabric, visibility=settings.visibility)
+    )
+    if rank() == 0:
+        save_model(job.out / "model", model, job.provenance)
+    print(f"training loss {history.steps[-1]['loss']:.4f}: {job.out}/model", flush=True)
+    return {"template": template.shape.id, "vertices": len(template.shape.vertices), "history": history.steps}

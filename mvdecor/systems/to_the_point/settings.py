@@ -1,0 +1,200 @@
+"""Settings of To The Point: the whole configuration of its stages (`system=to_the_point`), group by group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig
+from pydantic import Field
+
+from mvdecor.captures.template_renders import RenderSettings
+from mvdecor.engine.settings import RunSettings, check_out
+from mvdecor.errors import InputError
+from mvdecor.settings import Count, NotNegative, PathName, Positive, Settings, Share, WholeNumber
+from mvdecor.shapes.deformations import Deformations
+
+Target = Annotated[dict[str, Any], Field(description="give {_target_: module.name} of what is to be called")]
+Schedule = Annotated[
+    Literal["cosine", "constant"] | dict[str, Any],
+    Field(description="choose cosine or constant, or give {_target_: module.name} of a schedule of your own"),
+]
+Group = Annotated[dict[str, Any], Field(description="choose one of the files in configs/")]
+Degrees = Annotated[float, Field(ge=-90, le=90, description="give degrees between -90 and 90")]
+Elevations = Annotated[
+    tuple[Degrees, Degrees], Field(strict=False, description="give [least, greatest] in degrees between -90 and 90")
+]
+
+
+class TemplateSettings(Settings):
+    """The group `template`; configs/template says what each setting is."""
+
+    file: PathName
+    keypoints: PathName | None
+
+
+class SolverSettings(Settings):
+    """The group `reconstructor.solver`; configs/reconstructor/resnet18.yaml says what each setting is."""
+
+    kind: Literal["joint", "rigid", "released"]
+    gamma: Positive
+    damping: NotNegative
+    steps: Count
+    rounds: Count
+    scale: Literal["free", "deviation"]
+    start: Literal["affine", "random"]
+
+
+class ReconstructorSettings(Settings):
+    """The group `reconstructor`; configs/reconstructor/resnet18.yaml says what each setting is."""
+
+    size: Annotated[int, Field(ge=32, description="give at least 32 pixels")]
+    encoder: str
+    weights: str | None
+    stage: Annotated[int, Field(ge=-4, le=-1, description="give -1 (the last map of features) to -4")]
+    width: Count
+    hidden: WholeNumber
+    basis: WholeNumber
+    solver: SolverSettings
+
+
+class DeformationSettings(Settings):
+    """The group `renders.deformations`, see `mvdecor.shapes.deformations.Deformations`."""
+
+    stretch: NotNegative
+    bend: NotNegative
+    waves: NotNegative
+
+
+class RendersSettings(Settings):
+    """The group `renders`, see `mvdecor.captures.template_renders.RenderSettings`."""
+
+    elevation: Elevations
+    roll: NotNegative
+    padding: Annotated[float, Field(ge=0, lt=0.5, description="give a share of at least 0, below 0.5")]
+    off_centre: NotNegative
+    patches: Count
+    noise: NotNegative
+    deformations: DeformationSettings
+
+    def make(self) -> RenderSettings:
+        """As the library takes them."""
+        values = self.model_dump()
+        return RenderSettings(**values | {"deformations": Deformations(**values["deformations"])})
+
+
+class PretrainSettings(Settings):
+    """The group `training.pretrain`; configs/training/ttp.yaml says what each setting is."""
+
+    steps: Count
+    batch_size: Count
+    visibility: NotNegative
+    learning_rate: Positive
+    optimizer: Target
+    schedule: Schedule
+    clip: Positive | None
+
+
+class LossWeights(Settings):
+    """Weights of the losses of the fine-tuning; 0 leaves one out."""
+
+    mask: NotNegative
+    coverage: NotNegative
+    outside: NotNegative
+    reprojection: NotNegative
+    edges: NotNegative
+    equivariance: NotNegative
+    visibility: NotNegative
+    texture: NotNegative
+    keypoints: NotNegative
+    deformation: NotNegative
+    arap: NotNegative
+    laplacian: NotNegative
+    basis: NotNegative
+    renders: NotNegative
+
+
+class FinetuneSettings(Settings):
+    """The group `training.finetune`; configs/training/ttp.yaml says what each setting is."""
+
+    split: Literal["train", "val", "test", "all"]
+    limit: Count | None
+    keypoints: bool
+    steps: Count
+    batch_size: Count
+    renders: Count
+    jitter: NotNegative
+    points: Count
+    texture: Literal["colours", "features"]
+    sigma: Positive
+    learning_rate: Positive
+    optimizer: Target
+    schedule: Schedule
+    clip: Positive | None
+    weights: LossWeights
+
+
+class TrainingSettings(Settings):
+    """The group `training`."""
+
+    log_every: Count
+    pretrain: PretrainSettings
+    finetune: FinetuneSettings
+
+
+class EvaluationSettings(Settings):
+    """The group `evaluation`; configs/evaluation/ttp.yaml says what each setting is."""
+
+    split: Literal["train", "val", "test", "all"]
+    limit: Count | None
+    batch_size: Count
+    points: Count
+    threshold: Share
+    figures: WholeNumber
+
+
+class ToThePointSettings(RunSettings):
+    """All settings of the stages; `photographs` is for the reader of the photographs, `data` is unused but for made-up ones."""
+
+    system: Literal["to_the_point"] = "to_the_point"
+    data: Any = None
+    photographs: Group
+    template: TemplateSettings
+    reconstructor: ReconstructorSettings
+    renders: RendersSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    method: dict[str, Any] | None = None
+    table: Any = None
+    cell: Any = None
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Refuse values that would only be noticed later; reads no data.
+
+    Raises:
+        InputError: an unknown setting or word, a value of another type or out of range, or an `out` that cannot be written.
+    """
+    settings = ToThePointSettings.of(cfg, complete=True)
+    check_out(Path(settings.out))
+    model, finetune = settings.reconstructor, settings.training.finetune
+    if model.basis == 0 and model.solver.kind == "joint":
+        raise InputError("reconstructor.basis=0 has nothing to deform: set reconstructor.solver.kind=rigid")
+    if finetune.keypoints and finetune.weights.keypoints == 0:
+        raise InputError("training.finetune.keypoints=true, but training.finetune.weights.keypoints=0 leaves them out")
+
+
+def check_pretrain(cfg: DictConfig) -> None:
+    """Also refuse a checkpoint to start from."""
+    check_config(cfg)
+    if cfg.checkpoint is not None:
+        raise InputError(f"checkpoint={cfg.checkpoint}: pretraining starts from initial weights: leave it out")
+
+
+def check_checkpoint(cfg: DictConfig) -> None:
+    """Also refuse to go without a checkpoint."""
+    check_config(cfg)
+    if cfg.checkpoint is None:
+        raise InputError(
+            "give checkpoint=FOLDER: out/model of scripts/pretrain.py to fine-tune, of scripts/finetune.py to evaluate"
+        )
