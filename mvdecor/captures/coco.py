@@ -66,9 +66,9 @@ class CocoPhotographs:
             of_name = self._category(content["categories"], category)
             pictures = {image["id"]: image for image in content["images"]}
             self._annotations = {
-                str(one["id"]): (one, pictures[one["image_id"]])
-                for one in content["annotations"]
-                if one["category_id"] == of_name["id"] and not one.get("iscrowd", 0)
+                str(annotation["id"]): (annotation, pictures[annotation["image_id"]])
+                for annotation in content["annotations"]
+                if annotation["category_id"] == of_name["id"] and not annotation.get("iscrowd", 0)
             }
             self.keypoint_names = tuple(of_name.get("keypoints", ()))
         except (KeyError, TypeError) as error:
@@ -185,5 +185,5 @@ def _points(values: Any, count: int, visible: int, offset: float, source: str) -
     except (TypeError, ValueError) as error:
         raise InputError(f"{source}: must have {count} keypoints x, y, visibility") from error
     seen = points[:, 2:] >= visible
-    moved = np.concatenate([points[:, :2] + np.float32(offset), np.ones((count, 1), np.float32)], axis=1)
-    return np.where(seen, moved, np.float32(0))
+    shifted = np.concatenate([points[:, :2] + np.float32(offset), np.ones((count, 1), np.float32)], axis=1)
+    return np.where(seen, shifted, np.float32(0))

@@ -103,16 +103,18 @@ class CUB:
 
     def _cmr_splits(self, path: Path, doubled: bool) -> dict[str, list[str]]:
         lists = read_json(path, 'it should be {"val": [indices], "test": [indices]}')
-        both = [id for id in self._splits["test"] if self._keypoints[id][:, 2].sum() >= 7]
+        candidates = [id for id in self._splits["test"] if self._keypoints[id][:, 2].sum() >= 7]
         splits = {"train": [id for id in self._splits["train"] if self._keypoints[id][:, 2].sum() >= 6]}
         for name in ("val", "test"):
             indices = lists.get(name) if isinstance(lists, dict) else None
-            if not isinstance(indices, list) or not all(isinstance(i, int) and 0 <= i < len(both) for i in indices):
+            if not isinstance(indices, list) or not all(
+                isinstance(i, int) and 0 <= i < len(candidates) for i in indices
+            ):
                 raise InputError(
-                    f"{path}: {name} must be a list of indices below {len(both)}, the images of the official test with at "
-                    "least 7 visible keypoints"
+                    f"{path}: {name} must be a list of indices below {len(candidates)}, the images of the official test "
+                    "with at least 7 visible keypoints"
                 )
-            splits[name] = [both[i] for i in indices]
+            splits[name] = [candidates[i] for i in indices]
         if not doubled:
             splits["val"] = [id for id in splits["val"] if id not in splits["test"]]
         return splits

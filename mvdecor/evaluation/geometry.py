@@ -96,8 +96,8 @@ def voxel_iou(predicted: Shape, truth: Shape, resolution: int = 32) -> float:
         resolution: voxels per side.
     """
     corners = [shape.vertices[shape.faces].double().cpu().numpy() for shape in (predicted, truth)]
-    both = np.concatenate([c.reshape(-1, 3) for c in corners])
-    low, high = both.min(axis=0), both.max(axis=0)
+    corners_of_both = np.concatenate([c.reshape(-1, 3) for c in corners])
+    low, high = corners_of_both.min(axis=0), corners_of_both.max(axis=0)
     side = (1 + 2 * MARGIN) * float((high - low).max())
     if not side > 0:
         raise InputError(f"shapes {predicted.id} and {truth.id} are one point; they have no volume")

@@ -203,18 +203,20 @@ def _bump(x: Array) -> Array:
 
 def _faces(rings: int, sides: int) -> NDArray[np.int64]:
     ring, side = (x.ravel() for x in np.meshgrid(np.arange(rings - 1), np.arange(sides), indexing="ij"))
-    here, after = ring * sides + side, ring * sides + (side + 1) % sides
-    above, above_after = here + sides, after + sides
+    corner, after = ring * sides + side, ring * sides + (side + 1) % sides
+    above, above_after = corner + sides, after + sides
     # the diagonals of the right half mirror those of the left
     left = side < sides // 2
-    first = np.where(left[:, None], np.stack([here, above, above_after], 1), np.stack([here, above, after], 1))
-    second = np.where(left[:, None], np.stack([here, above_after, after], 1), np.stack([after, above, above_after], 1))
+    first = np.where(left[:, None], np.stack([corner, above, above_after], 1), np.stack([corner, above, after], 1))
+    second = np.where(
+        left[:, None], np.stack([corner, above_after, after], 1), np.stack([after, above, above_after], 1)
+    )
     tail, beak = rings * sides, rings * sides + 1
-    around = np.arange(sides)
+    columns = np.arange(sides)
     last = (rings - 1) * sides
     tips = [
-        np.stack([np.full(sides, tail), around, (around + 1) % sides], 1),
-        np.stack([np.full(sides, beak), last + (around + 1) % sides, last + around], 1),
+        np.stack([np.full(sides, tail), columns, (columns + 1) % sides], 1),
+        np.stack([np.full(sides, beak), last + (columns + 1) % sides, last + columns], 1),
     ]
     return np.concatenate([first, second, *tips]).astype(np.int64)
 

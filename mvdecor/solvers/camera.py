@@ -50,8 +50,8 @@ def affine_start(moments: Moments) -> tuple[Pose, Tensor]:
     second = moments.shape[:, 0, :, 0]
     spread, axes = torch.linalg.eigh((second + second.transpose(1, 2)) / 2)
     spread = spread.clamp_min(0)
-    kept = spread > 1e-10 * spread[:, 2:]
-    inverse = torch.where(kept, 1 / torch.where(kept, spread, 1.0), 0.0)
+    is_spread = spread > 1e-10 * spread[:, 2:]
+    inverse = torch.where(is_spread, 1 / torch.where(is_spread, spread, 1.0), 0.0)
     affine = (moments.mixed[:, :, 0] @ axes * inverse[:, None]) @ axes.transpose(1, 2)
     left, values, right = torch.linalg.svd(affine, full_matrices=False)
     rows = left @ right

@@ -43,20 +43,20 @@ class Pose:
         """Those of some samples."""
         return Pose(self.rotation[index], self.scale[index], self.coefficients[index])
 
-    def replaced(self, index: Tensor, new: Pose) -> Pose:
+    def replaced(self, index: Tensor, poses: Pose) -> Pose:
         """With those of some samples replaced."""
         return Pose(
-            self.rotation.index_copy(0, index, new.rotation),
-            self.scale.index_copy(0, index, new.scale),
-            self.coefficients.index_copy(0, index, new.coefficients),
+            self.rotation.index_copy(0, index, poses.rotation),
+            self.scale.index_copy(0, index, poses.scale),
+            self.coefficients.index_copy(0, index, poses.coefficients),
         )
 
-    def where(self, mask: Tensor, other: Pose) -> Pose:
+    def where(self, mask: Tensor, alternative: Pose) -> Pose:
         """This where the mask [B] is True, the other elsewhere."""
         return Pose(
-            torch.where(mask[:, None, None], self.rotation, other.rotation),
-            torch.where(mask, self.scale, other.scale),
-            torch.where(mask[:, None], self.coefficients, other.coefficients),
+            torch.where(mask[:, None, None], self.rotation, alternative.rotation),
+            torch.where(mask, self.scale, alternative.scale),
+            torch.where(mask[:, None], self.coefficients, alternative.coefficients),
         )
 
 
@@ -104,9 +104,11 @@ def minimize(moments: Moments, start: Pose, gamma: float, steps: int) -> Pose:
     pose, damping = start, torch.full_like(start.scale, FIRST_DAMPING)
     moving = torch.arange(len(moments), device=damping.device)
     for first in range(0, steps, ROUND):
-        of_moving, now = moments.at(moving), pose.at(moving)
-        now, of_damping, still = _round(of_moving, now, damping[moving], gamma, min(ROUND, steps - first))
-        pose, damping = pose.replaced(moving, now), damping.index_copy(0, moving, of_damping)
+        of_moving, moving_pose = moments.at(moving), pose.at(moving)
+        moving_pose, of_damping, still = _round(
+            of_moving, moving_pose, damping[moving], gamma, min(ROUND, steps - first)
+        )
+        pose, damping = pose.replaced(moving, moving_pose), damping.index_copy(0, moving, of_damping)
         moving = moving[~still]
         if len(moving) == 0:
             break
@@ -120,10 +122,10 @@ def _round(moments: Moments, pose: Pose, damping: Tensor, gamma: float, steps: i
     for _ in range(steps):
         step = -_damped_solve(derivatives(moments, pose, gamma), damping)
         still = (step.abs().amax(dim=1) <= STILL) & (damping <= FIRST_DAMPING)
-        tried = pose.moved(step)
-        new_cost = cost_of(moments, tried, gamma)
+        proposal = pose.moved(step)
+        new_cost = cost_of(moments, proposal, gamma)
         better = new_cost <= cost + SLACK * moments.image
-        pose, cost = tried.where(better, pose), torch.where(better, new_cost, cost)
+        pose, cost = proposal.where(better, pose), torch.where(better, new_cost, cost)
         damping = torch.where(better, damping * 0.1, damping * 10).clamp(LEAST_DAMPING, MOST_DAMPING)
     return pose, damping, still
 

@@ -268,24 +268,24 @@ class LabelledSource:
     def sample(self, seed: int, step: int, positions: Sequence[int] | None = None) -> LabelledBatch:
         """The batch of a step, sampled with replacement, or only some items of it."""
         shapes = range(len(self.shape_views)) if self.shapes is None else self.shapes
-        items: list[tuple[Shape, Views, torch.Generator]] = []
+        sampled: list[tuple[Shape, Views, torch.Generator]] = []
         numbers: list[int] = []
         for generator in generators(self.stream, seed, step, range(len(self)) if positions is None else positions):
             number = shapes[int(torch.randint(len(shapes), (1,), generator=generator))]
             labelled = self.views[number]
             numbers.append(labelled[int(torch.randint(len(labelled), (1,), generator=generator))])
             shape = self.shape_views[number]
-            items.append((shape, self.shape_views.views(shape, numbers[-1:]), generator))
+            sampled.append((shape, self.shape_views.views(shape, numbers[-1:]), generator))
         # a GPU is given all views at once; the CPU's cache holds one
-        parts = [[item] for item in items] if self.shape_views.device.type == "cpu" else [items]
+        parts = [[triple] for triple in sampled] if self.shape_views.device.type == "cpu" else [sampled]
         rendered, labels = zip(*(self._render(part) for part in parts), strict=True)
-        ids = tuple(shape.id for shape, _, _ in items)
-        seeds = tuple(generator.initial_seed() for _, _, generator in items)
+        ids = tuple(shape.id for shape, _, _ in sampled)
+        seeds = tuple(generator.initial_seed() for _, _, generator in sampled)
         return LabelledBatch(ForegroundImages.cat(rendered), torch.cat(labels), ids, tuple(numbers), seeds)
 
-    def _render(self, items: Sequence[tuple[Shape, Views, torch.Generator]]) -> tuple[ForegroundImages, Tensor]:
+    def _render(self, sampled: Sequence[tuple[Shape, Views, torch.Generator]]) -> tuple[ForegroundImages, Tensor]:
         """Some views, each of a shape, and the labels of their foreground."""
-        shapes, views, item_generators = (list(x) for x in zip(*items, strict=True))
+        shapes, views, item_generators = (list(x) for x in zip(*sampled, strict=True))
         joined, joined_views = join(shapes, views)
         surface = surface_of(joined, joined_views)
         rendered = self.rendering.at_foreground(shapes, views, surface, item_generators)
