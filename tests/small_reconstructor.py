@@ -23,7 +23,12 @@ def bird_template() -> Template:
 
 
 def save_small_reconstructor(folder: Path) -> None:
-    """Write a checkpoint that says the same of every image: the template from its left, deformed a little."""
+    """Write a checkpoint of `small_reconstructor`."""
+    save_model(folder, small_reconstructor(), {})
+
+
+def small_reconstructor() -> Reconstructor:
+    """A model that says the same of every image: the template from its left, deformed a little."""
     torch.manual_seed(0)
     template = bird_template()
     vertices = template.shape.vertices
@@ -36,4 +41,4 @@ def save_small_reconstructor(folder: Path) -> None:
         numbers = model.regressor.head.bias.view(-1, 3)
         numbers[:, :2] = flat.clamp(-0.99, 0.99).atanh()
         numbers[:, 2] = 4.0
-    save_model(folder, model, {})
+    return model

@@ -219,7 +219,7 @@ class Cameras:
             height, width: size of the images.
             distance: camera z of the world's origin; what lies farther than this in front of it is not seen.
         """
-        translation = scale.new_tensor([0.0, 0.0, distance]).expand(len(scale), 3)
+        translation = torch.tensor([0.0, 0.0, distance], device=scale.device).expand(len(scale), 3)
         intrinsics = torch.diag_embed(torch.stack([scale, scale, torch.ones_like(scale)], dim=1))
         intrinsics = torch.cat(
             [intrinsics[:, :, :2], torch.nn.functional.pad(shift, (0, 1), value=1.0)[..., None]], dim=2
