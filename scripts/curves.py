@@ -1,4 +1,4 @@
-"""Curves over label maps and given views: python scripts/curves.py experiment=srn_chairs_cpu checkpoint=OUT/pretrain/model"""
+"""Semantic SRN over label maps and given views: python scripts/curves.py experiment=srn_chairs_cpu checkpoint=DIR/model"""
 
 from mvdecor.commands import run
 

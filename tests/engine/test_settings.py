@@ -28,6 +28,7 @@ from mvdecor.engine.cli import compose_config
 from mvdecor.errors import InputError
 from mvdecor.lifting import LiftingSettings
 from mvdecor.made_up.generate import GenerateSettings
+from mvdecor.results.measures import MEASURES
 from mvdecor.settings import Count, NotNegative, Settings, nearest
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.views import ViewSettings
@@ -59,7 +60,7 @@ FROM_1 = keys(
     *(f"training.finetune.{name}" for name in ("k", "runs", "steps", "batch_size", "decay_every", "pairs")),
     "evaluation.batch_size figures.limit figures.pairs figures.points num_views splits:runs count",
     "render:workers repeats slow_repeats benchmark:size slow_views benchmark:pairs benchmark:points dim classes vote_faces",
-    "vote_sample view_faces benchmark:steps few_shapes",
+    "vote_sample view_faces benchmark:steps few_shapes slow_size few_captures field_objects field_rays field_loop_rays samples",
 )
 OR_NULL = keys(
     "training.finetune.v training.finetune.validate_every evaluation.limit evaluation.meshes data.pretrain_limit"
@@ -106,7 +107,7 @@ WORDS = {
     "evaluation.split": "train val test all",
     "up": "y z x -y -z -x",
     "rule": "covering uniform",
-    "format": "partnet people",
+    "format": "partnet people birds",
     "view:split": "all train val test unlabelled",
 }
 PATHS = keys(
@@ -120,6 +121,7 @@ PAIRS = {
     "training.crops.scale": st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)).map(sorted),
     "training.crops.ratio": st.tuples(numbers, numbers).map(sorted),
     "scaling_faces": st.tuples(whole, whole).map(list),
+    "rate_faces": st.tuples(whole, whole, whole).map(list),
     "figures.views": st.tuples(st.integers(0, 85), st.integers(0, 85)).map(list),
 }
 LISTS = {
@@ -135,6 +137,7 @@ LISTS = {
     "categories": st.lists(st.sampled_from(["Chair", "Table", "Lamp"]), min_size=1),
     "table:columns": st.lists(st.text()),
     "gather": st.lists(st.text()),
+    "measures": st.lists(st.sampled_from(sorted(MEASURES)), min_size=1, unique=True),
     "rows": st.lists(st.sampled_from(["match", "vote"])),
     "overrides": st.lists(st.text()),
     **dict.fromkeys(("plot_views", "plot_faces", "plot_shapes"), st.lists(whole, min_size=1)),
@@ -155,6 +158,7 @@ FREE = {
 }
 FREE |= {
     "evaluation.metrics",
+    "capture",
     "data.labelled",
     "data.unlabelled",
     "training.pretrain.optimizer",
@@ -200,9 +204,10 @@ def wrong(own: str) -> st.SearchStrategy[Any]:
     if own in PATHS:
         return st.integers() | st.booleans() | st.floats() | st.lists(st.text(), min_size=1)
     if own in PAIRS:
-        not_two = st.lists(st.floats(1, 2)).filter(lambda values: len(values) != 2)
+        length = 3 if own == "rate_faces" else 2
+        wrong_number = st.lists(st.floats(1, 2)).filter(lambda values: len(values) != length)
         not_right = st.tuples(st.floats(-9, -1), st.floats(1, 2)).map(list) | st.just(["a", "b"])
-        return st.text() | st.booleans() | st.integers() | not_two | not_right
+        return st.text() | st.booleans() | st.integers() | wrong_number | not_right
     assert own in LISTS
     return st.booleans() | st.floats()
 
@@ -243,7 +248,11 @@ def leaves(cls: type[Settings], group: str) -> list[str]:
 
 LEAVES = [(name, key) for name, (cls, group, _) in PROGRAMS.items() for key in leaves(cls, group)]
 OWN = [(n, k) for n, k in LEAVES if n == "config" or ("config", k) not in LEAVES or f"{n}:{k}" in {*FROM_1, *PATHS}]
-CHECKED = [(n, k) for n, k in OWN if k not in FREE and (n, k) not in (("view", "port"), ("report", "shapes"))]
+CHECKED = [
+    (n, k)
+    for n, k in OWN
+    if k not in FREE and (n, k) not in (("view", "port"), ("report", "shapes"), ("generate", "size"))
+]
 few = settings(max_examples=20)
 
 

@@ -6,6 +6,7 @@ import trimesh
 from octants import save_octants
 
 import mvdecor
+from mvdecor.apps.benchmark import solvers
 from mvdecor.apps.benchmark.rows import ROWS
 from mvdecor.apps.benchmark.run import run_benchmark
 from mvdecor.apps.viewer.similarity import Embedder
@@ -136,7 +137,8 @@ def test_the_benchmark_runs(make_config, tmp_path, capsys, monkeypatch):
     """All rows but those of the CPU and the disk; each checks its result against a slow version; no time is asserted."""
     on_cpu = ("match", "cache_people", "cache_partnet", "memory_rendered_10x", "memory_stored_10x")
     again = ("step_10x", "memory_100x", "step_100x")  # nothing that pretrain_step and memory_10x do not run
-    names = [name for name in ROWS if name not in (*on_cpu, *again)]
+    elsewhere = tuple(solvers.ROWS)  # tests/gpu/test_reconstruction_on_device.py
+    names = [name for name in ROWS if name not in (*on_cpu, *again, *elsewhere)]
     cfg = make_config(
         *TINY, "device=cuda", "steps=1", f"rows=[{','.join(names)}]", f"json={tmp_path}/a.json", name="benchmark"
     )

@@ -10,6 +10,9 @@ from mvdecor.engine.distributed import share_of_batch
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.check import check_shares
 from mvdecor.systems.semantic_srn.settings import check_shares as srn_shares
+from mvdecor.systems.to_the_point.settings import check_shares as ttp_shares
+
+CHECKS = {"mvdecor": check_shares, "semantic_srn": srn_shares, "to_the_point": ttp_shares}
 
 EXPERIMENTS = sorted(file.stem for file in Path(CONFIGS, "experiment").glob("*.yaml"))
 
@@ -25,6 +28,8 @@ def least_batch(cfg) -> int:
     training = cfg.training
     if cfg.system == "semantic_srn":
         return min(training.pretrain.objects, training.finetune.objects)
+    if cfg.system == "to_the_point":
+        return min(training.pretrain.batch_size, training.finetune.batch_size, training.finetune.renders)
     sizes = [training.pretrain.pairs, training.finetune.batch_size]
     if training.finetune.lambda_ssl > 0 and not training.finetune.joint:
         sizes.append(training.finetune.pairs)
@@ -34,7 +39,7 @@ def least_batch(cfg) -> int:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_is_shared_or_refused_with_the_numbers_that_work(experiment, make_config, monkeypatch):
     cfg = make_config(f"experiment={experiment}", name="table" if experiment.startswith("table") else "config")
-    check, least = (srn_shares if cfg.system == "semantic_srn" else check_shares), least_batch(cfg)
+    check, least = CHECKS[cfg.get("system", "mvdecor")], least_batch(cfg)
     for count in (1, 2, 4, 8):
         processes(monkeypatch, count)
         if count <= least:
@@ -44,7 +49,7 @@ def test_every_experiment_is_shared_or_refused_with_the_numbers_that_work(experi
                 check(cfg, "pretrain", "finetune")
     if experiment in ("srn_chairs", "srn_tables"):
         assert least == 4 and cfg.training.pretrain.objects == 8, "the pretraining runs on eight GPUs, the head on four"
-    elif not experiment.endswith("_cpu") and experiment not in ("demo", "official_partnet", "srn_demo"):
+    elif not experiment.endswith("_cpu") and experiment not in ("demo", "official_partnet", "srn_demo", "ttp_demo"):
         assert least >= 8, "the paper's recipe runs on eight GPUs"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
 from mvdecor.captures.template_renders import RenderSettings
+from mvdecor.engine.distributed import check_shared
 from mvdecor.engine.settings import RunSettings, check_out
 from mvdecor.errors import InputError
 from mvdecor.settings import Count, NotNegative, PathName, Positive, Settings, Share, WholeNumber
@@ -184,9 +185,17 @@ def check_config(cfg: DictConfig) -> None:
         raise InputError("training.finetune.keypoints=true, but training.finetune.weights.keypoints=0 leaves them out")
 
 
+def check_shares(cfg: DictConfig, *stages: str) -> None:
+    """Refuse stages ("pretrain", "finetune") whose batches have fewer items than there are processes."""
+    sizes = {"pretrain": ("batch_size",), "finetune": ("batch_size", "renders")}
+    names = [f"training.{stage}.{size}" for stage in stages for size in sizes[stage]]
+    check_shared(*min((int(OmegaConf.select(cfg, name)), name) for name in names))
+
+
 def check_pretrain(cfg: DictConfig) -> None:
-    """Also refuse a checkpoint to start from."""
+    """Also refuse a checkpoint to start from, and batches of fewer items than processes."""
     check_config(cfg)
+    check_shares(cfg, "pretrain")
     if cfg.checkpoint is not None:
         raise InputError(f"checkpoint={cfg.checkpoint}: pretraining starts from initial weights: leave it out")
 
@@ -198,3 +207,9 @@ def check_checkpoint(cfg: DictConfig) -> None:
         raise InputError(
             "give checkpoint=FOLDER: out/model of scripts/pretrain.py to fine-tune, of scripts/finetune.py to evaluate"
         )
+
+
+def check_finetune(cfg: DictConfig) -> None:
+    """Also refuse batches of fewer items than processes."""
+    check_checkpoint(cfg)
+    check_shares(cfg, "finetune")

@@ -21,7 +21,13 @@ from mvdecor.systems.to_the_point.finetune import finetune
 from mvdecor.systems.to_the_point.model import model_file
 from mvdecor.systems.to_the_point.photos import photograph_files, write_made_up
 from mvdecor.systems.to_the_point.pretrain import pretrain
-from mvdecor.systems.to_the_point.settings import check_checkpoint, check_config, check_pretrain
+from mvdecor.systems.to_the_point.settings import (
+    check_checkpoint,
+    check_config,
+    check_finetune,
+    check_pretrain,
+    check_shares,
+)
 
 SHARED = ("seed", "precision")
 PHOTOGRAPHS = ("photographs", "-photographs.root", "-photographs.generate")
@@ -74,7 +80,7 @@ run_pretrain = Stage(
     "pretraining", "pretrain.json", pretrain, pretrain_settings, pretrain_files, check_pretrain, (STATE,), ("model",)
 )
 run_finetune = Stage(
-    "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, check_checkpoint, (STATE,), ("model",)
+    "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, check_finetune, (STATE,), ("model",)
 )
 run_evaluate = Stage("evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_checkpoint)
 
@@ -82,6 +88,7 @@ run_evaluate = Stage("evaluation", "metrics.json", evaluate, evaluate_settings, 
 def run_pipeline(cfg: DictConfig) -> dict:
     """Pretrain, fine-tune, and evaluate both; writes `out/table.json`."""
     check_config(cfg)
+    check_shares(cfg, "finetune", *(["pretrain"] if cfg.checkpoint is None else []))
     with guard(Path(cfg.out)):
         return _pipeline(cfg)
 
