@@ -194,6 +194,7 @@ class RaySource:
         outline: share of the rays that pass the object's outline.
         coarse_steps: in so many steps, the first ones, the images are `coarse_factor` times smaller.
         coarse_factor: see there; each side of the images must be a multiple. There are as many times fewer rays as pixels.
+        whole_views: every pixel of the views of a batch, in order, in the place of `rays` random ones.
     """
 
     captures: CaptureSet
@@ -209,6 +210,7 @@ class RaySource:
     outline: float = 0.0
     coarse_steps: int = 0
     coarse_factor: int = 1
+    whole_views: bool = False
     _loaded: dict[str, Capture] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -236,8 +238,11 @@ class RaySource:
         if self.views_at_once is not None and self.views_at_once < len(views):
             places = torch.randperm(len(views), generator=generator)[: self.views_at_once]
             views = sorted(views[i] for i in places.tolist())
-        rays = max(1, self.rays // factor**2)
-        pixels = sample_pixels(capture, views, rays, self.foreground, generator, self.outline)
+        if self.whole_views:
+            pixels = torch.arange(len(views) * capture.cameras.height * capture.cameras.width)
+        else:
+            rays = max(1, self.rays // factor**2)
+            pixels = sample_pixels(capture, views, rays, self.foreground, generator, self.outline)
         number = place if self.numbers is None else self.numbers[capture.id]
         batch = pixel_rays(capture, views, pixels, self.labels, number)
         return batch if place < len(self.ids) else batch.mirrored()

@@ -3,13 +3,14 @@
 from mvdecor.fields.checkpoint import field_file, load_field, save_field
 from mvdecor.fields.field import ConditionalField, Rendered
 from mvdecor.fields.grid import GridField
+from mvdecor.fields.heads import HeadKind, UNetHead
 from mvdecor.fields.infer import infer_codes, nearest_codes, render_rays
 from mvdecor.fields.losses import labels_loss, losses_of, opacity_loss
 from mvdecor.fields.mlp import MLPField
 from mvdecor.fields.row_adam import RowAdam
 from mvdecor.fields.settings import FieldSettings
 from mvdecor.fields.srn import Hits, LSTMMarcher, PointFunction
-from mvdecor.fields.views import FieldViews, render_views
+from mvdecor.fields.views import FieldViews, ViewHits, render_views
 from mvdecor.fields.volume import VolumeRenderer
 
 __all__ = [
@@ -17,12 +18,15 @@ __all__ = [
     "FieldSettings",
     "FieldViews",
     "GridField",
+    "HeadKind",
     "Hits",
     "LSTMMarcher",
     "MLPField",
     "PointFunction",
     "Rendered",
     "RowAdam",
+    "UNetHead",
+    "ViewHits",
     "VolumeRenderer",
     "field_file",
     "infer_codes",

@@ -28,7 +28,7 @@ def save_field(folder: Path, field: ConditionalField, record: Mapping[str, Any])
         field: on any device.
         record: plain values: `ids` of the training captures in the order of the codes, `label_names`, ...
     """
-    head = {"points_to_head": field.points_to_head, "head_layers": field.head_layers}
+    head = {"points_to_head": field.points_to_head, "head_kind": field.head_kind}
     text = {"format": FORMAT, "field": field.settings.model_dump(), **head, **record}
     state = {name: values.detach().cpu().contiguous() for name, values in field.state_dict().items()}
     write_atomically(folder / WEIGHTS, save(state, {"record": json.dumps(text)}))
@@ -50,8 +50,9 @@ def load_field(folder: Path | str, device: torch.device | str = "cpu") -> tuple[
                 f"{path}: this is no field of Semantic SRN: give the out/model of its pretraining or fine-tuning"
             )
         labels, settings = len(record["label_names"]), FieldSettings.of(record["field"])
-        head_layers = record.get("head_layers", 0)  # not in files of before there was a choice
-        field = ConditionalField(settings, len(record["ids"]), labels, record["points_to_head"], head_layers)
+        # files of before there was a U-Net count the head's hidden layers, those of before there was a choice have neither
+        head_kind = record.get("head_kind", "mlp" if record.get("head_layers") else "linear")
+        field = ConditionalField(settings, len(record["ids"]), labels, record["points_to_head"], head_kind)
         field.load_state_dict(state)
     except InputError:
         raise

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mvdecor.fields.heads import HeadKind, make_head
 from mvdecor.fields.settings import FieldSettings
 from mvdecor.fields.srn import Hits, LSTMMarcher, PointFunction
 from mvdecor.fields.volume import VolumeRenderer
@@ -41,14 +42,6 @@ class Rendered(NamedTuple):
         return Rendered(hits, rgb, opacity, parts[0].codes)
 
 
-def _mlp_head(inputs: int, width: int, layers: int, labels: int) -> nn.Sequential:
-    """[..., inputs] to logits [..., labels] (released code of Semantic SRN: 3 hidden layers)."""
-    modules: list[nn.Module] = []
-    for size in [inputs, *[width] * (layers - 1)]:
-        modules += [nn.Linear(size, width), nn.LayerNorm(width), nn.ReLU()]
-    return nn.Sequential(*modules, nn.Linear(width, labels))
-
-
 class ConditionalField(nn.Module):
     """The auto-decoder of Semantic SRN (Kohli et al. 2020, section 3), or the same function volume-rendered.
 
@@ -57,14 +50,14 @@ class ConditionalField(nn.Module):
         objects: number of training objects, each with a code of its own.
         labels: C, with a head from features to labels; 0: without head.
         points_to_head: the head takes the end point beside the feature.
-        head_layers: hidden layers of the head; 0: it is linear.
+        head_kind: linear or mlp take each ray by itself; unet takes the rays of whole views.
 
     Attributes:
         codes: one per training object, Z + K values: Z for shape and features, K for colours alone.
     """
 
     head: nn.Module | None
-    forward_methods = ("label_rays",)
+    forward_methods = ("label_rays", "label_logits")
 
     def __init__(
         self,
@@ -72,11 +65,10 @@ class ConditionalField(nn.Module):
         objects: int,
         labels: int = 0,
         points_to_head: bool = False,
-        head_layers: int = 0,
+        head_kind: HeadKind = "linear",
     ) -> None:
         super().__init__()
-        self.head_layers = head_layers
-        self.settings, self.points_to_head = settings, points_to_head
+        self.settings, self.points_to_head, self.head_kind = settings, points_to_head, head_kind
         width = settings.width
         self.codes = nn.Embedding(objects, settings.code_size + settings.colour_code_size)
         nn.init.normal_(self.codes.weight, std=CODE_DEVIATION)
@@ -89,9 +81,7 @@ class ConditionalField(nn.Module):
         else:
             self.renderer = VolumeRenderer(width, settings.samples)
         self.generator = _generator(width + settings.colour_code_size, width, settings.generator_layers)
-        self.head = nn.Linear(width + 3 * points_to_head, labels) if labels else None
-        if labels and head_layers:
-            self.head = _mlp_head(width + 3 * points_to_head, width, head_layers, labels)
+        self.head = make_head(head_kind, width, labels, points_to_head) if labels else None
 
     def forward(self, objects: Tensor, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor) -> Rendered:
         """What rays of training objects show: int64 [B], their numbers, and as in `render`."""
@@ -125,9 +115,13 @@ class ConditionalField(nn.Module):
             hits = self(objects, *rays).hits
         return self.label_logits(hits)
 
-    def label_logits(self, hits: Hits) -> Tensor:
-        """float32 [B, R, C] of the head."""
+    def label_logits(self, hits: Hits, size: tuple[int, int] | None = None) -> Tensor:
+        """float32 [B, R, C] of the head. A U-Net also needs `size`, (H, W): the R = n H W rays show n whole views in order."""
         assert self.head is not None, "this field has no head"
+        if self.head_kind == "unet":
+            assert size is not None, "a U-Net labels whole views"
+            images = hits.features.view(-1, *size, self.settings.width).permute(0, 3, 1, 2).contiguous()
+            return self.head(images).permute(0, 2, 3, 1).reshape(*hits.distance.shape, -1)
         seen = torch.cat([hits.features, hits.points], dim=-1) if self.points_to_head else hits.features
         return self.head(seen)
 

@@ -68,8 +68,8 @@ def nearest_codes(field: ConditionalField, loss: Callable[[Rendered], Tensor], r
 
 
 @torch.no_grad()
-def render_rays(field: ConditionalField, code: Tensor, rays: RAYS) -> tuple[Rendered, Tensor | None]:
-    """What many rays of one object show, and the head's logits [1, R, C] if there is a head.
+def render_rays(field: ConditionalField, code: Tensor, rays: RAYS) -> Rendered:
+    """What many rays of one object show.
 
     Args:
         field: in evaluation mode.
@@ -77,13 +77,10 @@ def render_rays(field: ConditionalField, code: Tensor, rays: RAYS) -> tuple[Rend
         rays: B = 1.
     """
     chunk = _rays_together(field)
-    parts, logits = [], []
+    parts = []
     for i in range(0, rays[0].shape[1], chunk):
-        rendered = field.render(code[None], *(values[:, i : i + chunk] for values in rays))
-        parts.append(rendered)
-        if field.head is not None:
-            logits.append(field.label_logits(rendered.hits))
-    return Rendered.cat(parts), torch.cat(logits, dim=1) if logits else None
+        parts.append(field.render(code[None], *(values[:, i : i + chunk] for values in rays)))
+    return Rendered.cat(parts)
 
 
 def _rays_together(field: ConditionalField) -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mvdecor.captures.capture import Capture
-from mvdecor.captures.ray_batches import bounded_rays
+from mvdecor.captures.ray_batches import RayBatch, bounded_rays
 from mvdecor.fields.field import ConditionalField
 from mvdecor.fields.infer import render_rays
+from mvdecor.fields.srn import Hits
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,8 @@ def render_views(
     height, width = capture.cameras.height, capture.cameras.width
     rays, cosine = bounded_rays(capture, views, torch.arange(len(views) * height * width))
     origins, directions, near, far = (values.to(code.device) for values in rays)
-    rendered, logits = render_rays(field, code, (origins, directions, near, far))
-    assert logits is not None, "a field without head cannot label"
-    probabilities = logits[0].softmax(dim=-1).cpu()
+    rendered = render_rays(field, code, (origins, directions, near, far))
+    probabilities = view_logits(field, rendered.hits, (height, width))[0].softmax(dim=-1).cpu()
     labels = probabilities.argmax(dim=-1)
     sees_part = rendered.opacity[0].cpu() > 0.5 if background is None else labels != background
     if background is not None:
@@ -66,3 +66,36 @@ def render_views(
     images = rendered.rgb[0].clamp(0, 1).cpu().view(len(views), height, width, 3)
     depth, labels = (values.view(len(views), height, width) for values in (depth, labels))
     return FieldViews(images, depth, labels, rendered.hits.points[0].cpu()[sees_part], parts, confidence)
+
+
+@torch.no_grad()
+def view_logits(field: ConditionalField, hits: Hits, size: tuple[int, int]) -> Tensor:
+    """float32 [1, R, C], the head's answer for the rays of whole views of H, W = `size` pixels, one view at a time."""
+    count = size[0] * size[1]
+    parts = (values.split(count, dim=1) for values in hits[:3])
+    return torch.cat([field.label_logits(Hits(*view), size) for view in zip(*parts, strict=True)], dim=1)
+
+
+@dataclass
+class ViewHits:
+    """What the rays of whole views of training objects hit; each view is rendered once and remembered.
+
+    Attributes:
+        field: in evaluation mode but for its head.
+        size: H, W of every view.
+    """
+
+    field: ConditionalField
+    size: tuple[int, int]
+    _rendered: dict[tuple[str, tuple[int, ...]], Hits] = field(default_factory=dict, repr=False)
+
+    def of(self, batch: RayBatch) -> Hits:
+        """Of a batch of one whole view of each of B captures, R = H W, without gradient."""
+        views = list(zip(batch.shape_ids, batch.views, strict=True))
+        for i, view in enumerate(views):
+            if view not in self._rendered:
+                origins, directions, near, far = (values[i : i + 1] for values in batch.rays)
+                code = self.field.codes.weight[batch.objects[i]].detach()
+                self._rendered[view] = render_rays(self.field, code, (origins, directions, near, far)).hits
+        columns = zip(*(self._rendered[view][:3] for view in views), strict=True)
+        return Hits(*(torch.cat(values) for values in columns))

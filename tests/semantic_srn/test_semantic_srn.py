@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
+import mvdecor
 from mvdecor.apps.tables import run_table
 from mvdecor.captures import RaySource, make_capture_set
 from mvdecor.engine.cli import compose_config
@@ -17,7 +18,8 @@ from mvdecor.engine.loader import batches
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords
-from mvdecor.fields import ConditionalField, FieldSettings, load_field
+from mvdecor.fields import ConditionalField, FieldSettings, load_field, views
+from mvdecor.image_segmenter import turntable
 from mvdecor.shapes.splits import read_split
 from mvdecor.systems import stage_of_system
 from mvdecor.systems.semantic_srn import infer
@@ -83,6 +85,54 @@ def test_fine_tuning_moves_the_head_alone(stages):
     assert after.keys() - before.keys() == {"head.weight", "head.bias"}
     for name, values in before.items():
         assert torch.equal(after[name], values), name
+
+
+UNET = ("training.finetune.head=unet", "training.finetune.points=false")
+
+
+def test_a_unet_head_end_to_end(config, stages, tmp_path, monkeypatch):
+    """Killed and resumed; only the head moves, each labelled view is rendered once; one image gives views of any size."""
+    words, rendered = (*UNET, f"checkpoint={stages / 'pretrain' / 'model'}"), []
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    render = views.render_rays
+    monkeypatch.setattr(views, "render_rays", lambda *arguments: rendered.append(1) or render(*arguments))
+    run_finetune(config(whole, *words, "training.finetune.steps=12"))
+    assert 1 < len(rendered) <= 6
+    save = Snapshots.save
+
+    def save_and_die(self, step, state):
+        save(self, step, state)
+        if step == 7:
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Snapshots, "save", save_and_die)
+        run_finetune(config(cut, *words, "training.finetune.steps=12"))
+    run_finetune(config(cut, *words, "training.finetune.steps=12"))
+    files = [folder / "model" / "model.safetensors" for folder in (stages / "pretrain", whole, cut)]
+    before, after, resumed = map(load_file, files)
+    assert all(torch.equal(after[name], values) for name, values in before.items())
+    assert all(torch.equal(resumed[name], values) for name, values in after.items())
+    assert all(name.startswith("head.") for name in after.keys() - before.keys())
+    assert int(after["head.entry.1.num_batches_tracked"]) == 12
+    metrics = run_evaluate(config(tmp_path / "measured", f"checkpoint={whole / 'model'}"))
+    assert metrics["images"]["labels"] is not None and metrics["part_miou"] is not None
+    content = files[1].read_bytes()
+    image = make_capture_set(config(tmp_path).capture).load(metrics["split"]["ids"][0]).images([0])[0].numpy()
+    shown = mvdecor.load(whole / "model").infer(image).views(turntable(2, 23))
+    assert shown.labels.shape == (2, 23, 23) and files[1].read_bytes() == content
+    with pytest.raises(InputError, match=r"evaluation\.source=labels: .*a U-Net head labels whole views"):
+        run_evaluate(config(tmp_path / "labels", f"checkpoint={whole / 'model'}", "evaluation.source=labels"))
+
+
+def test_whole_views_are_all_pixels_in_order(config, tmp_path):
+    captures = make_capture_set(config(tmp_path).capture)
+    ids = captures.ids("train")
+    source = RaySource(captures, ids, 2, 7, views_at_once=1, labels=True, whole_views=True)
+    batch = source.sample(0, 0)
+    for b, (id, (view,)) in enumerate(zip(batch.shape_ids, batch.views, strict=True)):
+        assert torch.equal(batch.labels[b], captures.load(id).labels([view]).flatten().long())
+        assert torch.equal(batch.rgb[b], captures.load(id).images([view]).view(-1, 3).float() / 255)
 
 
 @pytest.mark.parametrize("renderer", ["lstm", "volume"])
@@ -267,6 +317,9 @@ def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):
         ("finetune", "checkpoint=nowhere", r"nowhere: no model\.safetensors here"),
         ("finetune", "checkpoint=PRETRAINED training.finetune.k=99", "k=99"),
         ("finetune", "checkpoint=PRETRAINED training.finetune.split=SPLIT", "a capture that was not pretrained on"),
+        ("finetune", "checkpoint=PRETRAINED training.finetune.head=unet", r"points=true: a U-Net head takes"),
+        ("pipeline", " ".join([*UNET, "evaluation.source=labels"]), r"evaluation\.source=labels"),
+        ("finetune", " ".join(["checkpoint=PRETRAINED", *UNET, "capture.size=16"]), r"16 x 16 pixels.*above 16 pixels"),
         ("evaluate", "checkpoint=PRETRAINED", "was only pretrained"),
         ("evaluate", "checkpoint=TUNED evaluation.v=9", r"evaluation\.v=9: capture \d+ has 5 images"),
         ("evaluate", "checkpoint=TUNED evaluation.views=[7]", r"evaluation\.views: capture \d+ has no view 7"),

@@ -32,6 +32,7 @@ from mvdecor.lifting.points import labels_from_points
 from mvdecor.progress import with_progress
 from mvdecor.systems.semantic_srn.infer import given_views, infer
 from mvdecor.systems.semantic_srn.keys import capture_files
+from mvdecor.systems.semantic_srn.settings import check_source
 
 MEASURED = "measured"
 """The folder in `out` of the records of an evaluation under way."""
@@ -89,6 +90,7 @@ def evaluate(job: Job) -> dict:
     field, checkpoint = load_field(cfg.checkpoint, fabric.device)
     captures = make_capture_set(cfg.capture)
     check_labels(checkpoint, captures, cfg.checkpoint)
+    check_source(settings.source, field.head_kind)
     for weight in field.parameters():
         weight.requires_grad_(False)
     ids = captures.ids(settings.split)[: settings.limit]

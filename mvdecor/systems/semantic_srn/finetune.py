@@ -1,4 +1,4 @@
-"""Fine-tuning: a linear head, or an MLP, on the frozen field's features, from n label maps (Kohli et al. 2020, section 3.2)."""
+"""Fine-tuning: a head on the frozen field's features, from n label maps (Kohli et al. 2020, section 3.2)."""
 
 from __future__ import annotations
 
@@ -15,20 +15,45 @@ from mvdecor.engine.loop import Recipe, train
 from mvdecor.engine.schedules import make_schedule
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
-from mvdecor.fields import ConditionalField, labels_loss, load_field, save_field
+from mvdecor.fields import ConditionalField, ViewHits, labels_loss, load_field, save_field
+from mvdecor.fields.heads import DOWNS
 from mvdecor.seeds import seed_of
 
-MLP_LAYERS = 3
-"""Hidden layers of `training.finetune.head=mlp` (released code)."""
+
+def view_hits_of(field: ConditionalField, source: RaySource) -> ViewHits:
+    """For a U-Net head on the captures of a source. Raises InputError if their views differ in size, or are too small."""
+    cameras = [source.capture(id).cameras for id in source.ids]
+    sizes = {(c.height, c.width) for c in cameras}
+    size = min(sizes)
+    if len(sizes) > 1 or min(size) <= 2**DOWNS:
+        raise InputError(
+            f"training.finetune.head=unet: labelled views of {' and '.join(f'{w} x {h}' for h, w in sorted(sizes))} pixels: "
+            f"it needs captures of one size, above {2**DOWNS} pixels per side"
+        )
+    return ViewHits(field, size)
+
+
+def train_head_alone(field: ConditionalField, wrapped: nn.Module) -> None:
+    """The head into training mode, all else into evaluation mode."""
+    wrapped.eval()
+    assert field.head is not None
+    field.head.train()
 
 
 def step(
-    model: nn.Module, batches: Mapping[str, RayBatch], fabric: Fabric, label_weights: Tensor | None
+    model: nn.Module,
+    batches: Mapping[str, RayBatch],
+    fabric: Fabric,
+    label_weights: Tensor | None,
+    view_hits: ViewHits | None,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Cross-entropy of a batch of labelled rays; undetermined ones do not count."""
     batch = batches["labelled"]
     assert batch.labels is not None, "the source must give labels"
-    logits = model.label_rays(batch.objects, *batch.rays)  # type: ignore[operator]
+    if view_hits is None:
+        logits = model.label_rays(batch.objects, *batch.rays)  # type: ignore[operator]
+    else:
+        logits = model.label_logits(view_hits.of(batch), view_hits.size)  # type: ignore[operator]
     count = (batch.labels >= 0).sum()
     weight = weight_of_mean(fabric, count) / count.clamp_min(1)
     loss = labels_loss(logits, batch.labels, label_weights).sum() * weight
@@ -46,19 +71,18 @@ def finetune(job: Job) -> dict:
     run, views = labelled_views(captures, record["ids"], **wanted, seed=cfg.seed, run=cfg.run)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(run.shapes)}", flush=True)
     numbers = {id: record["ids"].index(id) for id in run.shapes}
-    source = RaySource(
-        captures, run.shapes, settings.objects, settings.rays, settings.foreground, None, views, True, numbers
-    )
+    whole = settings.head == "unet"
+    sampling = settings.objects, settings.rays, settings.foreground, 1 if whole else None
+    source = RaySource(captures, run.shapes, *sampling, views, True, numbers, whole_views=whole)
     seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
     seed_everything(seed, verbose=False)
-    layers = MLP_LAYERS if settings.head == "mlp" else 0
-    field = ConditionalField(
-        pretrained.settings, len(record["ids"]), len(captures.label_names), settings.points, layers
-    )
+    counts = len(record["ids"]), len(captures.label_names)
+    field = ConditionalField(pretrained.settings, *counts, settings.points, settings.head)
     head = {name: values for name, values in field.state_dict().items() if name.startswith("head.")}
     field.load_state_dict({name: x for name, x in pretrained.state_dict().items() if name not in head} | head)
     for name, weight in field.named_parameters():
         weight.requires_grad_(name in head)
+    view_hits = view_hits_of(field, source) if whole else None
     label_weights = frequency_weights(captures, views) if settings.balanced else None
     optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
     recipe = Recipe("finetune", settings.steps, optimizer, make_schedule(settings.schedule), seed)
@@ -68,8 +92,8 @@ def finetune(job: Job) -> dict:
         recipe,
         field,
         sources,
-        partial(step, fabric=fabric, label_weights=label_weights),
-        mode=nn.Module.eval,
+        partial(step, fabric=fabric, label_weights=label_weights, view_hits=view_hits),
+        mode=partial(train_head_alone, field),
     )
     names = list(captures.label_names)
     if rank() == 0:

@@ -12,7 +12,7 @@ from mvdecor.engine.distributed import check_shared
 from mvdecor.engine.settings import RunSettings, check_out
 from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import Protocol
-from mvdecor.fields import FieldSettings
+from mvdecor.fields import FieldSettings, HeadKind
 from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Settings, WholeNumber
 
 Target = Annotated[dict[str, Any], Field(description="give {_target_: module.name} of what is to be called")]
@@ -85,8 +85,14 @@ class FinetuneSettings(Settings):
     optimizer: Target
     schedule: Schedule
     balanced: bool
-    head: Literal["linear", "mlp"]
+    head: HeadKind
     points: bool
+
+    @model_validator(mode="after")
+    def _unet_takes_features_alone(self) -> Self:
+        if self.head == "unet" and self.points:
+            raise ValueError("points=true: a U-Net head takes images of features alone: set points=false")
+        return self
 
 
 class TrainingSettings(Settings):
@@ -179,3 +185,12 @@ def check_finetune(cfg: DictConfig) -> None:
     """Also refuse batches of fewer captures than processes."""
     check_checkpoint(cfg)
     check_shares(cfg, "finetune")
+
+
+def check_source(source: str, head_kind: str) -> None:
+    """Refuse to infer codes from label maps by a head that does not label single rays."""
+    if source == "labels" and head_kind == "unet":
+        raise InputError(
+            "evaluation.source=labels: codes are inferred from random pixels, and a U-Net head labels whole views: set "
+            "evaluation.source=images, or fine-tune with training.finetune.head=linear"
+        )

@@ -29,6 +29,7 @@ from mvdecor.systems.semantic_srn.settings import (
     check_finetune,
     check_pretrain,
     check_shares,
+    check_source,
 )
 
 CAPTURES = ("seed", "precision", "capture", *(f"-capture.{key}" for key in ("root", "splits", "memory")))
@@ -98,6 +99,7 @@ def run_pipeline(cfg: DictConfig) -> dict:
     """Pretrain, then fine-tune and evaluate each few-shot run; writes `out/table.json`."""
     check_config(cfg)
     check_shares(cfg, "finetune", *(["pretrain"] if cfg.checkpoint is None else []))
+    check_source(cfg.evaluation.source, cfg.training.finetune.head)
     with guard(Path(cfg.out)):
         return _pipeline(cfg)
 

@@ -131,5 +131,5 @@ def rendered_images(field: ConditionalField, code: Tensor, capture: Capture, vie
     height, width = capture.cameras.height, capture.cameras.width
     rays, _ = bounded_rays(capture, views, torch.arange(len(views) * height * width))
     origins, directions, near, far = (values.to(code.device) for values in rays)
-    rendered, _ = render_rays(field, code, (origins, directions, near, far))
+    rendered = render_rays(field, code, (origins, directions, near, far))
     return rendered.rgb[0].clamp(0, 1).cpu().view(len(views), height, width, 3)
