@@ -7,7 +7,7 @@ import mvdecor
 
 ROOT = Path(mvdecor.__file__).parent
 HALL = {"channels", "compiled", "errors", "files", "imports", "percent"}
-HALL |= {"processes", "progress", "recent", "rows", "seeds", "settings"}
+HALL |= {"processes", "progress", "recent", "rows", "seeds", "settings", "weights"}
 """Single files that any room may use."""
 MAY_USE = {
     "shapes": set(),

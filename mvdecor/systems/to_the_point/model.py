@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from mvdecor.errors import InputError
-from mvdecor.files import content_hash, write_atomically
 from mvdecor.losses.meshes import cotangents, mesh_edges
 from mvdecor.networks.regressor import VertexRegressor
 from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.template import Mirror, Template
 from mvdecor.solvers import Fit, deform, solve_camera, solve_deformation, solve_released
 from mvdecor.systems.to_the_point.settings import ReconstructorSettings
+from mvdecor.weights import WEIGHTS, find_weights, is_of_kind, open_weights, write_weights
 
-FORMAT = "mvdecor reconstructor 1"
-WEIGHTS = "model.safetensors"
+KIND = "mvdecor reconstructor 1"
 
 
 class Solved(NamedTuple):
@@ -123,23 +118,17 @@ def save_model(folder: Path, model: Reconstructor, record: Mapping[str, Any]) ->
         record: plain values to go along.
     """
     template, shape = model.template, model.template.shape
-    state = {name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()}
     mesh = {"vertices": shape.vertices, "faces": shape.faces}
     if shape.face_labels is not None:
         mesh["face_labels"] = shape.face_labels
     if (mirror := template.mirror) is not None:
         mesh |= {"mirror_vertices": mirror.vertices, "mirror_weights": mirror.weights}
-    state |= {f"template.{name}": values.contiguous() for name, values in mesh.items()}
+    state = model.state_dict() | {f"template.{name}": values for name, values in mesh.items()}
     settings = model.settings.model_dump() | {"weights": None}  # the file has the weights
-    text: dict[str, Any] = {
-        "format": FORMAT,
-        "reconstructor": settings,
-        "template": shape.id,
-        "keypoints": template.keypoints,
-    }
+    text: dict[str, Any] = {"reconstructor": settings, "template": shape.id, "keypoints": template.keypoints}
     text["mirror"] = None if mirror is None else {"axis": mirror.axis, "error": mirror.error}
     text |= {"label_names": list(shape.label_names), **record}
-    write_atomically(folder / WEIGHTS, save(state, {"record": json.dumps(text)}))
+    write_weights(folder / WEIGHTS, state, KIND, text)
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[Reconstructor, dict[str, Any]]:
@@ -148,13 +137,8 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[
     Raises:
         InputError: there is no such file, or it is damaged or of another kind.
     """
-    path = model_file(folder)
-    try:
-        with safe_open(path, "pt") as file:
-            record = json.loads((file.metadata() or {}).get("record", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if record.get("format") != FORMAT:
-            raise InputError(f"{path}: this is no model of To The Point: give the out/model of its stages")
+    expected = "model of To The Point: give the out/model of its stages"
+    with open_weights(model_file(folder), KIND, expected) as (record, state):
         mesh = {name.removeprefix("template."): state.pop(name) for name in list(state) if name.startswith("template.")}
         names = tuple(record["label_names"])
         shape = Shape(record["template"], mesh["vertices"], mesh["faces"], mesh.get("face_labels"), names)
@@ -164,25 +148,14 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[
         template = Template(shape, record["keypoints"], mirror)
         model = Reconstructor(ReconstructorSettings.of(record["reconstructor"]), template, state["basis"])
         model.load_state_dict(state)
-    except InputError:
-        raise
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged ({error}): copy it again, or train again") from error
-    return model.to(device).eval(), record | {"weights_sha256": content_hash(path).hex()}
+    return model.to(device).eval(), record
 
 
 def is_model(folder: Path | str) -> bool:
     """Whether a checkpoint is one of To The Point; False for one that cannot be read."""
-    try:
-        with safe_open(Path(folder) / WEIGHTS, "pt") as file:
-            return json.loads((file.metadata() or {}).get("record", "{}")).get("format") == FORMAT
-    except (SafetensorError, OSError, ValueError):
-        return False
+    return is_of_kind(Path(folder) / WEIGHTS, KIND)
 
 
 def model_file(folder: Path | str) -> Path:
     """The file of a checkpoint. Raises InputError if there is none."""
-    path = Path(folder) / WEIGHTS
-    if not path.is_file():
-        raise InputError(f"{folder}: no {WEIGHTS} here; give the out/model of a stage of To The Point")
-    return path
+    return find_weights(folder, "the out/model of a stage of To The Point")
