@@ -6,7 +6,6 @@ checks that losses are finite, validates, and saves its state. What is minimised
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from mvdecor.engine.dropout import drop_by_rows, seed_generators
 from mvdecor.engine.history import History
 from mvdecor.engine.loader import Source, batches
 from mvdecor.engine.log import Log
+from mvdecor.engine.optimizer import make_optimizer
 from mvdecor.engine.schedules import Schedule
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
@@ -63,6 +63,7 @@ class Recipe:
         seed: of the batches.
         cudnn_benchmark: on a GPU, let cuDNN time its algorithms at the first batch and take the fastest. Another run may take
             others, whose rounding differs.
+        clip: greatest norm of the gradient; None: any.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Recipe:
     schedule: Schedule
     seed: int = 0
     cudnn_benchmark: bool = True
+    clip: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,18 @@ class LossScaling:
             self._precision.load_state_dict(state)
 
 
-def make_optimizer(make: Callable[..., Optimizer], weights: list[nn.Parameter], device: torch.device) -> Optimizer:
-    """The optimizer of a recipe; on a GPU with `fused=True` if it knows that word and nothing else was said.
-
-    A fused optimizer updates all weights by one kernel instead of some per weight.
-    """
-    said = getattr(make, "keywords", {})
-    can = "fused" in inspect.signature(make).parameters and not {"fused", "foreach", "differentiable"} & said.keys()
-    return make(weights, fused=True) if device.type == "cuda" and can else make(weights)
+def set_up(fabric: Fabric, recipe: Recipe, model: nn.Module) -> tuple[nn.Module, Optimizer]:
+    """The model as Fabric wraps it, ready for several processes, and its optimizer."""
+    synchronize_batch_norm(model, fabric)
+    drop_by_rows(model)
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.benchmark = recipe.cudnn_benchmark
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = make_optimizer(recipe.optimizer, weights, fabric.device, recipe.clip)
+    wrapped, optimizer = fabric.setup(model, optimizer)
+    for method in getattr(model, "forward_methods", ()):
+        wrapped.mark_forward_method(method)
+    return wrapped, optimizer
 
 
 def train(
@@ -145,15 +151,7 @@ def train(
     fabric, log, steps = loop.fabric, loop.log, recipe.steps
     main_source, setting = next(iter(sources.values()))
     check_shared(len(main_source), setting)
-    synchronize_batch_norm(model, fabric)
-    drop_by_rows(model)
-    if fabric.device.type == "cuda":
-        torch.backends.cudnn.benchmark = recipe.cudnn_benchmark
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = make_optimizer(recipe.optimizer, weights, fabric.device)
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    for method in getattr(model, "forward_methods", ()):
-        wrapped.mark_forward_method(method)
+    wrapped, optimizer = set_up(fabric, recipe, model)
     schedule = recipe.schedule(optimizer, steps)
     history = History(fabric)
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "history": history}

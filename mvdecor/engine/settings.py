@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from omegaconf import DictConfig
 from pydantic import Field
 
 from mvdecor.engine.device import DEVICE
@@ -53,3 +54,17 @@ def check_out(out: Path, key: str = "out") -> None:
         raise InputError(f"{key}={out}: {folder} is a file: name a folder")
     if not is_writable(out):
         raise InputError(f"{key}={out}: {folder} cannot be written to: name another folder")
+
+
+def refuse_checkpoint(cfg: DictConfig) -> None:
+    """Raise InputError if a training that starts from initial weights is given a checkpoint."""
+    if cfg.checkpoint is not None:
+        raise InputError(f"checkpoint={cfg.checkpoint}: this training starts from initial weights: leave it out")
+
+
+def require_checkpoint(cfg: DictConfig) -> None:
+    """Raise InputError if a stage that starts from a model is given none."""
+    if cfg.checkpoint is None:
+        raise InputError(
+            "give checkpoint=FOLDER: out/model of scripts/pretrain.py to fine-tune, of scripts/finetune.py to evaluate"
+        )

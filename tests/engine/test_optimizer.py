@@ -10,7 +10,8 @@ from torch.optim import LBFGS, SGD, Adagrad, Adam
 
 from mvdecor.engine.device import open_device
 from mvdecor.engine.log import Log
-from mvdecor.engine.loop import Loop, Recipe, make_optimizer, train
+from mvdecor.engine.loop import Loop, Recipe, train
+from mvdecor.engine.optimizer import make_optimizer
 from mvdecor.engine.schedules import make_schedule
 from tests.gpu.simulated_cuda import simulated_cuda, to_cpu
 
@@ -31,6 +32,18 @@ def test_fused_on_a_gpu_alone_and_only_where_nothing_else_was_said(make, fused):
     weights = [nn.Parameter(torch.ones(3))]
     assert not make_optimizer(make, weights, torch.device("cpu")).param_groups[0].get("fused")
     assert bool(make_optimizer(make, weights, torch.device("cuda")).param_groups[0].get("fused")) == fused
+    assert not make_optimizer(make, weights, torch.device("cuda"), clip=1.0).param_groups[0].get("fused")
+
+
+def test_gradients_are_cut_to_a_norm_before_an_update():
+    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))]
+    optimizer = make_optimizer(partial(SGD, lr=1.0), weights, torch.device("cpu"), clip=0.5)
+    for scale, expected in ((10.0, 0.5), (0.01, 0.03)):
+        for weight in weights:
+            weight.data.zero_()
+        weights[0].grad, weights[1].grad = scale * torch.tensor([1.0, 2.0]), scale * torch.tensor([2.0])
+        optimizer.step()
+        assert torch.cat([weight.detach() for weight in weights]).norm() == pytest.approx(expected, rel=1e-5)
 
 
 @dataclass(frozen=True)

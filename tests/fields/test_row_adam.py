@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.optim import Adam
 
+from mvdecor.engine.optimizer import clip_gradients
 from mvdecor.fields import RowAdam
-from mvdecor.systems.semantic_srn.pretrain import _clip
 
 OBJECTS = 6
 
@@ -21,7 +21,7 @@ def train(sparse: bool, batches: list[torch.Tensor]) -> tuple[nn.Embedding, nn.L
             weight.copy_(torch.randn(weight.shape, generator=generator))
     groups = [{"params": list(layer.parameters())}, {"params": [codes.weight], "lr": 0.05}]
     optimizer = (RowAdam if sparse else Adam)(groups, lr=0.01)
-    optimizer.register_step_pre_hook(partial(_clip, [*layer.parameters(), codes.weight], 0.3))
+    optimizer.register_step_pre_hook(partial(clip_gradients, [*layer.parameters(), codes.weight], 0.3))
     for batch in batches:
         target = torch.randn(len(batch), 2, generator=generator)
         optimizer.zero_grad()

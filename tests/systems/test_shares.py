@@ -29,7 +29,7 @@ def least_batch(cfg) -> int:
     if cfg.system == "semantic_srn":
         return min(training.pretrain.objects, training.finetune.objects)
     if cfg.system == "to_the_point":
-        return min(training.pretrain.batch_size, training.finetune.batch_size, training.finetune.renders)
+        return min(training.pretrain.batch_size, training.finetune.batch_size)
     sizes = [training.pretrain.pairs, training.finetune.batch_size]
     if training.finetune.lambda_ssl > 0 and not training.finetune.joint:
         sizes.append(training.finetune.pairs)

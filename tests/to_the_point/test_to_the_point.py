@@ -149,7 +149,7 @@ def test_experiment_runs_every_stage(name, make_config, birds, tmp_path):
         ("pretrain", "reconstructor.solver.kind=newton", r"kind=newton is unknown: choose joint, rigid or released"),
         ("pretrain", "reconstructor.basis=0", "set reconstructor.solver.kind=rigid"),
         ("pretrain", "renders.elevation=[0,99]", r"renders\.elevation"),
-        ("pretrain", "checkpoint=x", "pretraining starts from initial weights"),
+        ("pretrain", "checkpoint=x", "starts from initial weights"),
         ("pretrain", "template.file=nowhere.obj", "no such file"),
         ("pretrain", "reconstructor.encoder=resnet99", "timm has no model"),
         ("finetune", "seed=0", "give checkpoint=FOLDER"),

@@ -9,7 +9,6 @@ import torch
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from mvdecor.captures import RayBatch, RaySource, make_capture_set
@@ -38,28 +37,11 @@ def step(
 
 
 def make_optimizer(weights: Iterable[nn.Parameter], settings: PretrainSettings, codes: Tensor) -> Optimizer:
-    """The optimizer, with another rate for the codes and, before each update, the gradient's norm cut to `clip`."""
-    weights = list(weights)
+    """The optimizer, with another rate for the codes."""
     shared = [weight for weight in weights if weight is not codes]
     rate = settings.learning_rate
     groups = [{"params": shared}, {"params": [codes], "lr": rate * settings.code_rate}]
-    optimizer = instantiate(settings.optimizer, _partial_=True, lr=rate)(groups)
-    if settings.clip is not None:
-        optimizer.register_step_pre_hook(partial(_clip, weights, settings.clip))
-    return optimizer
-
-
-def _clip(weights: list[nn.Parameter], norm: float, *_: object) -> None:
-    """As `clip_grad_norm_`, which takes no sparse gradients."""
-    gradients = []
-    for weight in weights:
-        if weight.grad is not None and weight.grad.is_sparse:
-            weight.grad = weight.grad.coalesce()
-            gradients.append(weight.grad.values())
-        elif weight.grad is not None:
-            gradients.append(weight.grad)
-    factor = norm / (get_total_norm(gradients) + 1e-6)
-    torch._foreach_mul_(gradients, factor.clamp(max=1.0))
+    return instantiate(settings.optimizer, _partial_=True, lr=rate)(groups)
 
 
 def check_capture(source: RaySource, weights: LossWeights) -> None:
@@ -101,7 +83,7 @@ def pretrain(job: Job) -> dict:
     field = ConditionalField(FieldSettings.of(cfg.field), len(objects))
     field.codes.sparse = settings.sparse_codes
     optimizer = partial(make_optimizer, settings=settings, codes=field.codes.weight)
-    recipe = Recipe("pretrain", settings.steps, optimizer, make_schedule(settings.schedule), seed)
+    recipe = Recipe("pretrain", settings.steps, optimizer, make_schedule(settings.schedule), seed, clip=settings.clip)
     sources = {"rays": (source, "training.pretrain.objects")}
     history = train(job.loop(fabric), recipe, field, sources, partial(step, fabric=fabric, weights=settings.weights))
     if rank() == 0:

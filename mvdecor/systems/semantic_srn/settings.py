@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from pydantic import Field, model_validator
 
 from mvdecor.engine.distributed import check_shared
-from mvdecor.engine.settings import RunSettings, check_out
+from mvdecor.engine.settings import RunSettings, check_out, refuse_checkpoint, require_checkpoint
 from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import Protocol
 from mvdecor.fields import FieldSettings, HeadKind
@@ -168,17 +168,13 @@ def check_pretrain(cfg: DictConfig) -> None:
     """Also refuse a checkpoint to start from, and batches of fewer captures than processes."""
     check_config(cfg)
     check_shares(cfg, "pretrain")
-    if cfg.checkpoint is not None:
-        raise InputError(f"checkpoint={cfg.checkpoint}: pretraining starts from initial weights: leave it out")
+    refuse_checkpoint(cfg)
 
 
 def check_checkpoint(cfg: DictConfig) -> None:
     """Also refuse to go without a checkpoint."""
     check_config(cfg)
-    if cfg.checkpoint is None:
-        raise InputError(
-            "give checkpoint=FOLDER: out/model of scripts/pretrain.py to fine-tune, of scripts/finetune.py to evaluate"
-        )
+    require_checkpoint(cfg)
 
 
 def check_finetune(cfg: DictConfig) -> None:
@@ -187,10 +183,11 @@ def check_finetune(cfg: DictConfig) -> None:
     check_shares(cfg, "finetune")
 
 
-def check_source(source: str, head_kind: str) -> None:
-    """Refuse to infer codes from label maps by a head that does not label single rays."""
-    if source == "labels" and head_kind == "unet":
+def check_source(source: str, head_kind: str | None) -> None:
+    """Refuse to infer codes from label maps without a head that labels single rays."""
+    if source == "labels" and head_kind in (None, "unet"):
+        reason = "the field has no head" if head_kind is None else "a U-Net head labels whole views"
         raise InputError(
-            "evaluation.source=labels: codes are inferred from random pixels, and a U-Net head labels whole views: set "
-            "evaluation.source=images, or fine-tune with training.finetune.head=linear"
+            f"evaluation.source=labels: codes are inferred from random pixels, and {reason}: set evaluation.source=images, "
+            "or take a field that was fine-tuned with training.finetune.head=linear"
         )

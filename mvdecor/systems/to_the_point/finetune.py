@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ from mvdecor.seeds import seed_of
 from mvdecor.solvers import Fit
 from mvdecor.systems.to_the_point.model import Reconstructor, Solved, load_model, save_model
 from mvdecor.systems.to_the_point.photos import photographs_of
-from mvdecor.systems.to_the_point.pretrain import make_optimizer, render_losses
+from mvdecor.systems.to_the_point.pretrain import render_losses
 from mvdecor.systems.to_the_point.settings import FinetuneSettings, RendersSettings
 from mvdecor.views import Cameras, make_rasterizer
 from mvdecor.views.silhouette import soft_silhouette
@@ -156,9 +157,8 @@ def finetune(job: Job) -> dict:
         renders = TemplateRenders(template, size, settings.renders, RendersSettings.of(cfg.renders).make())
         sources["renders"] = (renders, "training.finetune.renders")
     model.basis.requires_grad_(model.settings.solver.kind != "rigid")
-    recipe = Recipe(
-        "finetune", settings.steps, partial(make_optimizer, settings=settings), make_schedule(settings.schedule), seed
-    )
+    optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
+    recipe = Recipe("finetune", settings.steps, optimizer, make_schedule(settings.schedule), seed, clip=settings.clip)
     objective = Objective(settings, model)
     history = train(job.loop(fabric), recipe, model, sources, partial(step, fabric=fabric, objective=objective))
     if rank() == 0:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
 
 from mvdecor.captures.template_renders import RenderBatch, TemplateRenders
 from mvdecor.engine.distributed import rank, weight_of_share
@@ -23,7 +21,6 @@ from mvdecor.shapes.deformations import principal_deformations
 from mvdecor.shapes.template import read_template
 from mvdecor.systems.to_the_point.model import Reconstructor, Solved, save_model
 from mvdecor.systems.to_the_point.settings import (
-    FinetuneSettings,
     PretrainSettings,
     ReconstructorSettings,
     RendersSettings,
@@ -54,15 +51,6 @@ def step(
     yield loss, {"loss": loss, **losses}
 
 
-def make_optimizer(weights: Iterable[nn.Parameter], settings: PretrainSettings | FinetuneSettings) -> Optimizer:
-    """The optimizer; before each update the gradient's norm is cut to `clip`."""
-    weights = list(weights)
-    optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)(weights)
-    if settings.clip is not None:
-        optimizer.register_step_pre_hook(lambda *_: clip_grad_norm_(weights, settings.clip) and None)
-    return optimizer
-
-
 def pretrain(job: Job) -> dict:
     """Train on renders of the template; writes `out/model` and `out/log`."""
     cfg, settings = job.cfg, PretrainSettings.of(job.cfg.training.pretrain)
@@ -77,9 +65,8 @@ def pretrain(job: Job) -> dict:
     basis = principal_deformations(template, renders.deformations, network.basis, generator)
     model = Reconstructor(network, template, basis)
     model.basis.requires_grad_(False)
-    recipe = Recipe(
-        "pretrain", settings.steps, partial(make_optimizer, settings=settings), make_schedule(settings.schedule), seed
-    )
+    optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
+    recipe = Recipe("pretrain", settings.steps, optimizer, make_schedule(settings.schedule), seed, clip=settings.clip)
     source = TemplateRenders(template, network.size, settings.batch_size, renders)
     sources = {"renders": (source, "training.pretrain.batch_size")}
     history = train(

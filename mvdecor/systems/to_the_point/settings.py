@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pydantic import Field
 
 from mvdecor.captures.template_renders import RenderSettings
 from mvdecor.engine.distributed import check_shared
-from mvdecor.engine.settings import RunSettings, check_out
+from mvdecor.engine.settings import RunSettings, check_out, refuse_checkpoint, require_checkpoint
 from mvdecor.errors import InputError
 from mvdecor.settings import Count, NotNegative, PathName, Positive, Settings, Share, WholeNumber
 from mvdecor.shapes.deformations import Deformations
@@ -187,26 +187,20 @@ def check_config(cfg: DictConfig) -> None:
 
 def check_shares(cfg: DictConfig, *stages: str) -> None:
     """Refuse stages ("pretrain", "finetune") whose batches have fewer items than there are processes."""
-    sizes = {"pretrain": ("batch_size",), "finetune": ("batch_size", "renders")}
-    names = [f"training.{stage}.{size}" for stage in stages for size in sizes[stage]]
-    check_shared(*min((int(OmegaConf.select(cfg, name)), name) for name in names))
+    check_shared(*min((cfg.training[stage].batch_size, f"training.{stage}.batch_size") for stage in stages))
 
 
 def check_pretrain(cfg: DictConfig) -> None:
     """Also refuse a checkpoint to start from, and batches of fewer items than processes."""
     check_config(cfg)
     check_shares(cfg, "pretrain")
-    if cfg.checkpoint is not None:
-        raise InputError(f"checkpoint={cfg.checkpoint}: pretraining starts from initial weights: leave it out")
+    refuse_checkpoint(cfg)
 
 
 def check_checkpoint(cfg: DictConfig) -> None:
     """Also refuse to go without a checkpoint."""
     check_config(cfg)
-    if cfg.checkpoint is None:
-        raise InputError(
-            "give checkpoint=FOLDER: out/model of scripts/pretrain.py to fine-tune, of scripts/finetune.py to evaluate"
-        )
+    require_checkpoint(cfg)
 
 
 def check_finetune(cfg: DictConfig) -> None:

@@ -8,8 +8,7 @@ from typing import Literal, Self
 from omegaconf import DictConfig
 from pydantic import model_validator
 
-from mvdecor.engine.settings import check_out
-from mvdecor.errors import InputError
+from mvdecor.engine.settings import check_out, refuse_checkpoint, require_checkpoint
 from mvdecor.lifting import LiftingSettings
 from mvdecor.settings import PathName
 from mvdecor.systems.semantic_srn import settings as semantic_srn
@@ -54,12 +53,10 @@ def check_config(cfg: DictConfig) -> None:
 def check_finetune(cfg: DictConfig) -> None:
     """Also refuse a checkpoint to start from."""
     check_config(cfg)
-    if cfg.checkpoint is not None:
-        raise InputError(f"checkpoint={cfg.checkpoint}: this U-Net starts from initial weights: leave it out")
+    refuse_checkpoint(cfg)
 
 
 def check_evaluate(cfg: DictConfig) -> None:
     """Also refuse to go without a checkpoint."""
     check_config(cfg)
-    if cfg.checkpoint is None:
-        raise InputError("give checkpoint=FOLDER: out/model of scripts/finetune.py with the same method")
+    require_checkpoint(cfg)
