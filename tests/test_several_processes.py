@@ -144,7 +144,7 @@ def test_a_pipeline_killed_in_each_stage_is_finished_by_other_numbers_of_process
         ("pretrain", 4, None),
         ("finetune", 2, "pretrain/state: resuming after 6 steps"),
         ("evaluate", 2, "scratch/run_0/state: resuming after 2 steps"),
-        (None, 4, "scratch/run_0/measured: resuming after 2 of 3 shapes"),
+        (None, 4, "scratch/run_0/measured: resuming after 2 of 3"),
     ):
         last = program if stage is None else [str(DIES), stage, *program]
         ranks = become_ranks([program] * (count - 1) + [last], tmp_path)

@@ -39,7 +39,7 @@ from mvdecor.figures.rendered_views import depth_picture
 from mvdecor.imports import make_object
 from mvdecor.seeds import seed_of
 from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Seed, Settings, WholeNumber
-from mvdecor.systems.semantic_srn.stages import capture_files
+from mvdecor.systems.capture_files import capture_files
 
 FILE = "fit.json"
 """What closes a fit in `out`."""

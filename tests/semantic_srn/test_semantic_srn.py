@@ -235,7 +235,7 @@ def test_an_evaluation_that_was_killed_is_finished_by_two_processes(
     program = script("evaluate", *TINY, f"data.root={made_up_partnet}", f"out={cut}", *words)
     first, second = become_ranks([program] * 2, tmp_path)
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert "resuming after 1 of 3 captures" in first.stdout
+    assert "resuming after 1 of 3" in first.stdout
     assert contents(cut) == contents(whole) and len(list((cut / "clouds").iterdir())) == 3
 
 
@@ -309,7 +309,7 @@ def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):
         ("pretrain", "field.renderer=nerf", r"field\.renderer=nerf is unknown: choose lstm or volume"),
         ("pretrain", "+field.depth=3", r"field\.depth is unknown"),
         ("pretrain", "training.pretrain.weights.mask=-1", r"weights\.mask=-1: give a number of at least 0"),
-        ("pretrain", "checkpoint=x", "pretraining starts from initial weights"),
+        ("pretrain", "checkpoint=x", "starts from initial weights"),
         ("pretrain", "training.pretrain.outline=0.7", "foreground=0.5 and outline=0.7: together at most 1"),
         ("pretrain", "training.pretrain.sparse_codes=true", "RowAdam"),
         ("pretrain", "capture.count=1", "needs at least 2 views"),
@@ -324,7 +324,7 @@ def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):
         ("evaluate", "checkpoint=TUNED evaluation.v=9", r"evaluation\.v=9: capture \d+ has 5 images"),
         ("evaluate", "checkpoint=TUNED evaluation.views=[7]", r"evaluation\.views: capture \d+ has no view 7"),
         ("evaluate", "checkpoint=TUNED evaluation.views=[1,1]", r"evaluation\.views=\[1, 1\]: .*each once"),
-        ("evaluate", "checkpoint=TUNED data.level=2", "the field's labels .* are not those of the captures"),
+        ("evaluate", "checkpoint=TUNED data.level=2", "the model's labels .* are not those of the captures"),
         ("ceiling", "seed=0", "system=semantic_srn has no stage 'ceiling'"),
         ("pretrain", "system=another", "system=another"),
     ],

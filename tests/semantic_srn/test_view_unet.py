@@ -12,8 +12,9 @@ from mvdecor.evaluation import PartMetrics, ceiling_labels
 from mvdecor.results.cells import check_cells
 from mvdecor.results.runs import read_runs
 from mvdecor.systems import run_evaluate, run_finetune, run_pipeline, run_pretrain
+from mvdecor.systems.semantic_srn.measured import Measured
 from mvdecor.systems.semantic_srn.settings import check_config
-from mvdecor.systems.view_unet.evaluate import Measured
+from mvdecor.systems.view_unet import evaluate
 from mvdecor.systems.view_unet.finetune import LabelledViewSource
 
 TINY = (
@@ -83,7 +84,7 @@ def test_true_label_maps_vote_the_ceiling_of_their_views(config, tmp_path):
     for id in captures.ids("test")[:2]:
         capture, shape = captures.load(id), captures.shapes.load(id)
         logits = 50 * torch.nn.functional.one_hot(capture.labels().long(), len(captures.label_names)).float()
-        measured.add(capture, range(5), logits.permute(0, 3, 1, 2))
+        evaluate.add_logits(measured, cfg, captures, capture, range(5), logits.permute(0, 3, 1, 2))
         views = captures.rasterizer([shape], [capture.cameras])[0]
         ceiling = ceiling or PartMetrics(shape.label_names, "partnet", 300, cfg.seed)
         ceiling.add(shape, ceiling_labels(shape, views).labels)
@@ -106,6 +107,27 @@ def test_renderings_are_those_that_semantic_srn_is_measured_on(config, srn, unet
     assert (tmp_path / "figures" / f"{labelled['split']['ids'][0]}.png").exists()
 
 
+def test_an_evaluation_that_is_cut_off_measures_what_is_missing(config, unet, tmp_path, monkeypatch):
+    words = ("method=unet_views", f"checkpoint={unet / 'unet_views/run_0/model'}")
+    labelled, label_views = [], evaluate.label_views
+
+    def cut_off(model, images):
+        labelled.append(len(images))
+        if len(labelled) == 2:
+            raise KeyboardInterrupt
+        return label_views(model, images)
+
+    monkeypatch.setattr(evaluate, "label_views", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        run_evaluate(config(tmp_path, *words))
+    resumed = run_evaluate(config(tmp_path, *words))
+    expected = read(unet / "unet_views/run_0", "metrics")
+    assert len(labelled) == 1 + len(resumed["split"]["ids"])
+    assert {key: resumed[key] for key in ("images", "confusion")} == {
+        key: expected[key] for key in ("images", "confusion")
+    }
+
+
 def test_its_results_are_read_for_tables(unet, srn):
     runs = read_runs([unet, srn])
     assert [run.title for run in runs] == ["U-Net on true views", "Semantic SRN, mean code", "Semantic SRN"]
@@ -116,6 +138,11 @@ def test_its_results_are_read_for_tables(unet, srn):
     ("run", "words", "message"),
     [
         (run_evaluate, "method=srn_unet checkpoint=UNET", r"evaluation\.field=null: name the out/model"),
+        (
+            run_evaluate,
+            "method=srn_unet checkpoint=UNET evaluation.field=FIELD evaluation.source=labels",
+            "the field has no head",
+        ),
         (run_evaluate, "method=unet_views checkpoint=FIELD", "this is no U-Net of label maps"),
         (run_evaluate, "method=unet_views", "give checkpoint=FOLDER"),
         (run_finetune, "method=unet_views checkpoint=UNET", "starts from initial weights"),

@@ -28,7 +28,7 @@ from mvdecor.figures.layout import legend, stack
 from mvdecor.figures.rendered_views import plot_views
 from mvdecor.lifting.points import labels_from_points
 from mvdecor.shapes import Shape
-from mvdecor.systems.semantic_srn.evaluate import measured_views
+from mvdecor.systems.semantic_srn.measured import measured_views
 
 VIEWS = 6
 """Views of each object at most."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ from lightning_fabric import Fabric
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mvdecor.engine.cost import Cost, total_cost
-from mvdecor.engine.distributed import barrier, own_part, rank
+from mvdecor.engine.cost import Cost
 from mvdecor.errors import InputError
 from mvdecor.evaluation import PartMetrics, Reliability, ShapeRecords, ceiling_labels, undetermined_shares
 from mvdecor.evaluation.metrics import Protocol
@@ -23,12 +22,12 @@ from mvdecor.figures import write_ply
 from mvdecor.files import write_array
 from mvdecor.lifting import UNFAMILIAR, Calibration
 from mvdecor.networks import Model
-from mvdecor.progress import with_progress
 from mvdecor.shapes import Shape, ShapeStore
 from mvdecor.shapes.loading import load_labelled
 from mvdecor.systems.mvdecor.held_out import content_of
 from mvdecor.systems.mvdecor.predict import predict_faces
 from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views, seed_of_test_views
+from mvdecor.systems.records import measure_missing
 
 
 @dataclass(frozen=True)
@@ -108,30 +107,26 @@ def evaluate(
     """
     # a ceiling leaves absent parts out, whatever the scores do
     evaluated = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, "partnet"), Reliability(), Reliability())
-    recorded_costs = [record["cost"] for record in map(records.read, ids) if record is not None]
-    if recorded_costs:
-        print(f"{records.folder}: resuming after {len(recorded_costs)} of {len(ids)} shapes", flush=True)
-        if rank() == 0:
-            cost.load_state_dict(total_cost(recorded_costs))
-    barrier()  # the first process is in `out` now, and nobody else
-    own_shapes = own_part(list(enumerate(ids)))
-    for number, id in with_progress(own_shapes, "labelling test shapes", len(own_shapes)):
-        record = records.read(id)
-        if record is None or "skipped" in record:  # it may have been corrected since
-            shape_cost = Cost()
+    numbers = {id: number for number, id in enumerate(ids)}
+
+    def measure(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        for id in missing:
             shape, skipped = load_labelled(shape_set, id, cfg.data.on_error)
             if shape is None:
-                record = {"skipped": skipped[0][1]}
+                yield id, {"skipped": skipped[0][1]}
             else:
-                record = evaluate_shape(cfg, fabric, model, shape, number, evaluated, calibration)
-            spent = shape_cost.here()
-            spent["wall_seconds"] /= fabric.world_size  # the others label other shapes meanwhile
-            records.write(id, {**record, "cost": spent})
-    barrier()
-    for id in ids:
-        record = records.read(id)
-        if record is None:
-            raise InputError(f"shape {id}: its files changed while it was evaluated: run the same command again")
+                yield id, evaluate_shape(cfg, fabric, model, shape, numbers[id], evaluated, calibration)
+
+    blocks = [[id] for id in ids]
+    by_id = measure_missing(
+        records,
+        blocks,
+        measure,
+        cost,
+        "labelling test shapes",
+        is_final=lambda record: "skipped" not in record,  # it may have been corrected since
+    )
+    for id, record in by_id.items():
         if "skipped" in record:
             evaluated.skipped.append((id, record["skipped"]))
             continue
@@ -144,7 +139,6 @@ def evaluate(
         evaluated.more[id] = record["metrics"]
         if record["ceiling"] is not None:
             evaluated.ceiling.restore(id, record["ceiling"])
-    barrier()  # all have read
     return evaluated
 
 

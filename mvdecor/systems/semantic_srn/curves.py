@@ -21,7 +21,7 @@ from mvdecor.files import write_json
 from mvdecor.results import format_table
 from mvdecor.settings import Count, Settings
 from mvdecor.systems.made_up import write_made_up
-from mvdecor.systems.semantic_srn.evaluate import Measured, measured_views
+from mvdecor.systems.semantic_srn.measured import Measured, measured_views
 from mvdecor.systems.semantic_srn.settings import SemanticSRNSettings
 from mvdecor.systems.semantic_srn.stages import run_evaluate, run_finetune
 
@@ -111,7 +111,7 @@ def _head(cfg: DictConfig, checkpoint: Path, tuned: Mapping[str, Any]) -> dict[s
         for id in ids:
             capture, code = captures.load(id), field.codes.weight[record["ids"].index(id)].detach()
             views = measured_views(len(capture), cfg.evaluation.measured)
-            measured.add(capture, views, render_views(field, code, capture, views, measured.background))
+            measured.add_rendered(capture, views, render_views(field, code, capture, views, measured.background))
         labels = measured.result()["images"]["labels"]
         mious[name] = None if labels is None else labels["miou"]
     return mious

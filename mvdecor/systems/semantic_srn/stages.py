@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from mvdecor.engine.stage import STATE, Stage
 from mvdecor.fields import field_file
 from mvdecor.files import write_json
 from mvdecor.results import format_table, summarize
+from mvdecor.systems.capture_files import capture_files
 from mvdecor.systems.made_up import write_made_up
-from mvdecor.systems.semantic_srn.evaluate import MEASURED, evaluate, summary
+from mvdecor.systems.semantic_srn.evaluate import evaluate
 from mvdecor.systems.semantic_srn.finetune import finetune
-from mvdecor.systems.semantic_srn.keys import capture_files
+from mvdecor.systems.semantic_srn.measured import MEASURED, summary
 from mvdecor.systems.semantic_srn.pretrain import pretrain
 from mvdecor.systems.semantic_srn.settings import (
     check_checkpoint,
@@ -46,17 +48,18 @@ def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the fine-tuning; the field's own come with the checkpoint."""
     key = "training.finetune"
-    return settings_of(cfg, [*CAPTURES, *SHAPES, "run", key, f"-{key}.runs", f"-{key}.split"]) | _label_names(cfg)
+    return settings_of(cfg, [*CAPTURES, *SHAPES, "run", key, f"-{key}.runs", f"-{key}.split"]) | label_names_of(cfg)
 
 
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation."""
     key = "evaluation"
     left_out = [f"-{key}.{name}" for name in ("split", "limit", "clouds")]
-    return settings_of(cfg, [*CAPTURES, *SHAPES, key, *left_out]) | _label_names(cfg)
+    return settings_of(cfg, [*CAPTURES, *SHAPES, key, *left_out]) | label_names_of(cfg)
 
 
-def _label_names(cfg: DictConfig) -> dict[str, Any]:
+def label_names_of(cfg: DictConfig) -> dict[str, Any]:
+    """The captures' label names, as a setting."""
     return {"label_names": list(make_capture_set(cfg.capture).label_names)}
 
 
@@ -111,7 +114,8 @@ def _pipeline(cfg: DictConfig) -> dict:
     stages: list[dict] = []
     if cfg.checkpoint is None:
         stages.append(run_pretrain(changed(cfg, out=out / "pretrain")))
-    rows, measured = [], []
+    rows: list[dict[str, Any]] = []
+    measured: list[dict] = []
     for run in range(cfg.training.finetune.runs):
         folder = out / "semantic_srn" / f"run_{run}"
         pretrained = cfg.checkpoint or out / "pretrain" / "model"
@@ -119,16 +123,34 @@ def _pipeline(cfg: DictConfig) -> dict:
         metrics = run_evaluate(changed(cfg, out=folder, run=run, checkpoint=folder / "model"))
         stages.append(metrics)
         measured.append(metrics)
-        for method, result in (("mean_code", metrics["mean_code"]), ("semantic_srn", metrics)):
-            if result is not None and result["part_miou"] is not None:
-                row = {"method": method, "category": metrics["category"], "run": run}
-                rows.append(row | {"part_miou": result["part_miou"]})
+        rows += rows_of({"mean_code": metrics["mean_code"], "semantic_srn": metrics}, metrics["category"], run)
+    table = close_pipeline(cfg, origin, rows, stages, measured)
+    print(f"pictures, labelled points and figures: {out}/semantic_srn/run_*")
+    return table
+
+
+def rows_of(results: Mapping[str, Mapping[str, Any] | None], category: str, run: int) -> list[dict[str, Any]]:
+    """Rows of a table, by method, of the results of a run that have a part mIoU."""
+    return [
+        {"method": method, "category": category, "run": run, "part_miou": result["part_miou"]}
+        for method, result in results.items()
+        if result is not None and result["part_miou"] is not None
+    ]
+
+
+def close_pipeline(
+    cfg: DictConfig,
+    origin: Mapping[str, Any],
+    rows: list[dict[str, Any]],
+    stages: Sequence[Mapping[str, Any]],
+    measured: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Write `out/table.json` and print the table: the rows, the cost of the stages, and a line per run that was measured."""
     table = {"runs": rows, "cost": total_cost([stage["cost"] for stage in stages])} | (summarize(rows) if rows else {})
     if rank() == 0:
-        write_json(out / "table.json", table | origin | {"seed": cfg.seed})
+        write_json(Path(cfg.out) / "table.json", table | dict(origin) | {"seed": cfg.seed})
     if rows:
         print("\n" + format_table(table["rows"]))
     for run, metrics in enumerate(measured):
         print(f"run {run}: {summary(metrics)}")
-    print(f"pictures, labelled points and figures: {out}/semantic_srn/run_*")
     return table

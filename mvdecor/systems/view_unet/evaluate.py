@@ -1,123 +1,120 @@
-"""Evaluation of a U-Net: label maps of true or rendered views of unseen captures, and their pixels' votes on the meshes."""
+"""Evaluation of a U-Net: label maps of true or rendered views of unseen captures, and their pixels' votes on the meshes.
+
+Captures are divided among all processes, and recorded, as those of Semantic SRN.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, bounded_rays, make_capture_set
-from mvdecor.engine.distributed import rank
+from mvdecor.captures import Capture, CaptureSet, RenderedCaptures, bounded_rays, make_capture_set
 from mvdecor.engine.log import log_outcome
 from mvdecor.engine.stage import Job
-from mvdecor.evaluation import PartMetrics, ViewMetrics
 from mvdecor.fields import ConditionalField, load_field, render_rays
-from mvdecor.figures.layout import save_png
-from mvdecor.figures.rendered_views import plot_views
 from mvdecor.lifting import LiftingSettings, fill_unseen, vote
 from mvdecor.networks import Model
-from mvdecor.progress import with_progress
-from mvdecor.systems.semantic_srn.evaluate import check_labels, measured_views, summary, trained_with
+from mvdecor.shapes import Shape
+from mvdecor.systems.records import measure_missing
 from mvdecor.systems.semantic_srn.infer import given_views, infer
+from mvdecor.systems.semantic_srn.measured import (
+    Measured,
+    about_evaluation,
+    blocks_of,
+    check_labels,
+    make_records,
+    measured_views,
+    save_views,
+    summary,
+)
+from mvdecor.systems.semantic_srn.settings import check_source
 from mvdecor.systems.view_unet.checkpoint import load_unet
 from mvdecor.systems.view_unet.finetune import network_input
 
 
-class Measured:
-    """Metrics of label maps, and of the faces that their pixels vote on.
+def open_field(cfg: DictConfig, device: torch.device | str = "cpu") -> tuple[ConditionalField | None, str]:
+    """The frozen field whose renderings are labelled, and the hash of its weights; None and nothing for true views.
 
-    Args:
-        cfg: the configuration.
-        captures: the set.
-        input_views: those that do not count, by id.
+    Raises:
+        InputError: no such field, or one that cannot infer codes from what is given.
     """
-
-    def __init__(self, cfg: DictConfig, captures: CaptureSet, input_views: dict[str, list[int]]) -> None:
-        names = tuple(captures.label_names)
-        background = names.index(BACKGROUND_NAME) if BACKGROUND_NAME in names else None
-        self.views = ViewMetrics(names, background, input_views)
-        self.captures = captures if isinstance(captures, RenderedCaptures) else None
-        self.lifting = LiftingSettings.of(cfg.lifting, "lifting")
-        if self.captures is not None:
-            settings = cfg.evaluation
-            names = self.captures.shapes.label_names
-            self.parts = PartMetrics(names, settings.protocol, settings.points, cfg.seed)
-
-    def add(self, capture: Capture, views: Sequence[int], logits: Tensor) -> None:
-        """Count the logits [n, C, H, W] of some views of a capture."""
-        labelled = [i for i, view in enumerate(views) if view in capture.labelled]
-        if labelled:
-            numbers = [views[i] for i in labelled]
-            answer = logits[labelled].argmax(dim=1)
-            self.views.add_labels(capture.id, numbers, answer, capture.labels(numbers).long())
-        if self.captures is not None:
-            shape = self.captures.shapes.load(capture.id)
-            seen = self.captures.rasterizer([shape], [capture.cameras[list(views)]])[0]
-            settings = self.lifting
-            # pixels vote for parts; the background is the last label
-            of_parts = logits[:, None, : len(shape.label_names)]
-            votes = vote(shape, seen, of_parts, settings.rule, settings.layer_order, settings.power)
-            self.parts.add(shape, fill_unseen(shape, votes, settings.fill).labels)
-
-    def result(self) -> dict[str, Any]:
-        """Ready for JSON, with the keys of Semantic SRN's."""
-        parts = self.parts.result() if self.captures is not None else {"part_miou": None, "shape_miou": None}
-        return parts | {"images": self.views.result()}
+    settings = cfg.evaluation
+    if settings.sees == "views":
+        return None, ""
+    field, record = load_field(settings.field, device)
+    check_source(settings.source, field.head_kind if field.head is not None else None)
+    return field.requires_grad_(False), record["weights_sha256"]
 
 
 def evaluate(job: Job) -> dict:
     """Measure `cfg.checkpoint` on the captures of `evaluation.split`; writes `out/figures`."""
     cfg, settings, device = job.cfg, job.cfg.evaluation, job.open_device().device
-    model, record = load_unet(cfg.checkpoint, device)
+    model, checkpoint = load_unet(cfg.checkpoint, device)
     captures = make_capture_set(cfg.capture)
-    check_labels(record, captures, cfg.checkpoint)
-    field = None if settings.sees == "views" else load_field(settings.field, device)[0].requires_grad_(False)
+    check_labels(checkpoint, captures, cfg.checkpoint)
+    field, weights = open_field(cfg, device)
     ids = captures.ids(settings.split)[: settings.limit]
     loaded = {id: captures.load(id) for id in ids}
     inputs = {id: given_views(cfg, capture) for id, capture in loaded.items()}
-    measured = Measured(cfg, captures, {} if settings.count_given else inputs)
-    blocks = [ids[i : i + settings.batch_size] for i in range(0, len(ids), settings.batch_size)]
-    for block in with_progress(blocks, "labelling views", len(blocks)):
-        codes = None
+    counted = {} if settings.count_given else inputs
+    pictured = set(ids[: settings.clouds])
+
+    def measure_block(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        codes: dict[str, Tensor] = {}
         if field is not None:
-            codes = infer(cfg, field, [loaded[id] for id in block], [inputs[id] for id in block])
-        for i, id in enumerate(block):
+            inferred = infer(cfg, field, [loaded[id] for id in block], [inputs[id] for id in block])
+            codes = dict(zip(block, inferred, strict=True))
+        for id in missing:
             capture, views = loaded[id], measured_views(len(loaded[id]), settings.measured)
             images = capture.images(views).float() / 255
-            if field is not None and codes is not None:
-                truth, images = images, rendered_images(field, codes[i], capture, views)
-                measured.views.add_images(id, views, images, truth)
+            if field is not None:
+                images = rendered_images(field, codes[id], capture, views)
             logits = label_views(model, images.to(device)).cpu()
-            measured.add(capture, views, logits)
-            if rank() == 0 and (settings.clouds is None or ids.index(id) < settings.clouds):
-                pictures = (images * 255).round().to(torch.uint8)
-                labels = capture.labels(views) if set(views) <= set(capture.labelled) else None
-                plot = plot_views(
-                    capture.images(inputs[id][:1])[0],
-                    views,
-                    (capture.images(views), pictures),
-                    (logits.argmax(dim=1), labels),
-                    captures.label_names,
-                    capture.background,
-                )
-                save_png(job.out / "figures" / f"{id}.png", plot)
+            measured = Measured(cfg, captures, counted)
+            rendered = images if field is not None else None
+            if id in pictured:
+                save_views(job.out, capture, inputs[id], views, images, logits.argmax(dim=1), captures.label_names)
+            yield id, add_logits(measured, cfg, captures, capture, views, logits, rendered)
+
+    records = make_records(job, captures, ids, checkpoint["weights_sha256"] + weights)
+    measured = Measured(cfg, captures, counted)
+    for id, record in measure_missing(records, blocks_of(cfg, ids), measure_block, job.cost, "labelling views").items():
+        measured.restore(id, record)
     result = {
         **measured.result(),
         "mean_code": None,
-        "given": {"kind": settings.source, "views": inputs, "counted": settings.count_given},
-        "category": cfg.data.get("category", captures.__class__.__name__),
-        "split": {"name": settings.split, "ids": ids},
-        "skipped": [],
-        "trained_with": trained_with(record),
-        "weights_sha256": record["weights_sha256"],
+        **about_evaluation(cfg, captures, ids, inputs, checkpoint),
     }
     print(summary(result), flush=True)
     if result["part_miou"] is not None:
         log_outcome(job.out / "log", cfg, {"evaluation/part_miou": result["part_miou"]})
     return result
+
+
+def add_logits(
+    measured: Measured,
+    cfg: DictConfig,
+    captures: CaptureSet,
+    capture: Capture,
+    views: Sequence[int],
+    logits: Tensor,
+    images: Tensor | None = None,
+) -> dict[str, Any]:
+    """Count the logits [n, C, H, W] of views of a capture, whose pixels vote on its mesh; gives its record."""
+
+    def label_faces(shape: Shape) -> Tensor:
+        assert isinstance(captures, RenderedCaptures), "captures with shapes are rendered from them"
+        settings = LiftingSettings.of(cfg.lifting, "lifting")
+        seen = captures.rasterizer([shape], [capture.cameras[list(views)]])[0]
+        of_parts = logits[:, None, : len(shape.label_names)]  # the background, the last label, is no part
+        votes = vote(shape, seen, of_parts, settings.rule, settings.layer_order, settings.power)
+        return fill_unseen(shape, votes, settings.fill).labels
+
+    return measured.add(capture, views, logits.argmax(dim=1), label_faces, images)
 
 
 @torch.no_grad()

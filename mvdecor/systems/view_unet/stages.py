@@ -9,21 +9,17 @@ from omegaconf import DictConfig
 
 from mvdecor.captures import make_capture_set
 from mvdecor.engine.content import Files
-from mvdecor.engine.cost import total_cost
-from mvdecor.engine.distributed import rank
 from mvdecor.engine.guard import guard
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed, settings_of
 from mvdecor.engine.stage import STATE, Stage
 from mvdecor.fields import field_file
-from mvdecor.files import write_json
-from mvdecor.results import format_table, summarize
+from mvdecor.systems.capture_files import capture_files
 from mvdecor.systems.made_up import write_made_up
-from mvdecor.systems.semantic_srn.evaluate import summary
-from mvdecor.systems.semantic_srn.keys import capture_files
-from mvdecor.systems.semantic_srn.stages import CAPTURES, SHAPES
+from mvdecor.systems.semantic_srn.measured import MEASURED
+from mvdecor.systems.semantic_srn.stages import CAPTURES, SHAPES, close_pipeline, label_names_of, rows_of
 from mvdecor.systems.view_unet.checkpoint import unet_file
-from mvdecor.systems.view_unet.evaluate import evaluate
+from mvdecor.systems.view_unet.evaluate import evaluate, open_field
 from mvdecor.systems.view_unet.finetune import finetune
 from mvdecor.systems.view_unet.settings import check_config, check_evaluate, check_finetune
 
@@ -33,17 +29,13 @@ OF_TRAINING = ("k", "v", "steps", "objects", "learning_rate", "optimizer", "sche
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the training."""
     keys = (f"training.finetune.{name}" for name in OF_TRAINING)
-    return settings_of(cfg, [*CAPTURES, *SHAPES, "run", "network", *keys]) | _label_names(cfg)
+    return settings_of(cfg, [*CAPTURES, *SHAPES, "run", "network", *keys]) | label_names_of(cfg)
 
 
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation; the field's own come with its folder."""
     left_out = [f"-evaluation.{name}" for name in ("split", "limit", "clouds", "field", "mean_code")]
-    return settings_of(cfg, [*CAPTURES, *SHAPES, "lifting", "evaluation", *left_out]) | _label_names(cfg)
-
-
-def _label_names(cfg: DictConfig) -> dict[str, Any]:
-    return {"label_names": list(make_capture_set(cfg.capture).label_names)}
+    return settings_of(cfg, [*CAPTURES, *SHAPES, "lifting", "evaluation", *left_out]) | label_names_of(cfg)
 
 
 def finetune_files(cfg: DictConfig) -> dict[str, Files]:
@@ -66,12 +58,15 @@ def evaluate_files(cfg: DictConfig) -> dict[str, Files]:
 run_finetune = Stage(
     "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, check_finetune, (STATE,), ("model",)
 )
-run_evaluate = Stage("evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_evaluate)
+run_evaluate = Stage(
+    "evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_evaluate, (MEASURED,)
+)
 
 
 def run_pipeline(cfg: DictConfig) -> dict:
     """Train and evaluate each few-shot run; writes `out/table.json`."""
     check_config(cfg)
+    open_field(cfg)  # refused before the training
     with guard(Path(cfg.out)):
         return _pipeline(cfg)
 
@@ -81,20 +76,12 @@ def _pipeline(cfg: DictConfig) -> dict:
     if cfg.capture.get("shapes"):
         write_made_up(cfg)
     stages: list[dict] = []
-    rows = []
+    rows: list[dict[str, Any]] = []
     for run in range(cfg.training.finetune.runs):
         folder = out / method / f"run_{run}"
-        tuned = run_finetune(changed(cfg, out=folder, run=run))
-        metrics = run_evaluate(changed(cfg, out=folder, run=run, checkpoint=folder / "model"))
-        stages += [tuned, metrics]
-        row = {"method": method, "category": metrics["category"], "run": run, "part_miou": metrics["part_miou"]}
-        rows += [row] if metrics["part_miou"] is not None else []
-    table = {"runs": rows, "cost": total_cost([stage["cost"] for stage in stages])} | (summarize(rows) if rows else {})
-    if rank() == 0:
-        write_json(out / "table.json", table | origin | {"seed": cfg.seed})
-    if rows:
-        print("\n" + format_table(table["rows"]))
-    for run, metrics in enumerate(stages[1::2]):
-        print(f"run {run}: {summary(metrics)}")
+        stages.append(run_finetune(changed(cfg, out=folder, run=run)))
+        stages.append(run_evaluate(changed(cfg, out=folder, run=run, checkpoint=folder / "model")))
+        rows += rows_of({method: stages[-1]}, stages[-1]["category"], run)
+    table = close_pipeline(cfg, origin, rows, stages, stages[1::2])
     print(f"pictures and figures: {out}/{method}/run_*")
     return table
