@@ -1,15 +1,20 @@
 """Programs called as a user calls them."""
 
+import contextlib
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
+import pytest
 from torch.distributed import TCPStore
 
+from mvdecor.engine.snapshots import Snapshots
 from mvdecor.processes import worker_context
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,3 +107,22 @@ def run_script(words: list[str], files: list[Path], cwd: Path, more: dict[str, s
     else:
         sys.argv = words
         runpy.run_path(words[0], run_name="__main__")
+
+
+class Killed(BaseException):
+    """In the place of a signal: nothing catches it."""
+
+
+@contextlib.contextmanager
+def killed_after(step: int) -> Iterator[None]:
+    """A training in this process saves its state after a step, and is killed."""
+    save = Snapshots.save
+
+    def save_and_die(self: Snapshots, number: int, state: Mapping[str, Any]) -> None:
+        save(self, number, state)
+        if number == step:
+            raise Killed
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Snapshots, "save", save_and_die)
+        yield

@@ -7,16 +7,12 @@ from functools import partial
 import pytest
 import torch
 
-from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
+from tests.calls import Killed, killed_after
 
 OWN = ("experiment=people_cpu", "views.close_ups=0", "training.finetune.k=2")
-
-
-class Killed(BaseException):
-    """In the place of kill -9 after a state was saved."""
 
 
 @pytest.mark.parametrize("stage", [run_pretrain, run_finetune])
@@ -42,15 +38,7 @@ def test_a_stage_that_was_killed_goes_on_and_ends_the_same(
     )
     whole = stage(make_config(*own, f"out={tmp_path / 'whole'}"))
     cut = make_config(*own, f"out={tmp_path / 'cut'}")
-    save = Snapshots.save
-
-    def save_and_die(self, step, state):
-        save(self, step, state)
-        if step == 3:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Snapshots, "save", save_and_die)
+    with killed_after(3):
         stage(cut)
     assert not (tmp_path / "cut" / stage.file).exists()
     with pytest.raises(

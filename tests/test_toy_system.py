@@ -5,14 +5,10 @@ import shutil
 
 import pytest
 
-from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.results import format_table, summarize
+from tests.calls import killed_after
 from tests.toy.normals import EVALUATE, FINETUNE, PRETRAIN
-
-
-class Killed(BaseException):
-    """In the place of kill -9."""
 
 
 @pytest.fixture
@@ -32,15 +28,7 @@ def config(make_config, made_up_people, tiny, tmp_path):
 def test_a_system_of_ones_own_from_pretraining_to_a_row_of_a_table(config, tmp_path, monkeypatch, capsys):
     whole = PRETRAIN(config("whole"))
     assert whole["history"][-1]["loss"] < whole["history"][0]["loss"]
-    save = Snapshots.save
-
-    def save_and_die(self, step, state):
-        save(self, step, state)
-        if step == 5:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Snapshots, "save", save_and_die)
+    with killed_after(5):
         PRETRAIN(config("cut"))
     assert PRETRAIN(config("cut"))["history"] == whole["history"]
     assert "resuming after 4 steps" in capsys.readouterr().out

@@ -6,18 +6,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from omegaconf import DictConfig
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from mvdecor.apps.segment_image import Degrees, Distance, Elevation, pictures_of
+from mvdecor.apps.segment_image import Degrees, Distance, Elevation, label_legend, pictures_of, side_by_side
 from mvdecor.engine.settings import Device, check_out
 from mvdecor.errors import InputError
-from mvdecor.figures import label_palette, save_png
+from mvdecor.figures import save_png
 from mvdecor.figures.animation import check_animation, save_animation
-from mvdecor.figures.layout import legend, sheet, stack
+from mvdecor.figures.layout import sheet, stack
 from mvdecor.image_segmenter import ImageSegmenter, InferredObject, between, pose_at
 from mvdecor.settings import PathName, Settings, WholeNumber
 from mvdecor.views.cameras import Cameras
@@ -67,14 +66,8 @@ def run_interpolate(cfg: DictConfig) -> None:
         )
         columns = [names[0], *[""] * (settings.steps - 2), names[1]]
         strips.append(sheet([list(images), list(maps)], columns=columns, rows=["rendered", "labels"]))
-        frames += [np.concatenate(pair, axis=1) for pair in zip(images, maps, strict=True)]
-    background = ends[0].background
-    parts = [k for k in range(len(segmenter.label_names)) if k != background]
-    names_of_parts, colours = (
-        [segmenter.label_names[k] for k in parts],
-        label_palette(len(segmenter.label_names))[parts],
-    )
-    save_png(out / "strip.png", stack([*strips, legend(names_of_parts, colours, strips[0].shape[1])]))
+        frames += side_by_side(images, maps)
+    save_png(out / "strip.png", stack([*strips, label_legend(ends[0], strips[0].shape[1])]))
     save_animation(out / f"strip.{settings.animation}", [*frames, *frames[-2:0:-1]])
     print(f"{len(frames)} pictures from {' to '.join(ids)}: {out}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +31,7 @@ WHITE = 250
 """From this on, a value is white to the warning about backgrounds."""
 NEIGHBOURS = 9
 """Nearest points that vote on a face."""
+Pictures = Sequence[NDArray[np.uint8]]
 Degrees = Annotated[float, Field(gt=0, lt=180, description="give degrees between 0 and 180")]
 Distance = Annotated[float, Field(gt=1, description="give a distance above 1, outside of the unit sphere")]
 Elevation = Annotated[float, Field(ge=-90, le=90, description="give degrees between -90 and 90")]
@@ -82,11 +84,8 @@ def run_segment_image(cfg: DictConfig) -> None:
     images, maps = pictures_of(inferred, views)
     columns = [f"{360 * i // settings.count} degrees" for i in range(settings.count)]
     page = sheet([images, maps], columns=columns, rows=["rendered", "labels"])
-    parts = [k for k in range(len(inferred.label_names)) if k != inferred.background]
-    names, colours = [inferred.label_names[k] for k in parts], label_palette(len(inferred.label_names))[parts]
-    save_png(out / "views.png", stack([page, legend(names, colours, page.shape[1])]))
-    frames = [np.concatenate(pair, axis=1) for pair in zip(images, maps, strict=True)]
-    save_animation(out / f"turntable.{settings.animation}", frames)
+    save_png(out / "views.png", stack([page, label_legend(inferred, page.shape[1])]))
+    save_animation(out / f"turntable.{settings.animation}", side_by_side(images, maps))
     write_cloud(out / "cloud.ply", views.points, views.point_labels, views.confidence, inferred.label_names)
     write_array(out / "labels.npy", views.labels.numpy().astype(np.int16))
     on_mesh = ""
@@ -103,6 +102,17 @@ def pictures_of(inferred: InferredObject, views: FieldViews) -> tuple[list[NDArr
         palette[inferred.background] = 255
     images = (views.images * 255).round().byte().numpy()
     return list(images), [colours_of(labels, palette) for labels in views.labels.numpy()]
+
+
+def side_by_side(images: Pictures, maps: Pictures) -> list[NDArray[np.uint8]]:
+    """Each image beside its label map."""
+    return [np.concatenate(pair, axis=1) for pair in zip(images, maps, strict=True)]
+
+
+def label_legend(inferred: InferredObject, width: int) -> NDArray[np.uint8]:
+    """The names of the parts in their colours, `width` pixels wide."""
+    parts = [k for k in range(len(inferred.label_names)) if k != inferred.background]
+    return legend([inferred.label_names[k] for k in parts], label_palette(len(inferred.label_names))[parts], width)
 
 
 def label_mesh(path: Path, normalize: bool, views: FieldViews, label_names: tuple[str, ...], file: Path) -> None:

@@ -5,7 +5,7 @@ from mvdecor.captures.cmr import CMR
 from mvdecor.captures.coco import CocoPhotographs, StanfordExtra
 from mvdecor.captures.colmap import COLMAP
 from mvdecor.captures.cub import CUB
-from mvdecor.captures.labelled import frequency_weights, labelled_views
+from mvdecor.captures.labelled import about_labelled, frequency_weights, labelled_views
 from mvdecor.captures.llff import LLFF
 from mvdecor.captures.nsvf import NSVF
 from mvdecor.captures.pascal3d import Pascal3D
@@ -38,6 +38,7 @@ __all__ = [
     "RenderedCaptures",
     "StanfordExtra",
     "Transforms",
+    "about_labelled",
     "bounded_rays",
     "frequency_weights",
     "labelled_views",

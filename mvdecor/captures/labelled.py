@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,3 +65,13 @@ def frequency_weights(captures: CaptureSet, views: Mapping[str, Sequence[int]]) 
         counts += torch.bincount(labels[labels >= 0].long(), minlength=len(counts))
     weights = torch.where(counts > 0, counts.clamp_min(1).rsqrt(), 0)
     return weights / weights[counts > 0].mean()
+
+
+def about_labelled(run: FewShotRun, views: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """What the result of a fine-tuning says of its label maps."""
+    return {
+        "captures": run.shapes,
+        "views": dict(views),
+        "labels_not_covered": run.labels_not_covered,
+        "label_maps": sum(map(len, views.values())),
+    }

@@ -45,6 +45,7 @@ def main(stage: Callable[[DictConfig], object], config: str = "config") -> None:
     stage_errors: list[Exception] = []
 
     def run(cfg: DictConfig) -> None:
+        """The stage; its error is kept, since Hydra would print a traceback."""
         try:
             stage(cfg)
         except Exception as error:

@@ -41,6 +41,7 @@ def _sample_by_rows(module: nn.Module, number: int) -> None:
 
     @torch.compiler.disable
     def forward(x: Tensor) -> Tensor:
+        """Input [B, ...] of the batch's rows, or of several copies of each row in a row; gives the same shape."""
         rows = _rows[-1] if _rows else ()
         if not module.training or not rows or len(x) % len(rows):
             return sampled(module, x)

@@ -4,7 +4,7 @@ from mvdecor.evaluation.calibration import Reliability, area_mean, describe_cali
 from mvdecor.evaluation.ceiling import ceiling_labels, ceiling_table
 from mvdecor.evaluation.geometry import Closeness, align, closeness, sample_surface, voxel_iou
 from mvdecor.evaluation.images import ViewMetrics, psnr, ssim
-from mvdecor.evaluation.keypoints import CorrectKeypoints, box_size, pck
+from mvdecor.evaluation.keypoints import CorrectKeypoints, pck
 from mvdecor.evaluation.masks import mask_iou
 from mvdecor.evaluation.metrics import PROTOCOLS, PartMetrics, undetermined_shares
 from mvdecor.evaluation.progress import ShapeRecords
@@ -24,7 +24,6 @@ __all__ = [
     "align",
     "angle_between",
     "area_mean",
-    "box_size",
     "ceiling_labels",
     "ceiling_table",
     "closeness",

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes
 from scipy.spatial import cKDTree
+from trimesh import Trimesh
+from trimesh.sample import sample_surface as sample_mesh
 
 from mvdecor.errors import InputError
 from mvdecor.shapes.shape import Shape
@@ -58,13 +60,8 @@ def closeness(predicted: Array, truth: Array, threshold: float) -> Closeness:
 
 def sample_surface(shape: Shape, count: int, seed: int = 0) -> Array:
     """float64 [count, 3], points of a surface, uniform by area."""
-    rng = np.random.default_rng(seed)
-    areas = shape.face_areas.double().cpu().numpy()
-    faces = rng.choice(len(areas), size=count, p=areas / areas.sum())
-    corners = shape.vertices[shape.faces].double().cpu().numpy()[faces]
-    first, second = rng.random((2, count, 1))
-    root = np.sqrt(first)
-    return (1 - root) * corners[:, 0] + root * (1 - second) * corners[:, 1] + root * second * corners[:, 2]
+    mesh = Trimesh(shape.vertices.double().cpu().numpy(), shape.faces.cpu().numpy(), process=False)
+    return np.asarray(sample_mesh(mesh, count, seed=seed)[0])
 
 
 def align(source: Array, target: Array) -> tuple[float, Array, Array]:

@@ -42,8 +42,3 @@ def pck(predicted: Tensor, truth: Tensor, visible: Tensor, size: Tensor, thresho
     return CorrectKeypoints(
         float(per_keypoint[counts > 0].mean()), per_keypoint, float(correct.sum() / visible.sum().double())
     )
-
-
-def box_size(boxes: Tensor) -> Tensor:
-    """float [N], the longer side of boxes [N, 4] (left, top, right, bottom)."""
-    return (boxes[:, 2:] - boxes[:, :2]).amax(dim=1)

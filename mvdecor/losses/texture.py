@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
@@ -31,9 +30,3 @@ def texture_loss(features: Tensor, positions: Tensor, corners: Tensor, weights: 
     colours = grid_sample(features.detach(), looked_up, padding_mode="border", align_corners=False)
     difference = (colours - features.detach()).abs().mean(dim=1)
     return weighted_mean(difference.flatten(1), (weights.sum(dim=3) > 0.5).to(features).flatten(1))
-
-
-def mesh_colours(images: Tensor, positions: Tensor) -> Tensor:
-    """float [B, V, C], the texture of each vertex: images [B, C, H, W] at positions [B, V, 2]."""
-    sampled = grid_sample(images, positions[:, None], padding_mode="border", align_corners=False)
-    return torch.movedim(sampled[:, :, 0], 1, 2)

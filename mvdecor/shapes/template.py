@@ -15,6 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor
+from trimesh.triangles import closest_point, points_to_barycentric
 
 from mvdecor.errors import InputError
 from mvdecor.files import read_json
@@ -63,15 +64,6 @@ class Template:
     shape: Shape
     keypoints: dict[str, int]
     mirror: Mirror | None
-
-    def needed_mirror(self) -> Mirror:
-        """The mirror. Raises InputError if there is none."""
-        if self.mirror is None:
-            raise InputError(
-                f"template {self.shape.id} is not symmetric along x, y or z (a mirrored vertex is more than {ASYMMETRY:.0%} of "
-                "the radius off its surface): turn it so that its symmetry plane is upright, or switch off what needs a mirror"
-            )
-        return self.mirror
 
 
 def read_template(path: str | Path, keypoints: str | Path | None = None) -> Template:
@@ -166,29 +158,9 @@ def closest_points(points: Array, triangles: Array) -> tuple[NDArray[np.int64], 
 
 
 def _nearest_on(points: Array, triangles: Array) -> tuple[Array, Array]:
-    """Barycentric coordinates [Q, 3] and distance [Q] of the point of each triangle [Q, 3, 3] nearest to its point [Q, 3].
-
-    It is the foot on the plane if that is inside, else the nearest point of the three edges.
-    """
-    edges = np.roll(triangles, -1, axis=1) - triangles
-    ab, ac, offset = edges[:, 0], -edges[:, 2], points - triangles[:, 0]
-    bb, bc, cc = ((x * y).sum(axis=1) for x, y in ((ab, ab), (ab, ac), (ac, ac)))
-    to_b, to_c = (offset * ab).sum(axis=1), (offset * ac).sum(axis=1)
-    determinant = np.maximum(bb * cc - bc**2, 1e-300)
-    v, w = (cc * to_b - bc * to_c) / determinant, (bb * to_c - bc * to_b) / determinant
-    foot = np.stack([1 - v - w, v, w], axis=1)
-    candidates = [foot]
-    for i in range(3):
-        length = np.maximum((edges[:, i] ** 2).sum(axis=1), 1e-300)
-        share = (((points - triangles[:, i]) * edges[:, i]).sum(axis=1) / length).clip(0, 1)
-        weights = np.zeros_like(foot)
-        weights[:, i], weights[:, (i + 1) % 3] = 1 - share, share
-        candidates.append(weights)
-    stacked = np.stack(candidates)  # [4, Q, 3]
-    distance = np.linalg.norm(np.einsum("kqc,qci->kqi", stacked, triangles) - points, axis=2)
-    distance[0][(foot < 0).any(axis=1)] = np.inf
-    kind, row = distance.argmin(axis=0), np.arange(len(points))
-    return stacked[kind, row], distance[kind, row]
+    """Barycentric coordinates [Q, 3] and distance [Q] of the point of each triangle [Q, 3, 3] nearest to its point [Q, 3]."""
+    nearest = closest_point(triangles, points)
+    return points_to_barycentric(triangles, nearest).clip(0, 1), np.linalg.norm(nearest - points, axis=1)
 
 
 def read_keypoints(path: Path) -> Any:

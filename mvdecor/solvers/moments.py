@@ -32,11 +32,6 @@ class Moments:
     def __len__(self) -> int:
         return len(self.image)
 
-    @property
-    def basis_size(self) -> int:
-        """K, the number of deformation vectors."""
-        return int(self.shape_mean.shape[1]) - 1
-
     def detach(self) -> Moments:
         """The same values without their gradients."""
         return Moments(

@@ -159,6 +159,7 @@ class _ReleasedGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients to u, intrinsics and w by the released code's damped inverse; none to the vertices."""
         _, hessian, mixed = _second_derivatives(*ctx.saved_tensors)
         gradients = []
         for part in mixed:

@@ -185,5 +185,3 @@ def test_texture_of_right_positions_is_the_image():
     assert float(texture.texture_loss(image, shifted, corners, weights)) == pytest.approx(float(expected), rel=1e-4)
     nothing = torch.zeros_like(weights)
     assert texture.texture_loss(image, u, corners, nothing) == 0
-    centre = torch.tensor([[[-1 + 1 / 6, -1 + 1 / 6]]])
-    assert torch.allclose(texture.mesh_colours(image, centre)[0, 0], image[0, :, 0, 0], atol=1e-6)

@@ -15,7 +15,6 @@ from mvdecor.apps.tables import run_table
 from mvdecor.captures import RaySource, make_capture_set
 from mvdecor.engine.cli import compose_config
 from mvdecor.engine.loader import batches
-from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords
 from mvdecor.fields import ConditionalField, FieldSettings, load_field, views
@@ -24,7 +23,7 @@ from mvdecor.shapes.splits import read_split
 from mvdecor.systems import stage_of_system
 from mvdecor.systems.semantic_srn import infer
 from mvdecor.systems.semantic_srn.stages import run_evaluate, run_finetune, run_pipeline, run_pretrain
-from tests.calls import become_ranks, call, script
+from tests.calls import Killed, become_ranks, call, killed_after, script
 from tests.capture_files import HEIGHT, WIDTH, some_cameras, some_images, write_srn
 from tests.faults import contents
 
@@ -42,10 +41,6 @@ TINY = (
     ),
     *("evaluation.limit=2", "evaluation.clouds=1", "evaluation.views=null", "device=cpu", "progress=false"),
 )
-
-
-class Killed(BaseException):
-    """In the place of kill -9."""
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +93,7 @@ def test_a_unet_head_end_to_end(config, stages, tmp_path, monkeypatch):
     monkeypatch.setattr(views, "render_rays", lambda *arguments: rendered.append(1) or render(*arguments))
     run_finetune(config(whole, *words, "training.finetune.steps=12"))
     assert 1 < len(rendered) <= 6
-    save = Snapshots.save
-
-    def save_and_die(self, step, state):
-        save(self, step, state)
-        if step == 7:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Snapshots, "save", save_and_die)
+    with killed_after(7):
         run_finetune(config(cut, *words, "training.finetune.steps=12"))
     run_finetune(config(cut, *words, "training.finetune.steps=12"))
     files = [folder / "model" / "model.safetensors" for folder in (stages / "pretrain", whole, cut)]
@@ -162,15 +149,7 @@ def test_only_the_code_moves_in_inference(config, stages, tmp_path, renderer, gi
 def test_a_training_that_was_killed_resumes_bit_for_bit(config, stages, tmp_path, monkeypatch, stage):
     run, out = {"pretrain": (run_pretrain, "pretrain"), "finetune": (run_finetune, "tuned")}[stage]
     start = [] if stage == "pretrain" else [f"checkpoint={stages / 'pretrain' / 'model'}"]
-    save = Snapshots.save
-
-    def save_and_die(self, step, state):
-        save(self, step, state)
-        if step == 3:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Snapshots, "save", save_and_die)
+    with killed_after(3):
         run(config(tmp_path, *start))
     result = run(config(tmp_path, *start))
     assert result["history"] == json.loads((stages / out / f"{stage}.json").read_text())["history"]

@@ -27,7 +27,7 @@ def test_deformations_depend_on_the_generator_alone_and_span_what_they_say():
     assert torch.equal(still, template.shape.vertices)
     waves = Deformations(0.0, 0.0, 0.1)(template, torch.Generator().manual_seed(3))
     flip = torch.tensor([-1.0, 1.0, 1.0])
-    torch.testing.assert_close(template.needed_mirror().of(waves), waves * flip, atol=1e-5, rtol=0)
+    torch.testing.assert_close(template.mirror.of(waves), waves * flip, atol=1e-5, rtol=0)
 
     basis = principal_deformations(template, deformations, 6, torch.Generator().manual_seed(0), samples=60)
     flat = basis.flatten(1).double().numpy()

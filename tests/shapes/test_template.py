@@ -25,7 +25,7 @@ def test_the_template_of_the_birds(tmp_path: Path) -> None:
     write_template(tmp_path)
     template = read_template(tmp_path / "template.obj")
     assert set(template.keypoints) == set(KEYPOINTS) and template.shape.label_names == LABELS
-    mirror, vertices = template.needed_mirror(), template.shape.vertices
+    mirror, vertices = template.mirror, template.shape.vertices
     assert mirror.axis == 0 and mirror.error < 1e-5
     torch.testing.assert_close(mirror.of(vertices), vertices * torch.tensor([-1.0, 1, 1]), atol=1e-5, rtol=0)
     other_side = json.loads((tmp_path / "template.json").read_text())["mirror"]
@@ -110,7 +110,7 @@ def test_real_templates() -> None:
         path.stem: read_template(path) for path in (folder / "horse.obj", folder / "zebra.obj", folder / "tiger.obj")
     }
     for template in found.values():
-        assert len(template.shape.vertices) == 642 and template.needed_mirror().axis == 2
+        assert len(template.shape.vertices) == 642 and template.mirror.axis == 2
     horse = read_template(folder / "horse.obj", folder / "horse_kp_dictionary.pkl")
     left, right = (horse.shape.vertices[horse.keypoints[f"{side}Eye"]] for side in ("left", "right"))
     assert torch.linalg.norm(left * torch.tensor([1, 1, -1]) - right) < 0.05, "the eyes mirror each other"

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from mvdecor.captures.photo_batches import PhotoSource
 from mvdecor.captures.template_renders import TemplateRenders
 from mvdecor.engine.cli import CONFIGS
-from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 from mvdecor.shapes.deformations import principal_deformations
 from mvdecor.shapes.template import read_template
@@ -21,13 +20,10 @@ from mvdecor.systems.to_the_point.model import Reconstructor, load_model
 from mvdecor.systems.to_the_point.photos import photographs_of
 from mvdecor.systems.to_the_point.settings import FinetuneSettings, ReconstructorSettings, RendersSettings
 from mvdecor.systems.to_the_point.stages import run_finetune, run_pipeline, run_pretrain
+from tests.calls import killed_after
 from tests.to_the_point.conftest import TINY
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("ttp*.yaml"))
-
-
-class Killed(BaseException):
-    """In the place of kill -9."""
 
 
 def test_the_figures_of_an_evaluation(stages):
@@ -46,15 +42,7 @@ def test_the_figures_of_an_evaluation(stages):
 def test_a_training_that_was_killed_resumes_bit_for_bit(config, stages, tmp_path, monkeypatch, stage):
     run, out = {"pretrain": (run_pretrain, "pretrain"), "finetune": (run_finetune, "tuned")}[stage]
     start = [] if stage == "pretrain" else [f"checkpoint={stages / 'pretrain' / 'model'}"]
-    save = Snapshots.save
-
-    def save_and_die(self, step, state):
-        save(self, step, state)
-        if step == 3:
-            raise Killed
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Snapshots, "save", save_and_die)
+    with killed_after(3):
         run(config(tmp_path, *start))
     run(config(tmp_path, *start))
     cut, whole = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path, stages / out))

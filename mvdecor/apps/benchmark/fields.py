@@ -99,6 +99,7 @@ def _steps_run(device: torch.device, folder: Path, count: int, stored: bool, ste
     """What `peak_memory` measures: the captures are opened, and some steps done."""
 
     def run() -> None:
+        """Open the captures, and do the steps."""
         captures = _captures(folder, count, stored)
         source = RaySource(captures, captures.ids("all"), BATCH, RAYS, foreground=0.5)
         field = ConditionalField(FieldSettings(code_size=64, width=64, hypernetwork_width=64, steps=8), count)

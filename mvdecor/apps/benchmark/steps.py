@@ -94,6 +94,7 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
         batch_time = _sampling_time(source, cfg.slow_repeats, device)
 
         def train(steps: int, log: Log) -> None:
+            """The loop of the pretraining, timed by its log."""
             validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
             train_loop(
                 Loop(fabric, log, workers=step_cfg.workers),

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
 
-from mvdecor.captures import RayBatch, RaySource, frequency_weights, labelled_views, make_capture_set
+from mvdecor.captures import RayBatch, RaySource, about_labelled, frequency_weights, labelled_views, make_capture_set
 from mvdecor.engine.distributed import rank, weight_of_mean
 from mvdecor.engine.loop import Recipe, train
 from mvdecor.engine.schedules import make_schedule
@@ -99,10 +99,4 @@ def finetune(job: Job) -> dict:
     if rank() == 0:
         save_field(job.out / "model", field, {"ids": record["ids"], "label_names": names, **job.provenance})
     print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {job.out}/model", flush=True)
-    return {
-        "captures": run.shapes,
-        "views": views,
-        "labels_not_covered": run.labels_not_covered,
-        "label_maps": sum(map(len, views.values())),
-        "history": history.steps,
-    }
+    return {**about_labelled(run, views), "history": history.steps}

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from lightning_fabric import seed_everything
 from torch import Tensor
 
-from mvdecor.captures import Capture, CaptureSet, frequency_weights, labelled_views, make_capture_set
+from mvdecor.captures import Capture, CaptureSet, about_labelled, frequency_weights, labelled_views, make_capture_set
 from mvdecor.engine.distributed import rank
 from mvdecor.engine.loop import Recipe, train
 from mvdecor.engine.schedules import make_schedule
@@ -95,10 +95,4 @@ def finetune(job: Job) -> dict:
     if rank() == 0:
         save_unet(job.out / "model", model, {"label_names": list(captures.label_names), **job.provenance})
     print(f"training loss {history.steps[-1]['loss']:.3f} after {settings.steps} steps: {job.out}/model", flush=True)
-    return {
-        "captures": run.shapes,
-        "views": views,
-        "labels_not_covered": run.labels_not_covered,
-        "label_maps": sum(map(len, views.values())),
-        "history": history.steps,
-    }
+    return {**about_labelled(run, views), "history": history.steps}
