@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from mvdecor.engine.handover import Handover
+from mvdecor.engine.side_stream import SideStream
 from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
 
@@ -49,9 +50,15 @@ def _unpickled(content: bytes) -> _Steps:
 
 
 def batches(
-    fabric: Fabric, source: Source, seed: int, steps: range, positions: range, workers: int = 0
+    fabric: Fabric,
+    source: Source,
+    seed: int,
+    steps: range,
+    positions: range,
+    workers: int = 0,
+    side_stream: SideStream | None = None,
 ) -> Iterator[Any]:
-    """The batch of each step on the fabric's device.
+    """The batch of each step on the fabric's device; a GPU prepares it while it computes the step before.
 
     Args:
         fabric: device.
@@ -60,6 +67,7 @@ def batches(
         steps: steps to sample for.
         positions: the items of each batch that this process computes.
         workers: processes that sample ahead; 0 samples in this one. The batches are the same for any number.
+        side_stream: of all sources that share shapes; None: one of its own.
 
     Raises:
         InputError: the source's.
@@ -75,10 +83,14 @@ def batches(
         generator=torch.Generator(),  # or it would sample from the global one
     )
     batch_iterator = iter(loader)
-    while (batch := _next(batch_iterator)) is not None:
+
+    def next_batch() -> Any:
+        batch = _next(batch_iterator)
         if isinstance(batch, InputError):
             raise batch
-        yield batch.to(fabric.device)
+        return None if batch is None else batch.to(fabric.device)
+
+    yield from (side_stream or SideStream(fabric.device)).prepared(next_batch)
 
 
 def _next(batch_iterator: Iterator[Any]) -> Any:

@@ -24,6 +24,7 @@ from mvdecor.engine.loader import Source, batches
 from mvdecor.engine.log import Log
 from mvdecor.engine.optimizer import make_optimizer
 from mvdecor.engine.schedules import Schedule
+from mvdecor.engine.side_stream import SideStream
 from mvdecor.engine.snapshots import Snapshots
 from mvdecor.errors import InputError
 
@@ -157,8 +158,9 @@ def train(
     state = {"model": model, "optimizer": optimizer, "schedule": schedule, "history": history}
     state["loss scaling"] = LossScaling(fabric)
     first = loop.snapshots.restore(state)
+    side_stream = SideStream(fabric.device)
     batch_iterators = {
-        name: batches(fabric, source, recipe.seed, range(first, steps), share, loop.workers)
+        name: batches(fabric, source, recipe.seed, range(first, steps), share, loop.workers, side_stream)
         for name, (source, _) in sources.items()
         if (share := share_of_batch(fabric, len(source)))
     }
@@ -186,6 +188,7 @@ def train(
             log.scalars(recipe.name, dict(zip(figures, means, strict=True)) | {"learning_rate": rate}, index)
         if validation is not None and ((index + 1) % validation.every == 0 or last):
             measured = validation.measure(wrapped)
+            side_stream.wait_for_device()
             log.scalars(f"{recipe.name}/validation", measured, index)
             if isinstance(schedule, ReduceLROnPlateau):
                 schedule.step(measured["loss"])
@@ -193,6 +196,7 @@ def train(
                 validation.save_best({"step": index + 1, **measured})
         if picture is not None and log.picture_due(index):
             picture(index)
+            side_stream.wait_for_device()
         loop.snapshots.save(index + 1, state)
     if validation is not None and math.isinf(history.best):
         raise InputError(f"the validation loss was never finite in {steps} steps: lower the learning rate")

@@ -1,10 +1,11 @@
 """A simulated CUDA device: tensors that say `cuda:0`, hold their values in CPU tensors, and refuse what a GPU refuses.
 
 `FakeTensorMode` is no substitute: its tensors have no values, and rasterizing, matching and losses depend on values. Here
-everything runs, and what comes out can be compared with the CPU's. Mixed devices and `.numpy()` raise. Kernel launches,
-waits of the host for the device, and calls of PyTorch3D's rasterizer are counted, so that tests can bound them.
+everything runs, and what comes out can be compared with the CPU's. Mixed devices and `.numpy()` raise, and so do streams that
+use one memory without waiting for each other (`simulated_streams`). Kernel launches, waits of the host for the device, and
+calls of PyTorch3D's rasterizer are counted, so that tests can bound them.
 
-Not simulated: CUDA's kernels (the CPU's run instead, PyTorch3D's without bins), streams, memory, DDP and NCCL.
+Not simulated: CUDA's kernels (the CPU's run instead, PyTorch3D's without bins), memory, DDP and NCCL.
 
 To C++ a simulated tensor is a "meta" tensor with the dispatch keys of CUDA, so that neither device guards nor the threads of
 autograd look for a GPU. Autocast is done in Python for the same reason (`HALF_FUNCTIONS`, `FLOAT_FUNCTIONS`).
@@ -27,6 +28,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
+
+from tests.gpu.simulated_streams import Memory, Streams
 
 aten = torch.ops.aten
 DEVICE = torch.device("cuda", 0)
@@ -82,6 +85,7 @@ class Counts:
 
 
 counts = Counts()
+streams = Streams()
 
 
 class SimulatedTensor(Tensor):
@@ -89,9 +93,11 @@ class SimulatedTensor(Tensor):
 
     Attributes:
         values: the CPU tensor that holds its values.
+        memory: what it shares with its views.
     """
 
     values: Tensor
+    memory: Memory
 
     @staticmethod
     def __new__(cls, values: Tensor) -> SimulatedTensor:
@@ -100,7 +106,7 @@ class SimulatedTensor(Tensor):
             tensor = torch.Tensor._make_subclass(
                 cls, shell, False, dispatch_device=False, device_for_backend_keys=DEVICE
             )
-        tensor.values = values
+        tensor.values, tensor.memory = values, Memory(streams.current)
         return tensor
 
     __torch_function__ = torch._C._disabled_torch_function_impl
@@ -139,7 +145,33 @@ def _is_cuda(device: Any) -> bool:
 
 
 def _execute(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Run an operation of ATen on the values, after the checks that a GPU makes."""
+    """Run an operation of ATen on the values, after the checks that a GPU makes, and in its stream."""
+    waits = sum(counts.waits.values())
+    out = _computed(func, args, kwargs)
+    read = [x for x in tree_leaves((args, kwargs)) if isinstance(x, SimulatedTensor)]
+    results = [x for x in tree_leaves(out) if isinstance(x, SimulatedTensor)]
+    if read or results:
+        _order(func, args, read, results)
+    if sum(counts.waits.values()) > waits:
+        streams.host_waits()
+    return out
+
+
+def _order(func: Any, args: tuple, read: list[SimulatedTensor], results: list[SimulatedTensor]) -> None:
+    """Give the results the memory that they share, and the operation its place in the stream."""
+    of_storage = {x.values.untyped_storage().data_ptr(): x.memory for x in read}
+    for x in results:
+        x.memory = of_storage.get(x.values.untyped_storage().data_ptr(), x.memory)
+    taken = {x.memory for x in results}.difference(of_storage.values())
+    if func.is_view or func in NO_KERNEL:
+        return streams.current.run([], [], bool(taken))
+    places = enumerate(func._schema.arguments)
+    changed = [args[i] for i, a in places if a.alias_info and a.alias_info.is_write and i < len(args)]
+    written = [x.memory for x in tree_leaves(changed) if isinstance(x, SimulatedTensor)]
+    streams.current.run([x.memory for x in read], [*written, *taken], bool(taken))
+
+
+def _computed(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     leaves = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
     simulated = [x for x in leaves if isinstance(x, SimulatedTensor)]
     device = kwargs.get("device")
@@ -299,7 +331,9 @@ class _PyTorch3D:
         )
         with _disable_current_modes():
             out = self._library.rasterize_meshes(*map(to_cpu, args[:7]), 0, *args[8:])
-            return tuple(map(SimulatedTensor, out))
+            results = tuple(map(SimulatedTensor, out))
+        streams.current.run([x.memory for x in args[:4]], [x.memory for x in results], taken=True)
+        return results
 
 
 def _answers(gpus: int, capability: tuple[int, int]) -> dict[tuple[Any, str], Any]:
@@ -360,6 +394,9 @@ def simulated_cuda(gpus: int = 1, capability: tuple[int, int] = (9, 0)) -> Itera
     }
     patches |= {
         (rasterize_meshes, "_C"): _PyTorch3D(rasterize_meshes._C),
+        (torch.cuda, "Stream"): streams.make,
+        (torch.cuda, "stream"): streams.use,
+        (torch.cuda, "current_stream"): lambda *_: streams.current,
         (torch.autocast, "__enter__"): enter_autocast,
         (torch.autocast, "__exit__"): leave_autocast,
         (torch, "save"): _save(save),
@@ -368,6 +405,7 @@ def simulated_cuda(gpus: int = 1, capability: tuple[int, int] = (9, 0)) -> Itera
     torch._C._ensureCUDADeviceGuardSet()  # guards that do nothing
     torch.__future__.set_swap_module_params_on_conversion(True)  # an optimizer keeps its parameters
     counts.reset()
+    streams.reset()
     for (owner, name), replacement in patches.items():
         setattr(owner, name, replacement)
     try:
