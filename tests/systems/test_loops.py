@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -99,7 +99,9 @@ def pretrain(
 ):  # fmt: skip
     """The pretraining loop without a configuration around it."""
     recipe = Recipe("pretrain", steps, optimizer or Adam(1e-3), make_schedule(schedule), seed)
-    measure = partial(validate, fabric=on.fabric, source=held_out, loss=loss, count=validation_batches)
+    measure = partial(
+        validate, fabric=on.fabric, batch_of=partial(held_out.sample, 0), loss=loss, count=validation_batches
+    )
     step = partial(pretrain_step, fabric=on.fabric, loss=loss, gather=gather)
     return train(
         on,
@@ -174,19 +176,24 @@ def test_validation_is_the_same_at_every_call_and_changes_no_weight():
     net, source = model(), PairSource(shape_views(2), RENDERING, 2, 60)
     net.train()
     before = weights(net)
-    first = validate(net, fabric(), source, InfoNCE(), 3)
+    first = validate(net, fabric(), partial(source.sample, 0), InfoNCE(), 3)
     torch.rand(7)  # what happens to the global random state in between does not count
-    assert validate(net, fabric(), source, InfoNCE(), 3) == first
+    assert validate(net, fabric(), partial(source.sample, 0), InfoNCE(), 3) == first
     assert same(before, weights(net)) and net.training
+    kept = cache(partial(source.sample, 0))
+    assert validate(net, fabric(), kept, InfoNCE(), 3) == validate(net, fabric(), kept, InfoNCE(), 3) == first
+    assert kept.cache_info().misses == 3 and "images" not in vars(
+        kept(0)
+    )  # ten times the memory of what they are made of
 
 
 def test_chance_is_that_of_the_matches_there_are():
     """Where pairs match at fewer pixels than were asked for, a random choice is right more often."""
     few, many = (PairSource(shape_views(2), RENDERING, 2, points) for points in (20, 100_000))
-    assert validate(model(), fabric(), few, InfoNCE(), 2)["chance"] == pytest.approx(1 / 20)
+    assert validate(model(), fabric(), partial(few.sample, 0), InfoNCE(), 2)["chance"] == pytest.approx(1 / 20)
     pairs = [batch.matches.pair.tolist().count(p) for batch in (many.sample(0, 0), many.sample(0, 1)) for p in range(2)]
     expected = sum(1 / count for count in pairs) / len(pairs)
-    assert validate(model(), fabric(), many, InfoNCE(), 2)["chance"] == pytest.approx(expected)
+    assert validate(model(), fabric(), partial(many.sample, 0), InfoNCE(), 2)["chance"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["cosine", "constant"])

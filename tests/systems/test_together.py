@@ -20,6 +20,8 @@ from tests.systems.test_loops import cameras, model, shape, shape_views
 LAUNCHES, WAITS = 400, 12
 """Of a batch of 8 pairs of untextured shapes: launches on average, waits at most."""
 TEXTURED_LAUNCHES = 550
+LOSS_LAUNCHES = 150
+"""Of embeddings at 8 pairs' matches, InfoNCE and their gradients."""
 LABELLED_LAUNCHES = {False: 200, True: 350}
 """Of a batch of 8 labelled views of untextured or textured shapes, with one wait."""
 RENDERING = Rendering(("rgb", "depth", "normal"), random_light=True, colour_jitter=0.4)
@@ -119,6 +121,19 @@ def test_textures_stay_on_the_host_until_they_are_looked_at():
         assert on_device is not None and on_device.uv.is_cuda and "packed" not in vars(on_device)
         assert all(image.device.type == "cpu" for image in on_device.images)
         assert on_device.packed[0].is_cuda
+
+
+def test_the_loss_of_a_batch_is_few_launches():
+    with simulated_cuda() as counts:
+        batch, fabric = (
+            PairSource(shape_views_on("cuda", 2), RENDERING, 8, 60).sample(0, 0),
+            open_device("cuda", "32-true"),
+        )
+        embeddings = torch.rand(2, 8, 1, 8, *batch.images.shape[-2:], device="cuda", requires_grad=True)
+        counts.reset()
+        loss, _ = pretrain.contrast_embeddings(fabric, embeddings, batch, InfoNCE())
+        loss.backward()
+        assert counts.launches <= LOSS_LAUNCHES and not counts.waits
 
 
 def test_the_loss_does_not_wait_for_the_device_to_count():

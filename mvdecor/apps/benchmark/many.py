@@ -143,7 +143,7 @@ def _training(cfg: DictConfig, device: torch.device, folder: Path, count: int) -
 
     def run(steps: int, log: Log) -> None:
         """So many steps, with one validation at the end."""
-        validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
+        validation = partial(pretrain.validate, fabric=fabric, batch_of=partial(source.sample, 0), loss=loss, count=1)
         recipe = replace(make_recipe(step_cfg.training, "pretrain", 0), steps=steps)
         train_loop(
             Loop(fabric, log, workers=step_cfg.workers),

@@ -95,7 +95,9 @@ def pretrain_step(cfg: DictConfig, shapes: Shapes, device: torch.device) -> Row:
 
         def train(steps: int, log: Log) -> None:
             """The loop of the pretraining, timed by its log."""
-            validation = partial(pretrain.validate, fabric=fabric, source=source, loss=loss, count=1)
+            validation = partial(
+                pretrain.validate, fabric=fabric, batch_of=partial(source.sample, 0), loss=loss, count=1
+            )
             train_loop(
                 Loop(fabric, log, workers=step_cfg.workers),
                 _recipe(step_cfg, "pretrain", steps),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 
 import torch
 from hydra.utils import instantiate
@@ -21,7 +21,7 @@ from mvdecor.networks import Model, save_checkpoint
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import pictures
-from mvdecor.systems.mvdecor.batches import PairBatch, PairSource
+from mvdecor.systems.mvdecor.batches import PairBatch
 from mvdecor.systems.mvdecor.held_out import CONTENT_DIGITS
 from mvdecor.systems.mvdecor.setup import (
     make_crop_source,
@@ -71,13 +71,15 @@ def contrast_embeddings(
 
 
 @torch.no_grad()
-def validate(model: Model, fabric: Fabric, source: PairSource, loss: nn.Module, count: int) -> dict[str, float]:
-    """Mean loss and retrieval accuracy over `count` batches that are the same at every call, shared by the processes; and the
+def validate(
+    model: Model, fabric: Fabric, batch_of: Callable[[int], PairBatch], loss: nn.Module, count: int
+) -> dict[str, float]:
+    """Mean loss and retrieval accuracy over the batches of the numbers below `count`, shared by the processes; and the
     accuracy of a random choice, one of the matches of each pair, which may be fewer than were asked for."""
     model.eval()
     sums = torch.zeros(3, device=fabric.device)
     for number in range(fabric.global_rank, count, fabric.world_size):
-        batch = source.sample(0, number).to(fabric.device)
+        batch = batch_of(number).to(fabric.device)
         sums += torch.stack([*contrast(fabric, model, batch, loss), chance(batch)])
     model.train()
     means = (mean_over_processes(fabric, sums) * fabric.world_size / count).tolist()
@@ -111,6 +113,7 @@ def pretrain(job: Job) -> dict:
     if snapshots.step == 0 and rank() == 0:
         job.log.picture("pretrain/channels", pictures.channels_sheet(pairs))
         job.log.picture("pretrain/matches", pictures.matches_sheet(pairs))
+    validation_batch = cache(partial(unseen.sample, 0))  # some megabytes each: their images are made when they are used
     contents = {id: summary.mesh[:CONTENT_DIGITS] for id, summary in shapes.summaries.items()}
     metadata = {
         "kind": "pretrained",
@@ -129,7 +132,7 @@ def pretrain(job: Job) -> dict:
         {"pairs": (pairs, "training.pretrain.pairs")},
         partial(step, fabric=fabric, loss=loss, gather=cfg.training.gather),
         Validation(
-            partial(validate, fabric=fabric, source=unseen, loss=loss, count=settings.validation_batches),
+            partial(validate, fabric=fabric, batch_of=validation_batch, loss=loss, count=settings.validation_batches),
             settings.validate_every,
             save_best,
         ),
