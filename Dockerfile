@@ -6,8 +6,8 @@
 FROM python:3.11-slim
 # git tells the code's revision, which every result carries; gcc is for training.compile
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc git libc6-dev && rm -rf /var/lib/apt/lists/*
-# for any --user: caches go where all may write, and git reads a checkout of another owner
-ENV HOME=/tmp
+# for any --user: caches go where all may write, torch.compile names its own after a user, git reads a checkout of another owner
+ENV HOME=/tmp USER=mvdecor
 RUN git config --system --add safe.directory /mvdecor
 WORKDIR /mvdecor
 COPY . .
