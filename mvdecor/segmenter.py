@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
-from mvdecor.lifting import Calibration, LiftingSettings, agree_in_polygons, mean_in_polygons
+from mvdecor.lifting import Calibration, LiftingSettings, agree_in_polygons, mean_in_polygons, one_per_polygon
 from mvdecor.networks import Model, load_checkpoint
 from mvdecor.settings import Settings
 from mvdecor.shapes import Shape, read_mesh
@@ -71,10 +71,7 @@ class Segmentation:
 
     def of_file(self, values: Tensor) -> Tensor:
         """Values [F] (`labels`, `confidence`, ...) as one for each face of the file, where some were cut into triangles."""
-        polygons = self.shape.polygons
-        if polygons is None:
-            return values
-        return values[torch.cat([torch.ones(1, dtype=torch.bool), polygons[1:] != polygons[:-1]])]
+        return one_per_polygon(values, self.shape.polygons)
 
     def low_confidence(self, threshold: float = 0.5) -> float:
         """Share of the file's faces whose confidence is below `threshold`, in [0, 1]."""

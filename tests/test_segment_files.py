@@ -20,7 +20,7 @@ from tests.readers import ply_labels
 
 FILES = {
     *("labels.npy", "labels.txt", "labels.seg", "labels.json", "confidence.npy"),
-    *("mesh.ply", "mesh.glb", "original.glb", "views.png", "segmentation.json"),
+    *("mesh.ply", "mesh.glb", "original.glb", "face_nodes.npy", "views.png", "segmentation.json"),
 }
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from glob import glob
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from mvdecor.apps.export import export_labels, summary
+from mvdecor.apps.part_files import part_sizes, write_label_files, write_meshes, write_parts, write_whole
 from mvdecor.engine.content import Files
 from mvdecor.engine.guard import alone_in
 from mvdecor.engine.provenance import provenance
@@ -21,22 +21,16 @@ from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_
 from mvdecor.engine.settings import Device, Precision, check_out
 from mvdecor.errors import InputError
 from mvdecor.evaluation import area_mean
-from mvdecor.figures import colours_of, label_palette, render_segmentation, save_png, write_glb, write_ply
-from mvdecor.figures.labelled_gltf import face_sources, write_labelled_gltf
-from mvdecor.figures.part_scene import write_part_scene
+from mvdecor.figures import render_segmentation, save_png
 from mvdecor.lifting import UNFAMILIAR
 from mvdecor.percent import percent
 from mvdecor.segmenter import Segmentation, Segmenter
 from mvdecor.settings import Count, PathName, Settings, WholeNumber
-from mvdecor.shapes import Shape
-from mvdecor.shapes.gltf import read_gltf
-from mvdecor.shapes.label_files import write_labels
 from mvdecor.shapes.mesh_files import SUFFIXES
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.up import Up
 
 RESULT = "segmentation.json"
-GLTF_SUFFIXES = (".glb", ".gltf")
 SETTINGS = ("seed", "precision", "up", "parts", "low_confidence")
 LOW_COVERAGE = 0.8
 """Share of the area below which so little was seen that it is worth a hint."""
@@ -49,7 +43,8 @@ class SegmentSettings(Settings):
         str | Annotated[list[str], Field(min_length=1)],
         Field(description="name a file, a folder or a pattern, for example mesh=chair.obj"),
     ]
-    checkpoint: Annotated[str, Field(description="give a fine-tuned model (out/model of scripts/finetune.py)")]
+    checkpoint: PathName | None
+    labels: Literal["predicted", "mine"]
     out: PathName
     up: Up
     parts: bool
@@ -61,6 +56,15 @@ class SegmentSettings(Settings):
     batch_size: Count
     views: dict[str, Any]
     lifting: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _predictions_need_a_model(self) -> Self:
+        if self.labels == "predicted" and self.checkpoint is None:
+            raise ValueError(
+                "checkpoint=null: give a fine-tuned model (out/model of scripts/finetune.py), or labels=mine to write the "
+                "labels that lie beside the meshes"
+            )
+        return self
 
 
 def run_segment(cfg: DictConfig) -> list[dict]:
@@ -80,22 +84,43 @@ def run_segment(cfg: DictConfig) -> list[dict]:
     files = find_meshes([settings.mesh] if isinstance(settings.mesh, str) else settings.mesh)
     if settings.on_error == "raise":
         _refuse_others(files.values())
+    if settings.labels == "mine":
+        return _export_all(files, cfg)
     changes = {group: {k: v for k, v in cfg[group].items() if v is not None} for group in ("views", "lifting")}
     segmenter = Segmenter(cfg.checkpoint, device=cfg.device, precision=cfg.precision, **changes)
     out = Path(cfg.out)
     for name in files:  # before hours of work
         _existing(out / name, cfg, segmenter)
     with alone_in(out):
-        return _segment_all(files, cfg, segmenter)
+        return _each(files, cfg, lambda path, folder: _segment_file(path, folder, cfg, segmenter))
 
 
-def _segment_all(files: dict[str, Path], cfg: DictConfig, segmenter: Segmenter) -> list[dict]:
-    """Label each mesh; those that are bad are raised or listed at the end."""
+def _export_all(files: dict[str, Path], cfg: DictConfig) -> list[dict]:
+    """Write each mesh with the labels beside it."""
+
+    def export(path: Path, folder: Path) -> dict:
+        try:
+            result = export_labels(path, folder, cfg.parts)
+        except InputError as error:
+            raise BadMesh(str(error)) from error
+        print(f"{path}: {summary(result, folder)}", flush=True)
+        return result
+
+    if cfg.checkpoint is not None:
+        raise InputError(
+            f"checkpoint={cfg.checkpoint}: labels=mine takes no model, but the labels beside the meshes: leave it out"
+        )
+    with alone_in(Path(cfg.out)):
+        return _each(files, cfg, export)
+
+
+def _each(files: dict[str, Path], cfg: DictConfig, one: Callable[[Path, Path], dict]) -> list[dict]:
+    """What `one` gives of each mesh and its folder of results; those that are bad are raised or listed at the end."""
     results: list[dict] = []
     skipped: list[tuple[Path, str]] = []
     for name, path in files.items():
         try:
-            results.append(_segment_file(path, Path(cfg.out) / name, cfg, segmenter))
+            results.append(one(path, Path(cfg.out) / name))
         except BadMesh as error:
             if cfg.on_error == "raise":
                 raise
@@ -238,78 +263,25 @@ def _key(cfg: DictConfig, segmenter: Segmenter, source: dict | None) -> Key:
 def _write(
     folder: Path, segmentation: Segmentation, cfg: DictConfig, segmenter: Segmenter, path: Path, source: dict
 ) -> dict:
-    """Write all files of a mesh into a folder beside its place, which then takes the name."""
-    shape = segmentation.shape
-    part = folder.with_name(f".{folder.name}.part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
-        part.mkdir(parents=True)
-        labels = segmentation.of_file(segmentation.labels).numpy()
-        for ending in ("npy", "txt", "seg", "json"):
-            write_labels(part / f"labels.{ending}", labels, segmentation.label_names)
-        np.save(part / "confidence.npy", segmentation.of_file(segmentation.confidence).numpy())
-        if shape.polygons is not None:
-            write_labels(part / "triangle_labels.npy", segmentation.labels.numpy(), segmentation.label_names)
-        scalars = {
-            "confidence": segmentation.confidence,
-            "disagreement": segmentation.disagreement,
-            "filled": segmentation.filled.float(),
-        }
-        write_ply(part / "mesh.ply", shape, segmentation.labels, scalars=scalars)
-        colours = colours_of(segmentation.labels.numpy(), label_palette(len(segmentation.label_names)))
-        write_glb(part / "mesh.glb", shape, colours)
-        _write_original(part, path, segmentation)
-        save_png(part / "views.png", render_segmentation(shape, segmentation.labels, segmentation.confidence))
+    """Write all files of a mesh."""
+    shape, labels = segmentation.shape, segmentation.labels
+
+    def write(into: Path) -> dict:
+        write_label_files(into, labels, shape.polygons, segmentation.label_names)
+        np.save(into / "confidence.npy", segmentation.of_file(segmentation.confidence).numpy())
+        confidence = {"confidence": segmentation.confidence}
+        more = {"disagreement": segmentation.disagreement, "filled": segmentation.filled.float()}
+        write_meshes(into, path, shape, labels, confidence | more)
+        save_png(into / "views.png", render_segmentation(shape, labels, segmentation.confidence))
         if cfg.parts:
-            _write_parts(part / "parts", segmentation)
+            write_parts(into / "parts", shape, labels, confidence)
         key = _key(cfg, segmenter, source).record()
-        result = write_result(part / RESULT, _summary(segmentation, cfg, segmenter, source), provenance(cfg), key)
-        part.rename(folder)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}; choose another out= or free it") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return result
+        return write_result(into / RESULT, _summary(segmentation, cfg, segmenter, source), provenance(cfg), key)
 
-
-def _write_original(folder: Path, path: Path, segmentation: Segmentation) -> None:
-    """`original.glb`, the mesh as a scene of its parts; for glTF `face_sources.npy`, which says where faces come from."""
-    labels = segmentation.labels.numpy()
-    if path.suffix.lower() not in GLTF_SUFFIXES:
-        write_part_scene(folder / "original.glb", segmentation.shape, labels)
-        return
-    mesh = read_gltf(path, textures=False)
-    if len(mesh.faces) != len(labels):
-        raise InputError(f"{path}: was changed while it was labelled: label it again")
-    np.save(folder / "face_sources.npy", face_sources(mesh))
-    write_labelled_gltf(folder / "original.glb", path, mesh, labels, segmentation.label_names)
-
-
-def _write_parts(folder: Path, segmentation: Segmentation) -> None:
-    """A PLY file of each part: its faces in the order of the mesh, on shared vertices."""
-    for label in segmentation.labels.unique().tolist():
-        faces = (segmentation.labels == label).nonzero()[:, 0]
-        vertex_ids, corners = segmentation.shape.faces[faces].unique(return_inverse=True)
-        name = re.sub(r"[^\w.-]+", "_", segmentation.label_names[label])
-        part = Shape(
-            f"{segmentation.shape.id}_{name}",
-            segmentation.shape.vertices[vertex_ids],
-            corners,
-            label_names=segmentation.shape.label_names,
-        )
-        confidence = {"confidence": segmentation.confidence[faces]}
-        write_ply(
-            folder / f"{label}_{name}.ply", part, segmentation.labels[faces], scalars=confidence, vertex_colours=False
-        )
+    return write_whole(folder, write)
 
 
 def _summary(segmentation: Segmentation, cfg: DictConfig, segmenter: Segmenter, source: dict) -> dict:
-    areas = segmentation.shape.face_areas.double()
-    total = float(areas.sum()) or 1.0
-    parts = {}
-    for label, name in enumerate(segmentation.label_names):
-        faces = int((segmentation.of_file(segmentation.labels) == label).sum())
-        parts[name] = {"faces": faces, "area": float(areas[segmentation.labels == label].sum()) / total}
     return {
         "input": source,
         "weights_sha256": segmenter.info["weights_sha256"],
@@ -317,7 +289,7 @@ def _summary(segmentation: Segmentation, cfg: DictConfig, segmenter: Segmenter, 
         "faces": len(segmentation.of_file(segmentation.labels)),
         "triangles": segmentation.shape.num_faces,
         "label_names": list(segmentation.label_names),
-        "parts": parts,
+        "parts": part_sizes(segmentation.shape, segmentation.labels),
         "coverage": 100 * segmentation.coverage,
         "filled": float(segmentation.filled.float().mean()),
         "confidence": area_mean(segmentation.shape, segmentation.confidence),

@@ -22,7 +22,7 @@ from mvdecor.shapes.gltf_primitives import DRACO, TRIANGLES, triangles
 
 def write_labelled_gltf(
     path: Path, source: Path, mesh: GltfMesh, labels: NDArray[np.int64], names: tuple[str, ...]
-) -> None:
+) -> NDArray[np.int32]:
     """Write a glTF file again as GLB, with the triangles of each node below it in one child node per part.
 
     Nodes, transforms, skins, morph targets, animations, cameras, materials, images and all attributes of vertices stay;
@@ -34,8 +34,11 @@ def write_labelled_gltf(
         path: the file to write.
         source: the glTF file.
         mesh: what `read_gltf` gave for it.
-        labels: int64 [F], of the faces of `mesh`.
+        labels: int64 [F], of the faces of `mesh`, in [-1, len(names)).
         names: of the labels.
+
+    Returns:
+        int32 [F, 3], where each face is in the written file, as of `write_part_scene`.
 
     Raises:
         InputError: the source has changed, or a file that it names is missing; the file cannot be written.
@@ -48,12 +51,13 @@ def write_labelled_gltf(
             glb.add("nodes", {"mesh": number})
         glb.tree.update(scene=0, scenes=[{"nodes": list(range(len(file.items("meshes"))))}])
     nodes = np.where(mesh.face_nodes < 0, mesh.face_meshes, mesh.face_nodes)
-    splitter = _Splitter(glb, file, Parts(glb, names))
+    splitter = _Splitter(glb, file, Parts(glb, names), len(labels))
     for number in np.unique(nodes).tolist():
         faces = np.flatnonzero(nodes == number)
         splitter.split(number, mesh, faces, labels[faces])
     splitter.finish()
     write_atomically(path, glb.content())
+    return splitter.places
 
 
 def face_sources(mesh: GltfMesh) -> NDArray[np.int32]:
@@ -63,10 +67,15 @@ def face_sources(mesh: GltfMesh) -> NDArray[np.int32]:
 
 
 class _Splitter:
-    """Divides the primitives of nodes by label."""
+    """Divides the primitives of nodes by label.
 
-    def __init__(self, glb: Glb, file: GltfFile, parts: Parts) -> None:
+    Attributes:
+        places: int32 [F, 3], of each face that was divided: node, primitive and triangle.
+    """
+
+    def __init__(self, glb: Glb, file: GltfFile, parts: Parts, num_faces: int) -> None:
         self._glb, self._file, self._parts = glb, file, parts
+        self.places = np.empty((num_faces, 3), dtype=np.int32)
         self._sources: dict[tuple[int, int], tuple[JsonObject, NDArray[np.int64]]] = {}
 
     def split(self, number: int, mesh: GltfMesh, faces: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
@@ -80,6 +89,7 @@ class _Splitter:
                     child = self._child(node, mesh, face_ids, label)
                     child.update(self._instance(node, instance))
                     children.append(self._glb.add("nodes", child))
+                    self.places[face_ids, 0] = children[-1]
         primitives = self._file.item("meshes", node["mesh"])["primitives"]
         points_and_lines = [p for p in primitives if p.get("mode", 4) < TRIANGLES]
         if points_and_lines:
@@ -93,10 +103,12 @@ class _Splitter:
 
     def _child(self, node: JsonObject, mesh: GltfMesh, faces: NDArray[np.int64], label: int) -> JsonObject:
         """The node of a part: the given faces, all of one node and instance."""
-        primitives = []
+        primitives: list[JsonObject] = []
         for number in np.unique(mesh.face_primitives[faces]).tolist():
             primitive, corners = self._source(node["mesh"], number)
-            triangles = corners[mesh.face_triangles[faces[mesh.face_primitives[faces] == number]]]
+            of_primitive = faces[mesh.face_primitives[faces] == number]
+            triangles = corners[mesh.face_triangles[of_primitive]]
+            self.places[of_primitive, 1], self.places[of_primitive, 2] = len(primitives), np.arange(len(of_primitive))
             index = self._glb.accessor(triangles.reshape(-1).astype(np.uint32), INDICES)
             primitives.append(self._parts.painted({**copy.deepcopy(primitive), "indices": index}, label))
         full_mesh = self._file.item("meshes", node["mesh"])

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from mvdecor.figures.glb import add_scene, placed_corners, png
 from mvdecor.figures.glb_file import INDICES, VERTICES, Glb, JsonObject, matt
-from mvdecor.figures.palette import label_palette
+from mvdecor.figures.palette import LIGHT_GREY, label_palette
 from mvdecor.files import write_atomically
 from mvdecor.shapes.gltf_materials import linear
-from mvdecor.shapes.shape import Shape
+from mvdecor.shapes.shape import UNDETERMINED, Shape
 
 VARIANTS = "KHR_materials_variants"
+UNLABELLED = "unlabelled"
+"""Name of the part of the faces that have no label (-1)."""
 
 
 class Parts:
@@ -31,8 +33,10 @@ class Parts:
     """
 
     def __init__(self, glb: Glb, names: Sequence[str]) -> None:
-        self._glb, self._names = glb, names
-        self._colours = linear(label_palette(len(names)) / 255)
+        self._glb = glb
+        self._names = {UNDETERMINED: UNLABELLED, **dict(enumerate(names))}
+        palette = np.concatenate([label_palette(len(names)), [LIGHT_GREY]])  # the last one is that of -1
+        self._colours = linear(palette / 255)
         self._materials: dict[int, int] = {}
         self._variant: int | None = None
 
@@ -68,17 +72,22 @@ class Parts:
         return self._variant
 
 
-def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> None:
+def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> NDArray[np.int32]:
     """Write a shape as a scene of its parts, with its texture coordinates and images if it has any.
 
     Args:
         path: the file.
         shape: the mesh, with its label names.
-        labels: int64 [F], in [0, len(label_names)).
+        labels: int64 [F], in [-1, len(label_names)).
+
+    Returns:
+        int32 [F, 3], where each face is in the file: numbers of its node, of the primitive in the node's mesh, and of the
+        triangle in the primitive.
 
     Raises:
         InputError: the file cannot be written.
     """
+    places = np.empty((len(labels), 3), dtype=np.int32)
     glb = Glb()
     parts = Parts(glb, shape.label_names)
     corners, place = placed_corners(shape)
@@ -87,9 +96,10 @@ def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> Non
     materials = _image_materials(glb, shape)
     nodes = []
     for label in np.unique(labels).tolist():
-        primitives = []
+        primitives: list[JsonObject] = []
         for image in np.unique(images[labels == label]).tolist():
-            faces = (labels == label) & (images == image)
+            faces = np.flatnonzero((labels == label) & (images == image))
+            places[faces, 1:] = np.stack([np.full(len(faces), len(primitives)), np.arange(len(faces))], axis=1)
             primitive: JsonObject = {"attributes": {}}
             if texture is None:
                 vertex_ids, index = np.unique(shape.faces.cpu().numpy()[faces], return_inverse=True)
@@ -106,8 +116,10 @@ def write_part_scene(path: Path, shape: Shape, labels: NDArray[np.int64]) -> Non
                 primitive["material"] = materials[image]
             primitives.append(parts.painted(primitive, label))
         nodes.append(glb.add("nodes", parts.node(label, primitives)))
+        places[labels == label, 0] = nodes[-1]
     add_scene(glb, nodes, shape.id, place)
     write_atomically(path, glb.content())
+    return places
 
 
 def _image_materials(glb: Glb, shape: Shape) -> list[int]:

@@ -3,7 +3,7 @@
 from mvdecor.lifting.agreement import ViewAgreement
 from mvdecor.lifting.calibration import UNFAMILIAR, Calibration
 from mvdecor.lifting.fill import FaceLabels, fill_unseen
-from mvdecor.lifting.polygons import agree_in_polygons, mean_in_polygons
+from mvdecor.lifting.polygons import agree_in_polygons, mean_in_polygons, one_per_polygon
 from mvdecor.lifting.settings import FILL_RULES, LAYER_ORDERS, VOTE_RULES, LiftingSettings
 from mvdecor.lifting.vote import FaceVoter, FaceVotes, seen_faces, vote
 
@@ -21,6 +21,7 @@ __all__ = [
     "agree_in_polygons",
     "fill_unseen",
     "mean_in_polygons",
+    "one_per_polygon",
     "seen_faces",
     "vote",
 ]

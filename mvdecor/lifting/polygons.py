@@ -39,6 +39,16 @@ def mean_in_polygons(values: Tensor, areas: Tensor, polygons: Tensor) -> Tensor:
     return torch.zeros(len(sizes), dtype=torch.float64).index_add(0, group, weighted)[group].float()
 
 
+def one_per_polygon(values: Tensor, polygons: Tensor | None) -> Tensor:
+    """Values [F] that the triangles of a polygon share as [N], one for each polygon of the file in its order.
+
+    `polygons` int64 [F], ascending; None: each triangle is one.
+    """
+    if polygons is None:
+        return values
+    return values[torch.cat([torch.ones(1, dtype=torch.bool), polygons[1:] != polygons[:-1]])]
+
+
 def _share_of_polygon(areas: Tensor, group: Tensor, sizes: Tensor) -> Tensor:
     """float64 [F]: each triangle's share of the area of its polygon `group`, which has `sizes` triangles."""
     share = areas.double()

@@ -109,6 +109,7 @@ WORDS = {
     "rule": "covering uniform",
     "format": "partnet people birds",
     "view:split": "all train val test unlabelled",
+    "segment:labels": "predicted mine",
 }
 PATHS = keys(
     "out cache checkpoint views.cache training.finetune.split data_root doctor.json view:run report:run json plot",

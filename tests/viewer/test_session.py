@@ -71,6 +71,19 @@ def test_every_change_is_on_disk_at_once(make_session, boxes):
     np.testing.assert_array_equal(again.labels_of("near"), on_disk())
 
 
+def test_corrected_labels_are_exported_and_replaced_by_later_ones(make_session, boxes, tmp_path):
+    session = make_session("data=folder", f"data.root={boxes}", LABELS)
+    with pytest.raises(InputError, match="shape near has no label yet"):
+        session.export("near")
+    folder = tmp_path / "view" / "export" / "near"
+    for label in (1, 0):
+        click(session, "near", [0.1, 0.5, 5], "component", label)
+        assert f"exported 1 parts of 24 triangles with your labels: {folder} (50.0" in session.export("near")
+        np.testing.assert_array_equal(np.load(folder / "labels.npy"), session.labels_of("near"))
+    scene = trimesh.load_scene(folder / "original.glb")  # in the frame of the file, not that of the viewer
+    np.testing.assert_allclose(scene.bounds, trimesh.load(boxes / "near.ply").bounds, atol=1e-6)
+
+
 def test_what_cannot_be_saved_does_not_change(make_session, boxes, monkeypatch):
     session = make_session("data=folder", f"data.root={boxes}", LABELS)
     click(session, "near", [0.1, 0.5, 5], "component", 1)

@@ -117,8 +117,12 @@ class Panel:
             self._degrees = gui.add_slider("crease, degrees", 1, 90, 1, 30)
             back = gui.add_button_group("", ("undo", "redo"))
             accept = gui.add_button("Accept the prediction", hint="for every face that has no label yet")
+            export = gui.add_button(
+                "Export this shape", hint="its labels, and its mesh in parts, as files in out/export"
+            )
         back.on_click(lambda _: self._do(lambda: self._undo(back.value)))
         accept.on_click(lambda _: self._do(self._accept))
+        export.on_click(lambda _: self._do(lambda: self._say(self._session.export(self._id))))
 
     def _add_round_controls(self) -> None:
         gui: Any = self._server.gui

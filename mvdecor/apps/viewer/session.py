@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from omegaconf import DictConfig
 
+from mvdecor.apps.export import export_labels, summary
 from mvdecor.apps.viewer.edits import Edits
 from mvdecor.apps.viewer.labels import LabelFolder
 from mvdecor.apps.viewer.predictions import FinishedRun, Prediction, Predictor
@@ -135,6 +136,19 @@ class Session:
         """Change again what was taken back last, and save; False if there is nothing."""
         edits = self._editing(id)
         return self._save(id, edits.redo, edits.undo)
+
+    def export(self, id: str) -> str:
+        """Write a shape with its labels in every format to `out/export/ID`; says what was written, and where.
+
+        Raises:
+            InputError: labels cannot be saved here, the shape has none, or as `export_labels`.
+        """
+        folder = self._saved_in()
+        if not folder.labelled([id]):
+            raise InputError(f"shape {id} has no label yet: label it first")
+        mesh = MeshFolder(folder.root).files(id, labels=False)[0]
+        out = Path(self._cfg.out, "export", id).resolve()
+        return f"exported {summary(export_labels(mesh, out), out)}"
 
     def predicted_labels(self, id: str) -> NDArray[np.int64]:
         """int64 [F]: those that the finished run measured, or else of `prediction`."""
