@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 import trimesh
 
 from mvdecor.apps.viewer.app import Viewer, run_view
+from mvdecor.apps.viewer.panel import CAMERA, CENTER, Panel
 from mvdecor.apps.viewer.scene import ColouredMesh, patches_of
 from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
@@ -133,6 +135,19 @@ class Scene:
 class Server:
     def __init__(self):
         self.scene = Scene()
+
+
+@pytest.mark.parametrize("home", [False, True])
+@pytest.mark.parametrize(("aspect", "radius"), [(0.5, 1.0), (1.8, 1.0), (0.9, 2.1)])
+def test_all_that_is_there_fits_and_is_turned_around_its_middle(aspect, radius, home):
+    camera = SimpleNamespace(position=(3.0, 1.0, 0.5), look_at=(2.0, 1.0, 0.5), fov=0.9, aspect=aspect)
+    Panel._turn(SimpleNamespace(_radius_shown=radius), SimpleNamespace(camera=camera), home)
+    distance = np.linalg.norm(camera.position)
+    away = np.array(CAMERA) / np.linalg.norm(CAMERA) if home else (1, 0, 0)
+    np.testing.assert_allclose(np.array(camera.position) / distance, away, atol=1e-9)
+    assert camera.look_at == CENTER
+    narrower = min(np.tan(0.45), np.tan(0.45) * aspect)
+    assert 0.8 < np.tan(np.arcsin(radius / distance)) / narrower < 1  # of the sphere around it, within the picture
 
 
 def test_only_patches_that_changed_are_sent():

@@ -120,9 +120,15 @@ def test_predictions_and_accepting_them(make_session, balls, tmp_path):
     assert 0 <= found.uncertainty(session.shape("a")) < 0.5
     click(session, "a", [0.1, 0.1, 5], "brush", 0, radius=0.2)
     own = session.labels_of("a") == 0
-    assert session.accept("a")
+    assert session.predicts and session.unlabelled("a") == (~own).sum()
+    least = float(np.median(found.confidence))
+    assert session.accept("a", least)
+    sure = ~own & (found.confidence >= least)
+    assert 0 < sure.sum() < (~own).sum()
+    np.testing.assert_array_equal(session.labels_of("a"), np.where(own, 0, np.where(sure, found.labels, -1)))
+    assert not session.accept("a", least) and session.accept("a")
     np.testing.assert_array_equal(session.labels_of("a"), np.where(own, 0, found.labels))
-    assert not session.accept("a")
+    assert not session.accept("a") and session.unlabelled("a") == 0
     for shown in MODES:
         colours = corner_colours(session, "a", shown, ("b", 3))
         assert colours.shape == (320, 3, 3) and colours.dtype == np.uint8

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvdecor.apps.viewer.panel import CAMERA, FOV, LOOK_AT
+from mvdecor.apps.viewer.panel import CAMERA, CENTER, FOV
 from mvdecor.apps.viewer.tools import FaceTools
 from mvdecor.engine.provenance import provenance
 from mvdecor.networks import build_model, save_checkpoint
@@ -66,26 +66,26 @@ def page(viewer) -> Iterator:
         browser.close()
 
 
-def pixel(point: np.ndarray) -> tuple[float, float]:
-    """Where the page first shows a point of the shape."""
-    forward = np.subtract(LOOK_AT, CAMERA) / np.linalg.norm(np.subtract(LOOK_AT, CAMERA))
+def pixel(point: np.ndarray, width: float) -> tuple[float, float]:
+    """Where the page first shows a point of the shape, in a scene of this width."""
+    forward = np.subtract(CENTER, CAMERA) / np.linalg.norm(np.subtract(CENTER, CAMERA))
     right = np.cross(forward, [0, 1, 0]) / np.linalg.norm(np.cross(forward, [0, 1, 0]))
     up = np.cross(right, forward)
     away = point - CAMERA
     focal = HEIGHT / 2 / np.tan(FOV / 2) / (away @ forward)
-    return WIDTH / 2 + focal * (away @ right), HEIGHT / 2 - focal * (away @ up)
+    return width / 2 + focal * (away @ right), HEIGHT / 2 - focal * (away @ up)
 
 
-def large_visible_face(root: Path) -> tuple[int, FaceTools, tuple[float, float]]:
-    """The face of the first shape that is easiest to click on, and where."""
+def large_visible_face(root: Path, width: float) -> tuple[int, FaceTools, tuple[float, float]]:
+    """The face of the first shape that is easiest to click on, below the notices of the page, and where."""
     shape = MeshFolder(root).load(IDS[0])
     tools = FaceTools(shape)
     centers = shape.face_centers.double().numpy()
     facing = np.abs(((centers - CAMERA) * shape.face_normals.double().numpy()).sum(axis=1)) * shape.face_areas.numpy()
     for face in np.argsort(-facing):
         hit = tools.pick(CAMERA, centers[face] - CAMERA)
-        x, y = pixel(centers[face])
-        if hit is not None and hit.face == face and x < WIDTH / 2 and 100 < y < HEIGHT - 50:
+        x, y = pixel(centers[face], width)
+        if hit is not None and hit.face == face and 50 < x < width - 50 and 170 < y < HEIGHT - 50:
             return int(face), tools, (x, y)
     raise AssertionError("no face can be clicked on")
 
@@ -127,9 +127,23 @@ def wait_for_labels(root: Path, expected: np.ndarray, id: str = IDS[0]) -> None:
 
 def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     root, _ = viewer
-    face, tools, (x, y) = large_visible_face(root)
+    width = page.locator("canvas").first.bounding_box()["width"]
+    face, tools, (x, y) = large_visible_face(root, width)
     files = {p.name: p.read_bytes() for p in root.iterdir() if p.is_file()}
+    accept = page.get_by_role("button", name="Accept the prediction")
 
+    page.mouse.click(20, HEIGHT - 20)
+    page.get_by_text("the click missed the shape").wait_for()
+    choose(page, "show", "prediction")  # there is none: nothing is in the way
+    page.get_by_text("The texture is shown").wait_for()
+    choose(page, "shape", IDS[1])
+    page.get_by_text("The texture is shown").wait_for(state="hidden")
+    choose(page, "shape", IDS[0])
+    page.get_by_role("button", name="Export this shape").click()
+    page.get_by_text(f"shape {IDS[0]} has no label yet").wait_for()
+    assert not accept.is_visible()
+    wait_until(lambda: colours_shown(page) > 50)
+    choose(page, "a click will", "show what is similar")
     wait_until(lambda: click_shows(page, (x, y), "cosine 1"))  # the patch with that face may not be rendered yet
     assert not list(root.glob("*_labels.npy")), "looking changes nothing"
 
@@ -150,18 +164,22 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     choose(page, "label", "seat")
     page.mouse.click(x, y)
     wait_for_labels(root, np.where(tools.crease(face, 30), 0, part))
-    page.mouse.click(20, HEIGHT - 20)  # beside the shape
+    page.get_by_role("button", name="Export this shape").click()
+    exported = tmp_path / "out" / "export" / IDS[0]
+    page.get_by_text(f"with your labels: {exported}").wait_for()
+    assert (exported / "original.glb").exists()
     assert {name: (root / name).read_bytes() for name in files} == files, "meshes are never written"
 
     page.get_by_role("button", name="Fine-tune on what is labelled").click()
     page.get_by_text("Without labels, most uncertain first (2)").wait_for()
     page.get_by_text("round_1: 2 shapes labelled").wait_for()
     assert (tmp_path / "out" / "round_1" / "model" / "model.safetensors").exists()
-    choose(page, "show", "prediction")
+    assert page.get_by_label("show", exact=True).input_value() == "prediction"
     choose(page, "shape", IDS[1])
-    page.get_by_role("button", name="Accept the prediction").click()
+    accept.click()
     predicted = np.load(tmp_path / "out" / "round_1" / "predictions" / f"{IDS[1]}.npz")["labels"]
     wait_for_labels(root, predicted, IDS[1])
     page.get_by_text("Without labels, most uncertain first (1)").wait_for()
+    accept.wait_for(state="hidden")  # every face has a label
     choose(page, "beside it", IDS[2])
     wait_until(lambda: colours_shown(page) > 50)

@@ -24,14 +24,15 @@ NONE, ERASE = "–", "(erase)"
 MAX_RANKED = 12
 """Shapes of the ranking that are shown."""
 CLICKS = {
-    "show what is similar": None,
     "label the connected part": "component",
     "label with the brush": "brush",
     "label up to the crease": "crease",
+    "show what is similar": None,
 }
-# to the right of the shapes, as the controls cover the right of the page
-CAMERA, LOOK_AT, FOV = (0.4, 0.35, 2.7), (0.4, 0.0, 0.0), 0.9
-CAMERA_FOR_TWO, LOOK_AT_TWO = (0.7, 0.5, 4.4), (0.7, 0.0, 0.0)
+ACCEPTED = {"all without a label": 0.0, "only those of confidence 0.8 or more": 0.8}
+"""Faces that the prediction may be accepted for, and the least confidence."""
+CAMERA, CENTER, FOV = (0.0, 0.35, 2.7), (0.0, 0.0, 0.0), 0.9
+CAMERA_FOR_TWO = (0.0, 0.6, 5.0)
 GAP = 0.25  # between two shapes side by side, in units of the unit sphere
 
 
@@ -50,6 +51,9 @@ class Panel:
         self._query: tuple[str, int] | None = None
         self._meshes: dict[str, ColouredMesh] = {}  # "main", "beside"
         self._round: Round | None = None
+        self._mode = MODES[0]  # of the colours in the scene
+        self._radius_shown = 1.0
+        server.gui.main_panel.dock_right()  # beside the scene, whose middle is then that of the shape
         server.gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
         server.scene.set_up_direction("+y")
         server.initial_camera.fov = FOV
@@ -81,7 +85,7 @@ class Panel:
                 self._say(progress.text, failed=True)
                 return
             self._session.adopt_round(ended)
-            self._do(self._render)
+            self._do(lambda: self._show("prediction"))
             self._do(self._list_ranking, clear=False)
 
     def close(self) -> None:
@@ -96,7 +100,9 @@ class Panel:
             self._shape = gui.add_dropdown("shape", self._session.ids)
             step = gui.add_button_group("", ("previous", "next"))
             self._other = gui.add_dropdown("beside it", [NONE, *self._session.ids])
+            view = gui.add_button_group("", ("fit", "home"))
             self._info = gui.add_html("")
+        view.on_click(lambda event: self._do(lambda: self._turn(event.client, view.value == "home"), clear=False))
         self._shape.on_update(lambda _: self._do(lambda: self._go(self._shape.value)))
         self._other.on_update(lambda _: self._do(self._set_beside))
         step.on_click(lambda _: self._do(lambda: self._step(1 if step.value == "next" else -1)))
@@ -106,7 +112,7 @@ class Panel:
         with gui.add_folder("Colours"):
             self._shown = gui.add_dropdown("show", MODES)
             self._legend = gui.add_html("")
-        self._shown.on_update(lambda _: self._do(self._render))
+        self._shown.on_update(lambda _: None if self._shown.value == self._mode else self._do(self._render))
 
     def _add_label_controls(self) -> None:
         gui: Any = self._server.gui
@@ -116,12 +122,13 @@ class Panel:
             self._radius = gui.add_slider("brush radius", 0.01, 0.5, 0.01, 0.1)
             self._degrees = gui.add_slider("crease, degrees", 1, 90, 1, 30)
             back = gui.add_button_group("", ("undo", "redo"))
-            accept = gui.add_button("Accept the prediction", hint="for every face that has no label yet")
+            self._faces = gui.add_dropdown("faces", list(ACCEPTED), visible=False)
+            self._take = gui.add_button("Accept the prediction", hint="for faces that have no label yet", visible=False)
             export = gui.add_button(
                 "Export this shape", hint="its labels, and its mesh in parts, as files in out/export"
             )
         back.on_click(lambda _: self._do(lambda: self._undo(back.value)))
-        accept.on_click(lambda _: self._do(self._accept))
+        self._take.on_click(lambda _: self._do(self._accept))
         export.on_click(lambda _: self._do(lambda: self._say(self._session.export(self._id))))
 
     def _add_round_controls(self) -> None:
@@ -183,19 +190,29 @@ class Panel:
 
     def _look(self) -> None:
         """Turn every browser to the one shape, or to the two."""
-        position, target = (CAMERA, LOOK_AT) if self._beside == NONE else (CAMERA_FOR_TWO, LOOK_AT_TWO)
+        position = CAMERA if self._beside == NONE else CAMERA_FOR_TWO
         clients = self._server.get_clients().values()
         cameras: list[Any] = [self._server.initial_camera, *(client.camera for client in clients)]
         for camera in cameras:
-            camera.position, camera.look_at = position, target
+            camera.position, camera.look_at = position, CENTER
+
+    def _turn(self, client: Any, home: bool) -> None:
+        """Show a browser all that is there, from where it looks or from the front; it then turns around the middle again."""
+        camera = client.camera
+        away = np.array(CAMERA) if home else np.array(camera.position) - np.array(camera.look_at)
+        half_angle = np.arctan(np.tan(camera.fov / 2) * min(1.0, camera.aspect))
+        distance = 1.1 * self._radius_shown / np.sin(half_angle)
+        camera.position = tuple(away * distance / max(1e-9, float(np.linalg.norm(away))))
+        camera.look_at = CENTER
 
     def _open(self) -> None:
         """Put the meshes into the scene, in place of those that are there."""
         self._say("loading …")
         shapes = {"main": self._session.shape(self._id)}
+        self._session.labels_of(self._id)  # if they cannot be read, the shape before stays, whole
         if self._beside != NONE:
             shapes["beside"] = self._session.shape(self._beside)
-        colours = {key: self._colours(shape.id) for key, shape in shapes.items()}
+        colours, why = self._colours()
         for mesh in self._meshes.values():
             mesh.remove()
         half = {key: float(shape.vertices[:, 0].max()) for key, shape in shapes.items()}  # normalised: centred
@@ -208,31 +225,46 @@ class Panel:
             key: ColouredMesh(self._server, f"/{key}", shape, colours[key], np.array([x[key], 0, 0]))
             for key, shape in shapes.items()
         }
+        self._radius_shown = max(abs(x[key]) + half[key] for key in shapes) if len(shapes) > 1 else 1.0
         self._mark(None)
         self._describe()
         self._list_ranking()
-        self._say("")
+        self._say(why, failed=True)
 
     def _render(self) -> None:
         """Bring the colours up to date."""
         self._say("computing …")
-        for key, id in self._open_ids().items():
-            self._meshes[key].colour(self._colours(id))
+        colours, why = self._colours()
+        for key, mesh in self._meshes.items():
+            mesh.colour(colours[key])
         self._describe()
-        self._say("")
+        self._say(why, failed=True)
 
     def _open_ids(self) -> dict[str, str]:
         return {"main": self._id} | ({} if self._beside == NONE else {"beside": self._beside})
 
-    def _colours(self, id: str) -> Any:
-        return corner_colours(self._session, id, self._shown.value, self._query)
+    def _colours(self) -> tuple[dict[str, Any], str]:
+        """Of the open shapes; where what is to be shown is not there, those of the texture, and why."""
+
+        def of(mode: str) -> dict[str, Any]:
+            ids = self._open_ids().items()
+            return {key: corner_colours(self._session, id, mode, self._query) for key, id in ids}
+
+        try:
+            colours, self._mode, why = of(self._shown.value), self._shown.value, ""
+        except InputError as error:
+            colours, self._mode, why = of(MODES[0]), MODES[0], f"{error}. The texture is shown"
+            self._shown.value = self._mode
+        return colours, why
 
     def _describe(self) -> None:
         shape = self._session.shape(self._id)
         labels = self._session.labels_of(self._id)
         share = 0.0 if labels is None else float((labels >= 0).mean())
         self._info.content = _small(f"{shape.num_faces} faces, {percent(share)} of them labelled")
-        self._legend.content = legend(self._session, self._shown.value)
+        self._legend.content = legend(self._session, self._mode)
+        if self._session.labels is not None:
+            self._take.visible = self._faces.visible = self._session.predicts and self._session.unlabelled(self._id) > 0
 
     def _click(self, event: Any) -> None:
         """Find out which shape the ray of a click meets first, and do there what clicks do."""
@@ -243,6 +275,7 @@ class Panel:
             if hit is not None:
                 hits.append((hit.distance, key, id, hit))
         if not hits:
+            self._say("the click missed the shape: nothing was done")
             return
         _, key, id, hit = min(hits, key=lambda candidate: candidate[0])
         tool = CLICKS[self._tool.value] if self._session.labels is not None else None
@@ -275,9 +308,9 @@ class Panel:
         self._show("labels")
 
     def _accept(self) -> None:
-        if not self._session.accept(self._id):
+        if not self._session.accept(self._id, ACCEPTED[self._faces.value]):
             raise InputError(
-                f"shape {self._id}: every face has a label already; erase those that the model should give"
+                f"shape {self._id}: no face without a label is predicted so surely: accept all, or label them"
             )
         self._show("labels")
         self._list_ranking()

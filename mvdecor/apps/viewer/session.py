@@ -58,6 +58,7 @@ class Session:
         self._embeds: str | None = cfg.checkpoint or run_checkpoint
         self._predicts: str | None = run_checkpoint or cfg.checkpoint
         names = self._names_of_model()
+        self._fine_tuned = bool(names)
         self.labels, self.why_not = self._label_folder(shape_set, names)
         self.label_names = self.labels.label_names if self.labels else shape_set.label_names or names
         self.round = last_round(Path(cfg.out)) if self.labels else None
@@ -121,11 +122,26 @@ class Session:
             raise InputError(f"label {label} is unknown: there are {len(self.label_names)}: {names}")
         return self._save(id, lambda: edits.put(faces, label), edits.undo)
 
-    def accept(self, id: str) -> bool:
-        """Take the prediction as the label of every face that has none, and save; False if none was without."""
+    @property
+    def predicts(self) -> bool:
+        """Whether there is a fine-tuned model: of a round, a run or a checkpoint."""
+        return self.round is not None or self._fine_tuned
+
+    def unlabelled(self, id: str) -> int:
+        """Faces of a shape without a label; 0 where labels cannot be changed."""
+        return 0 if self.labels is None else int((self._editing(id).labels < 0).sum())
+
+    def accept(self, id: str, least_confidence: float = 0.0) -> bool:
+        """Take the prediction as the label of every face that has none, if it is as sure as this, and save.
+
+        Returns:
+            whether there was such a face.
+        """
         edits = self._editing(id)
-        predicted = self.predicted_labels(id)
-        return self._save(id, lambda: edits.put(edits.labels < 0, predicted), edits.undo)
+        predicted, confidence = self.predicted_labels(id), self.prediction(id).confidence
+        return self._save(
+            id, lambda: edits.put((edits.labels < 0) & (confidence >= least_confidence), predicted), edits.undo
+        )
 
     def undo(self, id: str) -> bool:
         """Take the last change of a shape's labels back, and save; False if there is none."""
