@@ -183,6 +183,14 @@ def test_what_is_not_an_export_is_not_replaced_and_nothing_is_half_written(label
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
+    export_labels(mesh, tmp_path / "first")
+    np.save(mesh.parent / "a_labels.npy", np.zeros(320, dtype=np.int16))
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda path, to: full() if path.name.endswith(".part") else rename(path, to))
+    with pytest.raises(InputError, match="No space left"):
+        export_labels(mesh, tmp_path / "first")
+    assert len(np.unique(np.load(tmp_path / "first" / "labels.npy"))) > 1, "the earlier one is still there"
+    monkeypatch.setattr(Path, "rename", rename)
     monkeypatch.setattr("mvdecor.apps.part_files.write_glb", full)
     with pytest.raises(InputError, match="No space left"):
         export_labels(mesh, tmp_path / "other")

@@ -65,13 +65,14 @@ def export_labels(mesh: Path, folder: Path, parts: bool = True) -> dict[str, Any
         write_json(into / RECORD, result)
         return result
 
-    return write_whole(folder, write)
+    return write_whole(folder, write, replaces=True)
 
 
 def summary(result: dict[str, Any], folder: Path) -> str:
     """What was exported, and where to, on one line."""
     there = sum(part["faces"] > 0 for part in result["parts"].values())
-    text = f"{there} parts of {result['triangles']} triangles with your labels: {folder}"
+    parts = "1 part" if there == 1 else f"{there} parts"
+    text = f"{parts} of {result['triangles']} triangles with your labels: {folder}"
     if result["unlabelled"]:
         text += f" ({percent(result['unlabelled'], 1)} of the triangles have no label: the part unlabelled)"
     if result["labels_per"] == "triangle":

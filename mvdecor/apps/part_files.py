@@ -26,11 +26,16 @@ GLTF_SUFFIXES = (".glb", ".gltf")
 Result = TypeVar("Result")
 
 
-def write_whole(folder: Path, write: Callable[[Path], Result]) -> Result:
-    """Write the files of a folder beside its place, which then takes the name; one that is there already is replaced.
+def write_whole(folder: Path, write: Callable[[Path], Result], replaces: bool = False) -> Result:
+    """Write the files of a folder beside its place, which then takes the name.
+
+    Args:
+        folder: where to.
+        write: writes the files into the folder that it is called with.
+        replaces: take the place of a folder that is there already.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it cannot be written, or is there already; what is there stays.
     """
     part, before = (folder.with_name(f".{folder.name}.{state}") for state in ("part", "before"))
     try:
@@ -38,9 +43,14 @@ def write_whole(folder: Path, write: Callable[[Path], Result]) -> Result:
             shutil.rmtree(path, ignore_errors=True)  # of a process that was killed
         part.mkdir(parents=True)
         result = write(part)
-        if folder.exists():
+        if replaces and folder.exists():
             folder.rename(before)
-        part.rename(folder)
+        try:
+            part.rename(folder)
+        except OSError:
+            if before.exists():
+                before.rename(folder)
+            raise
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror or error}; choose another out= or free it") from error
     finally:

@@ -78,7 +78,7 @@ def test_corrected_labels_are_exported_and_replaced_by_later_ones(make_session, 
     folder = tmp_path / "view" / "export" / "near"
     for label in (1, 0):
         click(session, "near", [0.1, 0.5, 5], "component", label)
-        assert f"exported 1 parts of 24 triangles with your labels: {folder} (50.0" in session.export("near")
+        assert f"exported 1 part of 24 triangles with your labels: {folder} (50.0" in session.export("near")
         np.testing.assert_array_equal(np.load(folder / "labels.npy"), session.labels_of("near"))
     scene = trimesh.load_scene(folder / "original.glb")  # in the frame of the file, not that of the viewer
     np.testing.assert_allclose(scene.bounds, trimesh.load(boxes / "near.ply").bounds, atol=1e-6)
