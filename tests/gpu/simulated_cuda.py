@@ -159,7 +159,7 @@ def _execute(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
 
 def _order(func: Any, args: tuple, read: list[SimulatedTensor], results: list[SimulatedTensor]) -> None:
     """Give the results the memory that they share, and the operation its place in the stream."""
-    of_storage = {x.values.untyped_storage().data_ptr(): x.memory for x in read}
+    of_storage = {x.values.untyped_storage().data_ptr(): x.memory for x in read if x.values.numel()}  # none is at 0
     for x in results:
         x.memory = of_storage.get(x.values.untyped_storage().data_ptr(), x.memory)
     taken = {x.memory for x in results}.difference(of_storage.values())
