@@ -76,6 +76,9 @@ class RendersSettings(Settings):
     off_centre: NotNegative
     patches: Count
     noise: NotNegative
+    parts: Annotated[float, Field(ge=0, le=1, description="give a share between 0 and 1")]
+    lines: WholeNumber
+    blur: NotNegative
     deformations: DeformationSettings
 
     def make(self) -> RenderSettings:
