@@ -32,7 +32,10 @@ class Colouring:
             self.place[:, template.mirror.axis] = self.place[:, template.mirror.axis].abs()
         self.labels: Tensor | None = None
         if template.shape.face_labels is not None:
-            corners, of_faces = template.shape.faces.flatten(), template.shape.face_labels.clamp_min(0).repeat_interleave(3)
+            corners, of_faces = (
+                template.shape.faces.flatten(),
+                template.shape.face_labels.clamp_min(0).repeat_interleave(3),
+            )
             self.labels = torch.zeros(len(self.place), dtype=torch.int64).scatter_reduce(0, corners, of_faces, "amax")
         self.eyes = [vertex for name, vertex in template.keypoints.items() if "eye" in name.lower()]
 

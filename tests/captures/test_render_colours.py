@@ -1,4 +1,4 @@
-"""Looks of renders: colours by part are symmetric and flat in a part's side, the blur is SciPy's, lines lie over a background."""
+"""Looks of renders: colours by part are symmetric and flat on each side, the blur is SciPy's, lines lie on a background."""
 
 import numpy as np
 import pytest

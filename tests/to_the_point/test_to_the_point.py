@@ -85,6 +85,7 @@ def run_step(model, photos, rendered, settings, **weights):
             for name in ("mask", "reprojection", "edges", "keypoints", "deformation", "arap", "laplacian")
         ),
         ("basis", "basis"),
+        ("basis_arap", "basis"),
     ],
 )
 def test_every_loss_reaches_what_it_is_about(problem, name, reaches):

@@ -30,6 +30,8 @@ MEASURED = "measured"
 """The folder in `out` of the records of an evaluation under way."""
 Solve = Callable[[Tensor], tuple[Fit, Tensor | None]]
 """From images [B, 3, S, S] to reconstructions, and positions of the vertices if it says any."""
+TRAINED = ("seed", "run", "reconstructor", "renders", "training")
+"""Groups of the training's configuration that a table compares."""
 BOX = 2 / (1 + 2 * PADDING)
 """Longer side of the object's box in units of a crop."""
 
@@ -109,6 +111,7 @@ def evaluate(job: Job) -> dict:
     columns, size = keypoint_columns(source, list(model.template.keypoints)), model.settings.size
     photographs = {x.id: (x, crop_photograph(x, size, columns)) for x in loaded}
     blocks = [list(photographs)[i : i + settings.batch_size] for i in range(0, len(photographs), settings.batch_size)]
+    trained = checkpoint["config"]
     birds, weights = Birds(cfg.photographs.get("root")), checkpoint["weights_sha256"]
     hashes = {id: photograph_content(source, id) for id in photographs}
 
@@ -152,6 +155,10 @@ def evaluate(job: Job) -> dict:
         "split": {"name": settings.split, "ids": list(photographs)},
         "skipped": skipped,
         "weights_sha256": weights,
+        "category": type(source).__name__,
+        "trained_with": {key: trained[key] for key in TRAINED if key in trained},
+        "part_miou": None,
+        "shape_miou": None,
     }
     for name, row in (("reconstructed", result), ("no image", result["no_image"])):
         print(f"{name}: {summary(row)}", flush=True)

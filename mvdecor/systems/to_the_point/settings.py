@@ -115,6 +115,7 @@ class LossWeights(Settings):
     arap: NotNegative
     laplacian: NotNegative
     basis: NotNegative
+    basis_arap: NotNegative
     renders: NotNegative
 
 
