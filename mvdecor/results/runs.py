@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -177,6 +178,16 @@ def read_run(folder: Path, method: str | None = None, keys: Sequence[str] = ()) 
             f"{file}: part mIoU {run.part_miou} and shape mIoU {run.shape_miou} are no percentages: evaluate that run again"
         )
     return run
+
+
+def system_of(folder: Path) -> str | None:
+    """The system that a folder holds a pipeline or an evaluation of; None where it does not say."""
+    for file in (folder / "table.json", folder / "metrics.json"):
+        try:
+            return json.loads(file.read_text())["config"].get("system")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # what is wrong with it, the reader of results says
+    return None
 
 
 def _score(metrics: dict, key: str) -> float | None:
