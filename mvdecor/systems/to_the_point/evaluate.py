@@ -25,6 +25,7 @@ from mvdecor.systems.to_the_point.finetune import seen_faces
 from mvdecor.systems.to_the_point.model import Reconstructor, load_model
 from mvdecor.systems.to_the_point.photos import photograph_content, photographs_of
 from mvdecor.systems.to_the_point.truth import Birds, label_map
+from mvdecor.systems.to_the_point.twins import likelier_twin
 
 MEASURED = "measured"
 """The folder in `out` of the records of an evaluation under way."""
@@ -139,7 +140,7 @@ def evaluate(job: Job) -> dict:
 
     def with_image(images: Tensor) -> tuple[Fit, Tensor]:
         solved = model(images)
-        return solved.fit, solved.positions
+        return likelier_twin(model, solved) if settings.twins else solved.fit, solved.positions
 
     records = measure_all("reconstructed", with_image)
     rotation = mean_rotation(torch.tensor([record["camera"] for record in records.values()], device=device))

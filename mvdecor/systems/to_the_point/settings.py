@@ -156,6 +156,7 @@ class EvaluationSettings(Settings):
     points: Count
     threshold: Share
     figures: WholeNumber
+    twins: bool
 
 
 class ToThePointSettings(RunSettings):
