@@ -108,7 +108,7 @@ class ReconstructionMetrics:
         keypoints = [values for values in self._all("keypoints") if name in values]
         if not keypoints:
             return None
-        truth = torch.tensor([values["truth"] for values in keypoints])
+        truth = torch.tensor([values["truth"] for values in keypoints]).reshape(len(keypoints), -1, 3)  # K may be 0
         if not truth[..., 2].any():
             return None
         sizes = torch.tensor([values["size"] for values in keypoints])

@@ -42,6 +42,8 @@ def test_surfaces_are_compared_in_their_own_unit():
     metrics = ReconstructionMetrics(0.05, 3000, 0)
     metrics.add_mask("a", torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool))
     metrics.add_surface("a", ball, Shape("moved", 3 * ball.vertices + 1, ball.faces))
+    metrics.add_keypoints("a", torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0, 3), 1.0)
+    assert metrics.result()["pck"] == {"projected": None, "regressed": None}, "a template without keypoints"
     same = metrics.result()["surface"]
     metrics.add_mask("b", torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool))
     metrics.add_surface("b", Shape("flat", ball.vertices * torch.tensor([1.0, 1.0, 0.5]), ball.faces), ball)
