@@ -13,7 +13,8 @@ from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.check import check_config
 from tests.calls import call
 
-TABLES = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("table*.yaml"))
+TABLES = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("table*.yaml") if "ttp" not in path.stem)
+"""Of MvDeCor; that of To The Point: tests/to_the_point."""
 
 
 @pytest.fixture

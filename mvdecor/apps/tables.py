@@ -3,7 +3,7 @@
 A table is an experiment with a `table` of methods (configs/method), columns (overrides) and a number of runs. A cell is a
 method in a column, composed as `experiment + command line + method=NAME + the column's overrides`; it is pretrained (once for
 all cells with the same pretraining settings), then fine-tuned and evaluated for each run by the stages of
-mvdecor/systems/mvdecor/stages.py:
+mvdecor/systems/SYSTEM/stages.py:
 
     OUT/pretrain/HASH/        pretrain.json, model
     OUT/COLUMN/METHOD/run_N/  finetune.json, model, metrics.json
@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ from mvdecor.engine.cost import total_cost
 from mvdecor.engine.distributed import one_voice, rank
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed
+from mvdecor.engine.stage import Stage
 from mvdecor.errors import InputError
 from mvdecor.files import read_json, write_atomically, write_json
 from mvdecor.results.grid import Column, Grid, as_dict, columns_of, csv_text, latex, make_grid, markdown
@@ -38,9 +40,14 @@ from mvdecor.results.table import format_table
 from mvdecor.settings import Count, Settings, Text
 from mvdecor.systems.mvdecor.check import check_config, check_run, check_shares
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
-from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
+from mvdecor.systems.mvdecor.stages import run_pretrain
+from mvdecor.systems.to_the_point.settings import ToThePointSettings
+from mvdecor.systems.to_the_point.stages import run_pretrain as pretrain_on_template
 
-STAGES = {stage.name: stage for stage in (run_pretrain, run_finetune, run_evaluate)}
+STAGES = {"pretraining": "run_pretrain", "fine-tuning": "run_finetune", "evaluation": "run_evaluate"}
+"""Names of the stages, and what they are in the module `stages` of a system."""
+SYSTEMS = ("mvdecor", "to_the_point")
+"""Those whose runs a table runs itself."""
 
 OWN_KEYS = ("dry_run", "gather", "columns", "measures")
 """Keys of configs/table.yaml that are none of a cell's."""
@@ -69,10 +76,11 @@ class TableSettings(Settings):
     ]
     runs: Count
     paper: dict[str, Any] | None = None
+    measures: list[str] | None = None
 
 
-class TablesConfig(MvDeCorSettings):
-    """configs/table.yaml, which says what each setting is."""
+class TableWords(Settings):
+    """What configs/table.yaml has beside the settings of a system; it says what each is."""
 
     dry_run: bool
     columns: Annotated[list[str], Field(description="give a list of names of the table's columns")] | None
@@ -87,6 +95,14 @@ class TablesConfig(MvDeCorSettings):
         return names
 
 
+class TablesConfig(TableWords, MvDeCorSettings):
+    """configs/table.yaml with the settings of MvDeCor."""
+
+
+class ReconstructionTablesConfig(TableWords, ToThePointSettings):
+    """configs/table.yaml with the settings of To The Point."""
+
+
 @dataclass(frozen=True)
 class CellStage:
     """A stage of a cell with its whole configuration; `kind` is a key of STAGES, `label` says which cells it is for."""
@@ -95,13 +111,18 @@ class CellStage:
     label: str
     cfg: DictConfig
 
+    @property
+    def stage(self) -> Stage:
+        """As the system of its configuration declares it."""
+        return getattr(import_module(f"mvdecor.systems.{self.cfg.system}.stages"), STAGES[self.kind])
+
     def result(self) -> dict | None:
         """What it left when it finished; None if it has not. InputError if one of other settings or inputs is there."""
-        return STAGES[self.kind].result(self.cfg)
+        return self.stage.result(self.cfg)
 
     def run(self) -> dict:
         """Run it."""
-        return STAGES[self.kind](self.cfg)
+        return self.stage(self.cfg)
 
 
 def table_command(cfg: DictConfig) -> dict | None:
@@ -123,7 +144,8 @@ def run_table(cfg: DictConfig, overrides: Sequence[str]) -> dict | None:
     Raises:
         InputError: a table that is not described well, an unknown method or column, results that must not be mixed.
     """
-    out = Path(TablesConfig.of(cfg, complete=True).out)
+    settings = ReconstructionTablesConfig if cfg.system == "to_the_point" else TablesConfig
+    out = Path(settings.of(cfg, complete=True).out)
     _check_own(out / "table.json")
     if cfg.gather is not None:
         results = read_runs(cfg.gather)
@@ -196,7 +218,7 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
         if not column.get("mean_of") and (cfg.columns is None or column["name"] in cfg.columns):
             for method in table["methods"]:
                 cell = cell_config(table, overrides, method, column)
-                if cell.system != "mvdecor":
+                if cell.system not in SYSTEMS:
                     raise InputError(
                         f"table {table['name']}: method {method} is of system {cell.system}, whose runs a table only "
                         "gathers: run scripts/pipeline.py with that method, then gather=[FOLDERS]"
@@ -266,6 +288,9 @@ def _check_before(plan: Sequence[CellStage]) -> None:
     and the data of every new column."""
     columns = set()
     for stage in plan:
+        if stage.cfg.system != "mvdecor":
+            stage.stage.check(stage.cfg)
+            continue
         check_shares(stage.cfg, {"pretraining": "pretrain", "fine-tuning": "finetune"}.get(stage.kind, ""))
         if stage.kind != "fine-tuning":
             continue
@@ -285,8 +310,12 @@ def _pretraining_key(cfg: DictConfig, data_sets: list[Any]) -> str:
         cfg: of the cell.
         data_sets: those of the cells before; this one is added if it is another.
     """
-    settings = run_pretrain.settings(cfg) | {key: cfg.data[key] for key in ("pretrain_split", "pretrain_limit")}
-    reader = OmegaConf.to_container(cfg.data.unlabelled, resolve=True)
+    if cfg.system == "mvdecor":
+        settings = run_pretrain.settings(cfg) | {key: cfg.data[key] for key in ("pretrain_split", "pretrain_limit")}
+        reader = OmegaConf.to_container(cfg.data.unlabelled, resolve=True)
+    else:
+        settings = pretrain_on_template.settings(cfg)
+        reader = OmegaConf.to_container(cfg.template, resolve=True)
     if reader not in data_sets:
         data_sets.append(reader)
     settings["number of the data set"] = data_sets.index(reader)

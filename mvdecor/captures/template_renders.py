@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import normalize
 
+from mvdecor.captures.render_colours import Colouring, blurred, random_background
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.deformations import Deformations
 from mvdecor.shapes.shape import Shape
@@ -68,6 +69,10 @@ class RenderSettings:
         deformations: of the template.
         patches: greatest number of coloured patches.
         noise: greatest standard deviation of the noise of a pixel.
+        parts: share of renders that are coloured by the template's part labels, with dark eyes where it has keypoints of that
+            name; the others have patches.
+        lines: greatest number of lines in the background.
+        blur: greatest standard deviation of a blur, pixels.
     """
 
     elevation: tuple[float, float] = (-30.0, 60.0)
@@ -77,6 +82,9 @@ class RenderSettings:
     deformations: Deformations = field(default_factory=Deformations)
     patches: int = 8
     noise: float = 0.05
+    parts: float = 0.0
+    lines: int = 0
+    blur: float = 0.0
 
 
 class TemplateRenders:
@@ -91,6 +99,7 @@ class TemplateRenders:
 
     def __init__(self, template: Template, size: int, count: int, settings: RenderSettings = RenderSettings()) -> None:
         self.template, self.size, self.count, self.settings = template, size, count, settings
+        self._colouring = Colouring(template, settings.patches, settings.parts)
         self._rasterizer: Any = None
 
     def __len__(self) -> int:
@@ -132,7 +141,7 @@ class TemplateRenders:
 
     def _shade(self, shape: Shape, views: Views, generator: torch.Generator) -> Tensor:
         """float32 [3, H, W], a random plumage in random light before a random background."""
-        colours = _plumage(self.template, self.settings.patches, generator)
+        colours = self._colouring(generator)
         surface = surface_of(shape, views)
         mask = surface.mask[0, 0]
         face = views.face_ids[0, 0][mask]
@@ -142,8 +151,9 @@ class TemplateRenders:
         light = normalize(toward_camera + 0.8 * torch.randn(3, generator=generator), dim=0)
         ambient = 0.3 + 0.5 * torch.rand(1, generator=generator)
         lit = ambient + (1.1 - ambient) * (surface.normals[0, 0][mask] @ light).clamp_min(0)
-        image = _background(self.size, generator)
+        image = random_background(self.size, self.settings.lines, generator)
         image[:, mask] = (albedo * lit[:, None]).T
+        image = blurred(image, self.settings.blur * float(torch.rand(1, generator=generator)))
         level = self.settings.noise * torch.rand(1, generator=generator)
         return (image + level * torch.randn(image.shape, generator=generator)).clamp(0, 1)
 
@@ -168,28 +178,3 @@ def _crop(flat: Tensor, settings: RenderSettings, generator: torch.Generator) ->
     scale = 2 * (1 - 2 * settings.padding * padding) / (high - low).max()
     shift = -(low + high) / 2 * scale + 2 * settings.off_centre * (2 * torch.tensor(jitter) - 1)
     return scale, shift
-
-
-def _plumage(template: Template, patches: int, generator: torch.Generator) -> Tensor:
-    """float32 [V, 3]: patches around random vertices, symmetric if the template is, with soft stripes and spots."""
-    place = template.shape.vertices.clone()
-    if template.mirror is not None:
-        place[:, template.mirror.axis] = place[:, template.mirror.axis].abs()
-    count = int(torch.randint(1, patches + 1, (1,), generator=generator))
-    seeds = place[torch.randint(len(place), (count,), generator=generator)]
-    base = torch.rand(3, generator=generator)
-    spread = 0.7 * torch.rand(1, generator=generator)
-    palette = base + spread * (torch.rand(count, 3, generator=generator) - 0.5) * 2
-    colours = palette[torch.cdist(place, seeds).argmin(dim=1)]
-    waves = (place @ (6 * torch.randn(3, 3, generator=generator)) + 6 * torch.rand(3, generator=generator)).sin()
-    return (colours + 0.12 * torch.rand(1, generator=generator) * waves).clamp(0.02, 1)
-
-
-def _background(size: int, generator: torch.Generator) -> Tensor:
-    """float32 [3, size, size], smooth noise of a few scales about a colour."""
-    image = torch.rand(3, 1, 1, generator=generator).expand(3, size, size).clone()
-    for cells, greatest in ((3, 1.0), (6, 0.6), (14, 0.2)):
-        noise = torch.rand(1, 3, cells, cells, generator=generator) - 0.5
-        strength = greatest * torch.rand(1, generator=generator)
-        image += strength * interpolate(noise, (size, size), mode="bicubic", align_corners=False)[0]
-    return image.clamp(0, 1)

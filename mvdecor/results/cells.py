@@ -28,6 +28,7 @@ MAY_DIFFER = (
     *("cache", "training.cudnn_benchmark", "training.finetune.validate_every"),
     *("evaluation.split", "evaluation.limit", "evaluation.batch_size", "evaluation.meshes"),
     *("evaluation.clouds", "evaluation.field"),
+    *("photographs.root", "photographs.generate", "template.file", "evaluation.figures"),
     *(f"capture.{name}" for name in ("seed", "root", "splits", "labels", "memory")),
     *(f"capture.shapes.{name}" for name in ("root", "splits", "labels")),
 )

@@ -39,6 +39,18 @@ def _seconds_per_shape(metrics: Mapping[str, Any]) -> float | None:
     return cost["cpu_seconds"] / len(shapes) if cost and shapes else None
 
 
+def _of_reconstructions(*keys: str, factor: float = 1.0) -> Callable[[Mapping[str, Any]], float | None]:
+    """A figure of reconstructions from photographs; None where other runs, or photographs without its truth, have none."""
+
+    def value(metrics: Mapping[str, Any]) -> float | None:
+        value: Any = metrics
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return None if value is None else factor * value
+
+    return value
+
+
 MEASURES = {
     "part_miou": Measure("part mIoU", "part mIoU in percent", lambda metrics: metrics["part_miou"]),
     "shape_miou": Measure("shape mIoU", "shape mIoU in percent", lambda metrics: metrics["shape_miou"]),
@@ -51,6 +63,31 @@ MEASURES = {
         _of_images("labels", "miou_with_background"),
     ),
     "psnr": Measure("PSNR", "PSNR of rendered views in dB", _of_images("psnr")),
+    "rotation": Measure("rotation", "median rotation error in degrees", _of_reconstructions("rotation", "median")),
+    "rotation_below_30": Measure(
+        "below 30°",
+        "cameras less than 30° off, in percent",
+        _of_reconstructions("rotation", "share_below_30", factor=100.0),
+    ),
+    "swaps": Measure(
+        "swaps",
+        "cameras with front and back swapped, in percent",
+        _of_reconstructions("rotation", "front_back_swaps", factor=100.0),
+    ),
+    "mask_iou": Measure("mask IoU", "mean mask IoU in percent", _of_reconstructions("mask_iou", factor=100.0)),
+    "pck": Measure(
+        "PCK@0.1",
+        "PCK@0.1 of projected vertices in percent",
+        _of_reconstructions("pck", "projected", "0.1", factor=100.0),
+    ),
+    "picture_miou": Measure(
+        "label mIoU on pictures",
+        "mIoU in percent of part labels that come from the template, on pictures",
+        _of_reconstructions("labels", "miou", factor=100.0),
+    ),
+    "chamfer": Measure(
+        "Chamfer", "Chamfer distance in percent of the radius", _of_reconstructions("surface", "chamfer", factor=100.0)
+    ),
     "seconds_per_shape": Measure(
         "seconds per shape", "processor time of the evaluation per test shape", _seconds_per_shape
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -106,7 +107,7 @@ class Run:
 def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Read every `metrics.json` below some folders, in order of their paths; a file reached twice is read once.
 
-    Where a result holds its mean code's figures (Semantic SRN), these are a run of their own before it.
+    Where a result holds the figures of the same model without any image, these are a run before it.
 
     Raises:
         InputError: a folder that is not there, a file that is not a whole result, or one whose method has no name.
@@ -121,19 +122,23 @@ def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     for run in runs:
         if run.method == UNNAMED:
             raise InputError(f"{run.file}: its configuration names no method: put it into a folder METHOD/run_N")
-    return [row for run in runs for row in with_mean_code(run)]
+    return [row for run in runs for row in with_baseline(run)]
 
 
-def with_mean_code(run: Run) -> list[Run]:
-    """The run, and before it that of the mean code if it holds one: the same field without any image (Semantic SRN)."""
-    figures = run.metrics.get("mean_code")
-    if figures is None:
-        return [run]
-    name, title = f"{run.method}_mean_code", f"{run.title}, mean code"
-    config = {**run.metrics["config"], "method": {"name": name, "title": title}}
-    metrics = {**run.metrics, **figures, "config": config, "mean_code": None, "cost": None}
-    scores = {key: figures[key] for key in ("part_miou", "shape_miou")}
-    return [replace(run, method=name, metrics=metrics, **scores), run]
+WITHOUT_IMAGE = {"mean_code": "mean code", "no_image": "no image"}
+"""Where a result holds the figures of the same model without any image, and how a table calls them."""
+
+
+def with_baseline(run: Run) -> list[Run]:
+    """The run, and before it that of the same model without any image if it holds one (Semantic SRN, To The Point)."""
+    for key, words in WITHOUT_IMAGE.items():
+        if (figures := run.metrics.get(key)) is not None:
+            name, title = f"{run.method}_{key}", f"{run.title}, {words}"
+            config = {**run.metrics["config"], "method": {"name": name, "title": title}}
+            metrics = {**run.metrics, **figures, "config": config, key: None, "cost": None}
+            scores = {score: figures.get(score) for score in ("part_miou", "shape_miou")}
+            return [replace(run, method=name, metrics=metrics, **scores), run]
+    return [run]
 
 
 def read_run(folder: Path, method: str | None = None, keys: Sequence[str] = ()) -> Run:
@@ -175,9 +180,20 @@ def read_run(folder: Path, method: str | None = None, keys: Sequence[str] = ()) 
     return run
 
 
+def system_of(folder: Path) -> str | None:
+    """The system that a folder holds a pipeline or an evaluation of; None where it does not say."""
+    for file in (folder / "table.json", folder / "metrics.json"):
+        try:
+            return json.loads(file.read_text())["config"].get("system")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # what is wrong with it, the reader of results says
+    return None
+
+
 def _score(metrics: dict, key: str) -> float | None:
-    """A percentage; None only of a result about views."""
-    return None if metrics[key] is None and "images" in metrics else float(metrics[key])
+    """A percentage; None only of a result about views or reconstructions."""
+    is_about_images = "images" in metrics or "mask_iou" in metrics
+    return None if metrics[key] is None and is_about_images else float(metrics[key])
 
 
 def read_stage(file: Path, keys: Sequence[str]) -> dict:

@@ -18,9 +18,9 @@ def test_photographs_are_gathered():
         size = 1.0 + n
         metrics.add_mask(str(n), torch.arange(4).view(2, 2) < 2, torch.arange(4).view(2, 2) < 2 + n % 2)
         guess = truth[:, :2] * size + torch.tensor([error * size, 0.0])
-        metrics.add_keypoints(guess, None, truth * torch.tensor([size, size, 1.0]), size)
+        metrics.add_keypoints(str(n), guess, None, truth * torch.tensor([size, size, 1.0]), size)
         maps = rng.integers(-1, 3, (2, 8, 8))
-        metrics.add_labels(maps[0], maps[1], 3)
+        metrics.add_labels(str(n), maps[0], maps[1], 3)
         for x, y in zip(maps[0].ravel(), maps[1].ravel(), strict=True):
             for label in range(3):
                 inter[label] += x == label == y
@@ -41,9 +41,12 @@ def test_surfaces_are_compared_in_their_own_unit():
     ball = Shape("ball", sphere.verts_packed(), sphere.faces_packed())
     metrics = ReconstructionMetrics(0.05, 3000, 0)
     metrics.add_mask("a", torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool))
-    metrics.add_surface(ball, Shape("moved", 3 * ball.vertices + 1, ball.faces))
+    metrics.add_surface("a", ball, Shape("moved", 3 * ball.vertices + 1, ball.faces))
+    metrics.add_keypoints("a", torch.zeros(0, 2), torch.zeros(0, 2), torch.zeros(0, 3), 1.0)
+    assert metrics.result()["pck"] == {"projected": None, "regressed": None}, "a template without keypoints"
     same = metrics.result()["surface"]
-    metrics.add_surface(Shape("flat", ball.vertices * torch.tensor([1.0, 1.0, 0.5]), ball.faces), ball)
+    metrics.add_mask("b", torch.ones(1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool))
+    metrics.add_surface("b", Shape("flat", ball.vertices * torch.tensor([1.0, 1.0, 0.5]), ball.faces), ball)
     both = metrics.result()["surface"]
     assert same["chamfer"] < 1e-6 and same["f_score"] == 1
     assert both["chamfer"] > 0.02 and both["f_score"] < 0.95

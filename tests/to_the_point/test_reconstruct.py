@@ -1,6 +1,7 @@
 """From one photograph to a mesh: files that other readers read, labels that travel, a camera that says where the mesh is."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ from PIL import Image
 
 import mvdecor
 from mvdecor.errors import InputError
+from mvdecor.evaluation.rotations import angle_between, front_back_twin
 from mvdecor.image_reconstructor import ImageReconstructor
 from mvdecor.shapes import read_mesh
-from mvdecor.systems.to_the_point.model import load_model, save_model
+from mvdecor.solvers.minimize import rotations
+from mvdecor.systems.to_the_point.finetune import seen_faces
+from mvdecor.systems.to_the_point.model import Solved, load_model, save_model
+from mvdecor.systems.to_the_point.twins import likelier_twin
+from mvdecor.views.visibility import visible_vertices
 from tests.calls import call
 from tests.small_reconstructor import save_small_reconstructor
 
@@ -89,6 +95,26 @@ def test_the_command_writes_files_that_others_read(checkpoint, photograph, tmp_p
     np.testing.assert_allclose(uv, obj.texture.uv.numpy(), atol=1e-5)
     labels = np.load(tmp_path / "out" / "labels.npy")
     assert labels.shape == (40, 50) and set(np.unique(labels)) > {-1, 1}
+
+
+def test_the_twin_is_taken_where_its_visible_vertices_are_those_of_the_network(checkpoint):
+    model, _ = load_model(checkpoint)
+    turn = rotations(torch.tensor([[0.0, 0.7, 0.0]]))[0]  # not from the side, where both twins are one
+    vertices, lookup = model.vertices, model.mirror
+    with torch.no_grad():
+        solved = model(torch.zeros(2, 3, 32, 32))
+        positions = (vertices @ (solved.rotation @ turn)[:, :2].transpose(1, 2)) * 0.6
+        fit = model.solve(positions, torch.ones(2, len(vertices)))
+        mirrored = (lookup[1][..., None] * positions[:, lookup[0]]).sum(dim=2)
+        twin = model.solve(mirrored, torch.ones(2, len(vertices)))
+        assert bool((angle_between(front_back_twin(fit.rotation), twin.rotation) < 3).all())
+        assert bool((angle_between(fit.rotation, twin.rotation) > 40).all())
+        seen = [seen_faces(model, model.deformed(x), x, 32) for x in (fit, twin)]
+        visible = [visible_vertices(face_ids, model.faces, len(vertices)) for face_ids in seen]
+        logits = torch.stack([visible[0][0], visible[1][1]]) * 8.0 - 4.0
+        chosen = likelier_twin(model, Solved(positions, logits, *(getattr(fit, f.name) for f in fields(fit))))
+    assert float(angle_between(chosen.rotation[:1], fit.rotation[:1])) < 1e-3
+    assert float(angle_between(chosen.rotation[1:], twin.rotation[1:])) < 3
 
 
 def test_an_image_that_nothing_fits_is_refused(checkpoint, photograph, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import trimesh
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
@@ -12,6 +13,8 @@ from mvdecor.captures.photo_batches import PhotoSource
 from mvdecor.captures.template_renders import TemplateRenders
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.errors import InputError
+from mvdecor.evaluation import ShapeRecords
+from mvdecor.shapes import read_mesh
 from mvdecor.shapes.deformations import principal_deformations
 from mvdecor.shapes.template import read_template
 from mvdecor.systems import stage_of_system
@@ -19,8 +22,8 @@ from mvdecor.systems.to_the_point.finetune import Objective, step
 from mvdecor.systems.to_the_point.model import Reconstructor, load_model
 from mvdecor.systems.to_the_point.photos import photographs_of
 from mvdecor.systems.to_the_point.settings import FinetuneSettings, ReconstructorSettings, RendersSettings
-from mvdecor.systems.to_the_point.stages import run_finetune, run_pipeline, run_pretrain
-from tests.calls import killed_after
+from mvdecor.systems.to_the_point.stages import run_evaluate, run_finetune, run_pipeline, run_pretrain
+from tests.calls import Killed, become_ranks, killed_after, script
 from tests.to_the_point.conftest import TINY
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("ttp*.yaml"))
@@ -47,6 +50,42 @@ def test_a_training_that_was_killed_resumes_bit_for_bit(config, stages, tmp_path
     run(config(tmp_path, *start))
     cut, whole = (load_file(folder / "model" / "model.safetensors") for folder in (tmp_path, stages / out))
     assert all(torch.equal(cut[name], values) for name, values in whole.items())
+
+
+def test_an_evaluation_that_was_killed_is_finished_by_two_processes(config, stages, birds, tmp_path, monkeypatch):
+    """After the first photograph of a batch of two; with the figures of an undisturbed one."""
+    words = (f"checkpoint={stages / 'tuned' / 'model'}", "evaluation.split=all", "evaluation.limit=5")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = run_evaluate(config(whole, *words))
+    write = ShapeRecords.write
+
+    def write_and_die(self, id, record):
+        write(self, id, record)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(ShapeRecords, "write", write_and_die)
+        run_evaluate(config(cut, *words))
+    assert len(list((cut / "measured").rglob("*.json"))) == 1
+    shared = ("experiment=ttp_birds_cpu", *TINY, f"photographs.root={birds}", f"out={cut}", *words)
+    first, second = become_ranks([script("evaluate", *shared)] * 2, tmp_path)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "resuming after 1 of 5" in first.stdout and not (cut / "measured").exists()
+    measured = json.loads((cut / "metrics.json").read_text())
+    for name in ("mask_iou", "pck", "rotation", "surface", "labels", "status", "no_image"):
+        assert measured[name] == expected[name], name
+
+
+def test_a_template_without_symmetry_says_so_and_trains(config, birds, tmp_path, capsys):
+    shape = read_mesh(birds / "template" / "template.obj")
+    vertices = shape.vertices.clone()
+    vertices[:, 0] += 0.6 * vertices[:, 1].clamp_min(0)
+    trimesh.Trimesh(vertices.numpy(), shape.faces.numpy(), process=False).export(tmp_path / "leaning.obj")
+    words = ("template=file", f"template.file={tmp_path / 'leaning.obj'}", "training.finetune.keypoints=false")
+    run_pretrain(config(tmp_path / "pretrain", *words))
+    run_finetune(config(tmp_path / "tuned", *words, f"checkpoint={tmp_path / 'pretrain' / 'model'}"))
+    printed = capsys.readouterr().out
+    assert "trains without mirrored copies" in printed and "no moved copy of a photograph is mirrored" in printed
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +124,7 @@ def run_step(model, photos, rendered, settings, **weights):
             for name in ("mask", "reprojection", "edges", "keypoints", "deformation", "arap", "laplacian")
         ),
         ("basis", "basis"),
+        ("basis_arap", "basis"),
     ],
 )
 def test_every_loss_reaches_what_it_is_about(problem, name, reaches):

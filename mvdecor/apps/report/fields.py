@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from mvdecor.apps.report.charts import COLOURS, confusion_matrix_figure, text
+from mvdecor.apps.report.curves import training_curves
 from mvdecor.apps.report.html import config_html, figure_html, plot_html, section, summary_html, whole_page
 from mvdecor.apps.report.objects import ReportedObject, objects_of, turning_objects
 from mvdecor.apps.report.shapes import TURN_TOGETHER
@@ -23,16 +22,6 @@ from mvdecor.results.table import html_table, mean_and_deviation, spread
 SYSTEM = "semantic_srn"
 EVALUATED = ("images", "mean_code", "given", "split", "config", "category", "cost")
 """What the page needs of metrics.json."""
-
-
-def is_field_run(folder: Path) -> bool:
-    """Whether a folder holds a pipeline or an evaluation of Semantic SRN."""
-    for file in (folder / "table.json", folder / "metrics.json"):
-        try:
-            return json.loads(file.read_text())["config"].get("system") == SYSTEM
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # what is wrong with it, the reader of results says
-    return False
 
 
 def field_page(folder: Path, shapes: int, data_root: str | None) -> str:
@@ -58,7 +47,9 @@ def field_page(folder: Path, shapes: int, data_root: str | None) -> str:
         section("run", "Run", summary_html(folder, runs[-1], revisions, record["cost"])),
         section("results", "Results", _results(runs)),
         section(
-            "curves", "Curves", plot_html("plot-curves", _curves(folder, folders), "no training is in this folder")
+            "curves",
+            "Curves",
+            plot_html("plot-curves", training_curves(folder, folders), "no training is in this folder"),
         ),
         section("parts", "Labels", _labels(runs)),
         section("confusion", "Confusion", _confusion(runs)),
@@ -103,29 +94,6 @@ def _results(runs: Sequence[Mapping[str, Any]]) -> str:
         f"{'count' if inputs['counted'] else 'do not count'}. The mean code is that of the training objects: it needs no image."
     )
     return html_table(rows) + f'<p class="note">{escape(note)}</p>'
-
-
-def _curves(folder: Path, folders: Sequence[Path]) -> go.Figure | None:
-    """Losses of the pretraining and of each fine-tuning."""
-    stages = {
-        "pretraining": [folder / "pretrain" / "pretrain.json"],
-        "fine-tuning": [f / "finetune.json" for f in folders],
-    }
-    present = {name: [file for file in files if file.exists()] for name, files in stages.items()}
-    titles = [f"{name}: loss" for name, files in present.items() if files]
-    if not titles:
-        return None
-    figure = make_subplots(cols=len(titles), subplot_titles=titles)
-    for column, files in enumerate((files for files in present.values() if files), start=1):
-        for file in files:
-            history = read_stage(file, ("history",))["history"]
-            steps, losses = [row["step"] for row in history], [row["loss"] for row in history]
-            line = {"color": COLOURS[1], "width": 1.4}
-            figure.add_trace(
-                go.Scatter(x=steps, y=losses, mode="lines", line=line, showlegend=False), row=1, col=column
-            )
-    figure.update_xaxes(title_text="step").update_yaxes(type="log")
-    return figure.update_layout(height=320, margin_t=40)
 
 
 def _labels(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from pydantic import Field
 
 from mvdecor.apps.report.charts import calibration_figure, confusion_figure, curves_figure, parts_figure
-from mvdecor.apps.report.fields import field_page, is_field_run
+from mvdecor.apps.report.fields import field_page
 from mvdecor.apps.report.html import MARK, config_html, figure_html, plot_html, section, summary_html, whole_page
+from mvdecor.apps.report.reconstructions import reconstruction_page
 from mvdecor.apps.report.shapes import TURN_TOGETHER, ReportedShape, picture, turning_figure, worst_and_best
 from mvdecor.engine.log import SCALARS
 from mvdecor.errors import InputError
@@ -20,6 +21,7 @@ from mvdecor.evaluation.metrics import undetermined_shares
 from mvdecor.files import write_atomically
 from mvdecor.percent import percent, rounded
 from mvdecor.results.pipeline import Results, part_iou, pretraining_curves, read_results
+from mvdecor.results.runs import system_of
 from mvdecor.results.table import html_table, mean_and_deviation, occurrence, spread
 from mvdecor.settings import PathName, Settings
 
@@ -47,8 +49,11 @@ def run_report(cfg: DictConfig) -> Path:
     out = Path(cfg.out)
     if out.is_dir() or (out.exists() and not out.read_bytes().startswith(MARK.encode())):
         raise InputError(f"out={out} is there already and is no report: name another file")
-    if is_field_run(Path(cfg.run)):
+    system = system_of(Path(cfg.run))
+    if system == "semantic_srn":
         page = field_page(Path(cfg.run), cfg.shapes, cfg.data_root).encode()
+    elif system == "to_the_point":
+        page = reconstruction_page(Path(cfg.run)).encode()
     else:
         results = read_results(Path(cfg.run))
         page = report_page(results, worst_and_best(results, cfg.shapes, cfg.data_root)).encode()

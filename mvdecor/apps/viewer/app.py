@@ -21,6 +21,7 @@ from mvdecor.apps.viewer.panel import Panel
 from mvdecor.apps.viewer.session import Session
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
+from mvdecor.results.runs import system_of
 from mvdecor.settings import PathName, Text
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 
@@ -96,6 +97,11 @@ class Viewer:
     def __init__(self, cfg: DictConfig) -> None:
         check_out(Path(ViewerSettings.of(cfg, complete=True).out))
         _free(cfg.host, cfg.port)
+        if cfg.run is not None and system_of(Path(cfg.run)) == "to_the_point":
+            raise InputError(
+                f"run={cfg.run} is of To The Point, whose reconstructions are in figures/ and in scripts/report.py: meshes of "
+                "scripts/reconstruct.py are shown by data=folder data.root=FOLDER"
+            )
         self.session: Session | CaptureSession
         self.panel: Panel | CapturePanel
         if cfg.capture is not None or (cfg.run is not None and is_capture_run(Path(cfg.run))):

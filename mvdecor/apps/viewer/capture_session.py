@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 
 from mvdecor.apps.fit import FILE
-from mvdecor.apps.report.fields import SYSTEM, is_field_run
+from mvdecor.apps.report.fields import SYSTEM
 from mvdecor.captures import BACKGROUND_NAME, COLMAP, Capture, CaptureSet, make_capture_set
 from mvdecor.errors import InputError
 from mvdecor.evaluation.images import psnr
@@ -22,7 +22,7 @@ from mvdecor.fields.radiance_file import load_radiance
 from mvdecor.fields.radiance_views import render_scene_views, scene_points, still_background
 from mvdecor.figures import BACKGROUND, colours_of, label_palette
 from mvdecor.recent import Recent
-from mvdecor.results.runs import read_stage
+from mvdecor.results.runs import read_stage, system_of
 
 CACHE_SIZE = 4
 """Captures whose points stay in memory."""
@@ -198,7 +198,7 @@ class SceneRenderer:
 
 def is_capture_run(folder: Path) -> bool:
     """Whether a folder holds a run of Semantic SRN or of scripts/fit.py."""
-    return is_field_run(folder) or _is_fit(folder)
+    return system_of(folder) == SYSTEM or _is_fit(folder)
 
 
 def _is_fit(folder: Path) -> bool:

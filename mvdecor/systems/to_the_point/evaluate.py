@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mvdecor.captures.photo_batches import PADDING, Crop, crop_photograph, keypoint_columns
@@ -13,15 +15,24 @@ from mvdecor.captures.photographs import Photograph, load_photographs
 from mvdecor.engine.distributed import rank
 from mvdecor.engine.log import log_outcome
 from mvdecor.engine.stage import Job
+from mvdecor.evaluation import ShapeRecords
 from mvdecor.evaluation.reconstructions import ReconstructionMetrics, summary
 from mvdecor.figures.layout import save_png
 from mvdecor.figures.reconstructions import Pictured, plot_reconstructions
 from mvdecor.solvers import Fit, Status
+from mvdecor.systems.records import measure_missing
 from mvdecor.systems.to_the_point.finetune import seen_faces
 from mvdecor.systems.to_the_point.model import Reconstructor, load_model
-from mvdecor.systems.to_the_point.photos import photographs_of
+from mvdecor.systems.to_the_point.photos import photograph_content, photographs_of
 from mvdecor.systems.to_the_point.truth import Birds, label_map
+from mvdecor.systems.to_the_point.twins import likelier_twin
 
+MEASURED = "measured"
+"""The folder in `out` of the records of an evaluation under way."""
+Solve = Callable[[Tensor], tuple[Fit, Tensor | None]]
+"""From images [B, 3, S, S] to reconstructions, and positions of the vertices if it says any."""
+TRAINED = ("seed", "run", "reconstructor", "renders", "training")
+"""Groups of the training's configuration that a table compares."""
 BOX = 2 / (1 + 2 * PADDING)
 """Longer side of the object's box in units of a crop."""
 
@@ -58,62 +69,99 @@ def measure(
     birds: Birds,
     fit: Fit,
     positions: Tensor | None,
-) -> Tensor:
-    """Count reconstructions of some photographs; gives the face that each pixel of their crops sees, int [N, S, S]."""
+) -> None:
+    """Count reconstructions of some photographs."""
     vertices, shape, size = model.deformed(fit), model.template.shape, model.settings.size
     face_ids = seen_faces(model, vertices, fit, size).cpu()
     flat = fit.project(vertices)[:, model.keypoint_vertices, :2].cpu()
     for i, (photograph, crop) in enumerate(photographs):
-        measured.add_mask(photograph.id, face_ids[i] >= 0, torch.from_numpy(crop.mask))
+        id = photograph.id
+        measured.add_status(id, Status(int(fit.status[i])).name.lower())
+        measured.add_mask(id, face_ids[i] >= 0, torch.from_numpy(crop.mask))
         regressed = None if positions is None else positions[i, model.keypoint_vertices].cpu()
-        measured.add_keypoints(flat[i], regressed, crop.keypoints, BOX)
+        measured.add_keypoints(id, flat[i], regressed, crop.keypoints, BOX)
         if photograph.cameras is not None:
-            measured.add_rotation(fit.rotation[i].cpu(), photograph.cameras.rotation[0])
-        if (truth := birds.shape(photograph.id)) is not None:
-            measured.add_surface(shape.with_vertices(vertices[i].cpu()), truth)
+            measured.add_rotation(id, fit.rotation[i].cpu(), photograph.cameras.rotation[0])
+        if (truth := birds.shape(id)) is not None:
+            measured.add_surface(id, shape.with_vertices(vertices[i].cpu()), truth)
             if shape.face_labels is not None and photograph.cameras is not None:
                 labels = np.where(face_ids[i] >= 0, shape.face_labels.numpy()[face_ids[i]], -1)
-                measured.add_labels(labels, label_map(truth, photograph, crop, size), len(shape.label_names))
-    return face_ids
+                measured.add_labels(id, labels, label_map(truth, photograph, crop, size), len(shape.label_names))
+
+
+def picture(model: Reconstructor, crops: Sequence[Crop], device: torch.device) -> NDArray[np.uint8]:
+    """Reconstructions of some photographs, a row each."""
+    solved = model(torch.stack([crop.image for crop in crops]).to(device))
+    face_ids = seen_faces(model, model.deformed(solved.fit), solved.fit, model.settings.size).cpu()
+    parts = zip(crops, solved.positions.cpu(), solved.logits.sigmoid().cpu(), face_ids, strict=True)
+    pictured = [Pictured(crop.image, crop.mask, *of_crop) for crop, *of_crop in parts]
+    return plot_reconstructions(model.template, pictured)
 
 
 @torch.no_grad()
 def evaluate(job: Job) -> dict:
-    """Measure `cfg.checkpoint` on the photographs of `evaluation.split`; writes `out/figures`."""
-    cfg, settings, out = job.cfg, job.cfg.evaluation, job.out
+    """Measure `cfg.checkpoint` on the photographs of `evaluation.split`; writes `out/figures`.
+
+    The photographs are divided among all processes by batches; each has a record, so that a kill loses none.
+    """
+    cfg, settings = job.cfg, job.cfg.evaluation
     device = job.open_device().device
-    model, record = load_model(cfg.checkpoint, device)
+    model, checkpoint = load_model(cfg.checkpoint, device)
     source, ids = photographs_of(cfg, settings.split, settings.limit)
     loaded, skipped = load_photographs(source, ids)
     columns, size = keypoint_columns(source, list(model.template.keypoints)), model.settings.size
-    photographs = [(photograph, crop_photograph(photograph, size, columns)) for photograph in loaded]
-    blocks = [photographs[i : i + settings.batch_size] for i in range(0, len(photographs), settings.batch_size)]
-    birds = Birds(cfg.photographs.get("root"))
-    measured, no_image = (ReconstructionMetrics(settings.threshold, settings.points, cfg.seed) for _ in range(2))
-    rotations: list[Tensor] = []
-    pictured: list[Pictured] = []
-    for block in blocks:
-        solved = model(torch.stack([crop.image for _, crop in block]).to(device))
-        rotations.append(solved.rotation)
-        face_ids = measure(measured, model, block, birds, solved.fit, solved.positions)
-        for code in solved.status.tolist():
-            measured.add_status(Status(code).name.lower())
-        visibility = solved.logits.sigmoid().cpu()
-        for i, (_, crop) in enumerate(block[: settings.figures - len(pictured)]):
-            pictured.append(Pictured(crop.image, crop.mask, solved.positions[i].cpu(), visibility[i], face_ids[i]))
-    rotation = mean_rotation(torch.cat(rotations))
-    for block in blocks:
-        measure(no_image, model, block, birds, without_image(model, rotation, len(block)), None)
-    if rank() == 0 and pictured:
-        save_png(out / "figures" / "reconstructions.png", plot_reconstructions(model.template, pictured))
+    photographs = {x.id: (x, crop_photograph(x, size, columns)) for x in loaded}
+    blocks = [list(photographs)[i : i + settings.batch_size] for i in range(0, len(photographs), settings.batch_size)]
+    trained = checkpoint["config"]
+    birds, weights = Birds(cfg.photographs.get("root")), checkpoint["weights_sha256"]
+    hashes = {id: photograph_content(source, id) for id in photographs}
+
+    def measure_all(name: str, solve: Solve, **depends_on: Any) -> dict[str, Any]:
+        """The figures of one way to reconstruct, whose records are in a folder of this name."""
+
+        def measure_block(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+            metrics = ReconstructionMetrics(settings.threshold, settings.points, cfg.seed)
+            pairs = [photographs[id] for id in block]
+            fit, positions = solve(torch.stack([crop.image for _, crop in pairs]).to(device))
+            measure(metrics, model, pairs, birds, fit, positions)
+            for id, rotation in zip(block, fit.rotation.tolist(), strict=True):
+                if id in missing:
+                    yield id, metrics.record(id) | {"camera": rotation}
+
+        key = job.key["settings"] | {"weights": weights} | depends_on
+        records = ShapeRecords(job.out / MEASURED / name, key, hashes.__getitem__)
+        return measure_missing(records, blocks, measure_block, job.cost, name)
+
+    def result_of(records: Mapping[str, Any]) -> dict[str, Any]:
+        metrics = ReconstructionMetrics(settings.threshold, settings.points, cfg.seed)
+        for id, record in records.items():
+            metrics.restore(id, record)
+        return metrics.result()
+
+    def with_image(images: Tensor) -> tuple[Fit, Tensor]:
+        solved = model(images)
+        return likelier_twin(model, solved) if settings.twins else solved.fit, solved.positions
+
+    records = measure_all("reconstructed", with_image)
+    rotation = mean_rotation(torch.tensor([record["camera"] for record in records.values()], device=device))
+    no_image = measure_all(
+        "no_image", lambda images: (without_image(model, rotation, len(images)), None), rotation=rotation.tolist()
+    )
+    if rank() == 0 and settings.figures:
+        pictured = [photographs[id][1] for id in list(photographs)[: settings.figures]]
+        save_png(job.out / "figures" / "reconstructions.png", picture(model, pictured, device))
     result = {
-        **measured.result(),
-        "no_image": no_image.result(),
-        "split": {"name": settings.split, "ids": [photograph.id for photograph in loaded]},
+        **result_of(records),
+        "no_image": result_of(no_image),
+        "split": {"name": settings.split, "ids": list(photographs)},
         "skipped": skipped,
-        "weights_sha256": record["weights_sha256"],
+        "weights_sha256": weights,
+        "category": type(source).__name__,
+        "trained_with": {key: trained[key] for key in TRAINED if key in trained},
+        "part_miou": None,
+        "shape_miou": None,
     }
     for name, row in (("reconstructed", result), ("no image", result["no_image"])):
         print(f"{name}: {summary(row)}", flush=True)
-    log_outcome(out / "log", cfg, {"evaluation/mask_iou": result["mask_iou"]})
+    log_outcome(job.out / "log", cfg, {"evaluation/mask_iou": result["mask_iou"]})
     return result

@@ -120,6 +120,9 @@ def step(
     losses = {name: (x * valid).sum() * weight for name, x in objective(solved, photos).items()}
     bare = objective.model
     losses["basis"] = laplacian_loss(bare.basis, bare.edges, bare.cotangents).mean()
+    if weights.basis_arap > 0:
+        bent = bare.vertices + bare.basis
+        losses["basis_arap"] = arap_loss(bent, bare.vertices, bare.edges, bare.cotangents).mean()
     if renders is not None:
         of_renders = Solved(*(x[-len(renders.images) :] for x in solved[:2]), *solved[2:])
         parts = render_losses(of_renders, renders)
@@ -150,6 +153,8 @@ def finetune(job: Job) -> dict:
     names = list(template.keypoints) if settings.keypoints else []
     source = PhotoSource(photographs, ids, names, size, settings.batch_size, settings.jitter, settings.points, mirrored)
     print(f"seed {cfg.seed}: {len(source.ids)} photographs, {len(names)} keypoints", flush=True)
+    if not mirrored and settings.weights.equivariance > 0:
+        print("note: the template has no plane of symmetry: no moved copy of a photograph is mirrored", flush=True)
     seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
     seed_everything(seed, verbose=False)
     sources: dict[str, Any] = {"photographs": (source, "training.finetune.batch_size")}

@@ -35,10 +35,11 @@ def photographs_of(cfg: DictConfig, split: str, limit: int | None) -> tuple[Phot
 def photograph_files(cfg: DictConfig, split: str, limit: int | None) -> Files:
     """What the photographs of a split hold, each by its id; those that cannot be read, by why."""
     photographs, ids = photographs_of(cfg, split, limit)
-    return Files(tuple((f"{id} {_content(photographs, id)}", Path(os.devnull, "no file")) for id in ids))
+    return Files(tuple((f"{id} {photograph_content(photographs, id)}", Path(os.devnull, "no file")) for id in ids))
 
 
-def _content(photographs: PhotographSet, id: str) -> str:
+def photograph_content(photographs: PhotographSet, id: str) -> str:
+    """The hash of what a photograph holds; why it cannot be read, if it cannot."""
     try:
         photograph = photographs.load(id)
     except InputError as error:

@@ -57,7 +57,7 @@ def pretrain(job: Job) -> dict:
     fabric = job.open_device()
     files, renders = TemplateSettings.of(cfg.template), RendersSettings.of(cfg.renders).make()
     template, network = read_template(files.file, files.keypoints), ReconstructorSettings.of(cfg.reconstructor)
-    symmetric = "symmetric" if template.mirror is not None else "not symmetric"
+    symmetric = "symmetric" if template.mirror is not None else "not symmetric: it trains without mirrored copies"
     print(f"seed {cfg.seed}: template of {len(template.shape.vertices)} vertices, {symmetric}", flush=True)
     seed = seed_of(cfg.seed, "pretraining")
     seed_everything(seed, verbose=False)

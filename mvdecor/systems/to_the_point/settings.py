@@ -76,6 +76,9 @@ class RendersSettings(Settings):
     off_centre: NotNegative
     patches: Count
     noise: NotNegative
+    parts: Annotated[float, Field(ge=0, le=1, description="give a share between 0 and 1")]
+    lines: WholeNumber
+    blur: NotNegative
     deformations: DeformationSettings
 
     def make(self) -> RenderSettings:
@@ -112,6 +115,7 @@ class LossWeights(Settings):
     arap: NotNegative
     laplacian: NotNegative
     basis: NotNegative
+    basis_arap: NotNegative
     renders: NotNegative
 
 
@@ -152,6 +156,7 @@ class EvaluationSettings(Settings):
     points: Count
     threshold: Share
     figures: WholeNumber
+    twins: bool
 
 
 class ToThePointSettings(RunSettings):

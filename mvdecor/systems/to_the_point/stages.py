@@ -16,7 +16,7 @@ from mvdecor.engine.record import changed, settings_of
 from mvdecor.engine.stage import STATE, Stage
 from mvdecor.evaluation.reconstructions import summary
 from mvdecor.files import write_json
-from mvdecor.systems.to_the_point.evaluate import evaluate
+from mvdecor.systems.to_the_point.evaluate import MEASURED, evaluate
 from mvdecor.systems.to_the_point.finetune import finetune
 from mvdecor.systems.to_the_point.model import model_file
 from mvdecor.systems.to_the_point.photos import photograph_files, write_made_up
@@ -82,7 +82,9 @@ run_pretrain = Stage(
 run_finetune = Stage(
     "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, check_finetune, (STATE,), ("model",)
 )
-run_evaluate = Stage("evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_checkpoint)
+run_evaluate = Stage(
+    "evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_checkpoint, (MEASURED,)
+)
 
 
 def run_pipeline(cfg: DictConfig) -> dict:
