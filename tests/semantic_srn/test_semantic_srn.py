@@ -17,11 +17,10 @@ from mvdecor.engine.cli import compose_config
 from mvdecor.engine.loader import batches
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords
-from mvdecor.fields import ConditionalField, FieldSettings, load_field, views
+from mvdecor.fields import ConditionalField, FieldSettings, InferenceSettings, codes_of_captures, load_field, views
 from mvdecor.image_segmenter import turntable
 from mvdecor.shapes.splits import read_split
 from mvdecor.systems import stage_of_system
-from mvdecor.systems.semantic_srn import infer
 from mvdecor.systems.semantic_srn.stages import run_evaluate, run_finetune, run_pipeline, run_pretrain
 from tests.calls import Killed, become_ranks, call, killed_after, script
 from tests.capture_files import HEIGHT, WIDTH, some_cameras, some_images, write_srn
@@ -134,14 +133,15 @@ def test_only_the_code_moves_in_inference(config, stages, tmp_path, renderer, gi
     loaded = [captures.load(id) for id in captures.ids("test")[:2]]
     before = {name: values.clone() for name, values in field.state_dict().items()}
     starts = field.codes.weight.detach().clone()
-    codes = infer.infer(cfg, field, loaded, [[0], [2, 3]])
+    settings = InferenceSettings.of({name: cfg.evaluation[name] for name in InferenceSettings.model_fields})
+    codes = codes_of_captures(field, loaded, [[0], [2, 3]], settings, cfg.seed)
     assert codes.shape == (2, 8) and not codes.requires_grad
     for code in codes:
         assert not any(torch.equal(code, start) for start in starts)
     for name, values in field.state_dict().items():
         assert torch.equal(values, before[name]), name
     assert all(weight.grad is None for weight in field.parameters())
-    alone = infer.infer(cfg, field, loaded[1:], [[2, 3]])
+    alone = codes_of_captures(field, loaded[1:], [[2, 3]], settings, cfg.seed)
     torch.testing.assert_close(alone[0], codes[1], atol=1e-5, rtol=1e-4)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mvdecor.apps.report.charts import text
 from mvdecor.apps.report.shapes import FACES, mesh_trace, thin_out
-from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set
+from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set, measured_views
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ViewMetrics
 from mvdecor.fields import ConditionalField, FieldViews, load_field, render_views
@@ -28,7 +28,6 @@ from mvdecor.figures.layout import legend, stack
 from mvdecor.figures.rendered_views import plot_views
 from mvdecor.lifting.points import labels_from_points
 from mvdecor.shapes import Shape
-from mvdecor.systems.semantic_srn.measured import measured_views
 
 VIEWS = 6
 """Views of each object at most."""
