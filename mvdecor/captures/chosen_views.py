@@ -14,13 +14,17 @@ from mvdecor.shapes.fewshot import sample_views
 
 
 def given_views(
-    capture: Capture, source: Literal["images", "labels"], v: int | None, views: Sequence[int] | None, seed: int
+    capture: Capture,
+    source: Literal["images", "labels", "training"],
+    v: int | None,
+    views: Sequence[int] | None,
+    seed: int,
 ) -> list[int]:
     """The views that are given of a capture.
 
     Args:
         capture: the capture.
-        source: images, or label maps: then only views with a label map can be given.
+        source: images, or label maps: then only views with a label map can be given; training: none is given.
         v: number of them, sampled by the seed and the capture's id; None: all.
         views: the views themselves, in place of `v`.
         seed: of the sample.
@@ -28,6 +32,8 @@ def given_views(
     Raises:
         InputError: a view is not there, or has no label map where those are given.
     """
+    if source == "training":
+        return []
     available = list(capture.labelled) if source == "labels" else list(range(len(capture)))
     if views is not None:
         if missing := sorted(set(views) - set(available)):

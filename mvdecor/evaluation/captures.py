@@ -61,7 +61,8 @@ class CaptureMetrics:
             depth: float32 [n, H, W], camera z, if it was rendered.
         """
         if images is not None:
-            self.views.add_images(capture.id, views, images, capture.images(views).float() / 255)
+            truth = capture.images(views).float() / 255
+            self.views.add_images(capture.id, views, images, truth, capture.alpha(views))
         if depth is not None and (true_depth := capture.depth(views)) is not None:
             self.views.add_depth(capture.id, views, depth, true_depth)
         labelled = [i for i, view in enumerate(views) if view in capture.labelled]

@@ -65,7 +65,7 @@ class InferenceSettings(RaySampling):
     """How codes are inferred; part of the group `evaluation`, see configs/evaluation/srn.yaml.
 
     Attributes:
-        source: what of the given views the field is compared with.
+        source: what of the given views the field is compared with; training: nothing, codes are those of the training.
         steps: of the code.
         search: rays by which the training code to start from is chosen; 0: the mean code.
         learning_rate: of Adam, at first.
@@ -73,7 +73,7 @@ class InferenceSettings(RaySampling):
         mask: weight of the opacity where it is known.
     """
 
-    source: Literal["images", "labels"] = "images"
+    source: Literal["images", "labels", "training"] = "images"
     steps: Count
     search: WholeNumber
     learning_rate: Positive

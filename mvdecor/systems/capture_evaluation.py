@@ -71,7 +71,20 @@ class CaptureEvaluation:
         return [self.ids[i : i + size] for i in range(0, len(self.ids), size)]
 
     def codes(self, field: ConditionalField, block: Sequence[str]) -> dict[str, Tensor]:
-        """By id the codes [Z] that are inferred of a block's given views."""
+        """By id the codes [Z] that are inferred of a block's given views, or that the training gave.
+
+        Raises:
+            InputError: evaluation.source=training, and one of them was not trained on.
+        """
+        if self.job.cfg.evaluation.source == "training":
+            trained = (
+                self.checkpoint["ids"] if field.codes.num_embeddings == len(self.checkpoint.get("ids", [])) else []
+            )
+            if missing := sorted(set(block) - set(trained)):
+                raise InputError(
+                    f"evaluation.source=training: capture {missing[0]} was not pretrained on: set evaluation.split=train"
+                )
+            return {id: field.codes.weight[trained.index(id)].detach() for id in block}
         cfg, captures = self.job.cfg, [self.loaded[id] for id in block]
         names = InferenceSettings.model_fields
         settings = InferenceSettings.of({name: cfg.evaluation[name] for name in names}, "evaluation")
@@ -116,7 +129,7 @@ class CaptureEvaluation:
         """Write `out/figures/ID.png`: images float32 [n, H, W, 3] in [0, 1] and labels [n, H, W] of views beside the truth."""
         truth = capture.labels(views) if set(views) <= set(capture.labelled) else None
         pictures = capture.images(views), (images * 255).round().to(torch.uint8)
-        given, names = capture.images(self.inputs[capture.id][:1])[0], self.captures.label_names
+        given, names = capture.images((self.inputs[capture.id] or views)[:1])[0], self.captures.label_names
         plot = plot_views(given, views, pictures, (labels, truth), names, capture.background)
         save_png(Path(self.job.out, "figures", f"{capture.id}.png"), plot)
 

@@ -12,12 +12,21 @@ from safetensors.torch import load_file
 
 import mvdecor
 from mvdecor.apps.tables import run_table
-from mvdecor.captures import RaySource, make_capture_set
+from mvdecor.captures import RaySource, make_capture_set, pixel_rays
+from mvdecor.captures.ray_batches import outline_of
 from mvdecor.engine.cli import compose_config
 from mvdecor.engine.loader import batches
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords
-from mvdecor.fields import ConditionalField, FieldSettings, InferenceSettings, codes_of_captures, load_field, views
+from mvdecor.fields import (
+    ConditionalField,
+    FieldSettings,
+    InferenceSettings,
+    codes_of_captures,
+    infer,
+    load_field,
+    views,
+)
 from mvdecor.image_segmenter import turntable
 from mvdecor.shapes.splits import read_split
 from mvdecor.systems import stage_of_system
@@ -119,6 +128,27 @@ def test_whole_views_are_all_pixels_in_order(config, tmp_path):
     for b, (id, (view,)) in enumerate(zip(batch.shape_ids, batch.views, strict=True)):
         assert torch.equal(batch.labels[b], captures.load(id).labels([view]).flatten().long())
         assert torch.equal(batch.rgb[b], captures.load(id).images([view]).view(-1, 3).float() / 255)
+
+
+def test_codes_of_the_training_are_measured_as_they_are(config, stages, tmp_path):
+    words = (f"checkpoint={stages / 'tuned' / 'model'}", "evaluation.source=training", "evaluation.split=train")
+    metrics = run_evaluate(config(tmp_path, *words))
+    field, record = load_field(stages / "tuned" / "model")
+    for id, code in load_file(tmp_path / "codes.safetensors").items():
+        torch.testing.assert_close(code, field.codes.weight[record["ids"].index(id)].detach())
+    assert metrics["images"]["views"] == {"pictures": 6, "label_maps": 6, "shown": 0}
+    assert sum(metrics["images"]["error_shares"].values()) == pytest.approx(1)
+
+
+def test_rays_of_an_inference_pass_the_outline(config, stages, tmp_path, monkeypatch):
+    field, _ = load_field(stages / "tuned" / "model")
+    capture = make_capture_set(config(tmp_path).capture).load("10000")
+    seen = []
+    monkeypatch.setattr(infer, "pixel_rays", lambda *given, **more: seen.append(given[2]) or pixel_rays(*given, **more))
+    settings = InferenceSettings(steps=2, rays=30, foreground=0, outline=1, search=20, learning_rate=1, prior=0, mask=0)
+    codes_of_captures(field, [capture], [[1]], settings, seed=0)
+    outline = outline_of(capture.alpha([1]) >= 128).flatten()
+    assert [len(pixels) for pixels in seen] == [20, 30, 30] and all(outline[pixels].all() for pixels in seen)
 
 
 @pytest.mark.parametrize("renderer", ["lstm", "volume"])
@@ -300,6 +330,8 @@ def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):
         ("pipeline", " ".join([*UNET, "evaluation.source=labels"]), r"evaluation\.source=labels"),
         ("finetune", " ".join(["checkpoint=PRETRAINED", *UNET, "capture.size=16"]), r"16 x 16 pixels.*above 16 pixels"),
         ("evaluate", "checkpoint=PRETRAINED", "was only pretrained"),
+        ("evaluate", "checkpoint=TUNED evaluation.outline=0.7", "evaluation.foreground=0.5 and outline=0.7: together"),
+        ("evaluate", "checkpoint=TUNED evaluation.source=training", r"capture \d+ was not pretrained on"),
         ("evaluate", "checkpoint=TUNED evaluation.v=9", r"evaluation\.v=9: capture \d+ has 5 images"),
         ("evaluate", "checkpoint=TUNED evaluation.views=[7]", r"evaluation\.views: capture \d+ has no view 7"),
         ("evaluate", "checkpoint=TUNED evaluation.views=[1,1]", r"evaluation\.views=\[1, 1\]: .*each once"),

@@ -140,7 +140,7 @@ def _object(
         face_labels = labels_from_points(shape, *cloud, len(captures.shapes.label_names), neighbours)  # type: ignore[attr-defined]
     images = _large(capture.images(views)), _large((rendered.images * 255).round().to(torch.uint8))
     truth = _large(capture.labels(views)) if set(views) <= set(capture.labelled) else None
-    given_image = _large(capture.images(input_views[:1]))[0]
+    given_image = _large(capture.images((input_views or views)[:1]))[0]
     picture = plot_views(given_image, views, images, (_large(rendered.labels), truth), names, background)
     parts = [k for k in range(len(names)) if k != background]
     colours = label_palette(len(names))[parts]
