@@ -77,9 +77,7 @@ class CaptureEvaluation:
             InputError: evaluation.source=training, and one of them was not trained on.
         """
         if self.job.cfg.evaluation.source == "training":
-            trained = (
-                self.checkpoint["ids"] if field.codes.num_embeddings == len(self.checkpoint.get("ids", [])) else []
-            )
+            trained = self.checkpoint.get("ids", [])
             if missing := sorted(set(block) - set(trained)):
                 raise InputError(
                     f"evaluation.source=training: capture {missing[0]} was not pretrained on: set evaluation.split=train"
