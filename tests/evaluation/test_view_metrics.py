@@ -159,6 +159,7 @@ def test_nothing_to_measure():
         "psnr": None,
         "ssim": None,
         "depth_error": None,
+        "error_shares": None,
         "labels": None,
         "views": {"pictures": 0, "label_maps": 0, "shown": 0},
     }
