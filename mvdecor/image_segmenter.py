@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from mvdecor.captures import BACKGROUND_NAME, Capture, Pixels
@@ -17,8 +16,7 @@ from mvdecor.captures.image_files import read_image, read_mask
 from mvdecor.captures.ray_batches import OPAQUE
 from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
-from mvdecor.fields import ConditionalField, FieldViews, load_field, render_views
-from mvdecor.systems.semantic_srn.infer import infer
+from mvdecor.fields import ConditionalField, FieldViews, InferenceSettings, codes_of_captures, load_field, render_views
 from mvdecor.views.cameras import Cameras
 from mvdecor.views.placement import look_at, pinhole
 
@@ -76,7 +74,8 @@ class ImageSegmenter:
         for weight in self.field.parameters():
             weight.requires_grad_(False)
         evaluation = {**record["config"]["evaluation"], "source": "images"}
-        self._cfg = OmegaConf.create({"seed": seed, "evaluation": evaluation})
+        known = {name: value for name, value in evaluation.items() if name in InferenceSettings.model_fields}
+        self._inference, self._seed = InferenceSettings.of(known, "evaluation"), seed
 
     def infer(
         self,
@@ -119,7 +118,8 @@ class ImageSegmenter:
         pose, axes = (pose_at(*FRONT), "opencv") if pose is None else (pose, axes)
         cameras = Cameras.from_poses(np.asarray(pose)[None], matrix, height, width, axes, sources=["pose"])
         capture = _capture("image", cameras, lambda view: Pixels(rgb, alpha), alpha is not None)
-        return InferredObject(infer(self._cfg, self.field, [capture], [[0]])[0], self.label_names, self.field)
+        (code,) = codes_of_captures(self.field, [capture], [[0]], self._inference, self._seed)
+        return InferredObject(code, self.label_names, self.field)
 
     def trained(self, id: str) -> InferredObject:
         """The object of a training capture, by its code. Raises InputError if there is none of this name."""

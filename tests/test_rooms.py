@@ -22,7 +22,7 @@ MAY_USE = {
     "fields": {"networks", "captures", "views"},
     "lifting": {"shapes", "views"},
     "figures": {"shapes", "views", "lifting"},
-    "evaluation": {"shapes", "views", "correspondences", "lifting"},
+    "evaluation": {"shapes", "views", "captures", "correspondences", "lifting"},
     "engine": set(),
     "systems": {
         *(

@@ -1,6 +1,7 @@
 """Posed images: captures, the readers of their formats, and captures rendered of shapes; photographs of single objects."""
 
 from mvdecor.captures.capture import BACKGROUND_NAME, Capture, CaptureSet, PixelMemory, Pixels, make_capture_set
+from mvdecor.captures.chosen_views import given_views, measured_views
 from mvdecor.captures.cmr import CMR
 from mvdecor.captures.coco import CocoPhotographs, StanfordExtra
 from mvdecor.captures.colmap import COLMAP
@@ -41,9 +42,11 @@ __all__ = [
     "about_labelled",
     "bounded_rays",
     "frequency_weights",
+    "given_views",
     "labelled_views",
     "load_photographs",
     "make_capture_set",
+    "measured_views",
     "pixel_rays",
     "render_capture",
     "sample_pixels",

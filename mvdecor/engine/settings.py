@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig
 from pydantic import Field
@@ -17,6 +18,12 @@ Device = Annotated[
     str,
     Field(pattern=rf"\A{DEVICE}\z", description="choose auto, cpu, cuda, or cuda:N for the GPU of number N"),
 ]
+Target = Annotated[dict[str, Any], Field(description="give {_target_: module.name} of what is to be called")]
+Schedule = Annotated[
+    Literal["cosine", "constant"] | dict[str, Any],
+    Field(description="choose cosine or constant, or give {_target_: module.name} of a schedule of your own"),
+]
+Group = Annotated[dict[str, Any], Field(description="choose one of the files in configs/")]
 Precision = Annotated[str | int, Field(description="give auto, or a precision of Lightning Fabric such as 32-true")]
 
 
@@ -54,6 +61,16 @@ def check_out(out: Path, key: str = "out") -> None:
         raise InputError(f"{key}={out}: {folder} is a file: name a folder")
     if not is_writable(out):
         raise InputError(f"{key}={out}: {folder} cannot be written to: name another folder")
+
+
+def all_of(*checks: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    """A check of a configuration that makes several, in order."""
+
+    def check(cfg: DictConfig) -> None:
+        for each in checks:
+            each(cfg)
+
+    return check
 
 
 def refuse_checkpoint(cfg: DictConfig) -> None:

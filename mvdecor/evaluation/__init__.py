@@ -1,6 +1,7 @@
 """Metrics, their protocols, the ceiling that a set of views allows, and transfer by embedding."""
 
 from mvdecor.evaluation.calibration import Reliability, area_mean, describe_calibration, fit_temperature
+from mvdecor.evaluation.captures import CaptureMetrics, capture_summary
 from mvdecor.evaluation.ceiling import ceiling_labels, ceiling_table
 from mvdecor.evaluation.geometry import Closeness, align, closeness, sample_surface, voxel_iou
 from mvdecor.evaluation.images import ViewMetrics, psnr, ssim
@@ -13,6 +14,7 @@ from mvdecor.evaluation.transfer import Landings, height_of, land, pixel_centers
 
 __all__ = [
     "PROTOCOLS",
+    "CaptureMetrics",
     "Closeness",
     "CorrectKeypoints",
     "Landings",
@@ -24,6 +26,7 @@ __all__ = [
     "align",
     "angle_between",
     "area_mean",
+    "capture_summary",
     "ceiling_labels",
     "ceiling_table",
     "closeness",

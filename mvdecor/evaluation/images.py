@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from mvdecor.captures.ray_batches import OPAQUE, outline_of
 from mvdecor.errors import InputError
 
 WINDOW = 11  # pixels of SSIM's Gaussian window, standard deviation 1.5 (Wang et al. 2004)
@@ -54,6 +55,27 @@ def ssim(images: Tensor, truth: Tensor) -> Tensor:
     return values.reshape(len(images))
 
 
+PLACES = ("inside", "inner_outline", "outer_outline", "outside")
+"""Where a pixel lies: the outlines are the object's pixels beside the background, and the background's beside the object."""
+
+
+def error_by_place(images: Tensor, truth: Tensor, alpha: Tensor) -> Tensor:
+    """Squared error of each view, summed over the pixels of each of `PLACES` and averaged over the colours.
+
+    Args:
+        images, truth: as of `psnr`.
+        alpha: uint8 [N, H, W], 255 = the object.
+
+    Returns:
+        float32 [N, 4].
+    """
+    error = (_unit(images, truth) - _unit(truth, images)).square().mean(dim=-1)
+    mask = alpha >= OPAQUE
+    outline = outline_of(mask)
+    places = (mask & ~outline, mask & outline, ~mask & outline, ~mask & ~outline)
+    return torch.stack([(error * place).sum(dim=(1, 2)) for place in places], dim=-1)
+
+
 class ViewMetrics:
     """Collects pictures, depth and label maps of rendered views, and averages over those that were not shown to the model.
 
@@ -84,11 +106,14 @@ class ViewMetrics:
         self._psnr: dict[tuple[str, int], float] = {}
         self._ssim: dict[tuple[str, int], float] = {}
         self._depth: dict[tuple[str, int], float] = {}
+        self._errors: dict[tuple[str, int], list[float]] = {}
         self._confusion: dict[tuple[str, int], NDArray[np.int64]] = {}
         self._left_out: set[tuple[str, int]] = set()
 
-    def add_images(self, id: str, views: Sequence[int], images: Tensor, truth: Tensor) -> None:
-        """Count pictures [n, H, W, 3] (see `psnr`) of views of a capture.
+    def add_images(
+        self, id: str, views: Sequence[int], images: Tensor, truth: Tensor, alpha: Tensor | None = None
+    ) -> None:
+        """Count pictures [n, H, W, 3] (see `psnr`) of views of a capture, and with alpha [n, H, W] where their errors are.
 
         Raises:
             InputError: sizes that differ, or a view that was added before.
@@ -101,6 +126,9 @@ class ViewMetrics:
         for view, noise, similarity in zip(views, psnr(images, truth).tolist(), ssim(images, truth).tolist()):
             if self._counts(id, view, self._psnr):
                 self._psnr[id, view], self._ssim[id, view] = noise, similarity
+        if alpha is not None:
+            errors = error_by_place(images, truth, alpha).tolist()
+            self._errors |= {(id, view): error for view, error in zip(views, errors) if (id, view) in self._psnr}
 
     def add_depth(self, id: str, views: Sequence[int], depth: Tensor, truth: Tensor) -> None:
         """Count camera z [n, H, W] of views of a capture where the truth is above 0; views without such a pixel do not count.
@@ -149,6 +177,7 @@ class ViewMetrics:
         Returns:
             a dict of
             - `psnr`, `ssim`, `depth_error` (of absolute errors): means over views; None without any;
+            - `error_shares` {place: its share of the squared error of all pictures}, see `PLACES`; None without alpha;
             - `labels` {`miou`, `miou_per_view`, `miou_with_background`, `miou_per_view_with_background` (percent), `iou`
               {name: pooled IoU or None}}; None without label maps;
             - `views` {`pictures`, `label_maps`: how many were counted, `shown`: how many were left out}.
@@ -157,6 +186,7 @@ class ViewMetrics:
             "psnr": _mean(self._psnr.values()),
             "ssim": _mean(self._ssim.values()),
             "depth_error": _mean(self._depth.values()),
+            "error_shares": self._error_shares(),
             "labels": self._label_result() if self._confusion else None,
             "views": {
                 "pictures": len(self._psnr),
@@ -173,14 +203,20 @@ class ViewMetrics:
         }
         confusions = [(view, self._confusion.get((id, view))) for view in views]
         record["confusion"] = [[view, matrix.tolist()] for view, matrix in confusions if matrix is not None]
+        record["errors"] = [[view, self._errors[id, view]] for view in views if (id, view) in self._errors]
         return record | {"left_out": [view for view in views if (id, view) in self._left_out]}
 
     def restore(self, id: str, record: Mapping[str, list]) -> None:
         """Count views of a capture by their `record`, perhaps of another process."""
         for name, table in (("psnr", self._psnr), ("ssim", self._ssim), ("depth", self._depth)):
             table.update({(id, view): float(value) for view, value in record[name]})  # JSON files hold "nan" and "inf"
+        self._errors |= {(id, view): errors for view, errors in record["errors"]}
         self._confusion |= {(id, view): np.array(matrix) for view, matrix in record["confusion"]}
         self._left_out |= {(id, view) for view in record["left_out"]}
+
+    def _error_shares(self) -> dict[str, float] | None:
+        sums = np.sum(list(self._errors.values()), axis=0)
+        return dict(zip(PLACES, (sums / sums.sum()).tolist())) if self._errors and sums.sum() > 0 else None
 
     def _label_result(self) -> dict[str, Any]:
         views = [_iou(confusion) for _, confusion in sorted(self._confusion.items())]

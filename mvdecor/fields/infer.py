@@ -2,17 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from mvdecor.captures.capture import Capture
+from mvdecor.captures.ray_batches import RayBatch, pixel_rays, sample_pixels
 from mvdecor.fields.field import ConditionalField, Rendered
+from mvdecor.fields.losses import labels_loss, opacity_loss
+from mvdecor.fields.settings import InferenceSettings
+from mvdecor.seeds import seed_of
 
 RAYS = tuple[Tensor, Tensor, Tensor, Tensor]
 """Origins and directions float32 [B, R, 3], near and far float32 [B, R]."""
 CHUNK = 32_768
 """Points at which a field is asked together where no gradient is needed."""
+
+
+def codes_of_captures(
+    field: ConditionalField,
+    captures: Sequence[Capture],
+    views: Sequence[list[int]],
+    settings: InferenceSettings,
+    seed: int,
+) -> Tensor:
+    """Codes float32 [B, Z] of captures, each from its `views`; an object's code does not depend on those beside it."""
+    device = field.codes.weight.device
+
+    def sampled(capture: Capture, input_views: list[int], rays: int, *purpose: object) -> RayBatch:
+        generator = torch.Generator().manual_seed(seed_of(seed, "code", capture.id, *purpose))
+        pixels = sample_pixels(capture, input_views, rays, settings.foreground, generator, settings.outline)
+        return pixel_rays(capture, input_views, pixels, labels=settings.source == "labels")
+
+    starts = []
+    for capture, input_views in zip(captures, views, strict=True):
+        if settings.search == 0:
+            starts.append(field.mean_code().detach())
+            continue
+        batch = sampled(capture, input_views, settings.search, "start").to(device)
+        nearest = nearest_codes(field, partial(loss_of_given, field, settings, batch=batch), batch.rays)
+        starts.append(field.codes.weight[nearest].detach())
+    current: dict[int, RayBatch] = {}
+
+    def rays(step: int) -> RAYS:
+        current.clear()
+        batches = [sampled(*pair, settings.rays, step) for pair in zip(captures, views, strict=True)]
+        current[step] = RayBatch.cat(batches).to(device)
+        return current[step].rays
+
+    def loss(rendered: Rendered, step: int) -> Tensor:
+        return loss_of_given(field, settings, rendered, current[step])
+
+    start = torch.stack(starts)
+    return infer_codes(field, start, loss, rays, settings.steps, settings.learning_rate, settings.prior)
+
+
+def loss_of_given(field: ConditionalField, settings: InferenceSettings, rendered: Rendered, batch: RayBatch) -> Tensor:
+    """float32 [B], how far what each object's rays show is from what was given."""
+    if settings.source == "labels":
+        assert batch.labels is not None, "label maps are given"
+        labels = batch.labels.expand(len(rendered.rgb), -1)
+        return labels_loss(field.label_logits(rendered.hits), labels).mean(dim=-1)
+    loss = (rendered.rgb - batch.rgb).square().mean(dim=(1, 2))
+    if batch.mask is not None and settings.mask > 0:
+        mask = batch.mask.expand(len(rendered.rgb), -1)
+        loss = loss + settings.mask * opacity_loss(rendered.opacity, mask).mean(dim=-1)
+    return loss
 
 
 def infer_codes(

@@ -1,10 +1,12 @@
-"""Settings of a conditional field."""
+"""Settings of a conditional field, and of how the codes of new objects are inferred."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from mvdecor.settings import Count, NotNegative, Settings, WholeNumber
+from pydantic import model_validator
+
+from mvdecor.settings import Count, NotNegative, Positive, Probability, Settings, WholeNumber
 
 
 class FieldSettings(Settings):
@@ -38,3 +40,52 @@ class FieldSettings(Settings):
     start: NotNegative | None = None
     reach: NotNegative = 1.0
     samples: Count = 16
+
+
+class RaySampling(Settings):
+    """Which rays of an object a step sees.
+
+    Attributes:
+        rays: number of them.
+        foreground, outline: shares that see the object, and that pass by its outline, see `mvdecor.captures.sample_pixels`.
+    """
+
+    rays: Count
+    foreground: Probability = 0.5
+    outline: Probability = 0.0
+
+    @model_validator(mode="after")
+    def _shares_of_one(self) -> Self:
+        if self.foreground + self.outline > 1:
+            raise ValueError(f"foreground={self.foreground:g} and outline={self.outline:g}: together at most 1")
+        return self
+
+
+class InferenceSettings(RaySampling):
+    """How codes are inferred; part of the group `evaluation`, see configs/evaluation/srn.yaml.
+
+    Attributes:
+        source: what of the given views the field is compared with; training: nothing, codes are those of the training.
+        steps: of the code.
+        search: rays by which the training code to start from is chosen; 0: the mean code.
+        learning_rate: of Adam, at first.
+        prior: weight of the squared distance from the mean code, in standard deviations.
+        mask: weight of the opacity where it is known.
+    """
+
+    source: Literal["images", "labels", "training"] = "images"
+    steps: Count
+    search: WholeNumber
+    learning_rate: Positive
+    prior: NotNegative
+    mask: NotNegative
+
+
+class LossWeights(Settings):
+    """Weights of the losses of `losses_of`; 0 leaves one out."""
+
+    rgb: NotNegative
+    code: NotNegative
+    negative_distance: NotNegative
+    mask: NotNegative
+    depth: NotNegative

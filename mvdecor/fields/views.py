@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from mvdecor.captures.capture import Capture
-from mvdecor.captures.ray_batches import RayBatch, bounded_rays
+from mvdecor.captures.ray_batches import RayBatch, RaySource, bounded_rays
+from mvdecor.errors import InputError
 from mvdecor.fields.field import ConditionalField
+from mvdecor.fields.heads import DOWNS
 from mvdecor.fields.infer import render_rays
 from mvdecor.fields.srn import Hits
 
@@ -88,6 +90,19 @@ class ViewHits:
     field: ConditionalField
     size: tuple[int, int]
     _rendered: dict[tuple[str, tuple[int, ...]], Hits] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_source(cls, field: ConditionalField, source: RaySource) -> ViewHits:
+        """For a U-Net head on the captures of a source. Raises InputError if their views differ in size, or are too small."""
+        cameras = [source.capture(id).cameras for id in source.ids]
+        sizes = {(c.height, c.width) for c in cameras}
+        size = min(sizes)
+        if len(sizes) > 1 or min(size) <= 2**DOWNS:
+            raise InputError(
+                f"training.finetune.head=unet: labelled views of {' and '.join(f'{w} x {h}' for h, w in sorted(sizes))} "
+                f"pixels: it needs captures of one size, above {2**DOWNS} pixels per side"
+            )
+        return cls(field, size)
 
     def of(self, batch: RayBatch) -> Hits:
         """Of a batch of one whole view of each of B captures, R = H W, without gradient."""

@@ -38,6 +38,24 @@ def test_pictures_of_bytes_count_as_shares_of_255():
     torch.testing.assert_close(psnr(images, truth), psnr(images.float() / 255, truth.float() / 255))
 
 
+def test_where_errors_are():
+    truth, alpha = torch.ones(1, 12, 12, 3), torch.zeros(1, 12, 12, dtype=torch.uint8)
+    alpha[:, 3:8, 3:8] = 255
+    images = truth.clone()
+    images[0, 5, 5] = 0  # inside
+    images[0, 3, 3:5] = 0  # two pixels of the object beside the background
+    images[0, 2, 2:6, 0] = 0.5  # one colour of four pixels beside the object
+    metrics = ViewMetrics(shown={"a": [1]})
+    metrics.add_images("a", [0], images, truth, alpha)
+    shares = metrics.result()["error_shares"]
+    assert shares == pytest.approx({"inside": 3 / 10, "inner_outline": 6 / 10, "outer_outline": 1 / 10, "outside": 0})
+    restored = ViewMetrics()
+    restored.restore("a", json.loads(json.dumps(metrics.record("a", [0]))))
+    assert restored.result() == metrics.result()
+    metrics.add_images("a", [1], 0 * truth, truth, alpha)  # was shown
+    assert metrics.result()["error_shares"] == shares
+
+
 def test_ssim_is_the_published_formula():
     images, truth = pictures(2), pictures(3)
 
@@ -141,6 +159,7 @@ def test_nothing_to_measure():
         "psnr": None,
         "ssim": None,
         "depth_error": None,
+        "error_shares": None,
         "labels": None,
         "views": {"pictures": 0, "label_maps": 0, "shown": 0},
     }

@@ -12,16 +12,24 @@ from safetensors.torch import load_file
 
 import mvdecor
 from mvdecor.apps.tables import run_table
-from mvdecor.captures import RaySource, make_capture_set
+from mvdecor.captures import RaySource, make_capture_set, pixel_rays
+from mvdecor.captures.ray_batches import outline_of
 from mvdecor.engine.cli import compose_config
 from mvdecor.engine.loader import batches
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords
-from mvdecor.fields import ConditionalField, FieldSettings, load_field, views
+from mvdecor.fields import (
+    ConditionalField,
+    FieldSettings,
+    InferenceSettings,
+    codes_of_captures,
+    infer,
+    load_field,
+    views,
+)
 from mvdecor.image_segmenter import turntable
 from mvdecor.shapes.splits import read_split
 from mvdecor.systems import stage_of_system
-from mvdecor.systems.semantic_srn import infer
 from mvdecor.systems.semantic_srn.stages import run_evaluate, run_finetune, run_pipeline, run_pretrain
 from tests.calls import Killed, become_ranks, call, killed_after, script
 from tests.capture_files import HEIGHT, WIDTH, some_cameras, some_images, write_srn
@@ -122,6 +130,27 @@ def test_whole_views_are_all_pixels_in_order(config, tmp_path):
         assert torch.equal(batch.rgb[b], captures.load(id).images([view]).view(-1, 3).float() / 255)
 
 
+def test_codes_of_the_training_are_measured_as_they_are(config, stages, tmp_path):
+    words = (f"checkpoint={stages / 'tuned' / 'model'}", "evaluation.source=training", "evaluation.split=train")
+    metrics = run_evaluate(config(tmp_path, *words))
+    field, record = load_field(stages / "tuned" / "model")
+    for id, code in load_file(tmp_path / "codes.safetensors").items():
+        torch.testing.assert_close(code, field.codes.weight[record["ids"].index(id)].detach())
+    assert metrics["images"]["views"] == {"pictures": 6, "label_maps": 6, "shown": 0}
+    assert sum(metrics["images"]["error_shares"].values()) == pytest.approx(1)
+
+
+def test_rays_of_an_inference_pass_the_outline(config, stages, tmp_path, monkeypatch):
+    field, _ = load_field(stages / "tuned" / "model")
+    capture = make_capture_set(config(tmp_path).capture).load("10000")
+    seen = []
+    monkeypatch.setattr(infer, "pixel_rays", lambda *given, **more: seen.append(given[2]) or pixel_rays(*given, **more))
+    settings = InferenceSettings(steps=2, rays=30, foreground=0, outline=1, search=20, learning_rate=1, prior=0, mask=0)
+    codes_of_captures(field, [capture], [[1]], settings, seed=0)
+    outline = outline_of(capture.alpha([1]) >= 128).flatten()
+    assert [len(pixels) for pixels in seen] == [20, 30, 30] and all(outline[pixels].all() for pixels in seen)
+
+
 @pytest.mark.parametrize("renderer", ["lstm", "volume"])
 @pytest.mark.parametrize("given", ["images", "labels"])
 def test_only_the_code_moves_in_inference(config, stages, tmp_path, renderer, given):
@@ -134,14 +163,15 @@ def test_only_the_code_moves_in_inference(config, stages, tmp_path, renderer, gi
     loaded = [captures.load(id) for id in captures.ids("test")[:2]]
     before = {name: values.clone() for name, values in field.state_dict().items()}
     starts = field.codes.weight.detach().clone()
-    codes = infer.infer(cfg, field, loaded, [[0], [2, 3]])
+    settings = InferenceSettings.of({name: cfg.evaluation[name] for name in InferenceSettings.model_fields})
+    codes = codes_of_captures(field, loaded, [[0], [2, 3]], settings, cfg.seed)
     assert codes.shape == (2, 8) and not codes.requires_grad
     for code in codes:
         assert not any(torch.equal(code, start) for start in starts)
     for name, values in field.state_dict().items():
         assert torch.equal(values, before[name]), name
     assert all(weight.grad is None for weight in field.parameters())
-    alone = infer.infer(cfg, field, loaded[1:], [[2, 3]])
+    alone = codes_of_captures(field, loaded[1:], [[2, 3]], settings, cfg.seed)
     torch.testing.assert_close(alone[0], codes[1], atol=1e-5, rtol=1e-4)
 
 
@@ -300,6 +330,8 @@ def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):
         ("pipeline", " ".join([*UNET, "evaluation.source=labels"]), r"evaluation\.source=labels"),
         ("finetune", " ".join(["checkpoint=PRETRAINED", *UNET, "capture.size=16"]), r"16 x 16 pixels.*above 16 pixels"),
         ("evaluate", "checkpoint=PRETRAINED", "was only pretrained"),
+        ("evaluate", "checkpoint=TUNED evaluation.outline=0.7", "evaluation.foreground=0.5 and outline=0.7: together"),
+        ("evaluate", "checkpoint=TUNED evaluation.source=training", r"capture \d+ was not pretrained on"),
         ("evaluate", "checkpoint=TUNED evaluation.v=9", r"evaluation\.v=9: capture \d+ has 5 images"),
         ("evaluate", "checkpoint=TUNED evaluation.views=[7]", r"evaluation\.views: capture \d+ has no view 7"),
         ("evaluate", "checkpoint=TUNED evaluation.views=[1,1]", r"evaluation\.views=\[1, 1\]: .*each once"),

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from mvdecor.apps.curves import run_curves
 from mvdecor.errors import InputError
 from mvdecor.figures.measured_curves import plot_measured_curves
-from mvdecor.systems.semantic_srn.curves import run_curves
 from mvdecor.systems.semantic_srn.stages import run_evaluate, run_finetune, run_pretrain
 
 TINY = (

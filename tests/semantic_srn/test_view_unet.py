@@ -1,6 +1,7 @@
 """The U-Net baselines of Semantic SRN: they learn from the same label maps, see what they should, and vote as MvDeCor does."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,10 @@ import torch
 
 from mvdecor.captures import make_capture_set
 from mvdecor.errors import InputError
-from mvdecor.evaluation import PartMetrics, ceiling_labels
+from mvdecor.evaluation import CaptureMetrics, PartMetrics, ceiling_labels
 from mvdecor.results.cells import check_cells
 from mvdecor.results.runs import read_runs
 from mvdecor.systems import run_evaluate, run_finetune, run_pipeline, run_pretrain
-from mvdecor.systems.semantic_srn.measured import Measured
 from mvdecor.systems.semantic_srn.settings import check_config
 from mvdecor.systems.view_unet import evaluate
 from mvdecor.systems.view_unet.finetune import LabelledViewSource
@@ -80,15 +80,17 @@ def test_views_of_a_batch_are_those_of_their_captures(config, tmp_path):
 def test_true_label_maps_vote_the_ceiling_of_their_views(config, tmp_path):
     cfg = config(tmp_path, "method=unet_views")
     captures = make_capture_set(cfg.capture)
-    measured, ceiling = Measured(cfg, captures, {}), None
+    metrics, ceiling = CaptureMetrics(captures, {}, "partnet", 300, 9, cfg.seed), None
     for id in captures.ids("test")[:2]:
         capture, shape = captures.load(id), captures.shapes.load(id)
-        logits = 50 * torch.nn.functional.one_hot(capture.labels().long(), len(captures.label_names)).float()
-        evaluate.add_logits(measured, cfg, captures, capture, range(5), logits.permute(0, 3, 1, 2))
+        labels = capture.labels().long()
+        logits = 50 * torch.nn.functional.one_hot(labels, len(captures.label_names)).float().permute(0, 3, 1, 2)
+        label_faces = partial(evaluate.vote_on_mesh, cfg, captures, capture, range(5), logits)
+        metrics.add(capture, range(5), labels, label_faces)
         views = captures.rasterizer([shape], [capture.cameras])[0]
         ceiling = ceiling or PartMetrics(shape.label_names, "partnet", 300, cfg.seed)
         ceiling.add(shape, ceiling_labels(shape, views).labels)
-    result = measured.result()
+    result = metrics.result()
     assert result["images"]["labels"]["miou_with_background"] == 100
     assert result["confusion"] == ceiling.result()["confusion"]
 

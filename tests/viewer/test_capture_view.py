@@ -1,10 +1,12 @@
 """Captures in the viewer, through viser's own objects and without a browser."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 
 from mvdecor.apps.viewer.app import Viewer
@@ -77,6 +79,29 @@ def test_a_run_shows_what_its_field_renders(tmp_path, make_config, make_view):
         assert panel.coloured.value == "labels" and len(session.cloud("ball_1").points) > 10
         panel.open("ball_2")
         assert panel.id == "ball_2" and len(panel.frusta) == 4
+
+
+def test_any_run_of_a_pipeline_is_shown(tmp_path, make_config, make_view):
+    root = write_balls(tmp_path / "balls")
+    run = write_field_run(tmp_path / "run", make_config(*overrides(root)))
+    second = shutil.copytree(run / "semantic_srn" / "run_0", run / "semantic_srn" / "run_10")
+    shutil.copytree(second, run / "semantic_srn" / "run_2")
+    codes = load_file(second / "codes.safetensors")
+    save_file({id: code + 1 for id, code in codes.items()}, second / "codes.safetensors")
+    with Viewer(make_view(f"run={run}", "port=0")) as viewer:
+        session, panel = viewer.session, viewer.panel
+        assert session.runs == ("run_0", "run_2", "run_10") and panel.run.visible
+        before, points = session.pictures("ball_0", 0)["rendered"], session.cloud("ball_0").points
+        panel.run.value = "run_2"
+        panel.show_run("run_2")
+        np.testing.assert_array_equal(session.pictures("ball_0", 0)["rendered"], before)
+        panel.show_run("run_10")
+        alone = CaptureSession(make_view(f"run={second}"))
+        shown, expected = session.pictures("ball_0", 0), alone.pictures("ball_0", 0)
+        assert (shown["rendered"] != before).any() and alone.runs == ()
+        np.testing.assert_array_equal(shown["rendered"], expected["rendered"])
+        np.testing.assert_array_equal(session.cloud("ball_0").points, alone.cloud("ball_0").points)
+        assert session.cloud("ball_0").points.shape != points.shape or (session.cloud("ball_0").points != points).any()
 
 
 def test_exact_depth_gives_points_on_the_surface(tmp_path, make_view):

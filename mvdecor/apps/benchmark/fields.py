@@ -18,9 +18,8 @@ from mvdecor.apps.benchmark.references import march_by_loop, volume_by_loop
 from mvdecor.apps.benchmark.shapes import Shapes
 from mvdecor.captures import SRN, Capture, CaptureSet, RaySource, RenderedCaptures
 from mvdecor.engine.cli import compose_config
-from mvdecor.fields import ConditionalField, FieldSettings, LSTMMarcher
+from mvdecor.fields import ConditionalField, FieldSettings, LossWeights, LSTMMarcher
 from mvdecor.systems.semantic_srn.pretrain import step
-from mvdecor.systems.semantic_srn.settings import LossWeights
 
 CPU = torch.device("cpu")
 VIEWS, SIZE = 8, 64  # of a capture

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mvdecor.apps.report.charts import text
 from mvdecor.apps.report.shapes import FACES, mesh_trace, thin_out
-from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set
+from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set, measured_views
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ViewMetrics
 from mvdecor.fields import ConditionalField, FieldViews, load_field, render_views
@@ -28,7 +28,6 @@ from mvdecor.figures.layout import legend, stack
 from mvdecor.figures.rendered_views import plot_views
 from mvdecor.lifting.points import labels_from_points
 from mvdecor.shapes import Shape
-from mvdecor.systems.semantic_srn.measured import measured_views
 
 VIEWS = 6
 """Views of each object at most."""
@@ -141,7 +140,7 @@ def _object(
         face_labels = labels_from_points(shape, *cloud, len(captures.shapes.label_names), neighbours)  # type: ignore[attr-defined]
     images = _large(capture.images(views)), _large((rendered.images * 255).round().to(torch.uint8))
     truth = _large(capture.labels(views)) if set(views) <= set(capture.labelled) else None
-    given_image = _large(capture.images(input_views[:1]))[0]
+    given_image = _large(capture.images((input_views or views)[:1]))[0]
     picture = plot_views(given_image, views, images, (_large(rendered.labels), truth), names, background)
     parts = [k for k in range(len(names)) if k != background]
     colours = label_palette(len(names))[parts]

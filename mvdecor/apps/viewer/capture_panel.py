@@ -58,6 +58,7 @@ class CapturePanel:
         gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
         self._message = gui.add_html("")
         with gui.add_folder("Capture"):
+            self.run = gui.add_dropdown("run", session.runs or ("",), visible=len(session.runs) > 0)
             self.choice = gui.add_dropdown("capture", session.ids)
             self._info = gui.add_html("")
         with gui.add_folder("Scene"):
@@ -70,6 +71,7 @@ class CapturePanel:
             self._step = gui.add_button_group("", ("previous", "next", "look through it"))
             self._note = gui.add_html("")
             self.pictures = gui.add_image(blank(8, 8))
+        self.run.on_update(lambda _: self._do(lambda: self.show_run(self.run.value)))
         self.choice.on_update(lambda _: self._do(lambda: self.open(self.choice.value)))
         self.size.on_update(lambda _: self._do(self._resize))
         self.textured.on_update(lambda _: self._do(self._add_frusta))
@@ -99,6 +101,12 @@ class CapturePanel:
         names = [(k, name) for k, name in enumerate(capture.label_names) if k != capture.background]
         entries = [(tuple(palette[k].tolist()), name) for k, name in names]
         self._legend.content = rows_of([*entries, (LIGHT_GREY, "undetermined")]) if entries else ""
+        self._show_view()
+
+    def show_run(self, name: str) -> None:
+        """Show what another run of the pipeline renders of the open capture, in the same view."""
+        self._session.choose_run(name)
+        self._add_cloud()
         self._show_view()
 
     def _do(self, action: Callable[[], None]) -> None:

@@ -66,7 +66,8 @@ class CaptureSession:
 
     Attributes:
         ids: at least one.
-        renderer: of the run's field; None without a run.
+        runs: names of a pipeline's runs; () of a single run or without one.
+        renderer: of the chosen run's field, at first of the first one's; None without a run.
 
     Raises:
         InputError: no captures, or a run that cannot be read.
@@ -74,15 +75,27 @@ class CaptureSession:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.renderer: Renderer | None = None
+        self.runs: tuple[str, ...] = ()
         if cfg.run is None:
             self.captures = make_capture_set(cfg.capture)
             self.ids = self.captures.ids(cfg.split or "all")
         else:
-            self.captures, self.ids, self.renderer = _of_run(Path(cfg.run), cfg.data_root)
+            folders = _run_folders(Path(cfg.run))
+            self._folders = {folder.name: folder for folder in folders}
+            self.runs = tuple(self._folders) if len(folders) > 1 else ()
+            self.captures, self.ids, self.renderer = _of_run(folders[0], cfg.data_root)
         if not self.ids:
             raise InputError(f"split {cfg.split!r} holds no capture to show: choose another split")
         self._captures: Recent[Capture] = Recent(CACHE_SIZE)
         self._clouds: Recent[Cloud | None] = Recent(CACHE_SIZE)
+
+    def choose_run(self, name: str) -> None:
+        """Show what the field of another one of `runs` renders."""
+        folder = self._folders[name]
+        self.renderer = ObjectRenderer(
+            folder, OmegaConf.create(read_stage(folder / "metrics.json", ("config",))["config"])
+        )
+        self._clouds = Recent(CACHE_SIZE)
 
     def capture(self, id: str) -> Capture:
         """A capture."""
@@ -205,10 +218,18 @@ def _is_fit(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
+def _run_folders(folder: Path) -> list[Path]:
+    """The runs of a pipeline in order; any other folder is a run itself."""
+    if _is_fit(folder) or not (folder / "table.json").exists():
+        return [folder]
+    runs = sorted((folder / SYSTEM).glob("run_*"), key=lambda run: int(run.name.removeprefix("run_")))
+    if not runs:
+        raise InputError(f"run={folder}: no {SYSTEM}/run_* is there: run the pipeline again")
+    return runs
+
+
 def _of_run(folder: Path, data_root: str | None) -> tuple[CaptureSet, list[str], Renderer]:
     """Captures, ids and renderer of a run."""
-    if not _is_fit(folder) and (folder / "table.json").exists():
-        folder = folder / SYSTEM / "run_0"
     metrics = read_stage(folder / (FILE if _is_fit(folder) else "metrics.json"), ("config",))
     config: Any = OmegaConf.create(metrics["config"])
     if data_root is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from mvdecor.correspondences.settings import Matching
-from mvdecor.engine.settings import RunSettings
+from mvdecor.engine.settings import Group, RunSettings, Target
 from mvdecor.evaluation.metrics import Protocol
 from mvdecor.lifting.settings import LiftingSettings
 from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Settings, Share, Text, WholeNumber
@@ -24,7 +24,6 @@ CropRatio = Annotated[
     tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
     Field(strict=False, description="give [least, greatest], both above 0"),
 ]
-Target = Annotated[dict[str, Any], Field(description="give {_target_: module.name} of what is to be called")]
 PretrainSchedule = Annotated[
     Literal["plateau", "cosine", "constant"] | dict[str, Any],
     Field(description="choose plateau, cosine or constant, or give {_target_: module.name} of a schedule of your own"),
@@ -33,7 +32,6 @@ FinetuneSchedule = Annotated[
     Literal["decay", "cosine", "constant"] | dict[str, Any],
     Field(description="choose decay, cosine or constant, or give {_target_: module.name} of a schedule of your own"),
 ]
-Group = Annotated[dict[str, Any], Field(description="choose one of the files in configs/")]
 
 
 DecayFactor = Annotated[

@@ -16,21 +16,7 @@ from mvdecor.engine.schedules import make_schedule
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
 from mvdecor.fields import ConditionalField, ViewHits, labels_loss, load_field, save_field
-from mvdecor.fields.heads import DOWNS
 from mvdecor.seeds import seed_of
-
-
-def view_hits_of(field: ConditionalField, source: RaySource) -> ViewHits:
-    """For a U-Net head on the captures of a source. Raises InputError if their views differ in size, or are too small."""
-    cameras = [source.capture(id).cameras for id in source.ids]
-    sizes = {(c.height, c.width) for c in cameras}
-    size = min(sizes)
-    if len(sizes) > 1 or min(size) <= 2**DOWNS:
-        raise InputError(
-            f"training.finetune.head=unet: labelled views of {' and '.join(f'{w} x {h}' for h, w in sorted(sizes))} pixels: "
-            f"it needs captures of one size, above {2**DOWNS} pixels per side"
-        )
-    return ViewHits(field, size)
 
 
 def train_head_alone(field: ConditionalField, wrapped: nn.Module) -> None:
@@ -82,7 +68,7 @@ def finetune(job: Job) -> dict:
     field.load_state_dict({name: x for name, x in pretrained.state_dict().items() if name not in head} | head)
     for name, weight in field.named_parameters():
         weight.requires_grad_(name in head)
-    view_hits = view_hits_of(field, source) if whole else None
+    view_hits = ViewHits.of_source(field, source) if whole else None
     label_weights = frequency_weights(captures, views) if settings.balanced else None
     optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
     recipe = Recipe("finetune", settings.steps, optimizer, make_schedule(settings.schedule), seed)

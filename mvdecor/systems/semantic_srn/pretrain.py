@@ -17,9 +17,9 @@ from mvdecor.engine.loop import Recipe, train
 from mvdecor.engine.schedules import make_schedule
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
-from mvdecor.fields import ConditionalField, FieldSettings, losses_of, save_field
+from mvdecor.fields import ConditionalField, FieldSettings, LossWeights, losses_of, save_field
 from mvdecor.seeds import seed_of
-from mvdecor.systems.semantic_srn.settings import LossWeights, PretrainSettings
+from mvdecor.systems.semantic_srn.settings import PretrainSettings
 
 
 def step(
@@ -38,22 +38,19 @@ def step(
 
 def make_optimizer(weights: Iterable[nn.Parameter], settings: PretrainSettings, codes: Tensor) -> Optimizer:
     """The optimizer, with another rate for the codes."""
-    shared = [weight for weight in weights if weight is not codes]
-    rate = settings.learning_rate
+    shared, rate = [weight for weight in weights if weight is not codes], settings.learning_rate
     groups = [{"params": shared}, {"params": [codes], "lr": rate * settings.code_rate}]
     return instantiate(settings.optimizer, _partial_=True, lr=rate)(groups)
 
 
-def check_capture(source: RaySource, weights: LossWeights) -> None:
+def check_truth(source: RaySource, weights: LossWeights) -> None:
     """Refuse losses that the captures have no truth for, by the first one."""
     capture = source.capture(source.ids[0])
-    for name, available in (("mask", capture.has_alpha), ("depth", capture.has_depth)):
-        if getattr(weights, name) > 0 and not available:
-            truth = "an alpha channel or masks" if name == "mask" else "depth"
-            raise InputError(
-                f"training.pretrain.weights.{name}={getattr(weights, name):g}, but capture {capture.id} has no {truth}: "
-                "set it to 0"
-            )
+    available = {"mask": ("an alpha channel or masks", capture.has_alpha), "depth": ("depth", capture.has_depth)}
+    for name, (truth, is_there) in available.items():
+        if (weight := getattr(weights, name)) > 0 and not is_there:
+            setting = f"training.pretrain.weights.{name}={weight:g}"
+            raise InputError(f"{setting}, but capture {capture.id} has no {truth}: set it to 0")
 
 
 def pretrain(job: Job) -> dict:
@@ -63,19 +60,9 @@ def pretrain(job: Job) -> dict:
     ids = captures.ids(settings.split)[: settings.limit]
     if not ids:
         raise InputError(f"split {settings.split!r} holds no capture: see training.pretrain.split")
-    source = RaySource(
-        captures,
-        ids,
-        settings.objects,
-        settings.rays,
-        settings.foreground,
-        settings.views_at_once,
-        mirrored=settings.mirrored,
-        outline=settings.outline,
-        coarse_steps=settings.coarse_steps,
-        coarse_factor=settings.coarse_factor,
-    )
-    check_capture(source, settings.weights)
+    names = ("rays", "foreground", "outline", "views_at_once", "mirrored", "coarse_steps", "coarse_factor")
+    source = RaySource(captures, ids, settings.objects, **{name: getattr(settings, name) for name in names})
+    check_truth(source, settings.weights)
     print(f"seed {cfg.seed}: pretraining on {len(ids)} captures", flush=True)
     seed = seed_of(cfg.seed, "pretraining")
     seed_everything(seed, verbose=False)

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from omegaconf import DictConfig
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from mvdecor.engine.distributed import check_shared
-from mvdecor.engine.settings import RunSettings, check_out, refuse_checkpoint, require_checkpoint
+from mvdecor.engine.settings import Group, RunSettings, Schedule, Target, check_out
 from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import Protocol
-from mvdecor.fields import FieldSettings, HeadKind
-from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Settings, WholeNumber
-
-Target = Annotated[dict[str, Any], Field(description="give {_target_: module.name} of what is to be called")]
-Schedule = Annotated[
-    Literal["cosine", "constant"] | dict[str, Any],
-    Field(description="choose cosine or constant, or give {_target_: module.name} of a schedule of your own"),
-]
-Group = Annotated[dict[str, Any], Field(description="choose one of the files in configs/")]
+from mvdecor.fields import FieldSettings, HeadKind, InferenceSettings, LossWeights, RaySampling
+from mvdecor.settings import Count, PathName, Positive, Probability, Settings, WholeNumber
 
 
-class LossWeights(Settings):
-    """Weights of the losses of the pretraining; 0 leaves one out."""
-
-    rgb: NotNegative
-    code: NotNegative
-    negative_distance: NotNegative
-    mask: NotNegative
-    depth: NotNegative
-
-
-class PretrainSettings(Settings):
+class PretrainSettings(RaySampling):
     """The group `training.pretrain`; configs/training/srn.yaml says what each setting is."""
 
     split: Literal["train", "unlabelled", "all"]
@@ -42,9 +25,6 @@ class PretrainSettings(Settings):
     coarse_steps: WholeNumber
     coarse_factor: Count
     objects: Count
-    rays: Count
-    foreground: Probability
-    outline: Probability
     views_at_once: Count | None
     mirrored: bool
     learning_rate: Positive
@@ -54,12 +34,6 @@ class PretrainSettings(Settings):
     schedule: Schedule
     clip: Positive | None
     weights: LossWeights
-
-    @model_validator(mode="after")
-    def _shares_of_one(self) -> Self:
-        if self.foreground + self.outline > 1:
-            raise ValueError(f"foreground={self.foreground:g} and outline={self.outline:g}: together at most 1")
-        return self
 
     @model_validator(mode="after")
     def _sparse_codes_have_their_optimizer(self) -> Self:
@@ -103,23 +77,16 @@ class TrainingSettings(Settings):
     finetune: FinetuneSettings
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(InferenceSettings):
     """The group `evaluation`; configs/evaluation/srn.yaml says what each setting is."""
 
     split: Literal["train", "val", "test", "all"]
     limit: Count | None
-    source: Literal["images", "labels"]
     v: Count | None
     views: list[WholeNumber] | None
     count_given: bool
     measured: Count | None
     mean_code: bool
-    steps: Count
-    rays: Count
-    search: WholeNumber
-    learning_rate: Positive
-    prior: NotNegative
-    mask: NotNegative
     batch_size: Count
     protocol: Protocol
     points: WholeNumber
@@ -162,25 +129,6 @@ def check_config(cfg: DictConfig) -> None:
 def check_shares(cfg: DictConfig, *stages: str) -> None:
     """Refuse stages ("pretrain", "finetune") whose batches have fewer captures than there are processes."""
     check_shared(*min((cfg.training[stage].objects, f"training.{stage}.objects") for stage in stages))
-
-
-def check_pretrain(cfg: DictConfig) -> None:
-    """Also refuse a checkpoint to start from, and batches of fewer captures than processes."""
-    check_config(cfg)
-    check_shares(cfg, "pretrain")
-    refuse_checkpoint(cfg)
-
-
-def check_checkpoint(cfg: DictConfig) -> None:
-    """Also refuse to go without a checkpoint."""
-    check_config(cfg)
-    require_checkpoint(cfg)
-
-
-def check_finetune(cfg: DictConfig) -> None:
-    """Also refuse batches of fewer captures than processes."""
-    check_checkpoint(cfg)
-    check_shares(cfg, "finetune")
 
 
 def check_source(source: str, head_kind: str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,57 +9,37 @@ from omegaconf import DictConfig
 
 from mvdecor.captures import make_capture_set
 from mvdecor.engine.content import Files
-from mvdecor.engine.cost import total_cost
-from mvdecor.engine.distributed import rank
 from mvdecor.engine.guard import guard
 from mvdecor.engine.provenance import provenance
-from mvdecor.engine.record import changed, settings_of
+from mvdecor.engine.record import changed
+from mvdecor.engine.settings import all_of, refuse_checkpoint, require_checkpoint
 from mvdecor.engine.stage import STATE, Stage
 from mvdecor.fields import field_file
-from mvdecor.files import write_json
-from mvdecor.results import format_table, summarize
+from mvdecor.systems.capture_evaluation import MEASURED
 from mvdecor.systems.capture_files import capture_files
+from mvdecor.systems.capture_pipeline import capture_settings, close_pipeline, rows_of
 from mvdecor.systems.made_up import write_made_up
 from mvdecor.systems.semantic_srn.evaluate import evaluate
 from mvdecor.systems.semantic_srn.finetune import finetune
-from mvdecor.systems.semantic_srn.measured import MEASURED, summary
 from mvdecor.systems.semantic_srn.pretrain import pretrain
-from mvdecor.systems.semantic_srn.settings import (
-    check_checkpoint,
-    check_config,
-    check_finetune,
-    check_pretrain,
-    check_shares,
-    check_source,
-)
-
-CAPTURES = ("seed", "precision", "capture", *(f"-capture.{key}" for key in ("root", "splits", "memory")))
-"""Where captures lie is no matter: they are compared by content. So it is with the shapes that they are rendered from."""
-SHAPES = tuple(f"-capture.shapes.{key}" for key in ("root", "splits", "labels"))
+from mvdecor.systems.semantic_srn.settings import check_config, check_shares, check_source
 
 
 def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the pretraining."""
-    keys = ["field", "training.pretrain", "-training.pretrain.split", "-training.pretrain.limit"]
-    return settings_of(cfg, [*CAPTURES, *SHAPES, *keys])
+    key = "training.pretrain"
+    return capture_settings(cfg, "field", key, f"-{key}.split", f"-{key}.limit", labels=False)
 
 
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the fine-tuning; the field's own come with the checkpoint."""
     key = "training.finetune"
-    return settings_of(cfg, [*CAPTURES, *SHAPES, "run", key, f"-{key}.runs", f"-{key}.split"]) | label_names_of(cfg)
+    return capture_settings(cfg, "run", key, f"-{key}.runs", f"-{key}.split")
 
 
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation."""
-    key = "evaluation"
-    left_out = [f"-{key}.{name}" for name in ("split", "limit", "clouds")]
-    return settings_of(cfg, [*CAPTURES, *SHAPES, key, *left_out]) | label_names_of(cfg)
-
-
-def label_names_of(cfg: DictConfig) -> dict[str, Any]:
-    """The captures' label names, as a setting."""
-    return {"label_names": list(make_capture_set(cfg.capture).label_names)}
+    return capture_settings(cfg, "evaluation", *(f"-evaluation.{name}" for name in ("split", "limit", "clouds")))
 
 
 def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
@@ -87,14 +66,18 @@ def _checkpoint(cfg: DictConfig) -> dict[str, Files]:
     return {"checkpoint": Files.of([field_file(cfg.checkpoint)])}
 
 
+CHECK_PRETRAIN = all_of(check_config, lambda cfg: check_shares(cfg, "pretrain"), refuse_checkpoint)
+CHECK_FINETUNE = all_of(check_config, require_checkpoint, lambda cfg: check_shares(cfg, "finetune"))
+CHECK_EVALUATE = all_of(check_config, require_checkpoint)
+
 run_pretrain = Stage(
-    "pretraining", "pretrain.json", pretrain, pretrain_settings, pretrain_files, check_pretrain, (STATE,), ("model",)
+    "pretraining", "pretrain.json", pretrain, pretrain_settings, pretrain_files, CHECK_PRETRAIN, (STATE,), ("model",)
 )
 run_finetune = Stage(
-    "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, check_finetune, (STATE,), ("model",)
+    "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, CHECK_FINETUNE, (STATE,), ("model",)
 )
 run_evaluate = Stage(
-    "evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_checkpoint, (MEASURED,)
+    "evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, CHECK_EVALUATE, (MEASURED,)
 )
 
 
@@ -126,31 +109,4 @@ def _pipeline(cfg: DictConfig) -> dict:
         rows += rows_of({"mean_code": metrics["mean_code"], "semantic_srn": metrics}, metrics["category"], run)
     table = close_pipeline(cfg, origin, rows, stages, measured)
     print(f"pictures, labelled points and figures: {out}/semantic_srn/run_*")
-    return table
-
-
-def rows_of(results: Mapping[str, Mapping[str, Any] | None], category: str, run: int) -> list[dict[str, Any]]:
-    """Rows of a table, by method, of the results of a run that have a part mIoU."""
-    return [
-        {"method": method, "category": category, "run": run, "part_miou": result["part_miou"]}
-        for method, result in results.items()
-        if result is not None and result["part_miou"] is not None
-    ]
-
-
-def close_pipeline(
-    cfg: DictConfig,
-    origin: Mapping[str, Any],
-    rows: list[dict[str, Any]],
-    stages: Sequence[Mapping[str, Any]],
-    measured: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Write `out/table.json` and print the table: the rows, the cost of the stages, and a line per run that was measured."""
-    table = {"runs": rows, "cost": total_cost([stage["cost"] for stage in stages])} | (summarize(rows) if rows else {})
-    if rank() == 0:
-        write_json(Path(cfg.out) / "table.json", table | dict(origin) | {"seed": cfg.seed})
-    if rows:
-        print("\n" + format_table(table["rows"]))
-    for run, metrics in enumerate(measured):
-        print(f"run {run}: {summary(metrics)}")
     return table

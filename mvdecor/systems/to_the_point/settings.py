@@ -10,17 +10,19 @@ from pydantic import Field
 
 from mvdecor.captures.template_renders import RenderSettings
 from mvdecor.engine.distributed import check_shared
-from mvdecor.engine.settings import RunSettings, check_out, refuse_checkpoint, require_checkpoint
+from mvdecor.engine.settings import (
+    Group,
+    RunSettings,
+    Schedule,
+    Target,
+    check_out,
+    refuse_checkpoint,
+    require_checkpoint,
+)
 from mvdecor.errors import InputError
 from mvdecor.settings import Count, NotNegative, PathName, Positive, Settings, Share, WholeNumber
 from mvdecor.shapes.deformations import Deformations
 
-Target = Annotated[dict[str, Any], Field(description="give {_target_: module.name} of what is to be called")]
-Schedule = Annotated[
-    Literal["cosine", "constant"] | dict[str, Any],
-    Field(description="choose cosine or constant, or give {_target_: module.name} of a schedule of your own"),
-]
-Group = Annotated[dict[str, Any], Field(description="choose one of the files in configs/")]
 Degrees = Annotated[float, Field(ge=-90, le=90, description="give degrees between -90 and 90")]
 Elevations = Annotated[
     tuple[Degrees, Degrees], Field(strict=False, description="give [least, greatest] in degrees between -90 and 90")

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from omegaconf import DictConfig
 from pydantic import model_validator
 
-from mvdecor.engine.settings import check_out, refuse_checkpoint, require_checkpoint
+from mvdecor.engine.settings import Group, check_out
 from mvdecor.lifting import LiftingSettings
 from mvdecor.settings import PathName
 from mvdecor.systems.semantic_srn import settings as semantic_srn
@@ -36,7 +36,7 @@ class ViewUNetSettings(semantic_srn.SemanticSRNSettings):
     """All settings of the stages. Of `training.finetune`, `objects` is the number of views per batch."""
 
     system: Literal["view_unet"]  # type: ignore[assignment]
-    network: semantic_srn.Group
+    network: Group
     lifting: LiftingSettings
     evaluation: EvaluationSettings
 
@@ -48,15 +48,3 @@ def check_config(cfg: DictConfig) -> None:
         InputError: an unknown setting or word, a value of another type or out of range, or an `out` that cannot be written.
     """
     check_out(Path(ViewUNetSettings.of(cfg, complete=True).out))
-
-
-def check_finetune(cfg: DictConfig) -> None:
-    """Also refuse a checkpoint to start from."""
-    check_config(cfg)
-    refuse_checkpoint(cfg)
-
-
-def check_evaluate(cfg: DictConfig) -> None:
-    """Also refuse to go without a checkpoint."""
-    check_config(cfg)
-    require_checkpoint(cfg)

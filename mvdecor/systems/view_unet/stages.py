@@ -11,17 +11,18 @@ from mvdecor.captures import make_capture_set
 from mvdecor.engine.content import Files
 from mvdecor.engine.guard import guard
 from mvdecor.engine.provenance import provenance
-from mvdecor.engine.record import changed, settings_of
+from mvdecor.engine.record import changed
+from mvdecor.engine.settings import all_of, refuse_checkpoint, require_checkpoint
 from mvdecor.engine.stage import STATE, Stage
 from mvdecor.fields import field_file
+from mvdecor.systems.capture_evaluation import MEASURED
 from mvdecor.systems.capture_files import capture_files
+from mvdecor.systems.capture_pipeline import capture_settings, close_pipeline, rows_of
 from mvdecor.systems.made_up import write_made_up
-from mvdecor.systems.semantic_srn.measured import MEASURED
-from mvdecor.systems.semantic_srn.stages import CAPTURES, SHAPES, close_pipeline, label_names_of, rows_of
 from mvdecor.systems.view_unet.checkpoint import unet_file
 from mvdecor.systems.view_unet.evaluate import evaluate, open_field
 from mvdecor.systems.view_unet.finetune import finetune
-from mvdecor.systems.view_unet.settings import check_config, check_evaluate, check_finetune
+from mvdecor.systems.view_unet.settings import check_config
 
 OF_TRAINING = ("k", "v", "steps", "objects", "learning_rate", "optimizer", "schedule", "balanced")
 
@@ -29,13 +30,13 @@ OF_TRAINING = ("k", "v", "steps", "objects", "learning_rate", "optimizer", "sche
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the training."""
     keys = (f"training.finetune.{name}" for name in OF_TRAINING)
-    return settings_of(cfg, [*CAPTURES, *SHAPES, "run", "network", *keys]) | label_names_of(cfg)
+    return capture_settings(cfg, "run", "network", *keys)
 
 
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation; the field's own come with its folder."""
     left_out = [f"-evaluation.{name}" for name in ("split", "limit", "clouds", "field", "mean_code")]
-    return settings_of(cfg, [*CAPTURES, *SHAPES, "lifting", "evaluation", *left_out]) | label_names_of(cfg)
+    return capture_settings(cfg, "lifting", "evaluation", *left_out)
 
 
 def finetune_files(cfg: DictConfig) -> dict[str, Files]:
@@ -55,11 +56,14 @@ def evaluate_files(cfg: DictConfig) -> dict[str, Files]:
     return files | ({} if settings.sees == "views" else {"evaluation.field": Files.of([field_file(settings.field)])})
 
 
+CHECK_FINETUNE = all_of(check_config, refuse_checkpoint)
+CHECK_EVALUATE = all_of(check_config, require_checkpoint)
+
 run_finetune = Stage(
-    "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, check_finetune, (STATE,), ("model",)
+    "fine-tuning", "finetune.json", finetune, finetune_settings, finetune_files, CHECK_FINETUNE, (STATE,), ("model",)
 )
 run_evaluate = Stage(
-    "evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_evaluate, (MEASURED,)
+    "evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, CHECK_EVALUATE, (MEASURED,)
 )
 
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
-from mvdecor.captures import make_capture_set
+from mvdecor.captures import make_capture_set, measured_views
 from mvdecor.engine.distributed import rank
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed
 from mvdecor.errors import InputError
+from mvdecor.evaluation import ViewMetrics
 from mvdecor.fields import load_field, render_views
 from mvdecor.figures.layout import save_png
 from mvdecor.figures.measured_curves import plot_measured_curves
@@ -21,7 +22,6 @@ from mvdecor.files import write_json
 from mvdecor.results import format_table
 from mvdecor.settings import Count, Settings
 from mvdecor.systems.made_up import write_made_up
-from mvdecor.systems.semantic_srn.measured import Measured, measured_views
 from mvdecor.systems.semantic_srn.settings import SemanticSRNSettings
 from mvdecor.systems.semantic_srn.stages import run_evaluate, run_finetune
 
@@ -105,14 +105,16 @@ def _head(cfg: DictConfig, checkpoint: Path, tuned: Mapping[str, Any]) -> dict[s
     field, record = load_field(checkpoint)
     captures, labelled = make_capture_set(cfg.capture), list(tuned["captures"])
     others = [id for id in record["ids"] if id not in labelled and id in captures.ids("train")]
+    background = captures.load(labelled[0]).background
     mious = {}
     for name, ids in (("seen", labelled), ("others", others[:: max(1, len(others) // len(labelled))][: len(labelled)])):
-        measured = Measured(cfg, captures, tuned["views"])
+        metrics = ViewMetrics(captures.label_names, background, tuned["views"])
         for id in ids:
             capture, code = captures.load(id), field.codes.weight[record["ids"].index(id)].detach()
-            views = measured_views(len(capture), cfg.evaluation.measured)
-            measured.add_rendered(capture, views, render_views(field, code, capture, views, measured.background))
-        labels = measured.result()["images"]["labels"]
+            views = [v for v in measured_views(len(capture), cfg.evaluation.measured) if v in capture.labelled]
+            shown = render_views(field, code, capture, views, background)
+            metrics.add_labels(id, views, shown.labels, capture.labels(views).long())
+        labels = metrics.result()["labels"]
         mious[name] = None if labels is None else labels["miou"]
     return mious
 
