@@ -5,6 +5,7 @@ from mvdecor.lifting.calibration import UNFAMILIAR, Calibration
 from mvdecor.lifting.fill import FaceLabels, fill_unseen
 from mvdecor.lifting.polygons import agree_in_polygons, mean_in_polygons
 from mvdecor.lifting.settings import FILL_RULES, LAYER_ORDERS, VOTE_RULES, LiftingSettings
+from mvdecor.lifting.smooth import smooth_votes
 from mvdecor.lifting.vote import FaceVoter, FaceVotes, seen_faces, vote
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "fill_unseen",
     "mean_in_polygons",
     "seen_faces",
+    "smooth_votes",
     "vote",
 ]

@@ -68,7 +68,7 @@ OR_NULL = keys(
 POSITIVE = keys("training.pretrain.learning_rate training.finetune.learning_rate")
 NOT_NEGATIVE = keys(
     "views.jitter training.matching.tolerance training.crops.colour_jitter training.pretrain.colour_jitter",
-    "training.finetune.colour_jitter training.finetune.lambda_ssl lifting.power",
+    "training.finetune.colour_jitter training.finetune.lambda_ssl lifting.power lifting.smooth",
 )
 BETWEEN = {
     "views.fov": (0, 180, False),
@@ -79,6 +79,7 @@ BETWEEN = {
     "training.pretrain.validation_share": (0, 1, False),
     "figures.threshold": (-1, 1, True),
     "low_confidence": (0, 1, True),
+    "lifting.crease": (0, 180, True),
     "test_fraction": (0, 1, False),
 }
 """Least, greatest, and whether these are allowed."""

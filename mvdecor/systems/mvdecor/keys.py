@@ -58,6 +58,7 @@ def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation."""
     keys = [*VIEWS, "seed", "precision", "data.category", "lifting", "evaluation", "-evaluation.batch_size"]
+    keys += without_smoothing(cfg.lifting)
     keys += ["-evaluation.split", "-evaluation.limit"]  # they name shapes, which are compared by content
     labels = {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
     return (
@@ -70,8 +71,13 @@ def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
 def ceiling_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the ceiling, which goes through one, two and three layers whatever the views have."""
     views = [*VIEWS, *(f"-views.{name}" for name in ("layers", "channels", "depth", "normal_frame"))]
-    keys = [*views, "seed", "lifting.fill"]
+    keys = [*views, "seed", "lifting.fill", "lifting.smooth", "lifting.crease", *without_smoothing(cfg.lifting)]
     return stage_settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
+
+
+def without_smoothing(lifting: DictConfig) -> list[str]:
+    """Keys of `settings_of` that leave out the settings of a smoothing that does not take place."""
+    return [] if lifting.smooth > 0 else ["-lifting.smooth", "-lifting.crease"]
 
 
 def pretrain_files(cfg: DictConfig) -> dict[str, Files]:

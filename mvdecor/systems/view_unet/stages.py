@@ -16,6 +16,7 @@ from mvdecor.engine.stage import STATE, Stage
 from mvdecor.fields import field_file
 from mvdecor.systems.capture_files import capture_files
 from mvdecor.systems.made_up import write_made_up
+from mvdecor.systems.mvdecor.keys import without_smoothing
 from mvdecor.systems.semantic_srn.measured import MEASURED
 from mvdecor.systems.semantic_srn.stages import CAPTURES, SHAPES, close_pipeline, label_names_of, rows_of
 from mvdecor.systems.view_unet.checkpoint import unet_file
@@ -35,7 +36,8 @@ def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation; the field's own come with its folder."""
     left_out = [f"-evaluation.{name}" for name in ("split", "limit", "clouds", "field", "mean_code")]
-    return settings_of(cfg, [*CAPTURES, *SHAPES, "lifting", "evaluation", *left_out]) | label_names_of(cfg)
+    lifting = ["lifting", *without_smoothing(cfg.lifting)]
+    return settings_of(cfg, [*CAPTURES, *SHAPES, *lifting, "evaluation", *left_out]) | label_names_of(cfg)
 
 
 def finetune_files(cfg: DictConfig) -> dict[str, Files]:
