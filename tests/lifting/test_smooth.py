@@ -73,8 +73,8 @@ def by_loops(shape: Shape, votes: FaceVotes, radius: float, crease: float) -> np
             p, q = points[f][shared[0][0]], points[f][shared[1][0]]
             length = np.linalg.norm(q - p)
             heights, normals = [], []
-            for face, own in ((f, [i for i, _ in shared]), (g, [j for _, j in shared])):
-                apex = points[face][({0, 1, 2} - set(own)).pop()]
+            for face, shared_corners in ((f, [i for i, _ in shared]), (g, [j for _, j in shared])):
+                apex = points[face][({0, 1, 2} - set(shared_corners)).pop()]
                 heights.append(np.linalg.norm(np.cross(apex - p, q - p)) / length)
                 normals.append(np.cross(q - p, apex - p))
             # the normals of a flat pair, both taken from the same edge, are opposite

@@ -23,12 +23,12 @@ needs_package = pytest.mark.skipif(
 def test_all_tensors_of_the_package_reach_the_unet():
     stored = torch.load(packaged_file(LITE0), weights_only=True)
     encoder = UNet(3, LITE0, (16, 16, 16, 16, 16), 8, "imagenet").unet.encoder.state_dict()
-    found = {k.removeprefix("model.") for k in encoder}
+    in_unet = {k.removeprefix("model.") for k in encoder}
     weights = packaged_weights(LITE0)
     assert [x.shape for x in stored.values()] == [x.shape for x in weights.values()]
-    for name in found:
+    for name in in_unet:
         torch.testing.assert_close(encoder[f"model.{name}"], weights[name])
-    assert {name.split(".")[0] for name in weights.keys() - found} == {"conv_head", "bn2", "classifier"}
+    assert {name.split(".")[0] for name in weights.keys() - in_unet} == {"conv_head", "bn2", "classifier"}
     four = UNet(4, LITE0, (16, 16), 8, "imagenet").unet.encoder.state_dict()["model.conv_stem.weight"]
     torch.testing.assert_close(four[:, [0, 1, 2, 3]], weights["conv_stem.weight"][:, [0, 1, 2, 0]] * 3 / 4)
 

@@ -107,13 +107,15 @@ def self_training_source(
             f"{folder}: the teacher trusts no label on any of {len(shares)} shapes: lower training.self_train.confidence "
             f"({cfg.training.self_train.confidence}) or agreement ({cfg.training.self_train.agreement})"
         )
-    given = list({shape.id: shape for shape in labelled.shape_views.shapes}.values())
-    shapes = PseudoLabelled(given, LazyShapes(others.store, {id: others.summaries[id] for id in used}), folder)
+    labelled_shapes = list({shape.id: shape for shape in labelled.shape_views.shapes}.values())
+    shapes = PseudoLabelled(
+        labelled_shapes, LazyShapes(others.store, {id: others.summaries[id] for id in used}), folder
+    )
     shape_views = make_shape_views(cfg, shapes, device)
     views = [*labelled.views, *[range(cfg.views.count)] * len(used)]
-    of_labelled = list(range(len(given)) if labelled.shapes is None else labelled.shapes)
+    of_labelled = list(range(len(labelled_shapes)) if labelled.shapes is None else labelled.shapes)
     # each list as often as the other is long
-    sampled = of_labelled * len(used) + list(range(len(given), len(shapes))) * len(of_labelled)
+    sampled = of_labelled * len(used) + list(range(len(labelled_shapes), len(shapes))) * len(of_labelled)
     source = LabelledSource(shape_views, labelled.rendering, views, labelled.batch_size, sampled)
     mean = 100 * sum(shares.values()) / len(shares)
     print(
