@@ -14,9 +14,11 @@ from mvdecor.lifting.vote import FaceVotes
 from mvdecor.shapes.shape import Shape
 
 LEAK = 1e-3
-"""Conductance of a crease, as a share of a flat edge's: a region that no pixel saw takes its neighbours' votes across it."""
+"""Conductance of a crease or border, as a share of a flat edge's: a region that no pixel saw takes its neighbours' votes across it."""
 FACES_OF_EDGE = 8
 """At an edge of more faces each is tied to so many that follow it; a mesh that is no surface has such edges."""
+SOUP = 8
+"""A mesh whose components have fewer faces than this on average is a soup: its vertices tell no components apart."""
 FLATTEST = 1e-4
 """The least distance of two centres across an edge, in lengths of the edge; slivers have less."""
 
@@ -30,8 +32,9 @@ def smooth_votes(shape: Shape, votes: FaceVotes, radius: float, crease: float) -
 
     a screened Poisson equation on the mesh by finite volumes: `radius` is the length over which a vote is felt, whatever the
     size of the triangles. Conductance is the edge's length over the distance of the two centres across it; over a crease
-    it is `LEAK` of that. Twins (`Shape.twin_groups`) are one face. Faces that share no edge by position are not tied, so
-    nothing passes from one component to another.
+    it is `LEAK` of that.
+    So it is between two components of the file that touch (no vertex in common, see `SOUP`). Twins (`Shape.twin_groups`) are
+    one face. Faces that share no edge by position are not tied at all.
 
     Args:
         shape: the shape that was voted on.
@@ -112,4 +115,15 @@ def _edges(
     distance = np.maximum((size_a + size_b) / 3, FLATTEST * length[a])
     cosine = -(height[a] * height[b]).sum(axis=1) / np.maximum(size_a * size_b, 1e-300)
     flat = (cosine >= np.cos(np.radians(crease)) - 1e-9) | (np.minimum(size_a, size_b) < FLATTEST * length[a])
-    return face[a], face[b], length[a] / distance * np.where(flat, 1.0, LEAK)
+    component = _components(shape)[representatives]
+    tied = flat & (component[face[a]] == component[face[b]])
+    return face[a], face[b], length[a] / distance * np.where(tied, 1.0, LEAK)
+
+
+def _components(shape: Shape) -> NDArray[np.int64]:
+    """int64 [F], the component of each face by shared vertices; all 0 in a soup."""
+    faces, size = shape.faces.cpu().numpy(), len(shape.vertices)
+    rows, columns = np.concatenate([faces[:, :2], faces[:, 1:]]).T
+    graph = coo_array((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=(size, size))
+    component = connected_components(graph, directed=False)[1][faces[:, 0]].astype(np.int64)
+    return component if len(np.unique(component)) * SOUP <= len(faces) else np.zeros_like(component)

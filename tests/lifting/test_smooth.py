@@ -24,7 +24,7 @@ def band(columns: int, length: float, width: float = 0.1, z: float = 0.0) -> Sha
 
 
 def cube(steps: int = 4) -> Shape:
-    """A cube of side 1, each side of steps x steps squares of two triangles; vertices are repeated at the edges."""
+    """A cube of side 1, each side of steps x steps squares of two triangles."""
     grid = torch.linspace(-0.5, 0.5, steps + 1)
     u, v = (x.reshape(-1) for x in torch.meshgrid(grid, grid, indexing="ij"))
     number = torch.arange((steps + 1) ** 2).view(steps + 1, steps + 1)
@@ -37,7 +37,8 @@ def cube(steps: int = 4) -> Shape:
             points[:, axis], points[:, axis - 2], points[:, axis - 1] = side, u, v
             faces.append(square + len(vertices) * len(u))
             vertices.append(points)
-    return Shape("cube", torch.cat(vertices), torch.cat(faces))
+    welded, number = torch.cat(vertices).unique(dim=0, return_inverse=True)
+    return Shape("cube", welded, number[torch.cat(faces)])
 
 
 def joined(*shapes: Shape) -> Shape:
@@ -175,6 +176,22 @@ def test_nothing_passes_to_another_component_and_an_unseen_one_copies():
     torch.testing.assert_close(smoothed.scores, scores)
     labels = fill_unseen(shape, votes, smooth=1.0)
     assert labels.labels.tolist() == [0] * 8 + [1] * 16 and labels.filled.tolist() == (part == 2).tolist()
+
+
+def test_components_of_the_file_that_touch_are_not_mixed_but_a_soup_is_one_surface():
+    left = band(8, 1.0)
+    right = Shape("right", left.vertices + torch.tensor([1.0, 0.0, 0.0]), left.faces)
+    shape = joined(left, right)
+    label = torch.arange(2).repeat_interleave(left.num_faces)
+    seen = torch.ones(shape.num_faces, dtype=torch.bool)
+    votes = FaceVotes(torch.nn.functional.one_hot(label, 2).float(), seen, seen.float())
+    smoothed, _ = smooth_votes(shape, votes, 0.3, 40)
+    torch.testing.assert_close(smoothed.scores, votes.scores, atol=0.01, rtol=0)
+    soup = Shape("soup", shape.vertices[shape.faces].reshape(-1, 3), torch.arange(3 * shape.num_faces).view(-1, 3))
+    expected, _ = smooth_votes(band(16, 2.0), votes, 0.3, 40)
+    mixed, _ = smooth_votes(soup, votes, 0.3, 40)
+    torch.testing.assert_close(mixed.scores, expected.scores, atol=1e-4, rtol=0)
+    assert float((mixed.scores - votes.scores).abs().max()) > 0.3
 
 
 def test_twins_are_one_face():
