@@ -14,7 +14,7 @@ from mvdecor.lifting.vote import FaceVotes
 from mvdecor.shapes.shape import Shape
 
 LEAK = 1e-3
-"""Conductance of a crease or border, as a share of a flat edge's: a region that no pixel saw takes its neighbours' votes across it."""
+"""Conductance of a crease or border, as a share of a flat edge's: across it a region that no pixel saw takes votes, too."""
 FACES_OF_EDGE = 8
 """At an edge of more faces each is tied to so many that follow it; a mesh that is no surface has such edges."""
 SOUP = 8
