@@ -16,12 +16,13 @@ from tests.calls import call
 FOR_CAPTURES = ("semantic_srn", "srn", "to_the_point", "unet_views")  # of other systems, which have tests of their own
 METHODS = sorted(path.stem for path in Path(CONFIGS, "method").glob("*.yaml") if not path.stem.startswith(FOR_CAPTURES))
 EXPERIMENTS = ("demo", "people_cpu", "renderpeople_geometry")  # of three data sets and three networks
-VIT = "network.encoder=vit_tiny_patch16_224"
+PRETRAINED = ("mvdecor", "densecl", "imagenet_mvdecor")
+FROZEN = {"dino": "vit_tiny_patch16_224", "imagenet_frozen": "resnet10t"}  # by method an encoder of their kind
 CROPS = ("training.crops.scale=[0.5,1.0]", "training.crops.ratio=[1,1]")
 
 
 def test_the_methods_are_those_of_the_tables():
-    assert METHODS == ["densecl", "dino", "imagenet", "mvdecor", "scratch"]
+    assert METHODS == ["densecl", "dino", "imagenet", "imagenet_frozen", "imagenet_mvdecor", "mvdecor", "scratch"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -34,16 +35,18 @@ def test_method_changes_what_it_is_about_in_every_experiment(method, make_config
         check_config(cfg)
         assert plain.method.name == "mvdecor"
         assert cfg.method.name == method and cfg.method.title
-        assert cfg.method.pretrain == (method in ("mvdecor", "densecl"))
+        assert cfg.method.pretrain == (method in PRETRAINED)
         assert cfg.training.pretrain.source == ("crops" if method == "densecl" else "views")
-        assert cfg.network.weights == {"imagenet": "imagenet", "dino": "pretrained"}.get(method)
+        assert cfg.network.weights == (
+            "pretrained" if method == "dino" else "imagenet" if "imagenet" in method else None
+        )
         if method == "mvdecor":
             assert cfg == plain
-        else:
+        elif method != "imagenet_mvdecor":
             assert cfg.training.finetune.lambda_ssl == 0
         for key in ("data", "loss", "lifting", "evaluation", "out", "seed"):
             assert cfg[key] == plain[key]
-        if method != "dino":
+        if method not in FROZEN:
             assert cfg.network.encoder == plain.network.encoder and cfg.views == plain.views
         assert cfg.training.finetune.steps == plain.training.finetune.steps
         assert cfg.training.pretrain.steps == plain.training.pretrain.steps
@@ -56,15 +59,15 @@ def test_the_command_line_comes_after_the_method(make_config):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_method_runs_a_step_of_its_stages(method, make_config, tiny, made_up_people, tmp_path):
-    encoder = "vit_tiny_patch16_224" if method == "dino" else "resnet10t"
-    overrides = [x for x in tiny if not (method == "dino" and x.startswith("network"))]
+    encoder = FROZEN.get(method, "resnet10t")
+    overrides = [x for x in tiny if not (method in FROZEN and x.startswith("network"))]
     overrides += [f"data.root={made_up_people}", "views.close_ups=0", f"method={method}", *CROPS]
-    overrides += [VIT] if method == "dino" else []
-    if method in ("dino", "imagenet"):
+    overrides += [f"network.encoder={encoder}"] if method in FROZEN else []
+    if method == "dino" or "imagenet" in method:
         torch.save(timm.create_model(encoder).state_dict(), tmp_path / "weights.pth")
         overrides += [f"network.weights={tmp_path / 'weights.pth'}"]
     checkpoint = "null"
-    if method in ("mvdecor", "densecl"):
+    if method in PRETRAINED:
         out = tmp_path / "pretrain"
         done = run_pretrain(make_config("experiment=people_cpu", *overrides, f"out={out}"))
         assert done["history"][-1]["step"] == 1

@@ -29,6 +29,7 @@ from mvdecor.settings import Count, PathName, Settings, WholeNumber
 from mvdecor.shapes.mesh_files import SUFFIXES
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.shapes.up import Up
+from mvdecor.systems.mvdecor.keys import without_smoothing
 
 RESULT = "segmentation.json"
 SETTINGS = ("seed", "precision", "up", "parts", "low_confidence")
@@ -256,7 +257,10 @@ def _key(cfg: DictConfig, segmenter: Segmenter, source: dict | None) -> Key:
     """What the parts of a mesh depend on; None: of a mesh that is not read yet."""
     model = {f"model.{name}": segmenter.info.get(name) for name in ("weights_sha256", "label_names", "calibration")}
     model["mesh"] = source["sha256"] if source else UNKNOWN
-    settings = settings_of(segmenter.config, ("views", "-views.cache", "-views.keep", "lifting"))
+    settings = settings_of(
+        segmenter.config,
+        ("views", "-views.cache", "-views.keep", "lifting", *without_smoothing(segmenter.config.lifting)),
+    )
     return Key(settings | settings_of(cfg, SETTINGS) | model)
 
 

@@ -11,6 +11,7 @@ import torch
 from mvdecor.errors import InputError
 from mvdecor.evaluation.metrics import PartMetrics, undetermined_shares
 from mvdecor.lifting.fill import FaceLabels, FillRule, covered_area, fill_unseen
+from mvdecor.lifting.settings import CREASE
 from mvdecor.lifting.vote import FaceVotes, seen_faces
 from mvdecor.progress import with_progress
 from mvdecor.shapes.shape import UNDETERMINED, Shape
@@ -18,7 +19,9 @@ from mvdecor.views.cameras import Cameras
 from mvdecor.views.views import Views, face_values_at_pixels
 
 
-def ceiling_labels(shape: Shape, views: Views, fill: FillRule = "nearest") -> FaceLabels:
+def ceiling_labels(
+    shape: Shape, views: Views, fill: FillRule = "nearest", smooth: float = 0.0, crease: float = CREASE
+) -> FaceLabels:
     """Vote the true labels of the pixels onto the faces, in place of a network's predictions.
 
     Pixels of undetermined faces do not vote, so these faces are filled from others like unseen ones (no metric counts
@@ -28,7 +31,7 @@ def ceiling_labels(shape: Shape, views: Views, fill: FillRule = "nearest") -> Fa
     Args:
         shape: a shape with face labels.
         views: N views of it in L layers.
-        fill: see `fill_unseen`.
+        fill, smooth, crease: see `fill_unseen`.
 
     Returns:
         `FaceLabels` on the shape's device.
@@ -51,7 +54,9 @@ def ceiling_labels(shape: Shape, views: Views, fill: FillRule = "nearest") -> Fa
     counts = torch.bincount(cell, minlength=shape.num_faces * labels).view(-1, labels).float()[groups]
     weight = counts.sum(dim=-1)
     votes = FaceVotes(counts / weight.clamp_min(1.0)[:, None], weight > 0, weight)
-    return replace(fill_unseen(shape, votes, fill), coverage=covered_area(shape, seen_faces(shape, views)))
+    return replace(
+        fill_unseen(shape, votes, fill, smooth, crease), coverage=covered_area(shape, seen_faces(shape, views))
+    )
 
 
 def ceiling_table(
@@ -60,6 +65,8 @@ def ceiling_table(
     rasterizer: Callable[..., list[Views]],
     layers: Sequence[int] = (1, 2, 3),
     fill: FillRule = "nearest",
+    smooth: float = 0.0,
+    crease: float = CREASE,
     points: int = 0,
     seed: int = 0,
 ) -> list[dict]:
@@ -73,7 +80,7 @@ def ceiling_table(
         cameras: places the cameras of a shape.
         rasterizer: called as `rasterizer([shape], [cameras], layers=n)`.
         layers: numbers of layers, a row each.
-        fill, points, seed: see `fill_unseen` and `PartMetrics`; exact areas by default.
+        fill, smooth, crease, points, seed: see `fill_unseen` and `PartMetrics`; exact areas by default.
 
     Returns:
         rows {`category`, `shapes` (how many were measured), `undetermined_shapes` (how many have no face of a known part,
@@ -96,7 +103,7 @@ def ceiling_table(
         views = rasterizer([shape], [cameras(shape)], layers=max(layers))[0]
         for n in layers:
             # the outer n of more layers are the n layers: peeling goes from the outside in
-            labels = ceiling_labels(shape, Views(views.cameras, views.face_ids[:, :n]), fill)
+            labels = ceiling_labels(shape, Views(views.cameras, views.face_ids[:, :n]), fill, smooth, crease)
             category.metrics[n].add(shape, labels.labels)
             category.seen.setdefault(n, []).append(100 * labels.coverage)
     if not categories:

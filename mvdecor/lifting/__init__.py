@@ -5,6 +5,7 @@ from mvdecor.lifting.calibration import UNFAMILIAR, Calibration
 from mvdecor.lifting.fill import FaceLabels, fill_unseen
 from mvdecor.lifting.polygons import agree_in_polygons, mean_in_polygons, one_per_polygon
 from mvdecor.lifting.settings import FILL_RULES, LAYER_ORDERS, VOTE_RULES, LiftingSettings
+from mvdecor.lifting.smooth import smooth_votes
 from mvdecor.lifting.vote import FaceVoter, FaceVotes, seen_faces, vote
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "mean_in_polygons",
     "one_per_polygon",
     "seen_faces",
+    "smooth_votes",
     "vote",
 ]

@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from mvdecor.errors import InputError
-from mvdecor.lifting.settings import FillRule, LiftingSettings
+from mvdecor.lifting.settings import CREASE, FillRule, LiftingSettings
+from mvdecor.lifting.smooth import smooth_votes
 from mvdecor.lifting.vote import FaceVotes
 from mvdecor.shapes.shape import Shape
 
@@ -25,7 +26,8 @@ class FaceLabels:
         labels: int64 [F], in [0, C).
         confidence: float32 [F], in [0, 1], the label's probability by the mean of the views that see its face
             (`FaceVotes.probabilities`), or where the votes have none its share of them; a filled face has its source's.
-        filled: bool [F], True where no pixel voted and the label is a copy of another face's.
+            After smoothing all of these are the smoothed values.
+        filled: bool [F], True where no pixel voted and the label comes from other faces.
         coverage: area of the seen faces as a share of the shape's, in [0, 1].
         share: float32 [F], in [0, 1], the label's share of its face's votes; None = `confidence`.
         disagreement: float32 [F], in [0, 1], share of the views of a face that by themselves would give it another label
@@ -48,8 +50,13 @@ class FaceLabels:
         assert self.filled.shape == (f,) and self.filled.dtype == torch.bool, "filled must be bool [F]"
 
 
-def fill_unseen(shape: Shape, votes: FaceVotes, rule: FillRule = "nearest") -> FaceLabels:
+def fill_unseen(
+    shape: Shape, votes: FaceVotes, rule: FillRule = "nearest", smooth: float = 0.0, crease: float = CREASE
+) -> FaceLabels:
     """The most voted label of each seen face; unseen faces copy a seen one and are marked as filled.
+
+    With `smooth` the votes are first spread over the surface, which also fills the unseen faces of each component that
+    has a seen one; only the others copy.
 
     Args:
         shape: the shape that was voted on.
@@ -57,6 +64,8 @@ def fill_unseen(shape: Shape, votes: FaceVotes, rule: FillRule = "nearest") -> F
         rule: which seen face an unseen one copies. `nearest`: the one whose centre is nearest to its own (the paper's
             way). `component`: the nearest within its own connected component (faces that share a corner's position)
             if any face of that was seen, else the nearest of all.
+        smooth: radius of the smoothing, see `smooth_votes`; 0: none.
+        crease: see `smooth_votes`.
 
     Returns:
         `FaceLabels` on the votes' device.
@@ -64,7 +73,7 @@ def fill_unseen(shape: Shape, votes: FaceVotes, rule: FillRule = "nearest") -> F
     Raises:
         InputError: for an unknown rule, votes for another face count, or if no face was seen at all.
     """
-    LiftingSettings.of({"fill": rule}, "lifting")
+    LiftingSettings.of({"fill": rule, "smooth": smooth, "crease": crease}, "lifting")
     if len(votes.seen) != shape.num_faces:
         raise InputError(f"shape {shape.id}: votes on {len(votes.seen)} faces for a shape of {shape.num_faces}")
     if not bool(votes.seen.any()):
@@ -72,8 +81,11 @@ def fill_unseen(shape: Shape, votes: FaceVotes, rule: FillRule = "nearest") -> F
             f"shape {shape.id}: no view saw any of its {shape.num_faces} faces with a vote; check that the shape is "
             "normalised to the unit sphere and that the cameras look at it"
         )
+    labelled = votes.seen
+    if smooth > 0:
+        votes, labelled = smooth_votes(shape, votes, smooth, crease)
     share, labels = votes.scores.max(dim=-1)
-    source = seen_faces(shape, votes.seen, rule)
+    source = seen_faces(shape, labelled, rule)
     confidence, disagreement = share, None
     if votes.probabilities is not None and votes.images is not None:
         confidence, agreement = (x.gather(1, labels[:, None])[:, 0] for x in (votes.probabilities, votes.images))

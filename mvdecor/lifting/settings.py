@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from mvdecor.lifting.rules import LOGIT_RULES, RULES, find_rule
 from mvdecor.settings import NotNegative, Settings, Text
 
 LayerOrder = Literal["all", "outer_first", "outer_only"]
 FillRule = Literal["nearest", "component"]
+FoldAngle = Annotated[float, Field(ge=0, le=180, description="give an angle in degrees, from 0 to 180")]
 VOTE_RULES = (*RULES, *LOGIT_RULES)
 LAYER_ORDERS: tuple[str, ...] = get_args(LayerOrder)
 FILL_RULES: tuple[str, ...] = get_args(FillRule)
+CREASE = 40.0
+"""Degrees."""
 
 
 class LiftingSettings(Settings):
@@ -24,12 +27,15 @@ class LiftingSettings(Settings):
         layer_order: see `FaceVoter`.
         power: exponent of the weight of the rules entropy and official.
         fill: see `fill_unseen`.
+        smooth, crease: see `smooth_votes`; smooth=0 leaves the votes as they are.
     """
 
     rule: Text = "entropy"
     power: NotNegative = 20.0
     layer_order: LayerOrder = "all"
     fill: FillRule = "nearest"
+    smooth: NotNegative = 0.0
+    crease: FoldAngle = CREASE
 
     @model_validator(mode="after")
     def _known_rule(self) -> Self:

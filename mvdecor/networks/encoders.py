@@ -15,6 +15,7 @@ from timm.models import load_state_dict
 from torch import Tensor
 
 from mvdecor.errors import InputError
+from mvdecor.networks.packaged import PACKAGED, packaged_file, packaged_weights
 from mvdecor.settings import shown
 
 DOWNLOADS = ("imagenet", "pretrained")
@@ -52,7 +53,7 @@ def checked_encoder(encoder: str, weights: str | None, example: str = CONVOLUTIO
     """
     check_weights(encoder, weights)
     try:
-        yield {} if weights is None or weights in DOWNLOADS else {"pretrained_cfg_overlay": {"file": weights}}
+        yield _overlay(encoder, weights)
     except InputError:
         raise
     except Exception as error:  # timm and the download client raise anything from KeyError to their own types
@@ -67,16 +68,24 @@ def checked_encoder(encoder: str, weights: str | None, example: str = CONVOLUTIO
         ) from error
 
 
+def _overlay(encoder: str, weights: str | None) -> dict[str, Any]:
+    """What tells timm where the weights are; nothing where it knows itself, or needs none."""
+    if weights == "imagenet" and encoder in PACKAGED:
+        return {"pretrained_cfg_overlay": {"state_dict": packaged_weights(encoder)}}
+    return {} if weights is None or weights in DOWNLOADS else {"pretrained_cfg_overlay": {"file": weights}}
+
+
 def check_weights(encoder: str, weights: str | None) -> None:
     """Refuse an encoder or weights that cannot be; downloads nothing.
 
     Args:
         encoder: a timm model name.
-        weights: None, one of `DOWNLOADS`, or a file that holds the state dict of timm's model `encoder` as it is made
-            (3 input channels, its own image size), with any classifier or without one.
+        weights: None, one of `DOWNLOADS` ("imagenet" of an encoder in `PACKAGED` comes as a package instead), or a file that
+            holds the state dict of timm's model `encoder` as it is made (3 input channels, its own image size), with any
+            classifier or without one.
 
     Raises:
-        InputError: no such encoder; no such file; a file that is damaged or of another encoder.
+        InputError: no such encoder; no such file or package; a file that is damaged or of another encoder.
     """
     if not timm.is_model(encoder):
         close = difflib.get_close_matches(encoder, timm.list_models(), n=4, cutoff=0.5)
@@ -86,6 +95,9 @@ def check_weights(encoder: str, weights: str | None) -> None:
         return
     if not isinstance(weights, str):
         raise InputError(f"network.weights={shown(weights)}: give null, {', '.join(DOWNLOADS)}, or the name of a file")
+    if weights == "imagenet" and encoder in PACKAGED:
+        packaged_file(encoder)
+        return
     if weights in DOWNLOADS:
         if not timm.models.is_model_pretrained(encoder):
             raise InputError(f"network.weights: timm has no weights for encoder {encoder}; set network.weights=null")

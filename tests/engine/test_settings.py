@@ -53,7 +53,7 @@ def keys(*names: str) -> list[str]:
     return [key for name in names for key in name.split()]
 
 
-FROM_0 = keys("seed run workers views.close_ups evaluation.points")
+FROM_0 = keys("training.self_train.rounds seed run workers views.close_ups evaluation.points")
 FROM_1 = keys(
     "save_every views.count views.size views.layers training.log_every training.matching.tries doctor.rows batch_size",
     *(f"training.pretrain.{name}" for name in ("steps", "pairs", "points", "validate_every", "validation_batches")),
@@ -68,7 +68,8 @@ OR_NULL = keys(
 POSITIVE = keys("training.pretrain.learning_rate training.finetune.learning_rate")
 NOT_NEGATIVE = keys(
     "views.jitter training.matching.tolerance training.crops.colour_jitter training.pretrain.colour_jitter",
-    "training.finetune.colour_jitter training.finetune.lambda_ssl lifting.power",
+    "training.finetune.colour_jitter training.finetune.lambda_ssl training.finetune.lambda_consistency",
+    "lifting.power lifting.smooth",
 )
 BETWEEN = {
     "views.fov": (0, 180, False),
@@ -79,6 +80,9 @@ BETWEEN = {
     "training.pretrain.validation_share": (0, 1, False),
     "figures.threshold": (-1, 1, True),
     "low_confidence": (0, 1, True),
+    "training.self_train.confidence": (0, 1, True),
+    "training.self_train.agreement": (0, 1, True),
+    "lifting.crease": (0, 180, True),
     "test_fraction": (0, 1, False),
 }
 """Least, greatest, and whether these are allowed."""

@@ -74,6 +74,8 @@ CASES = {
     "DeepLabV3+, one view each": lambda: finetuning(lambda_ssl=0.0, views=2, make=deeplab),
     "DeepLabV3+, five views and two pairs": lambda: finetuning(lambda_ssl=0.1, views=5, pairs=2, make=deeplab),
     "fine-tuning, statistics kept": lambda: finetuning(lambda_ssl=0.0, batch_norm="eval"),
+    "consistency of one pair": lambda: finetuning(lambda_ssl=0.0, pairs=1, lambda_consistency=0.5),
+    "consistency of three pairs": lambda: finetuning(lambda_ssl=0.1, pairs=3, lambda_consistency=0.5),
     "InfoNCE, Adam, float32": lambda: pretraining(InfoNCE(), "32-true", optimizer=Adam(1e-4)),
     "negatives of all, Adam, float32": lambda: pretraining(
         InfoNCE(negatives="batch"), "32-true", gather=True, optimizer=Adam(1e-4)

@@ -21,7 +21,7 @@ from mvdecor.errors import InputError
 from mvdecor.losses import InfoNCE
 from mvdecor.networks import Model, build_model
 from mvdecor.shapes import Shape
-from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
+from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource, UnlabelledPairSource
 from mvdecor.systems.mvdecor.finetune import keep_statistics
 from mvdecor.systems.mvdecor.finetune import step as finetune_step
 from mvdecor.systems.mvdecor.pictures import embeddings_sheet, predictions_sheet
@@ -116,14 +116,24 @@ def pretrain(
 
 def finetune(
     on: Loop, net: Model, labelled, pairs, loss, *, steps: int, seed: int = 0, optimizer=None, lambda_ssl: float = 0.001,
-    joint: bool = True, batch_norm: str = "train", gather: bool = False, picture=None,
+    joint: bool = True, batch_norm: str = "train", gather: bool = False, picture=None, lambda_consistency: float = 0.0,
 ):  # fmt: skip
     """The fine-tuning loop without a configuration around it."""
     schedule = make_schedule("decay", factor=0.99, every=40)
     recipe = Recipe("finetune", steps, optimizer or Adam(1e-3), schedule, seed)
     sources = {"labelled": (labelled, "batch_size")} | ({"pairs": (pairs, "pairs")} if pairs and lambda_ssl > 0 else {})
+    if lambda_consistency > 0:
+        sources["unlabelled"] = (UnlabelledPairSource(pairs.shape_views, RENDERING, pairs.pairs, 60), "pairs")
     mode = keep_statistics if batch_norm == "eval" else torch.nn.Module.train
-    step = partial(finetune_step, fabric=on.fabric, loss=loss, lambda_ssl=lambda_ssl, joint=joint, gather=gather)
+    step = partial(
+        finetune_step,
+        fabric=on.fabric,
+        loss=loss,
+        lambda_ssl=lambda_ssl,
+        joint=joint,
+        gather=gather,
+        lambda_consistency=lambda_consistency,
+    )
     return train(
         on,
         recipe,

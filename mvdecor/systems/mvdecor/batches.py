@@ -237,6 +237,12 @@ class PairSource:
         return rendered, sample_matches(matches, self.points, generator, self.replace), (a, b)
 
 
+class UnlabelledPairSource(PairSource):
+    """Pairs of views of shapes without labels: another random sequence than that of the labelled ones."""
+
+    stream: ClassVar[str] = "views of unlabelled shapes"
+
+
 def _in_a_row(pairs: Sequence[ForegroundImages]) -> ForegroundImages:
     """The images [2, L, ...] of each of P pairs as [2, P, L, ...]."""
     of_view = math.prod(pairs[0].size[1:])

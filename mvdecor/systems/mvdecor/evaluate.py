@@ -168,7 +168,9 @@ def evaluate_shape(
     labels = predicted.labels.cpu()
     record["metrics"] = {name: _value(name, metric, shape, labels) for name, metric in cfg.evaluation.metrics.items()}
     if bool((shape.face_labels >= 0).any()):  # otherwise nothing is measured, and there is no truth to vote
-        best = ceiling_labels(shape, shape_views.views(shape).to("cpu"), cfg.lifting.fill)
+        best = ceiling_labels(
+            shape, shape_views.views(shape).to("cpu"), cfg.lifting.fill, cfg.lifting.smooth, cfg.lifting.crease
+        )
         record["ceiling"] = evaluated.ceiling.add(shape, best.labels)
     out = Path(cfg.out)
     write_array(out / "labels" / f"{shape.id}.npy", labels.numpy().astype(np.int16))

@@ -12,27 +12,32 @@ from lightning_fabric import Fabric, seed_everything
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from mvdecor.correspondences.matches import embeddings_at_a, embeddings_at_b
 from mvdecor.engine.distributed import rank, weight_of_mean, weight_of_share
 from mvdecor.engine.dropout import rows_of_batch
 from mvdecor.engine.loop import Validation, train
 from mvdecor.engine.stage import Job
 from mvdecor.losses import CrossEntropy
+from mvdecor.losses.consistency import symmetric_kl
 from mvdecor.networks import Model, save_checkpoint
 from mvdecor.seeds import seed_of
 from mvdecor.shapes import ShapeStore
 from mvdecor.shapes.loading import list_skipped
 from mvdecor.systems.mvdecor import pictures
+from mvdecor.systems.mvdecor.batches import PairBatch, UnlabelledPairSource
 from mvdecor.systems.mvdecor.calibrate import calibrate
 from mvdecor.systems.mvdecor.check import check_labels
 from mvdecor.systems.mvdecor.fewshot import few_shot_shapes, split_file
 from mvdecor.systems.mvdecor.held_out import contents_of
 from mvdecor.systems.mvdecor.pretrain import contrast, contrast_embeddings
+from mvdecor.systems.mvdecor.self_train import self_training_source, teacher_of, without_labels
 from mvdecor.systems.mvdecor.setup import (
     make_labelled_source,
     make_model,
     make_pair_source,
     make_recipe,
     make_segmentation_loss,
+    make_shape_views,
     make_store,
     rasterizing_device,
 )
@@ -51,12 +56,14 @@ def step(
     joint: bool = True,
     gather: bool = False,
     segmentation_loss: nn.Module = CROSS_ENTROPY,
+    lambda_consistency: float = 0.0,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """The losses of a batch of labelled views, and of a batch of pairs if there is one.
 
     Args:
         model: network with a head.
-        batches: "labelled", and "pairs" for the contrastive term; a process may be without any if `joint`.
+        batches: "labelled", "pairs" for the contrastive term, and "unlabelled", pairs for the consistency; a process may be
+            without pairs if `joint`, and always without unlabelled ones.
         fabric: precision and processes.
         loss: the contrastive loss.
         lambda_ssl: weight of the contrastive term; 0 leaves it out.
@@ -65,36 +72,52 @@ def step(
             gradient by its own size, which takes much of a small lambda back.
         gather: with several processes, take the contrastive loss over the matches of all of them.
         segmentation_loss: L_seg, see mvdecor/losses/segmentation.py.
+        lambda_consistency: weight of the consistency between the views of unlabelled pairs, in the same pass; 0 leaves it out.
     """
-    labelled, pairs = batches["labelled"], batches.get("pairs")
-    images, rows = labelled.images.flatten(0, 1), labelled.rows
-    count = len(images)
-    if pairs is not None and joint:
-        images, rows = torch.cat([images, pairs.images.flatten(0, 2)]), rows + pairs.rows
+    labelled, pairs, unlabelled = batches["labelled"], batches.get("pairs"), batches.get("unlabelled")
+    images, rows = [labelled.images.flatten(0, 1)], list(labelled.rows)
+    for batch in (pairs if joint else None, unlabelled):
+        if batch is not None:
+            images.append(batch.images.flatten(0, 2))
+            rows += batch.rows
+    counts = [len(part) for part in images]
     with rows_of_batch(rows), fabric.autocast():  # of a marked method Fabric's own wrapper does so under DDP only
-        embeddings, logits = model.embed_and_segment(images)
-    segmentation, weight = segmentation_loss(logits[:count], labelled.labels.flatten(0, 1))
+        embeddings, logits = model.embed_and_segment(torch.cat(images))
+    segmentation, weight = segmentation_loss(logits[: counts[0]], labelled.labels.flatten(0, 1))
     segmentation = segmentation * weight_of_mean(fabric, weight)
-    figures = {"loss_segmentation": segmentation}
+    total, figures = segmentation, {"loss_segmentation": segmentation}
+    if lambda_consistency > 0:
+        consistency = torch.zeros_like(segmentation)
+        if unlabelled is not None:
+            consistency = weight_of_share(fabric, unlabelled.share) * agree(logits[-counts[-1] :], unlabelled)
+        total = total + lambda_consistency * consistency
+        figures["loss_consistency"] = consistency
     if loss is None or lambda_ssl == 0:
-        yield segmentation, figures
+        yield total, figures
         return
     if pairs is None:  # of a batch of fewer pairs than processes: this one has none
         contrastive = accuracy = torch.zeros_like(segmentation)
-        yield segmentation, figures | {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy}
+        yield total, figures | {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy}
         return
     of_share = 1.0 if gather else weight_of_share(fabric, pairs.share)
     if joint:
-        of_pairs = embeddings[count:].unflatten(0, pairs.images.shape[:3])
+        of_pairs = embeddings[counts[0] : counts[0] + counts[1]].unflatten(0, pairs.images.shape[:3])
         contrastive, accuracy = (of_share * x for x in contrast_embeddings(fabric, of_pairs, pairs, loss, gather))
         yield (
-            segmentation + lambda_ssl * contrastive,
+            total + lambda_ssl * contrastive,
             figures | {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy},
         )
         return
-    yield segmentation, figures
+    yield total, figures
     contrastive, accuracy = (of_share * x for x in contrast(fabric, model, pairs, loss, gather))
     yield lambda_ssl * contrastive, {"loss_contrastive": contrastive, "retrieval_accuracy": accuracy}
+
+
+def agree(logits: Tensor, batch: PairBatch) -> Tensor:
+    """`symmetric_kl` of the logits [2 P L, C, H, W] of a batch of P pairs at its matches."""
+    a, b = logits.unflatten(0, batch.images.shape[:3])
+    ends = embeddings_at_a(a, batch.matches), embeddings_at_b(b, batch.matches)
+    return symmetric_kl(*ends, batch.matches.pair, batch.images.shape[1])
 
 
 def keep_statistics(model: nn.Module) -> None:
@@ -119,6 +142,7 @@ def make_validation(cfg: DictConfig, fabric: Fabric, model: Model, shape_set: Sh
 def finetune(job: Job) -> dict:
     """Fine-tune on k labelled shapes, from `cfg.checkpoint` or from scratch; writes `out/model` and `out/log`."""
     cfg, settings = job.cfg, job.cfg.training.finetune
+    teacher = teacher_of(job)
     fabric = job.open_device(unused_weights=not settings.joint)
     seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
     seed_everything(seed, verbose=False)
@@ -133,10 +157,23 @@ def finetune(job: Job) -> dict:
     shapes, few_shot_run, skipped = few_shot_shapes(cfg, shape_set)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(few_shot_run.shapes)}", flush=True)
     labelled = make_labelled_source(cfg, shapes, few_shot_run, rasterizing_device(cfg, fabric))
-    sources: dict[str, Any] = {"labelled": (labelled, "training.finetune.batch_size")}
+    others, trained_on_votes = None, None
+    if teacher is not None or settings.lambda_consistency > 0:
+        others, also_skipped = without_labels(cfg, shape_set, few_shot_run.shapes)
+        skipped = [*skipped, *(entry for entry in also_skipped if entry not in skipped)]
+    training_source = labelled
+    if teacher is not None and others is not None:
+        device = rasterizing_device(cfg, fabric)
+        training_source, trained_on_votes = self_training_source(job, fabric, labelled, others, device)
+        seed_everything(seed, verbose=False)
+    sources: dict[str, Any] = {"labelled": (training_source, "training.finetune.batch_size")}
     if settings.lambda_ssl > 0:
         pairs = make_pair_source(cfg, labelled.shape_views, settings.pairs, augment="pretrain")
         sources["pairs"] = (pairs, "training.finetune.pairs")
+    if settings.lambda_consistency > 0 and others is not None:
+        other_views = make_shape_views(cfg, others, rasterizing_device(cfg, fabric))
+        of_others = make_pair_source(cfg, other_views, settings.pairs, "pretrain", UnlabelledPairSource)
+        sources["unlabelled"] = (of_others, "training.finetune.pairs")
     keeps = settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None
     history = train(
         job.loop(fabric),
@@ -151,6 +188,7 @@ def finetune(job: Job) -> dict:
             joint=settings.joint,
             gather=cfg.training.gather,
             segmentation_loss=make_segmentation_loss(cfg, len(shape_set.label_names)),
+            lambda_consistency=settings.lambda_consistency,
         ),
         make_validation(cfg, fabric, model, shape_set),
         mode=keep_statistics if keeps else nn.Module.train,
@@ -159,6 +197,7 @@ def finetune(job: Job) -> dict:
         ),
     )
     earlier = record.get("trained_on", {})
+    seen = {} if others is None else {"without labels": contents_of(others)}
     calibration = calibrate(cfg, fabric, model, labelled).record()
     textured = {shape.texture is not None for shape in shapes}  # where it is not, the channel rgb is shading
     metadata = {
@@ -166,7 +205,7 @@ def finetune(job: Job) -> dict:
         "label_names": list(shape_set.label_names),
         "category": cfg.data.category,
         "shapes": few_shot_run.shapes,
-        "trained_on": {**earlier, "finetune": earlier.get("finetune", {}) | contents_of(shapes)},
+        "trained_on": {**earlier, **seen, "finetune": earlier.get("finetune", {}) | contents_of(shapes)},
         "textured": textured.pop() if len(textured) == 1 else None,
         "calibration": calibration,
         **job.provenance,
@@ -184,4 +223,5 @@ def finetune(job: Job) -> dict:
         "history": history.steps,
         "validations": history.validations,
         "calibration": calibration,
+        "self_train": None if teacher is None else {**(trained_on_votes or {}), "teacher_cost": teacher["cost"]},
     }

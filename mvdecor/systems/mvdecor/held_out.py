@@ -89,7 +89,7 @@ def warn_of_trained(reused: list[dict[str, str]], tested: int) -> None:
     for stage in dict.fromkeys(entry["stage"] for entry in reused):
         of_stage = [entry for entry in reused if entry["stage"] == stage]
         surely = [entry for entry in of_stage if entry["same"] != "id"]
-        verb = "pretrained (without labels)" if stage == "pretrain" else "fine-tuned"
+        verb = {"pretrain": "pretrained (without labels)", "without labels": "self-trained"}.get(stage, "fine-tuned")
         if surely:
             names = ", ".join(
                 entry["shape"] + ("" if entry["same"] != "mesh" else f" (there {entry['trained_as']})")

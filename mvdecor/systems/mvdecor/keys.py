@@ -39,7 +39,7 @@ def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Settings of the fine-tuning; those of the contrastive term only if it has one."""
+    """Settings of the fine-tuning; those of the contrastive term, consistency and self-training only if it has them."""
     settings = "training.finetune"
     keys = [*NETWORK, "run", "data.category", "segmentation_loss", settings]
     keys += [f"-{settings}.{name}" for name in ("runs", "split", "validate_every")]
@@ -51,6 +51,12 @@ def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
         keys += [*PAIRS, "training.pretrain.colour_jitter"]
     else:
         keys += [f"-{settings}.lambda_ssl", f"-{settings}.pairs", f"-{settings}.joint"]
+    if cfg.training.finetune.lambda_consistency > 0:
+        keys += [*PAIRS[1:], "training.pretrain.colour_jitter", f"{settings}.pairs"]
+    else:
+        keys.append(f"-{settings}.lambda_consistency")
+    if cfg.training.self_train.rounds > 0:
+        keys += ["training.self_train", "lifting", *without_smoothing(cfg.lifting)]
     label_names = make_shape_set(cfg.data.labelled).label_names
     return stage_settings(cfg, "labelled", keys) | {"label_names": list(label_names)}
 
@@ -58,6 +64,7 @@ def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation."""
     keys = [*VIEWS, "seed", "precision", "data.category", "lifting", "evaluation", "-evaluation.batch_size"]
+    keys += without_smoothing(cfg.lifting)
     keys += ["-evaluation.split", "-evaluation.limit"]  # they name shapes, which are compared by content
     labels = {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
     return (
@@ -70,8 +77,13 @@ def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
 def ceiling_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the ceiling, which goes through one, two and three layers whatever the views have."""
     views = [*VIEWS, *(f"-views.{name}" for name in ("layers", "channels", "depth", "normal_frame"))]
-    keys = [*views, "seed", "lifting.fill"]
+    keys = [*views, "seed", "lifting.fill", "lifting.smooth", "lifting.crease", *without_smoothing(cfg.lifting)]
     return stage_settings(cfg, "labelled", keys) | {"label_names": list(make_shape_set(held_out_data(cfg)).label_names)}
+
+
+def without_smoothing(lifting: DictConfig) -> list[str]:
+    """Keys of `settings_of` that leave out the settings of a smoothing that does not take place."""
+    return [] if lifting.smooth > 0 else ["-lifting.smooth", "-lifting.crease"]
 
 
 def pretrain_files(cfg: DictConfig) -> dict[str, Files]:
@@ -90,6 +102,8 @@ def finetune_files(cfg: DictConfig) -> dict[str, Files]:
     else:
         files = {"the labelled shapes": shape_files(shape_set, split_run(cfg, shape_set, cfg.run).shapes)}
         files["training.finetune.split"] = Files.of([cfg.training.finetune.split])
+    if cfg.training.self_train.rounds > 0 or cfg.training.finetune.lambda_consistency > 0:
+        files["the shapes without labels"] = shape_files(shape_set, shape_set.ids("unlabelled"), labels=False)
     return files | _start(cfg)
 
 

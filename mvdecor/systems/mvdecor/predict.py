@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mvdecor.lifting import FaceLabels, FaceVoter, fill_unseen
+from mvdecor.lifting.settings import CREASE
 from mvdecor.networks import Model
 from mvdecor.shapes import Shape
 from mvdecor.views import Rendering, Views, surface_of
@@ -29,6 +30,8 @@ def predict_faces(
     power: float = 20.0,
     layer_order: str = "all",
     fill: str = "nearest",
+    smooth: float = 0.0,
+    crease: float = CREASE,
     temperature: float = 1.0,
 ) -> FaceLabels:
     """Label all views of a shape with the network and let their pixels vote on its faces.
@@ -41,7 +44,7 @@ def predict_faces(
         rendering: how views become the model's input.
         batch_size: images (views x layers) a pass.
         rule, power, layer_order: see `mvdecor.lifting.FaceVoter`.
-        fill: see `mvdecor.lifting.fill_unseen`.
+        fill, smooth, crease: see `mvdecor.lifting.fill_unseen`.
         temperature: of the confidence (`Calibration`); the labels do not depend on it.
     """
     assert model.num_labels is not None, "predict_faces needs a model with a head"
@@ -56,7 +59,7 @@ def predict_faces(
     )
     for views, logits in predict_views(fabric, model, shape_views, shape, rendering, batch_size):
         voter.add(views.face_ids, logits)
-    return fill_unseen(shape, voter.result(), fill)  # type: ignore[arg-type]
+    return fill_unseen(shape, voter.result(), fill, smooth, crease)  # type: ignore[arg-type]
 
 
 @torch.no_grad()

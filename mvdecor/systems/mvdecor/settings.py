@@ -124,10 +124,19 @@ class FinetuneSettings(Settings):
     decay_every: Count
     lambda_ssl: NotNegative
     colour_jitter: NotNegative
+    lambda_consistency: NotNegative
     joint: bool
     batch_norm: Literal["train", "eval_pretrained"]
     replace: bool
     pairs: Count
+
+
+class SelfTrainSettings(Settings):
+    """The group `training.self_train`; see `mvdecor.systems.mvdecor.self_train`."""
+
+    rounds: WholeNumber
+    confidence: Probability
+    agreement: Probability
 
 
 class TrainingSettings(Settings):
@@ -142,6 +151,7 @@ class TrainingSettings(Settings):
     crops: CropSettings
     pretrain: PretrainSettings
     finetune: FinetuneSettings
+    self_train: SelfTrainSettings
 
 
 class EvaluationSettings(Settings):

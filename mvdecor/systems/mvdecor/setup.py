@@ -173,9 +173,10 @@ def make_pair_source(
     shape_views: ShapeViews,
     pairs: int,
     augment: Literal["pretrain", "finetune"] | None = None,
+    kind: type[PairSource] = PairSource,
 ) -> PairSource:
     """Batches of overlapping pairs of the shape_views' views."""
-    return PairSource(
+    return kind(
         shape_views,
         make_rendering(cfg, augment),
         pairs=pairs,

@@ -117,6 +117,8 @@ def ceiling_stage(job: Job) -> dict:
         lambda shape: place(cfg, shape, seed_of_test_views(cfg, shape.id)),
         make_rasterizer(cfg.views.rasterizer, job.open_device().device),
         fill=cfg.lifting.fill,
+        smooth=cfg.lifting.smooth,
+        crease=cfg.lifting.crease,
         seed=cfg.seed,
     )
     print(format_table(rows))

@@ -74,7 +74,7 @@ def vote_on_mesh(
     seen = captures.rasterizer([shape], [capture.cameras[list(views)]])[0]
     of_parts = logits[:, None, : len(shape.label_names)]  # the background, the last label, is no part
     votes = vote(shape, seen, of_parts, settings.rule, settings.layer_order, settings.power)
-    return fill_unseen(shape, votes, settings.fill).labels
+    return fill_unseen(shape, votes, settings.fill, settings.smooth, settings.crease).labels
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from mvdecor.systems.capture_evaluation import MEASURED
 from mvdecor.systems.capture_files import capture_files
 from mvdecor.systems.capture_pipeline import capture_settings, close_pipeline, rows_of
 from mvdecor.systems.made_up import write_made_up
+from mvdecor.systems.mvdecor.keys import without_smoothing
 from mvdecor.systems.view_unet.checkpoint import unet_file
 from mvdecor.systems.view_unet.evaluate import evaluate, open_field
 from mvdecor.systems.view_unet.finetune import finetune
@@ -36,7 +37,7 @@ def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
 def evaluate_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the evaluation; the field's own come with its folder."""
     left_out = [f"-evaluation.{name}" for name in ("split", "limit", "clouds", "field", "mean_code")]
-    return capture_settings(cfg, "lifting", "evaluation", *left_out)
+    return capture_settings(cfg, "lifting", *without_smoothing(cfg.lifting), "evaluation", *left_out)
 
 
 def finetune_files(cfg: DictConfig) -> dict[str, Files]:
