@@ -41,7 +41,17 @@ MAY_USE = {
         *("evaluation", "results", "engine"),
     },
 }
-PROGRAMS = {"apps", "commands", "segmenter", "image_segmenter", "image_reconstructor", "doctor", "__init__", "__main__"}
+PROGRAMS = {
+    "apps",
+    "commands",
+    "segmenter",
+    "word_segmenter",
+    "image_segmenter",
+    "image_reconstructor",
+    "doctor",
+    "__init__",
+    "__main__",
+}
 """What uses all of these, and is used by none of them."""
 
 

@@ -8,17 +8,16 @@ import shutil
 from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field
 
+from mvdecor.apps.segment_settings import AnySegmenter, SegmentSettings, make_segmenter
 from mvdecor.engine.content import Files
 from mvdecor.engine.guard import alone_in
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_result
-from mvdecor.engine.settings import Device, Precision, check_out
+from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
 from mvdecor.evaluation import area_mean
 from mvdecor.figures import colours_of, label_palette, render_segmentation, save_png, write_glb, write_ply
@@ -26,41 +25,18 @@ from mvdecor.figures.labelled_gltf import face_sources, write_labelled_gltf
 from mvdecor.figures.part_scene import write_part_scene
 from mvdecor.lifting import UNFAMILIAR
 from mvdecor.percent import percent
-from mvdecor.segmenter import Segmentation, Segmenter
-from mvdecor.settings import Count, PathName, Settings, WholeNumber
+from mvdecor.segmenter import Segmentation
 from mvdecor.shapes import Shape
 from mvdecor.shapes.gltf import read_gltf
 from mvdecor.shapes.label_files import write_labels
 from mvdecor.shapes.mesh_files import SUFFIXES
 from mvdecor.shapes.named_files import files_of_mesh
-from mvdecor.shapes.up import Up
 
 RESULT = "segmentation.json"
 GLTF_SUFFIXES = (".glb", ".gltf")
 SETTINGS = ("seed", "precision", "up", "parts", "low_confidence")
 LOW_COVERAGE = 0.8
 """Share of the area below which so little was seen that it is worth a hint."""
-
-
-class SegmentSettings(Settings):
-    """configs/segment.yaml; `Segmenter` checks `views` and `lifting` beside those of the checkpoint."""
-
-    mesh: Annotated[
-        str | Annotated[list[str], Field(min_length=1)],
-        Field(description="name a file, a folder or a pattern, for example mesh=chair.obj"),
-    ]
-    checkpoint: Annotated[str, Field(description="give a fine-tuned model (out/model of scripts/finetune.py)")]
-    out: PathName
-    up: Up
-    parts: bool
-    on_error: Literal["raise", "skip"]
-    low_confidence: Annotated[float, Field(ge=0, le=1, description="give a number between 0 and 1")]
-    seed: WholeNumber
-    device: Device
-    precision: Precision
-    batch_size: Count
-    views: dict[str, Any]
-    lifting: dict[str, Any]
 
 
 def run_segment(cfg: DictConfig) -> list[dict]:
@@ -81,7 +57,7 @@ def run_segment(cfg: DictConfig) -> list[dict]:
     if settings.on_error == "raise":
         _refuse_others(files.values())
     changes = {group: {k: v for k, v in cfg[group].items() if v is not None} for group in ("views", "lifting")}
-    segmenter = Segmenter(cfg.checkpoint, device=cfg.device, precision=cfg.precision, **changes)
+    segmenter = make_segmenter(settings, cfg, changes)
     out = Path(cfg.out)
     for name in files:  # before hours of work
         _existing(out / name, cfg, segmenter)
@@ -89,7 +65,7 @@ def run_segment(cfg: DictConfig) -> list[dict]:
         return _segment_all(files, cfg, segmenter)
 
 
-def _segment_all(files: dict[str, Path], cfg: DictConfig, segmenter: Segmenter) -> list[dict]:
+def _segment_all(files: dict[str, Path], cfg: DictConfig, segmenter: AnySegmenter) -> list[dict]:
     """Label each mesh; those that are bad are raised or listed at the end."""
     results: list[dict] = []
     skipped: list[tuple[Path, str]] = []
@@ -178,7 +154,7 @@ def _expand(pattern: str) -> list[Path]:
     return meshes
 
 
-def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmenter) -> dict:
+def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: AnySegmenter) -> dict:
     try:
         shape = segmenter.read(path)
         source = {"file": str(path), "sha256": Files.of(files_of_mesh(path)).identity()["sha256"]}
@@ -214,7 +190,7 @@ class Refused(InputError):
     """A folder of results that must not be overwritten."""
 
 
-def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict | None = None) -> dict | None:
+def _existing(folder: Path, cfg: DictConfig, segmenter: AnySegmenter, source: dict | None = None) -> dict | None:
     """The result in `folder` if it is of the same model, settings and (once it is known) mesh; None if there is none."""
     if not folder.exists():
         return None
@@ -227,16 +203,17 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
     return existing
 
 
-def _key(cfg: DictConfig, segmenter: Segmenter, source: dict | None) -> Key:
+def _key(cfg: DictConfig, segmenter: AnySegmenter, source: dict | None) -> Key:
     """What the parts of a mesh depend on; None: of a mesh that is not read yet."""
     model = {f"model.{name}": segmenter.info.get(name) for name in ("weights_sha256", "label_names", "calibration")}
     model["mesh"] = source["sha256"] if source else UNKNOWN
-    settings = settings_of(segmenter.config, ("views", "-views.cache", "-views.keep", "lifting"))
+    crops = ("crops",) if "crops" in segmenter.config else ()
+    settings = settings_of(segmenter.config, ("views", "-views.cache", "-views.keep", "lifting", *crops))
     return Key(settings | settings_of(cfg, SETTINGS) | model)
 
 
 def _write(
-    folder: Path, segmentation: Segmentation, cfg: DictConfig, segmenter: Segmenter, path: Path, source: dict
+    folder: Path, segmentation: Segmentation, cfg: DictConfig, segmenter: AnySegmenter, path: Path, source: dict
 ) -> dict:
     """Write all files of a mesh into a folder beside its place, which then takes the name."""
     shape = segmentation.shape
@@ -303,7 +280,7 @@ def _write_parts(folder: Path, segmentation: Segmentation) -> None:
         )
 
 
-def _summary(segmentation: Segmentation, cfg: DictConfig, segmenter: Segmenter, source: dict) -> dict:
+def _summary(segmentation: Segmentation, cfg: DictConfig, segmenter: AnySegmenter, source: dict) -> dict:
     areas = segmentation.shape.face_areas.double()
     total = float(areas.sum()) or 1.0
     parts = {}

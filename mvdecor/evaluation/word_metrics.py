@@ -47,11 +47,11 @@ def word_figures(
             f"predicted label maps {list(predicted.shape)} and true ones {list(truth.shape)} of {count} classes must have one "
             "size"
         )
-    counted = np.ones_like(truths[:, 0]) if released else truths.any(axis=1)
+    counted: Masks = np.ones_like(truths[:, 0]) if released else np.any(truths, axis=1)
     if not counted.any():
         raise InputError("no pixel of these views has a true class: nothing can be measured")
     answers = answers & counted[:, None]
-    right = (answers == truths).all(axis=1) if released else (answers & truths).any(axis=1)
+    right: Masks = np.all(answers == truths, axis=1) if released else np.any(answers & truths, axis=1)
     return {
         "miou": _mean_over_views(_ious(answers, truths), 0.0 if released else None),
         "accuracy": 100 * float(right[counted].mean()),

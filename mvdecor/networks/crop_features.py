@@ -247,7 +247,9 @@ def _read(file: Path, height: int, width: int) -> CropFeatures:
         return CropFeatures(embeddings, boxes, height, width)
 
 
-def relevancies(features: Sequence[CropFeatures], text: Tensor, over: str = "view") -> Tensor:
+def relevancies(
+    features: Sequence[CropFeatures], text: Tensor, over: str = "view", mask: Tensor | None = None
+) -> Tensor:
     """float32 [N, S, C, H, W] in [0, 1]: cosine of each pixel and word, stretched from its least to its greatest value.
 
     Args:
@@ -255,6 +257,7 @@ def relevancies(features: Sequence[CropFeatures], text: Tensor, over: str = "vie
         text: float32 [C, D], of unit length.
         over: "view": least and greatest are those of a view, word and scale (as released); "all": of all views together, so
             that a word absent from a view stays low there.
+        mask: bool [N, H, W], pixels whose values are stretched; others may lie outside of [0, 1]. None: all.
 
     Raises:
         InputError: another `over`.
@@ -263,5 +266,8 @@ def relevancies(features: Sequence[CropFeatures], text: Tensor, over: str = "vie
         raise InputError(f"relevancy={over}: choose view (each view stretched by itself) or all")
     scores = torch.stack([view.scores(text) for view in features])
     axes = (3, 4) if over == "view" else (0, 3, 4)
-    low, high = scores.amin(axes, keepdim=True), scores.amax(axes, keepdim=True)
+    lowest = highest = scores
+    if mask is not None:
+        lowest, highest = (scores.masked_fill(~mask[:, None, None], fill) for fill in (torch.inf, -torch.inf))
+    low, high = lowest.amin(axes, keepdim=True), highest.amax(axes, keepdim=True)
     return (scores - low) / (high - low).clamp_min(1e-8)
