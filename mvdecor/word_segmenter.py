@@ -6,11 +6,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import trimesh
 from omegaconf import DictConfig, OmegaConf
+from pydantic import Field
 from torch import Tensor
 
 from mvdecor.engine.device import open_device
@@ -41,7 +42,7 @@ class CropSettings(Settings):
         temperature: of the words' probabilities, in units of relevancy.
     """
 
-    parts: list[Count]
+    parts: Annotated[list[Count], Field(description="give a list of whole numbers of at least 1, [] for patches")]
     stride: Count
     growth: Probability
     over: Literal["view", "all"]

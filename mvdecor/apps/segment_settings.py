@@ -25,8 +25,8 @@ class SegmentSettings(Settings):
         Field(description="name a file, a folder or a pattern, for example mesh=chair.obj"),
     ]
     checkpoint: Annotated[str | None, Field(description="give a fine-tuned model (out/model of scripts/finetune.py)")]
-    words: list[str] | None
-    text_image: dict[str, Any]
+    words: Annotated[list[str] | None, Field(description="give a list of words, as in [seat,back,leg]")]
+    text_image: Annotated[dict[str, Any], Field(description="choose one of configs/text_image")]
     crops: CropSettings
     out: PathName
     up: Up

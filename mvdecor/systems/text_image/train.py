@@ -64,7 +64,7 @@ class TextImageSettings(Settings):
     out: PathName
     rooms: CropRoomsSettings
     dimension: Count
-    widths: list[Count]
+    widths: Annotated[list[Count], Field(min_length=1, max_length=4, description="give 1 to 4 numbers of channels")]
     sentences: PathName | None
     training: TextImageTraining
     seed: Seed
