@@ -15,7 +15,14 @@ from torch import Tensor
 
 from mvdecor.engine.device import open_device
 from mvdecor.errors import InputError
-from mvdecor.lifting import Calibration, LiftingSettings, agree_in_polygons, mean_in_polygons, one_per_polygon
+from mvdecor.lifting import (
+    Calibration,
+    FaceLabels,
+    LiftingSettings,
+    agree_in_polygons,
+    mean_in_polygons,
+    one_per_polygon,
+)
 from mvdecor.networks import Model, load_checkpoint
 from mvdecor.settings import Settings
 from mvdecor.shapes import Shape, read_mesh
@@ -137,24 +144,7 @@ class Segmenter:
         rendering = make_rendering(self.config)
         settings = {**self.config.lifting, "batch_size": batch_size, "temperature": self.calibration.temperature}
         prediction = predict_faces(self.fabric, self.model, shape_views, shape_views[0], rendering, **settings)
-        assert prediction.share is not None and prediction.disagreement is not None
-        labels, confidence, filled = (x.cpu() for x in (prediction.labels, prediction.confidence, prediction.filled))
-        disagreement = prediction.disagreement.cpu()
-        if shape.polygons is not None:
-            before, areas, polygons = labels, shape.face_areas, shape.polygons
-            labels, _ = agree_in_polygons(before, prediction.share.cpu(), areas, polygons)
-            confidence = mean_in_polygons(torch.where(labels == before, confidence, 0.0), areas, polygons)
-            disagreement = mean_in_polygons(disagreement, areas, polygons)
-        return Segmentation(
-            shape,
-            labels,
-            confidence,
-            filled,
-            prediction.coverage,
-            time.perf_counter() - start,
-            disagreement,
-            self.calibration.familiarity(prediction.evidence),
-        )
+        return segmentation_of(shape, prediction, start, self.calibration.familiarity(prediction.evidence))
 
     @property
     def looks_at_textures(self) -> bool:
@@ -184,6 +174,27 @@ class Segmenter:
             )
         texture = shape.texture if self.looks_at_textures else None
         return replace(shape, label_names=self.label_names, face_labels=None, texture=texture)
+
+
+def segmentation_of(shape: Shape, prediction: FaceLabels, start: float, familiarity: float | None) -> Segmentation:
+    """The parts of a mesh by the votes on its faces; the triangles of a polygon are made to agree.
+
+    Args:
+        shape: the mesh as it was given.
+        prediction: on any device.
+        start: `time.perf_counter` when the work began.
+        familiarity: see `Segmentation`.
+    """
+    assert prediction.share is not None and prediction.disagreement is not None
+    labels, confidence, filled = (x.cpu() for x in (prediction.labels, prediction.confidence, prediction.filled))
+    disagreement = prediction.disagreement.cpu()
+    if shape.polygons is not None:
+        before, areas, polygons = labels, shape.face_areas, shape.polygons
+        labels, _ = agree_in_polygons(before, prediction.share.cpu(), areas, polygons)
+        confidence = mean_in_polygons(torch.where(labels == before, confidence, 0.0), areas, polygons)
+        disagreement = mean_in_polygons(disagreement, areas, polygons)
+    seconds = time.perf_counter() - start
+    return Segmentation(shape, labels, confidence, filled, prediction.coverage, seconds, disagreement, familiarity)
 
 
 def _check_segments(model: Model, metadata: Mapping[str, Any], checkpoint: Path | str) -> None:

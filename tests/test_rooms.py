@@ -11,7 +11,7 @@ HALL |= {"processes", "progress", "recent", "rows", "seeds", "settings", "weight
 """Single files that any room may use."""
 MAY_USE = {
     "shapes": set(),
-    "made_up": {"shapes", "views"},  # it takes pictures of birds
+    "made_up": {"shapes", "views", "captures"},  # it takes pictures of birds and rooms
     "losses": set(),
     "networks": set(),
     "solvers": set(),
@@ -41,7 +41,17 @@ MAY_USE = {
         *("evaluation", "results", "engine"),
     },
 }
-PROGRAMS = {"apps", "commands", "segmenter", "image_segmenter", "image_reconstructor", "doctor", "__init__", "__main__"}
+PROGRAMS = {
+    "apps",
+    "commands",
+    "segmenter",
+    "word_segmenter",
+    "image_segmenter",
+    "image_reconstructor",
+    "doctor",
+    "__init__",
+    "__main__",
+}
 """What uses all of these, and is used by none of them."""
 
 

@@ -6,66 +6,32 @@ import os
 from collections.abc import Callable, Iterable
 from glob import glob
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field, model_validator
 
 from mvdecor.apps.export import export_labels, summary
 from mvdecor.apps.part_files import part_sizes, write_label_files, write_meshes, write_parts, write_whole
+from mvdecor.apps.segment_settings import AnySegmenter, SegmentSettings, make_segmenter
 from mvdecor.engine.content import Files
 from mvdecor.engine.guard import alone_in
 from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import UNKNOWN, Key, read_result, settings_of, write_result
-from mvdecor.engine.settings import Device, Precision, check_out
+from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
 from mvdecor.evaluation import area_mean
 from mvdecor.figures import render_segmentation, save_png
 from mvdecor.lifting import UNFAMILIAR
 from mvdecor.percent import percent
-from mvdecor.segmenter import Segmentation, Segmenter
-from mvdecor.settings import Count, PathName, Settings, WholeNumber
+from mvdecor.segmenter import Segmentation
 from mvdecor.shapes.mesh_files import SUFFIXES
 from mvdecor.shapes.named_files import files_of_mesh
-from mvdecor.shapes.up import Up
 from mvdecor.systems.mvdecor.keys import without_smoothing
 
 RESULT = "segmentation.json"
 SETTINGS = ("seed", "precision", "up", "parts", "low_confidence")
 LOW_COVERAGE = 0.8
 """Share of the area below which so little was seen that it is worth a hint."""
-
-
-class SegmentSettings(Settings):
-    """configs/segment.yaml; `Segmenter` checks `views` and `lifting` beside those of the checkpoint."""
-
-    mesh: Annotated[
-        str | Annotated[list[str], Field(min_length=1)],
-        Field(description="name a file, a folder or a pattern, for example mesh=chair.obj"),
-    ]
-    checkpoint: PathName | None
-    labels: Literal["predicted", "mine"]
-    out: PathName
-    up: Up
-    parts: bool
-    on_error: Literal["raise", "skip"]
-    low_confidence: Annotated[float, Field(ge=0, le=1, description="give a number between 0 and 1")]
-    seed: WholeNumber
-    device: Device
-    precision: Precision
-    batch_size: Count
-    views: dict[str, Any]
-    lifting: dict[str, Any]
-
-    @model_validator(mode="after")
-    def _predictions_need_a_model(self) -> Self:
-        if self.labels == "predicted" and self.checkpoint is None:
-            raise ValueError(
-                "checkpoint=null: give a fine-tuned model (out/model of scripts/finetune.py), or labels=mine to write the "
-                "labels that lie beside the meshes"
-            )
-        return self
 
 
 def run_segment(cfg: DictConfig) -> list[dict]:
@@ -88,7 +54,7 @@ def run_segment(cfg: DictConfig) -> list[dict]:
     if settings.labels == "mine":
         return _export_all(files, cfg)
     changes = {group: {k: v for k, v in cfg[group].items() if v is not None} for group in ("views", "lifting")}
-    segmenter = Segmenter(cfg.checkpoint, device=cfg.device, precision=cfg.precision, **changes)
+    segmenter = make_segmenter(settings, cfg, changes)
     out = Path(cfg.out)
     for name in files:  # before hours of work
         _existing(out / name, cfg, segmenter)
@@ -107,10 +73,6 @@ def _export_all(files: dict[str, Path], cfg: DictConfig) -> list[dict]:
         print(f"{path}: {summary(result, folder)}", flush=True)
         return result
 
-    if cfg.checkpoint is not None:
-        raise InputError(
-            f"checkpoint={cfg.checkpoint}: labels=mine takes no model, but the labels beside the meshes: leave it out"
-        )
     with alone_in(Path(cfg.out)):
         return _each(files, cfg, export)
 
@@ -204,7 +166,7 @@ def _expand(pattern: str) -> list[Path]:
     return meshes
 
 
-def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: Segmenter) -> dict:
+def _segment_file(path: Path, folder: Path, cfg: DictConfig, segmenter: AnySegmenter) -> dict:
     try:
         shape = segmenter.read(path)
         source = {"file": str(path), "sha256": Files.of(files_of_mesh(path)).identity()["sha256"]}
@@ -240,7 +202,7 @@ class Refused(InputError):
     """A folder of results that must not be overwritten."""
 
 
-def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict | None = None) -> dict | None:
+def _existing(folder: Path, cfg: DictConfig, segmenter: AnySegmenter, source: dict | None = None) -> dict | None:
     """The result in `folder` if it is of the same model, settings and (once it is known) mesh; None if there is none."""
     if not folder.exists():
         return None
@@ -253,19 +215,18 @@ def _existing(folder: Path, cfg: DictConfig, segmenter: Segmenter, source: dict 
     return existing
 
 
-def _key(cfg: DictConfig, segmenter: Segmenter, source: dict | None) -> Key:
+def _key(cfg: DictConfig, segmenter: AnySegmenter, source: dict | None) -> Key:
     """What the parts of a mesh depend on; None: of a mesh that is not read yet."""
     model = {f"model.{name}": segmenter.info.get(name) for name in ("weights_sha256", "label_names", "calibration")}
     model["mesh"] = source["sha256"] if source else UNKNOWN
-    settings = settings_of(
-        segmenter.config,
-        ("views", "-views.cache", "-views.keep", "lifting", *without_smoothing(segmenter.config.lifting)),
-    )
+    crops = ("crops",) if "crops" in segmenter.config else ()
+    lifting = ("lifting", *without_smoothing(segmenter.config.lifting))
+    settings = settings_of(segmenter.config, ("views", "-views.cache", "-views.keep", *lifting, *crops))
     return Key(settings | settings_of(cfg, SETTINGS) | model)
 
 
 def _write(
-    folder: Path, segmentation: Segmentation, cfg: DictConfig, segmenter: Segmenter, path: Path, source: dict
+    folder: Path, segmentation: Segmentation, cfg: DictConfig, segmenter: AnySegmenter, path: Path, source: dict
 ) -> dict:
     """Write all files of a mesh."""
     shape, labels = segmentation.shape, segmentation.labels
@@ -285,7 +246,7 @@ def _write(
     return write_whole(folder, write)
 
 
-def _summary(segmentation: Segmentation, cfg: DictConfig, segmenter: Segmenter, source: dict) -> dict:
+def _summary(segmentation: Segmentation, cfg: DictConfig, segmenter: AnySegmenter, source: dict) -> dict:
     return {
         "input": source,
         "weights_sha256": segmenter.info["weights_sha256"],

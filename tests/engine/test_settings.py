@@ -55,6 +55,7 @@ def keys(*names: str) -> list[str]:
 
 FROM_0 = keys("training.self_train.rounds seed run workers views.close_ups evaluation.points")
 FROM_1 = keys(
+    "crops.stride",
     "save_every views.count views.size views.layers training.log_every training.matching.tries doctor.rows batch_size",
     *(f"training.pretrain.{name}" for name in ("steps", "pairs", "points", "validate_every", "validation_batches")),
     *(f"training.finetune.{name}" for name in ("k", "runs", "steps", "batch_size", "decay_every", "pairs")),
@@ -65,7 +66,7 @@ FROM_1 = keys(
 OR_NULL = keys(
     "training.finetune.v training.finetune.validate_every evaluation.limit evaluation.meshes data.pretrain_limit"
 )
-POSITIVE = keys("training.pretrain.learning_rate training.finetune.learning_rate")
+POSITIVE = keys("crops.temperature training.pretrain.learning_rate training.finetune.learning_rate")
 NOT_NEGATIVE = keys(
     "views.jitter training.matching.tolerance training.crops.colour_jitter training.pretrain.colour_jitter",
     "training.finetune.colour_jitter training.finetune.lambda_ssl training.finetune.lambda_consistency",
@@ -73,6 +74,7 @@ NOT_NEGATIVE = keys(
 )
 BETWEEN = {
     "views.fov": (0, 180, False),
+    "crops.growth": (0, 1, True),
     "training.matching.min_overlap": (0, 1, True),
     "training.matching.min_cosine": (-1, 1, True),
     "training.crops.flip": (0, 1, True),
@@ -112,6 +114,7 @@ WORDS = {
     "up": "y z x -y -z -x",
     "rule": "covering uniform",
     "format": "partnet people birds",
+    "crops.over": "view all",
     "view:split": "all train val test unlabelled",
     "segment:labels": "predicted mine",
 }
@@ -135,6 +138,7 @@ LISTS = {
     ),
     "stages": st.lists(st.sampled_from(["pretrain", "finetune", "evaluate"]), min_size=1),
     "labels": st.lists(st.text(min_size=1)),
+    "crops.parts": st.lists(whole),
     "mesh": st.lists(st.text(min_size=1), min_size=1) | st.text(min_size=1),
     "figures.shapes": st.lists(st.text(min_size=1) | st.integers()),
     "splits:k": st.lists(whole, min_size=1),
@@ -164,6 +168,8 @@ FREE = {
 FREE |= {
     "evaluation.metrics",
     "capture",
+    "words",
+    "text_image",
     "data.labelled",
     "data.unlabelled",
     "training.pretrain.optimizer",
