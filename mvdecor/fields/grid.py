@@ -83,6 +83,10 @@ class GridField(nn.Module):
         """float32 [P, features], without direction: what other heads may be put on."""
         return self.basis(self.appearance_grid(coordinates))
 
+    def appearance_parameters(self) -> list[nn.Parameter]:
+        """What `appearance` depends on; nothing of the density is among it."""
+        return [*self.appearance_grid.parameters(), *self.basis.parameters()]
+
     def colours(self, coordinates: Tensor, directions: Tensor) -> Tensor:
         """See `RadianceField`."""
         seen_from = harmonics_of(directions, DIRECTION_HARMONICS)

@@ -134,6 +134,22 @@ class SeenRays(NamedTuple):
     colours: Tensor
 
 
+def stopped(
+    field: RadianceField, space: SceneSpace, origins: Tensor, directions: Tensor, samples: int, jitter: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where rays are sampled, and what share of their light each sample stops; the density alone is asked. See `see`.
+
+    Returns:
+        world distances float32 [R, S], coordinates float32 [R, S, 3], whether they lie in the space bool [R, S], weights
+        float32 [R, S].
+    """
+    distances, lengths = space.distances(len(origins), samples, jitter, origins.device)
+    coordinates = space.coordinates(origins[:, None] + distances[..., None] * directions[:, None])
+    inside = (coordinates.abs() <= 1).all(dim=-1)
+    density = torch.zeros_like(distances).masked_scatter(inside, field.density(coordinates[inside]))
+    return distances, coordinates, inside, weights_of(density, lengths / space.radius)
+
+
 def see(
     field: RadianceField,
     space: SceneSpace,
@@ -155,11 +171,7 @@ def see(
         background: float32 [R, 3], what stands behind the scene; None: white.
         skipped: see `SKIPPED`; 0 colours every sample.
     """
-    distances, lengths = space.distances(len(origins), samples, jitter, origins.device)
-    coordinates = space.coordinates(origins[:, None] + distances[..., None] * directions[:, None])
-    inside = (coordinates.abs() <= 1).all(dim=-1)
-    density = torch.zeros_like(distances).masked_scatter(inside, field.density(coordinates[inside]))
-    weights = weights_of(density, lengths / space.radius)
+    distances, coordinates, inside, weights = stopped(field, space, origins, directions, samples, jitter)
     opacity = weights.sum(dim=-1)
     greatest = weights.detach().amax(dim=-1, keepdim=True)
     seen = inside & (weights.detach() >= skipped * greatest)
