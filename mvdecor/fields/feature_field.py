@@ -56,7 +56,7 @@ class FeatureField(nn.Module):
         return appearance @ self.head.weight.T + weights.sum(dim=-1, keepdim=True) * self.head.bias
 
     def selection(self, coordinates: Tensor, weights: Tensor) -> Tensor | None:
-        """float32 [R, S]: softmax of rendered values of (0, 1), as released, so no share exceeds e / (e + S - 1); None without."""
+        """float32 [R, S], softmax of rendered values of (0, 1), as released: no share exceeds e / (e + S - 1). None without."""
         if not self.scales:
             return None
         values = self.selection_head(self.selection_grid(coordinates.flatten(0, 1))).sigmoid()

@@ -55,6 +55,13 @@ class StrongestSamples:
         points = rays.origins[:, None] + distance[..., None] * rays.directions[:, None]
         return self.space.coordinates(points), self.weights[pixels]
 
+    def points(self, pixels: Tensor | None = None) -> Tensor:
+        """World points float32 [R, 3] where the rays of pixels end (all if None)."""
+        pixels = torch.arange(self.depth.numel()) if pixels is None else pixels
+        rays = self.rays(pixels)
+        scale = depth_of(self.capture.cameras, rays, torch.ones(len(pixels)))
+        return rays.origins + (self.depth.flatten()[pixels] / scale)[:, None] * rays.directions
+
     def rays(self, pixels: Tensor) -> Rays:
         """The rays of pixels as in `at`."""
         size = self.capture.cameras.height * self.capture.cameras.width

@@ -1,4 +1,4 @@
-"""Losses of features and class distributions (Liu et al. 2023, sections 3.2 to 3.4): feature, relevancy (RDA), affinity (FDA)."""
+"""Losses of features and of distributions over words (Liu et al. 2023, sections 3.2 to 3.4): relevancy and affinity."""
 
 from __future__ import annotations
 
