@@ -45,19 +45,24 @@ def load_features(folder: Path | str, device: torch.device | str = "cpu") -> tup
 
 
 @torch.no_grad()
-def render_cosines(features: FeatureField, samples: StrongestSamples, text: Tensor) -> Tensor:
-    """float32 [n, C, H, W], cosine of the feature of each ray and each of C words.
+def pixel_cosines(features: FeatureField, samples: StrongestSamples, text: Tensor, pixels: Tensor) -> Tensor:
+    """float32 [P, C], cosine of the feature of each ray and each of C words.
 
     Args:
         features: of the scene.
         samples: of n of its views.
         text: float32 [C, D], of unit length.
+        pixels: int64 [P] into the n views' pixels, see `StrongestSamples.at`.
     """
-    device = features.head.weight.device
-    count, height, width = samples.depth.shape
-    cosines = []
-    for pixels in torch.arange(count * height * width).split(CHUNK):
-        coordinates, weights = samples.at(pixels)
+    device, cosines = features.head.weight.device, [torch.empty(0, len(text))]
+    for chunk in pixels.split(CHUNK):
+        coordinates, weights = samples.at(chunk)
         rays = normalize(features.features(coordinates.to(device), weights.to(device)), dim=-1)
         cosines.append((rays @ text.to(device).T).cpu())
-    return torch.cat(cosines).view(count, height, width, -1).permute(0, 3, 1, 2)
+    return torch.cat(cosines)
+
+
+def view_cosines(features: FeatureField, samples: StrongestSamples, text: Tensor) -> Tensor:
+    """float32 [n, C, H, W], of all pixels of the n views, see `pixel_cosines`."""
+    cosines = pixel_cosines(features, samples, text, torch.arange(samples.depth.numel()))
+    return cosines.view(*samples.depth.shape, -1).permute(0, 3, 1, 2)

@@ -55,6 +55,10 @@ class StrongestSamples:
         points = rays.origins[:, None] + distance[..., None] * rays.directions[:, None]
         return self.space.coordinates(points), self.weights[pixels]
 
+    def opacity(self, pixels: Tensor) -> Tensor:
+        """float32 [R], share of the light of the rays of pixels that is stopped by their strongest samples."""
+        return self.weights[pixels].sum(dim=-1)
+
     def points(self, pixels: Tensor | None = None) -> Tensor:
         """World points float32 [R, 3] where the rays of pixels end (all if None)."""
         pixels = torch.arange(self.depth.numel()) if pixels is None else pixels

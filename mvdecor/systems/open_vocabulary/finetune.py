@@ -11,6 +11,8 @@ import torch
 from lightning_fabric import Fabric, seed_everything
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from mvdecor.engine.distributed import rank, weight_of_share
 from mvdecor.engine.loop import Recipe, train
@@ -142,6 +144,20 @@ def finetune(job: Job) -> dict[str, Any]:
         "lost_light": scene.samples.lost,
         "history": history.steps,
     }
+
+
+def recreated(optimizer: Optimizer, steps: int, *, step: int, last: float = 0.1) -> LRScheduler:
+    """A schedule as the released code has it: rates fall to `last` of theirs, and at a step the optimizer is made anew.
+
+    It then has no moments, and the first rates again, of which the decay so far is lost.
+    """
+
+    def factor(number: int) -> float:
+        if number == step:
+            optimizer.state.clear()
+        return last ** ((number - step if number >= step else number) / steps)
+
+    return LambdaLR(optimizer, factor)
 
 
 def print_measured(met: Mapping[str, Any], memory: Mapping[str, int], lost: float) -> None:
