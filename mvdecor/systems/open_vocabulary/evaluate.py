@@ -14,7 +14,7 @@ from mvdecor.engine.distributed import rank
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ViewMetrics
-from mvdecor.fields.feature_views import load_features, pixel_cosines, view_cosines
+from mvdecor.fields.feature_views import load_features, view_cosines
 from mvdecor.fields.strongest import StrongestSamples
 from mvdecor.figures import colours_of, label_palette, save_png
 from mvdecor.figures.cloud import write_cloud
@@ -43,7 +43,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     if rank() == 0:
         probabilities = (maps["distilled"] / record["temperature"]).softmax(dim=1)
         write_word_maps(job.out / "words", views, scene.capture.images(views), probabilities, words)
-        cloud = labelled_points(scene, features, text, record["temperature"], settings.points)
+        cloud = labelled_points(samples, probabilities, settings.points, seed_of(cfg.seed, "points", scene.capture.id))
         write_cloud(job.out / "cloud.ply", *cloud, words)
         save_png(job.out / "views.png", picture(scene.capture, views[: settings.figures], maps, words))
     for name, row in rows.items():
@@ -125,17 +125,12 @@ def score(capture: Capture, views: Sequence[int], labels: Tensor, names: Sequenc
     } | {"iou": result["iou"]}
 
 
-def labelled_points(
-    scene: Scene, features: Any, text: Tensor, temperature: float, count: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Points where random rays of the fitted views end: positions float32 [P, 3], labels int64 [P], probabilities [P]."""
-    samples = scene.samples
-    seed = seed_of(scene.cfg.seed, "points", scene.capture.id)
+def labelled_points(samples: StrongestSamples, scores: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where at most `count` random rays end, of pixels with scores [n, C, H, W]: positions [P, 3], labels [P], scores [P]."""
     pixels = torch.randperm(samples.depth.numel(), generator=torch.Generator().manual_seed(seed))[:count]
-    probabilities = (pixel_cosines(features, samples, text, pixels) / temperature).softmax(dim=-1)
-    confidence, labels = probabilities.max(dim=-1)
-    solid = samples.opacity(pixels) > 0.5
-    return samples.points(pixels)[solid], labels[solid], confidence[solid]
+    pixels = pixels[samples.opacity(pixels) > 0.5]
+    confidence, labels = scores.permute(0, 2, 3, 1).flatten(0, 2)[pixels].max(dim=-1)
+    return samples.points(pixels), labels, confidence
 
 
 def picture(capture: Capture, views: Sequence[int], maps: Mapping[str, Tensor], words: Sequence[str]) -> np.ndarray:
