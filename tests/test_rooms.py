@@ -11,7 +11,7 @@ HALL |= {"processes", "progress", "recent", "rows", "seeds", "settings", "weight
 """Single files that any room may use."""
 MAY_USE = {
     "shapes": set(),
-    "made_up": {"shapes", "views"},  # it takes pictures of birds
+    "made_up": {"shapes", "views", "captures"},  # it takes pictures of birds and rooms
     "losses": set(),
     "networks": set(),
     "solvers": set(),

@@ -121,6 +121,8 @@ class RenderedViews:
         light: direction towards the light.
         memory: where pixels are remembered.
         supersample: pixels per side that are averaged into one.
+        shading: how much the light matters on a texture: 0: it is shown as it is; 1: it is black where the surface runs along
+            the light.
     """
 
     id: str
@@ -130,6 +132,7 @@ class RenderedViews:
     light: tuple[float, float, float]
     memory: PixelMemory
     supersample: int = 1
+    shading: float = 0.0
 
     def __call__(self, view: int) -> Pixels:
         pixels = self.memory.get(self.id, view)
@@ -148,6 +151,8 @@ class RenderedViews:
         light = normalize(torch.tensor(self.light), dim=0).expand(len(cameras), 3)
         rgb = render_channels(shape, views, surface, ("rgb",), light)[:, 0].permute(0, 2, 3, 1)
         mask = surface.mask[:, 0]
+        if self.shading > 0:
+            rgb = rgb * (1 - self.shading * (1 - (surface.normals[:, 0] @ light[0]).abs()))[..., None]
         images = torch.where(mask[..., None], rgb * 255, 255.0).round().to(torch.uint8).numpy()
         alpha = (mask * 255).to(torch.uint8).numpy()
         depth = surface.depth[:, 0].numpy()

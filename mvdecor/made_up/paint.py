@@ -41,14 +41,14 @@ def paint(model: Model, rng: np.random.Generator) -> tuple[NDArray[np.uint8], li
     for i, part in enumerate(model.parts):
         row, column = divmod(i, grid)
         square = atlas[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
-        square[:] = _tile(materials[choice[part.label]], tile, rng)
-        inside = _unfold(part.solids) * (tile - 2 * MARGIN) + MARGIN
+        square[:] = tile_of(materials[choice[part.label]], tile, rng)
+        inside = unfold(part.solids) * (tile - 2 * MARGIN) + MARGIN
         pixels = inside + np.array([column * tile, ATLAS - (row + 1) * tile])
         corners.append(pixels / ATLAS)
     return atlas, corners
 
 
-def _unfold(solids: Sequence[Solid]) -> Array:
+def unfold(solids: Sequence[Solid]) -> Array:
     """uv [F, 3, 2] in the unit square: each face laid flat along the axis it faces most, one scale for the part."""
     points = np.concatenate([s.vertices[s.faces] for s in solids])
     low = points.reshape(-1, 3).min(axis=0)
@@ -72,7 +72,7 @@ def _material(rng: np.random.Generator) -> dict:
     }
 
 
-def _tile(material: dict, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def tile_of(material: dict, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """A painted square [size, size, 3]: the material with its own shift, a slight tint and fine noise."""
     y, x = np.mgrid[:size, :size] / size
     cos, sin = np.cos(material["angle"]), np.sin(material["angle"])

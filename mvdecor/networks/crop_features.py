@@ -127,8 +127,8 @@ def crop_boxes(
     """
     if not parts or min(parts) < 1 or min(height, width) // max(parts) < 2:
         raise InputError(
-            f"parts={list(parts)} of a view of {width}x{height} pixels: give numbers of at least 1 by which its shorter side can "
-            "be divided so that a crop has at least 2 pixels"
+            f"parts={list(parts)} of a view of {width}x{height} pixels: give numbers of at least 1 by which its shorter side "
+            "can be divided so that a crop has at least 2 pixels"
         )
     generator = torch.Generator().manual_seed(seed)
     scales = []
