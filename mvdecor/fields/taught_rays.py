@@ -96,12 +96,12 @@ class PatchSource:
         dense: of each view float32 [D, h, w], of unit length per place.
         points: per side of a patch.
         span: share of the view's shorter side that a patch spans.
-        shift_quantile: quantile of the cosines of pairs that counts as neither alike nor unlike.
         patches: per batch.
+        shift_quantile: quantile of the cosines of pairs that counts as neither alike nor unlike; None: the cosine `shift` does.
         seed: of the patches by which that quantile is estimated.
 
     Attributes:
-        shift: the cosine at that quantile.
+        shift: the cosine that counts so.
         quartiles: of these cosines, to be printed.
     """
 
@@ -111,15 +111,16 @@ class PatchSource:
         dense: Sequence[Tensor],
         points: int,
         span: float,
-        shift_quantile: float,
         patches: int,
+        shift_quantile: float | None,
+        shift: float,
         seed: int,
     ) -> None:
         self.samples, self.dense, self.points, self.count = samples, dense, points, patches
         self.spacing = max(1, int(span * min(samples.depth.shape[1:]) / points))
         generator = torch.Generator().manual_seed(seed_of(seed, "shift"))
         cosines = torch.cat([self._cosines(*self._patch(generator)).flatten() for _ in range(16)])
-        self.shift = float(cosines.quantile(shift_quantile))
+        self.shift = shift if shift_quantile is None else float(cosines.quantile(shift_quantile))
         self.quartiles = cosines.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
 
     def __len__(self) -> int:

@@ -70,6 +70,7 @@ class SceneFitSettings(Settings):
     )
     foreground: Probability
     background: Literal["white", "still"]
+    space: Literal["auto", "bounded", "contracted"]
     schedule: str | dict[str, Any]
     points: WholeNumber
 
@@ -144,7 +145,8 @@ def fit_scene(job: Job, capture: Capture, radiance: RadianceSettings, settings: 
     cfg, fabric = job.cfg, job.open_device()
     views, held_out = divided_views(capture, settings.held_out)
     still = still_background(capture, views) if settings.background == "still" else None
-    space = SceneSpace.of(capture, bounded=capture.has_alpha or still is not None)
+    cut_out = capture.has_alpha or still is not None
+    space = SceneSpace.of(capture, bounded=cut_out if settings.space == "auto" else settings.space == "bounded")
     seed = seed_of(cfg.seed, "fitting", capture.id)
     seed_everything(seed, verbose=False)
     field = make_object(cfg.radiance.field, "radiance.field")

@@ -85,8 +85,10 @@ def check_converged(scene: Scene, least: float) -> None:
         )
 
 
-def spread_of(features: Tensor, text: Tensor, quantile: float) -> float:
-    """Distance of a quantile of the cosines of features [R, S, D] and words [C, D] from the opposite one."""
+def spread_of(features: Tensor, text: Tensor, quantile: float | None) -> float:
+    """Distance of a quantile of the cosines of features [R, S, D] and words [C, D] from the opposite one; 1 without one."""
+    if quantile is None:
+        return 1.0
     cosines = (normalize(features, dim=-1) @ text.T).flatten()
     low, high = cosines.quantile(torch.tensor([1 - quantile, quantile])).tolist()
     return max(high - low, 1e-6)
@@ -109,8 +111,8 @@ def finetune(job: Job) -> dict[str, Any]:
         dense_image = make_object(cfg.dense_image, "dense_image")
         images = scene.capture.images(scene.views).permute(0, 3, 1, 2).float() / 255
         dense = [dense_image.dense_features(image) for image in images]
-        patch = settings.patch_points, settings.patch_span, settings.shift_quantile, settings.patches, seed
-        patches = PatchSource(scene.samples, dense, *patch)
+        sampling = settings.patch_points, settings.patch_span, settings.patches
+        patches = PatchSource(scene.samples, dense, *sampling, settings.shift_quantile, settings.shift, seed)
         sources["patches"] = (patches, "training.finetune.patches")
         met |= {"shift": patches.shift, "quartiles": patches.quartiles}
     memory = {

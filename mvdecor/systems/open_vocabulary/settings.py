@@ -52,9 +52,10 @@ class FinetuneSettings(Settings):
     schedule: str | dict[str, Any]
     weights: DistilWeights
     temperature: Positive
-    temperature_quantile: Annotated[float, Field(gt=0.5, lt=1, description="give a quantile between 0.5 and 1")]
+    temperature_quantile: Annotated[float, Field(gt=0.5, lt=1, description="give a quantile between 0.5 and 1")] | None
     relevancy_temperature: Positive
-    shift_quantile: Probability
+    shift_quantile: Probability | None
+    shift: float
     normalised: bool
     divergence: Literal["js", "kl"]
 
@@ -78,7 +79,7 @@ class EvaluationSettings(Settings):
 
 
 class OpenVocabularySettings(RunSettings):
-    """All settings of the stages."""
+    """All settings of the stages; `scenes` holds numbers of single scenes that others refer to (experiment=ovs_3dovs)."""
 
     system: Literal["open_vocabulary"] = "open_vocabulary"
     data: Group
@@ -91,6 +92,7 @@ class OpenVocabularySettings(RunSettings):
     crops: CropSettings
     training: TrainingSettings
     evaluation: EvaluationSettings
+    scenes: dict[str, dict[str, float]] | None = None
     method: dict[str, Any] | None = None
     table: Any = None
     cell: Any = None
