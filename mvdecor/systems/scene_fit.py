@@ -69,7 +69,7 @@ class SceneFitSettings(Settings):
         description="give a whole number of at least 2, or labelled"
     )
     foreground: Probability
-    background: Literal["white", "still"]
+    background: Literal["white", "still", "random"]
     space: Literal["auto", "bounded", "contracted"]
     schedule: str | dict[str, Any]
     points: WholeNumber
@@ -125,18 +125,21 @@ class SeeingField(nn.Module):
     Args:
         field: a `RadianceField`.
         background: float32 [H, W, 3], behind the scene; None: white.
+        random: before a random colour per ray instead, so that nothing may be transparent.
     """
 
     background: Tensor | None
 
-    def __init__(self, field: GridField | MLPField, background: Tensor | None) -> None:
+    def __init__(self, field: GridField | MLPField, background: Tensor | None, random: bool = False) -> None:
         super().__init__()
-        self.field = field
+        self.field, self.random = field, random
         self.register_buffer("background", None if background is None else background.view(-1, 3))
 
     def forward(self, space: SceneSpace, batch: SceneRays, samples: int) -> SeenRays:
         """See `see`; at random places of the intervals."""
         background = None if self.background is None else self.background[batch.place]
+        if self.random:
+            background = torch.rand_like(batch.origins)
         return see(self.field, space, batch.origins, batch.directions, samples, True, background)
 
 
@@ -160,7 +163,8 @@ def fit_scene(job: Job, capture: Capture, radiance: RadianceSettings, settings: 
         seed,
     )
     losses = partial(step, fabric=fabric, field=field, space=space, settings=radiance)
-    history = train(job.loop(fabric), recipe, SeeingField(field, still), {"rays": (source, "radiance.rays")}, losses)
+    seeing = SeeingField(field, still, settings.background == "random")
+    history = train(job.loop(fabric), recipe, seeing, {"rays": (source, "radiance.rays")}, losses)
     field.eval()
     rendered = render_scene_views(field, space, capture, held_out, radiance.samples, still)
     result = measure(capture, held_out, views, rendered) | {"history": history.steps}
