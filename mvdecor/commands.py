@@ -29,6 +29,10 @@ COMMANDS = {
     "segment_scene": ("From posed photographs and words to masks", "mvdecor.apps.segment_scene:run_segment_scene"),
     "splits": ("Sample few-shot splits and write them as files", "mvdecor.apps.splits:run_splits"),
     "table": ("Run what a table lacks, or gather finished runs", "mvdecor.apps.tables:table_command"),
+    "text_image": (
+        "Train the small text-image model on made-up rooms",
+        "mvdecor.systems.text_image.train:run_text_image",
+    ),
     "view": ("Look at shapes and label them, in a browser", "mvdecor.apps.viewer.app:run_view"),
 }
 """By name: what it does, and the function that does it. Its configuration is configs/NAME.yaml, that of stages config.yaml."""

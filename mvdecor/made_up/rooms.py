@@ -129,21 +129,29 @@ def _compositions(rng: np.random.Generator, held_out: bool) -> tuple[Composition
 
 
 def _placed(solids: Sequence[Solid], rng: np.random.Generator) -> list[Solid]:
-    """Each turned and moved to a place on the floor where it touches no other, the widest first."""
+    """Each turned and moved to a place on the floor where it touches no other."""
     radii = [float(np.linalg.norm(solid.vertices[:, [0, 2]], axis=1).max()) for solid in solids]
-    for _ in range(1000):
-        centers: dict[int, Array] = {}
-        for i in sorted(range(len(solids)), key=lambda number: -radii[number]):
-            for _ in range(50):
-                center = rng.uniform(-REACH + radii[i] + GAP, 1.0 - radii[i] / 2, 2)
-                if all(np.linalg.norm(center - other) > radii[i] + radii[j] + GAP for j, other in centers.items()):
-                    centers[i] = center
-                    break
-        if len(centers) == len(solids):
-            break
-    assert len(centers) == len(solids), "the floor is too small for the objects"
+    edge = 1.0
+    while (centers := _centers(radii, edge, rng)) is None:
+        edge += 0.02
     turned = [solid.turned(rotation("y", float(rng.uniform(0, 360)))) for solid in solids]
     return [solid.moved(centers[i][0], 0.0, centers[i][1]) for i, solid in enumerate(turned)]
+
+
+def _centers(radii: Sequence[float], edge: float, rng: np.random.Generator) -> dict[int, Array] | None:
+    """A place (x, z) for each, the widest first, between the walls and an edge; None if none was found for one of them."""
+    centers: dict[int, Array] = {}
+    for i in sorted(range(len(radii)), key=lambda number: -radii[number]):
+        places = rng.uniform(-REACH + radii[i] + GAP, edge - radii[i] / 2, (50, 2))
+        free = [
+            place
+            for place in places
+            if all(np.linalg.norm(place - center) > radii[i] + radii[j] + GAP for j, center in centers.items())
+        ]
+        if not free:
+            return None
+        centers[i] = free[0]
+    return centers
 
 
 def _plate(first: int, second: int) -> Solid:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -164,34 +165,57 @@ def features_of(
     Args:
         images: uint8 [N, H, W, 3], as of `Capture.images`.
         model: embeds the crops.
-        parts, stride, growth, seed: see `crop_boxes`; each view has random numbers of its own.
+        parts, stride, growth, seed: see `crop_boxes`; each view has random numbers of its own. No parts: no crops but the
+            patches of the model, which then is a `DenseImage` too (TIPSv2): one pass per view.
         batch: crops that are embedded together.
         cache: folder of the files, named by what they depend on (picture, model and settings); None: none are written.
 
     Raises:
-        InputError: see `crop_boxes`; a damaged file in the cache.
+        InputError: see `crop_boxes`; a damaged file in the cache; no parts, and a model without patches.
     """
+    if not parts and not hasattr(model, "dense_features"):
+        raise InputError(
+            "parts=[] asks for the patches of the text-image model, which has no patches of its own: name parts"
+        )
     features = []
     for number, image in enumerate(images):
-        boxes = crop_boxes(image.shape[0], image.shape[1], parts, stride, growth, seed + number)
+        height, width = image.shape[:2]
+        boxes = crop_boxes(height, width, parts, stride, growth, seed + number) if parts else []
         digest = hashlib.sha256(image.numpy().tobytes() + f"{KIND} {model.fingerprint} {list(image.shape)}".encode())
         for scale in boxes:
             digest.update(scale.numpy().tobytes())
         file = None if cache is None else Path(cache) / f"{digest.hexdigest()}.safetensors"
         if file is not None and file.is_file():
-            features.append(_read(file, boxes, image.shape[0], image.shape[1]))
+            features.append(_read(file, height, width))
             continue
-        embeddings = tuple(
-            torch.cat(
-                [model.image_features(crops).half().cpu() for crops in crops_of(image, scale, model.crop_size, batch)]
-            )
-            for scale in boxes
-        )
-        features.append(CropFeatures(embeddings, tuple(boxes), image.shape[0], image.shape[1]))
+        features.append(_cropped(image, boxes, model, batch) if parts else _patches(image, model))
         if file is not None:
-            tensors = {f"embeddings.{i}": values for i, values in enumerate(embeddings)}
-            write_weights(file, tensors, KIND, {"model": model.fingerprint})
+            tensors = {f"embeddings.{i}": values for i, values in enumerate(features[-1].embeddings)}
+            tensors |= {f"boxes.{i}": values for i, values in enumerate(features[-1].boxes)}
+            write_weights(file, tensors, KIND, {"scales": len(features[-1].boxes), "model": model.fingerprint})
     return features
+
+
+def _cropped(image: Tensor, boxes: Sequence[Tensor], model: TextImage, batch: int) -> CropFeatures:
+    embeddings = tuple(
+        torch.cat(
+            [model.image_features(crops).half().cpu() for crops in crops_of(image, scale, model.crop_size, batch)]
+        )
+        for scale in boxes
+    )
+    return CropFeatures(embeddings, tuple(boxes), image.shape[0], image.shape[1])
+
+
+def _patches(image: Tensor, model: Any) -> CropFeatures:
+    """The patches of one pass over a picture: crops that tile it."""
+    dense = model.dense_features(image.permute(2, 0, 1).float() / 255)
+    rows, columns = (
+        torch.linspace(0, side, count + 1).round().int() for side, count in zip(image.shape[:2], dense.shape[1:])
+    )
+    y0, x0 = torch.meshgrid(rows[:-1], columns[:-1], indexing="ij")
+    y1, x1 = torch.meshgrid(rows[1:], columns[1:], indexing="ij")
+    boxes = torch.stack([x0, y0, x1, y1], dim=-1).view(-1, 4)
+    return CropFeatures((dense.flatten(1).T.half().contiguous(),), (boxes,), image.shape[0], image.shape[1])
 
 
 def crops_of(image: Tensor, boxes: Tensor, size: int, batch: int) -> Iterator[Tensor]:
@@ -215,12 +239,12 @@ def crops_of(image: Tensor, boxes: Tensor, size: int, batch: int) -> Iterator[Te
         yield torch.cat(crops).clamp_(0, 1)
 
 
-def _read(file: Path, boxes: Sequence[Tensor], height: int, width: int) -> CropFeatures:
-    with open_weights(file, KIND, "file of crop features: remove it, and it is made again") as (_, tensors):
-        embeddings = tuple(tensors[f"embeddings.{i}"] for i in range(len(boxes)))
-        if any(len(values) != len(scale) for values, scale in zip(embeddings, boxes)):
-            raise ValueError("it has another number of crops")
-    return CropFeatures(embeddings, tuple(boxes), height, width)
+def _read(file: Path, height: int, width: int) -> CropFeatures:
+    with open_weights(file, KIND, "file of crop features: remove it, and it is made again") as (record, tensors):
+        embeddings, boxes = (
+            tuple(tensors[f"{name}.{i}"] for i in range(record["scales"])) for name in ("embeddings", "boxes")
+        )
+        return CropFeatures(embeddings, boxes, height, width)
 
 
 def relevancies(features: Sequence[CropFeatures], text: Tensor, over: str = "view") -> Tensor:

@@ -90,7 +90,7 @@ def check_weights(encoder: str, weights: str | None) -> None:
         if not timm.models.is_model_pretrained(encoder):
             raise InputError(f"network.weights: timm has no weights for encoder {encoder}; set network.weights=null")
         return
-    state = _read_state(weights, encoder)
+    state = read_state(weights, encoder)
     with torch.device("meta"):
         model: Any = timm.create_model(encoder)
     classifier = model.pretrained_cfg.get("classifier") or ()
@@ -110,7 +110,7 @@ def check_weights(encoder: str, weights: str | None) -> None:
         )
 
 
-def _read_state(weights: str, encoder: str) -> dict[str, Tensor]:
+def read_state(weights: str, encoder: str) -> dict[str, Tensor]:
     """The tensors of a file of weights; InputError unless it is a readable state dict."""
     path = Path(weights)
     if not path.is_file() or path.suffix not in SUFFIXES:
