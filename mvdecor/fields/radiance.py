@@ -6,6 +6,7 @@ A radiance field gives each point a density and, for a direction, a colour (Mild
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -48,6 +49,7 @@ class SceneSpace:
             (Barron et al. 2022, equation 10, with the maximum norm): x becomes (2 - 1/|x|) x/|x|.
         near: world distance from the camera at which rays begin.
         far: distance up to which samples are evenly spaced. They end there, or if contracted go on in even disparity.
+        beyond: share of the samples that do so, of a contracted space.
     """
 
     center: tuple[float, float, float]
@@ -55,15 +57,17 @@ class SceneSpace:
     contracted: bool
     near: float
     far: float
+    beyond: float = 0.5
 
     @staticmethod
-    def of(capture: Capture, bounded: bool) -> SceneSpace:
+    def of(capture: Capture, bounded: bool, beyond: float = 0.5) -> SceneSpace:
         """The space of a capture: around the point that its cameras look at.
 
         Args:
             capture: the scene.
             bounded: nothing is modelled but what lies between the capture's bounds. Else everything that is seen; the radius
                 is then half the range of the bounds, or without bounds half of the mean distance of the cameras.
+            beyond: see `SceneSpace`.
 
         Raises:
             InputError: `bounded`, but no bounds; cameras that all stand in one place.
@@ -77,11 +81,11 @@ class SceneSpace:
             if bounded:
                 raise InputError(f"capture {capture.id}: it has no near and far bounds: give capture.bounds=[near,far]")
             bounds = 0.1 * float(distances.min()), float(distances.max()) + 0.5 * mean
-            return SceneSpace(_point(center), 0.5 * mean, True, *bounds)
+            return SceneSpace(_point(center), 0.5 * mean, True, *bounds, beyond)
         near, far = float(capture.near.min()), float(capture.far.max())
         if bounded:
             return SceneSpace(_point(center), 0.5 * (far - near), False, near, far)
-        return SceneSpace(_point(center), 0.5 * (far - near), True, 0.5 * near, far)
+        return SceneSpace(_point(center), 0.5 * (far - near), True, 0.5 * near, far, beyond)
 
     def coordinates(self, points: Tensor) -> Tensor:
         """World points [..., 3] as coordinates; outside of [-1, 1]³ there is nothing."""
@@ -96,8 +100,8 @@ class SceneSpace:
     ) -> tuple[Tensor, Tensor]:
         """World distances of points along rays, ascending, and the lengths of their intervals: float32 [rays, samples].
 
-        Each lies in an interval of its own: at a random place with `jitter`, else in the middle. Of a contracted space the
-        first half of them, rounded up, is before `far`.
+        Each lies in an interval of its own: at a random place with `jitter`, else in the middle. Of a contracted space those
+        that are not `beyond` are before `far`.
         """
         offset: Tensor | float = torch.rand(rays, samples, device=device) if jitter else 0.5
         edges = self._edges(samples).to(device)
@@ -107,7 +111,7 @@ class SceneSpace:
     def _edges(self, samples: int) -> Tensor:
         if not self.contracted:
             return torch.linspace(self.near, self.far, samples + 1)
-        inner = (samples + 1) // 2
+        inner = min(samples - 1, math.ceil((1 - self.beyond) * samples))
         disparity = torch.linspace(1 / self.far, 1 / (self.far + FARTHEST * self.radius), samples - inner + 1)
         return torch.cat([torch.linspace(self.near, self.far, inner + 1), 1 / disparity[1:]])
 

@@ -71,6 +71,7 @@ class SceneFitSettings(Settings):
     foreground: Probability
     background: Literal["white", "still", "random"]
     space: Literal["auto", "bounded", "contracted"]
+    beyond: Annotated[float, Field(gt=0, lt=1, description="give a share of the samples between 0 and 1")]
     schedule: str | dict[str, Any]
     points: WholeNumber
 
@@ -149,7 +150,8 @@ def fit_scene(job: Job, capture: Capture, radiance: RadianceSettings, settings: 
     views, held_out = divided_views(capture, settings.held_out)
     still = still_background(capture, views) if settings.background == "still" else None
     cut_out = capture.has_alpha or still is not None
-    space = SceneSpace.of(capture, bounded=cut_out if settings.space == "auto" else settings.space == "bounded")
+    bounded = cut_out if settings.space == "auto" else settings.space == "bounded"
+    space = SceneSpace.of(capture, bounded, settings.beyond)
     seed = seed_of(cfg.seed, "fitting", capture.id)
     seed_everything(seed, verbose=False)
     field = make_object(cfg.radiance.field, "radiance.field")

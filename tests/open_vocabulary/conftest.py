@@ -12,7 +12,16 @@ from mvdecor.systems.open_vocabulary.stages import run_pretrain
 from tests.colour_room import write_colour_room
 
 SMALL = (
-    *("system=open_vocabulary", "capture=llff", "device=cpu", "progress=false", "cache=null", "crops.parts=[3,4,6]"),
+    *(
+        "system=open_vocabulary",
+        "capture=llff",
+        "text_image=colour",
+        "dense_image=colour",
+        "device=cpu",
+        "progress=false",
+        "cache=null",
+        "crops.parts=[3,4,6]",
+    ),
     *("radiance.field.resolution=24", "radiance.field.density_components=4", "radiance.field.appearance_components=6"),
     *("radiance.rays=256", "radiance.samples=32", "radiance.steps=250", "training.pretrain.points=100"),
     *("training.finetune.steps=40", "training.finetune.rays=128", "training.finetune.patches=2"),

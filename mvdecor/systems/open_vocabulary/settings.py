@@ -79,7 +79,13 @@ class EvaluationSettings(Settings):
 
 
 class OpenVocabularySettings(RunSettings):
-    """All settings of the stages; `scenes` holds numbers of single scenes that others refer to (experiment=ovs_3dovs)."""
+    """All settings of the stages.
+
+    Attributes:
+        scenes: numbers of single scenes that other settings refer to (experiment=ovs_3dovs).
+        text_image_training: train the small text-image model first, unless it is there: settings that differ from
+            configs/text_image.yaml. None: no.
+    """
 
     system: Literal["open_vocabulary"] = "open_vocabulary"
     data: Group
@@ -93,6 +99,7 @@ class OpenVocabularySettings(RunSettings):
     training: TrainingSettings
     evaluation: EvaluationSettings
     scenes: dict[str, dict[str, float]] | None = None
+    text_image_training: dict[str, Any] | None = None
     method: dict[str, Any] | None = None
     table: Any = None
     cell: Any = None

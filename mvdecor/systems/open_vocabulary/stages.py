@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from mvdecor.captures import make_capture_set
+from mvdecor.engine.cli import compose_config
 from mvdecor.engine.content import Files
 from mvdecor.engine.cost import total_cost
 from mvdecor.engine.distributed import rank
@@ -29,6 +30,8 @@ from mvdecor.systems.open_vocabulary.settings import (
     check_pretrain,
 )
 from mvdecor.systems.scene_fit import chosen_capture, fit_scene
+from mvdecor.systems.text_image.train import run_text_image
+from mvdecor.weights import WEIGHTS
 
 CAPTURE = (
     "seed",
@@ -95,10 +98,19 @@ def run_pipeline(cfg: DictConfig) -> dict[str, Any]:
         return _pipeline(cfg)
 
 
+def train_text_image(cfg: DictConfig) -> dict[str, Any] | None:
+    """Train the small text-image model of `cfg.text_image.folder` if it is not there and `text_image_training` is given."""
+    if cfg.get("text_image_training") is None or Path(cfg.text_image.folder, WEIGHTS).is_file():
+        return None
+    own = {"out": str(Path(cfg.text_image.folder).parent), "sentences": cfg.text_image.sentences}
+    shared = {key: cfg[key] for key in ("seed", "device", "progress", "workers", "save_every")}
+    return run_text_image(changed(compose_config([], "text_image"), **cfg.text_image_training, **own, **shared))
+
+
 def _pipeline(cfg: DictConfig) -> dict[str, Any]:
     out, origin = Path(cfg.out), provenance(cfg)
     write_made_up(cfg)
-    stages: list[dict] = []
+    stages = [] if (trained := train_text_image(cfg)) is None else [trained]
     if cfg.checkpoint is None:
         stages.append(run_pretrain(changed(cfg, out=out / "pretrain")))
     field = cfg.checkpoint or out / "pretrain" / "model"
