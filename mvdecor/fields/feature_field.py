@@ -73,8 +73,8 @@ class FeatureField(nn.Module):
         if self.scales:
             grids = [*grids, *self.selection_grid.parameters()]
             heads += [*self.selection_head.parameters()]
-        groups = [{"params": grids, "lr": grid_rate}, {"params": heads, "lr": head_rate}]
-        return [group for group in groups if group["lr"] > 0 and group["params"]]
+        rates = ((grids, grid_rate), (heads, head_rate))
+        return [{"params": parameters, "lr": rate} for parameters, rate in rates if rate > 0 and parameters]
 
 
 def rendered(values: Tensor, weights: Tensor) -> Tensor:

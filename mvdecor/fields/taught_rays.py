@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,9 @@ class TaughtRays:
 
     def to(self, device: torch.device | str) -> TaughtRays:
         """The same with the tensors on `device`."""
-        tensors = {name: values.to(device) for name, values in vars(self).items() if isinstance(values, Tensor)}
+        tensors: dict[str, Any] = {
+            name: values.to(device) for name, values in vars(self).items() if isinstance(values, Tensor)
+        }
         return replace(self, **tensors)
 
 
