@@ -10,6 +10,7 @@ from mvdecor.evaluation.metrics import PROTOCOLS, PartMetrics, undetermined_shar
 from mvdecor.evaluation.progress import ShapeRecords
 from mvdecor.evaluation.rotations import RotationErrors, angle_between, front_back_twin, rotation_errors
 from mvdecor.evaluation.transfer import Landings, height_of, land, pixel_centers, summarize_landings
+from mvdecor.evaluation.word_metrics import word_figures
 
 __all__ = [
     "PROTOCOLS",
@@ -42,4 +43,5 @@ __all__ = [
     "summarize_landings",
     "undetermined_shares",
     "voxel_iou",
+    "word_figures",
 ]

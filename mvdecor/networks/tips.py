@@ -48,8 +48,8 @@ class Tips:
         ) as error:  # transformers and the download client raise anything from OSError to their own types
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"TIPSv2 {name} cannot be loaded ({reason}): connect to the internet once so that it is cached, or copy its files "
-                "(config.json, model.safetensors, tokenizer.json, tokenizer_config.json) here and give their folder as name"
+                f"TIPSv2 {name} cannot be loaded ({reason}): connect to the internet once so that it is cached, or copy its "
+                "files (config.json, model.safetensors, tokenizer.json, tokenizer_config.json) here and name their folder"
             ) from error
         self._model: Any = model.to(device).eval().requires_grad_(False)
         self.device, self.scale = torch.device(device), scale

