@@ -11,8 +11,11 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
 from mvdecor.fields.strongest import StrongestSamples
-from mvdecor.networks.crop_features import CropFeatures
+from mvdecor.networks.crop_features import CropFeatures, box_sums
 from mvdecor.seeds import seed_of
+
+TABLE = 300_000_000
+"""Bytes that features of all pixels may take; where they would take more, those of a batch are summed when it is sampled."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class PixelSource:
     ) -> None:
         self.samples, self.crops, self.scales, self.count = samples, crops, scales, rays
         self.relevancy = relevancy.permute(0, 3, 4, 1, 2).flatten(0, 2).half()
+        size = 2 * len(self.relevancy) * len(scales) * crops[0].embeddings[0].shape[1]
+        self.table = self._all_features() if size <= TABLE else None
 
     def __len__(self) -> int:
         return self.count
@@ -81,6 +86,8 @@ class PixelSource:
 
     def features(self, pixels: Tensor) -> Tensor:
         """float32 [R, S, D], of pixels int64 [R] into [n, H, W] flattened."""
+        if self.table is not None:
+            return self.table[pixels].float()
         height, width = self.samples.depth.shape[1:]
         view, row, column = pixels // (height * width), pixels // width % height, pixels % width
         features = torch.empty(len(pixels), len(self.scales), self.crops[0].embeddings[0].shape[1])
@@ -89,6 +96,15 @@ class PixelSource:
             for i, scale in enumerate(self.scales):
                 features[rays, i] = self.crops[number].pixels(scale, row[rays], column[rays])
         return features
+
+    def _all_features(self) -> Tensor:
+        """float16 [n H W, S, D], see `CropFeatures.pixels`."""
+        height, width = self.samples.depth.shape[1:]
+        views = []
+        for crops in self.crops:
+            sums = [box_sums(crops.boxes[i], crops.embeddings[i].float(), height, width) for i in self.scales]
+            views.append(normalize(torch.stack(sums), dim=1).permute(2, 3, 0, 1).flatten(0, 1).half())
+        return torch.cat(views)
 
 
 class PatchSource:

@@ -13,7 +13,7 @@ from mvdecor.captures import Capture
 from mvdecor.engine.distributed import rank
 from mvdecor.engine.stage import Job
 from mvdecor.errors import InputError
-from mvdecor.evaluation import ViewMetrics
+from mvdecor.evaluation import word_figures
 from mvdecor.fields.feature_views import load_features, view_cosines
 from mvdecor.fields.strongest import StrongestSamples
 from mvdecor.figures import colours_of, label_palette, save_png
@@ -39,7 +39,10 @@ def evaluate(job: Job) -> dict[str, Any]:
     views = measured_views(scene, settings.views)
     samples, text = scene.samples_of(views), scene.model.text_features(words)
     maps = ways_of(scene, words, views, samples) | {"distilled": view_cosines(features, samples, text)}
-    rows = {name: score(scene.capture, views, scores.argmax(dim=1), record["words"]) for name, scores in maps.items()}
+    rows = {
+        name: score(scene.capture, views, scores.argmax(dim=1), record["words"], settings.released)
+        for name, scores in maps.items()
+    }
     if rank() == 0:
         probabilities = (maps["distilled"] / record["temperature"]).softmax(dim=1)
         write_word_maps(job.out / "words", views, scene.capture.images(views), probabilities, words)
@@ -99,8 +102,10 @@ def ways_of(scene: Scene, words: Sequence[str], views: Sequence[int], samples: S
     return maps | {"vote": scene.vote_in_views(fitted.mean(dim=1), samples)}
 
 
-def score(capture: Capture, views: Sequence[int], labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """Figures of label maps int64 [n, H, W], in which k is the k-th of `names`; pixels of other classes do not count.
+def score(
+    capture: Capture, views: Sequence[int], labels: Tensor, names: Sequence[str], released: bool = False
+) -> dict[str, float]:
+    """Figures (`word_figures`) of label maps int64 [n, H, W], in which k is the k-th of `names`; other classes do not count.
 
     Raises:
         InputError: a word that is none of the capture's label names.
@@ -110,19 +115,9 @@ def score(capture: Capture, views: Sequence[int], labels: Tensor, names: Sequenc
             f"capture {capture.id}: {missing[0]!r} is none of its label names ({', '.join(capture.label_names)}), so it cannot "
             "be measured: distil for these, and give others as evaluation.words"
         )
-    truth = capture.labels(views).long()
-    numbers = torch.full((len(capture.label_names) + 1,), -1)
+    numbers = torch.full((len(capture.label_names) + 1,), -1)  # the last one stands for undetermined, -1
     numbers[[capture.label_names.index(name) for name in names]] = torch.arange(len(names))
-    truth = numbers[truth]
-    metrics = ViewMetrics(tuple(names))
-    metrics.add_labels(capture.id, views, labels, truth)
-    result, counted = metrics.result()["labels"], truth >= 0
-    accuracy = 100 * float((labels == truth)[counted].float().mean())
-    return {
-        "miou": result["miou_per_view_with_background"],
-        "pooled": result["miou_with_background"],
-        "accuracy": accuracy,
-    } | {"iou": result["iou"]}
+    return word_figures(labels, numbers[capture.labels(views).long()], len(names), released)
 
 
 def labelled_points(samples: StrongestSamples, scores: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,4 +141,4 @@ def picture(capture: Capture, views: Sequence[int], maps: Mapping[str, Tensor], 
 
 def summary(row: Mapping[str, Any]) -> str:
     """One line of figures."""
-    return f"mIoU {row['miou']:.1f}, accuracy {row['accuracy']:.1f}"
+    return f"mIoU {row['miou']:.1f}, accuracy {row['accuracy']:.1f}, boundary F {row['boundary_f']:.1f}"

@@ -118,6 +118,7 @@ def finetune(job: Job) -> dict[str, Any]:
     memory = {
         "samples": scene.samples.bytes,
         "relevancies": source.relevancy.nbytes,
+        "features": 0 if source.table is None else source.table.nbytes,
         "crops_per_view": sum(crops.bytes for crops in scene.crops) // len(scene.crops),
     }
     print_measured(met, memory, scene.samples.lost)
@@ -164,10 +165,11 @@ def recreated(optimizer: Optimizer, steps: int, *, step: int, last: float = 0.1)
 
 def print_measured(met: Mapping[str, Any], memory: Mapping[str, int], lost: float) -> None:
     """Say what temperature and shift follow from, and the memory that is taken."""
+    megabytes = {name: f"{size / 1e6:.2f} MB" for name, size in memory.items()}
     print(
-        f"cosines of pixels and words spread over {met['spread']:.3f}: temperature {met['temperature']:.4f}; strongest samples "
-        f"of all rays: {memory['samples'] / 1e6:.1f} MB, {100 * lost:.2f} % of the light lost; relevancies "
-        f"{memory['relevancies'] / 1e6:.1f} MB; crops {memory['crops_per_view'] / 1e6:.2f} MB per view",
+        f"cosines of pixels and words spread over {met['spread']:.3f}: temperature {met['temperature']:.4f}\n"
+        f"strongest samples of all rays {megabytes['samples']}, {100 * lost:.2f} % of the light lost; relevancies "
+        f"{megabytes['relevancies']}; features {megabytes['features']}; crops {megabytes['crops_per_view']} per view",
         flush=True,
     )
     if "shift" in met:

@@ -73,6 +73,7 @@ class EvaluationSettings(Settings):
 
     views: Literal["held_out", "labelled"]
     words: Words
+    released: bool
     tolerance: Positive
     points: WholeNumber
     figures: Count
