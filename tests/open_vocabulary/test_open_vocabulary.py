@@ -104,7 +104,7 @@ def test_new_words_need_no_training(scene_config, fitted_field):
         (run_finetune, ["checkpoint=FIELD", "words=[red,Red]"], "twice"),
         (run_finetune, ["checkpoint=FIELD", "words=[cup,spoon]"], "'cup' names no colour"),
         (run_finetune, ["checkpoint=FIELD", "training.finetune.least_psnr=60"], "has not converged: .* below"),
-        (run_finetune, ["checkpoint=FIELD", "training.finetune.scale=7"], "has 3 scales"),
+        (run_finetune, ["checkpoint=FIELD", "training.finetune.scale=7"], "there are 3 scales"),
         (run_finetune, ["checkpoint=FIELD", "training.finetune.divergence=tv"], "divergence=tv is unknown"),
         (run_evaluate, ["checkpoint=FIELD"], "no features.safetensors here"),
         (run_evaluate, ["checkpoint=TUNED", "evaluation.words=[red,blue]"], "in the place of the 4 trained ones"),

@@ -70,7 +70,7 @@ def scales_of(scale: str | int, count: int) -> list[int]:
     if isinstance(scale, str):
         return [count - 1] if scale == "finest" else list(range(count))
     if scale >= count:
-        raise InputError(f"training.finetune.scale={scale}: crops.parts has {count} scales, numbered from 0")
+        raise InputError(f"training.finetune.scale={scale}: there are {count} scales (crops.parts), numbered from 0")
     return [scale]
 
 
@@ -99,7 +99,7 @@ def finetune(job: Job) -> dict[str, Any]:
     cfg, settings, fabric = job.cfg, OpenVocabularySettings.of(job.cfg).training.finetune, job.open_device()
     scene = Scene.of(cfg)
     check_converged(scene, settings.least_psnr)
-    words, scales = scene.words(cfg.words), scales_of(settings.scale, len(cfg.crops.parts))
+    words, scales = scene.words(cfg.words), scales_of(settings.scale, len(scene.crops[0].embeddings))
     text, seed = scene.model.text_features(words), seed_of(cfg.seed, "distillation", scene.capture.id)
     print(f"{scene.capture.id}: {len(scene.views)} views, {len(words)} words", flush=True)
     source = PixelSource(scene.samples, scene.crops, scene.relevancies(words)[:, scales], scales, settings.rays)
