@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mvdecor.captures.annotations import annotated_names, annotation_files
 from mvdecor.captures.capture import Capture
 from mvdecor.captures.colmap_files import ColmapCamera, ColmapImage, ColmapModel, read_colmap
 from mvdecor.captures.distortion import Distortion
@@ -32,6 +33,8 @@ class COLMAP(CaptureFolders):
         root, splits, reduce, bounds, memory: see `CaptureFolders`.
         images: the folder of pictures: `images`, or one with reduced ones of the same names.
         masks: folder of masks `NAME.png` or `NAME.jpg.png` (as COLMAP takes them); None: there are none.
+        annotations: folder of the annotations of LERF-OVS, `NAME.json` for some pictures, relative to that of the scene:
+            `../label/figurines`; None: there are none.
         on_error: "raise" on a picture that has no camera (COLMAP could not place it) or a camera without its picture;
             "skip" them, and say how many they are.
     """
@@ -48,11 +51,13 @@ class COLMAP(CaptureFolders):
         memory: float = 1000.0,
         images: str = "images",
         masks: str | None = None,
+        annotations: str | None = None,
         on_error: str = "raise",
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise InputError(f"capture.on_error={on_error!r} is unknown; choose raise or skip")
         self.images, self.masks, self.on_error = images, masks, on_error
+        self.annotations = annotations
         super().__init__(root, splits, reduce, bounds, memory)
 
     def is_capture(self, folder: Path) -> bool:
@@ -83,6 +88,7 @@ class COLMAP(CaptureFolders):
         bounds = {name: _bounds(posed[name], model) for name in names}
         if self.reading.bounds is not None or None in bounds.values():
             bounds = {}
+        labels = {} if self.annotations is None else annotation_files(folder / self.annotations, names)
         frames = [
             Frame(
                 image=pictures / name,
@@ -92,11 +98,12 @@ class COLMAP(CaptureFolders):
                 size=(model.cameras[posed[name].camera].height, model.cameras[posed[name].camera].width),
                 distortion=_distortion(model.cameras[posed[name].camera].parameters),
                 mask=None if self.masks is None else _mask(folder / self.masks, name),
+                labels=labels.get(name),
                 bounds=bounds.get(name),
             )
             for name in names
         ]
-        return capture_of(id, frames, self.axes, (), self.reading, place)
+        return capture_of(id, frames, self.axes, annotated_names(labels.values()), self.reading, place)
 
     def points(self, id: str) -> NDArray[np.float32]:
         """float32 [P, 3], the positions of the model's 3D points, world frame."""

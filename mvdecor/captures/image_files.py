@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mvdecor.captures.annotations import read_annotation
 from mvdecor.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -64,7 +65,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 
 def read_label_map(path: Path, label_names: Sequence[str]) -> NDArray[np.int16]:
-    """A label map: an array (.npy), a grey or palette picture (its values are the labels), or a folder of masks.
+    """A label map: an array (.npy), a grey or palette picture (its values are the labels), a folder of masks,
+    or an annotation of LERF-OVS (.json).
 
     In a folder, `NAME.png` holds the pixels of label NAME (255); pixels of no mask or of several are undetermined. In files,
     255 is undetermined in pictures, and -1 in arrays.
@@ -77,6 +79,8 @@ def read_label_map(path: Path, label_names: Sequence[str]) -> NDArray[np.int16]:
     """
     if path.is_dir():
         return _from_masks(path, label_names)
+    if path.suffix.lower() == ".json":
+        return read_annotation(path, label_names)
     if path.suffix.lower() == ".npy":
         labels = _array(path)
     else:

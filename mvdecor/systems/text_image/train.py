@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning_fabric import Fabric, seed_everything
 from omegaconf import DictConfig
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -41,7 +42,7 @@ class CropRoomsSettings(Settings):
 
     count: Count
     measured: Count
-    size: Count
+    size: Annotated[int, Field(ge=32, description="give at least 32 pixels, more than the largest crop")]
     views: Count
     crops: Count
 
