@@ -122,7 +122,7 @@ class SeenRays(NamedTuple):
     Attributes:
         rgb: float32 [R, 3] in [0, 1], over the background.
         opacity: float32 [R].
-        distance: float32 [R], mean over what the ray meets, weighted; of empty rays the farthest.
+        distance: float32 [R], see `median_distance`.
         weights: float32 [R, S], share of the light that each sample stops.
         coordinates: float32 [R, S, 3], of the samples.
         seen: bool [R, S], samples that have a colour.
@@ -183,8 +183,21 @@ def see(
     contributions = torch.zeros_like(coordinates).masked_scatter(seen[..., None], weights[seen][:, None] * colours)
     behind = 1.0 if background is None else background
     rgb = contributions.sum(dim=1) + (1 - opacity[:, None]) * behind
-    distance = (weights * distances).sum(dim=-1) + (1 - opacity) * distances[:, -1]
+    distance = median_distance(weights, distances)
     return SeenRays(rgb, opacity, distance, weights, coordinates, seen, colours)
+
+
+def median_distance(weights: Tensor, distances: Tensor) -> Tensor:
+    """float32 [R], where half of the light that a ray loses is lost; of rays that lose less than half of it the farthest.
+
+    The mean would follow a thin haze, or the little light that reaches the far end of a contracted scene.
+
+    Args:
+        weights, distances: float32 [R, S], of the samples.
+    """
+    lost = weights.cumsum(dim=-1)
+    middle = (lost >= lost[:, -1:] / 2).int().argmax(dim=-1, keepdim=True)
+    return torch.where(lost[:, -1] >= 0.5, distances.gather(1, middle)[:, 0], distances[:, -1])
 
 
 def colour_loss(rays: SeenRays, rgb: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mvdecor.captures.capture import Capture
-from mvdecor.fields.radiance import RadianceField, SceneSpace, stopped
+from mvdecor.fields.radiance import RadianceField, SceneSpace, median_distance, stopped
 from mvdecor.fields.radiance_views import CHUNK
 from mvdecor.views.rays import Rays, depth_of
 
@@ -98,8 +98,7 @@ def strongest_samples(
         distances, all_weights = seen[0].cpu(), seen[3].cpu()
         strongest = all_weights.topk(count, dim=-1)
         numbers[pixels], weights[pixels] = strongest.indices.to(torch.int16), strongest.values
-        distance = (all_weights * distances).sum(dim=-1) + (1 - all_weights.sum(dim=-1)) * distances[:, -1]
-        depth[pixels] = depth_of(capture.cameras, rays, distance)
+        depth[pixels] = depth_of(capture.cameras, rays, median_distance(all_weights, distances))
         kept_light, stopped_light = kept_light + float(strongest.values.sum()), stopped_light + float(all_weights.sum())
     lost = 1 - kept_light / max(stopped_light, 1e-12)
     shape = (len(views), height, width)
