@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("One HTML page of a run, to open anywhere", "mvdecor.apps.report:run_report"),
     "segment": ("Label meshes with a fine-tuned model", "mvdecor.apps.segment:run_segment"),
     "segment_image": ("From one image to views and labelled points", "mvdecor.apps.segment_image:run_segment_image"),
+    "segment_scene": ("From posed photographs and words to masks", "mvdecor.apps.segment_scene:run_segment_scene"),
     "splits": ("Sample few-shot splits and write them as files", "mvdecor.apps.splits:run_splits"),
     "table": ("Run what a table lacks, or gather finished runs", "mvdecor.apps.tables:table_command"),
     "text_image": (

@@ -11,8 +11,8 @@ from mvdecor.engine.cli import CONFIGS
 from mvdecor.systems.mvdecor.stages import run_pipeline
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
-# tables: tests/test_tables.py; Semantic SRN and To The Point: tests/semantic_srn, tests/to_the_point
-RUNS = [name for name in EXPERIMENTS if not name.startswith(("table", "srn", "ttp"))]
+# tables: tests/test_tables.py; other systems: tests/semantic_srn, tests/to_the_point, tests/open_vocabulary
+RUNS = [name for name in EXPERIMENTS if not name.startswith(("table", "srn", "ttp", "ovs"))]
 
 
 def data_overrides(data: str, partnet: Path, people: Path, folder: Path) -> list[str]:

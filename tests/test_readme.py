@@ -229,6 +229,7 @@ def every_key() -> set[str]:
     found = {key for choice in choices for key in keys(composed("config", choice))}
     found |= keys(composed("config", "system=semantic_srn"))
     found |= keys(composed("config", "system=to_the_point"))
+    found |= keys(composed("config", "system=open_vocabulary"))
     for path in (ROOT / "configs" / "capture").glob("*.yaml"):
         found |= keys(composed("captures", f"capture={path.stem}"))
     return found.union(*(keys(composed(name)) for name in OWN_CONFIG), keys(composed("table", "experiment=table4_cpu")))

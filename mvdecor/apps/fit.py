@@ -2,69 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-import numpy as np
-import torch
-from lightning_fabric import Fabric, seed_everything
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from pydantic import Field
-from torch import Tensor, nn
 
-from mvdecor.captures import Capture, CaptureSet, make_capture_set
-from mvdecor.captures.ray_batches import OPAQUE
-from mvdecor.captures.scene_rays import SceneRays, SceneRaySource
+from mvdecor.captures import make_capture_set
 from mvdecor.engine.content import Files
-from mvdecor.engine.distributed import rank, weight_of_share
-from mvdecor.engine.loop import Recipe, train
 from mvdecor.engine.record import settings_of
-from mvdecor.engine.schedules import make_schedule
 from mvdecor.engine.settings import Device, Precision, check_out
 from mvdecor.engine.stage import STATE, Job, Stage
-from mvdecor.errors import InputError
-from mvdecor.evaluation import ViewMetrics
-from mvdecor.evaluation.images import psnr
-from mvdecor.fields import GridField, MLPField
-from mvdecor.fields.radiance import SceneSpace, SeenRays, colour_loss, see
-from mvdecor.fields.radiance_file import save_radiance
-from mvdecor.fields.radiance_views import SceneViews, render_scene_views, scene_points, still_background
-from mvdecor.figures import save_png
-from mvdecor.figures.cloud import write_coloured_points
-from mvdecor.figures.layout import sheet
-from mvdecor.figures.rendered_views import depth_picture
-from mvdecor.imports import make_object
-from mvdecor.seeds import seed_of
-from mvdecor.settings import Count, NotNegative, PathName, Positive, Probability, Seed, Settings, WholeNumber
+from mvdecor.settings import Count, PathName, Seed, Settings, WholeNumber
 from mvdecor.systems.capture_files import capture_files
+from mvdecor.systems.scene_fit import RadianceSettings, SceneFitSettings, chosen_capture, fit_scene
 
 FILE = "fit.json"
 """What closes a fit in `out`."""
-EPSILON = 1e-15
-"""Of Adam: gradients of a nearly empty grid are far below its usual 1e-8."""
-PICTURE_VIEWS = 6
-"""Held-out views in the picture."""
-
-
-class FitWeights(Settings):
-    """Weights of the losses beside the squared error of the colours; 0 leaves one out."""
-
-    colour: NotNegative
-    roughness: NotNegative
-
-
-class RadianceSettings(Settings):
-    """The group `radiance`: a field and how it is fitted."""
-
-    field: Annotated[dict[str, Any], Field(description="give {_target_: mvdecor.fields.GridField, ...}")]
-    steps: Count
-    rays: Count
-    samples: Annotated[int, Field(ge=2, description="give at least 2 samples per ray")]
-    learning_rate: Positive
-    weights: FitWeights
 
 
 class FitTraining(Settings):
@@ -73,7 +27,7 @@ class FitTraining(Settings):
     log_every: Count
 
 
-class FitSettings(Settings):
+class FitSettings(SceneFitSettings):
     """configs/fit.yaml."""
 
     data: Annotated[dict[str, Any], Field(description="choose one of configs/data")]
@@ -82,11 +36,6 @@ class FitSettings(Settings):
     training: FitTraining
     out: PathName
     id: str | None
-    held_out: Annotated[int, Field(ge=2, description="give a whole number of at least 2")]
-    foreground: Probability
-    background: Literal["white", "still"]
-    schedule: str | dict[str, Any]
-    points: WholeNumber
     seed: Seed
     device: Device
     precision: Precision
@@ -100,19 +49,9 @@ def check_fit(cfg: DictConfig) -> None:
     check_out(Path(FitSettings.of(cfg, complete=True).out))
 
 
-def chosen_capture(captures: CaptureSet, id: str | None) -> str:
-    """The id of the capture that is meant. Raises InputError if that is not one."""
-    ids = captures.ids("all")
-    if id is None and len(ids) != 1:
-        raise InputError(f"capture.root holds {len(ids)} captures ({', '.join(ids[:3])}, ...): choose one with id=")
-    if id is not None and id not in ids:
-        raise InputError(f"id={id}: there is no such capture; there are {', '.join(ids[:5])}")
-    return id or ids[0]
-
-
 def fit_settings(cfg: DictConfig) -> dict[str, Any]:
     """What the result depends on."""
-    keys = ["seed", "precision", "id", "held_out", "foreground", "background", "schedule", "points"]
+    keys = ["seed", "precision", "id", "held_out", "foreground", "background", "space", "beyond", "schedule", "points"]
     return settings_of(cfg, [*keys, "radiance", "capture", "-capture.root", "-capture.memory", "-capture.shapes.root"])
 
 
@@ -122,150 +61,11 @@ def fit_files(cfg: DictConfig) -> dict[str, Files]:
     return {"the capture": capture_files(captures, [chosen_capture(captures, cfg.id)])}
 
 
-def step(
-    model: nn.Module,
-    batches: Mapping[str, SceneRays],
-    fabric: Fabric,
-    field: GridField | MLPField,
-    space: SceneSpace,
-    settings: RadianceSettings,
-) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """The losses of a batch of rays."""
-    batch = batches["rays"]
-    rays = model(space, batch, settings.samples)
-    error = (rays.rgb - batch.rgb).square().mean()
-    of_share = weight_of_share(fabric, batch.share)
-    loss = of_share * (error + settings.weights.colour * colour_loss(rays, batch.rgb))
-    if settings.weights.roughness > 0:
-        loss = loss + settings.weights.roughness * field.roughness()
-    yield loss, {"loss": loss, "psnr": -10 * error.log10(), "opacity": rays.opacity.mean()}
-
-
-class SeeingField(nn.Module):
-    """A field whose `forward` renders a batch of rays, as the loop calls it.
-
-    Args:
-        field: a `RadianceField`.
-        background: float32 [H, W, 3], behind the scene; None: white.
-    """
-
-    background: Tensor | None
-
-    def __init__(self, field: GridField | MLPField, background: Tensor | None) -> None:
-        super().__init__()
-        self.field = field
-        self.register_buffer("background", None if background is None else background.view(-1, 3))
-
-    def forward(self, space: SceneSpace, batch: SceneRays, samples: int) -> SeenRays:
-        """See `see`; at random places of the intervals."""
-        background = None if self.background is None else self.background[batch.place]
-        return see(self.field, space, batch.origins, batch.directions, samples, True, background)
-
-
 def fit(job: Job) -> dict:
-    """Fit `cfg.radiance` to a capture; writes `out/model`, `out/views.png`, `out/cloud.ply` and `out/log`."""
-    cfg, settings = job.cfg, FitSettings.of(job.cfg)
-    fabric, captures = job.open_device(), make_capture_set(job.cfg.capture)
-    capture = captures.load(chosen_capture(captures, cfg.id))
-    held_out = list(range(0, len(capture), cfg.held_out))
-    views = [view for view in range(len(capture)) if view not in held_out]
-    still = still_background(capture, views) if cfg.background == "still" else None
-    space = SceneSpace.of(capture, bounded=capture.has_alpha or still is not None)
-    seed = seed_of(cfg.seed, "fitting", capture.id)
-    seed_everything(seed, verbose=False)
-    field = make_object(cfg.radiance.field, "radiance.field")
-    print(f"{capture.id}: {len(views)} views to fit, {len(held_out)} held out", flush=True)
-    source = SceneRaySource(capture, views, settings.radiance.rays, cfg.foreground)
-    recipe = Recipe(
-        "fit",
-        settings.radiance.steps,
-        lambda weights: torch.optim.Adam(field.groups(settings.radiance.learning_rate), betas=(0.9, 0.99), eps=EPSILON),
-        make_schedule(cfg.schedule),
-        seed,
-    )
-    losses = partial(step, fabric=fabric, field=field, space=space, settings=settings.radiance)
-    history = train(job.loop(fabric), recipe, SeeingField(field, still), {"rays": (source, "radiance.rays")}, losses)
-    field.eval()
-    samples = settings.radiance.samples
-    rendered = render_scene_views(field, space, capture, held_out, samples, still)
-    result = measure(capture, held_out, views, rendered) | {"history": history.steps}
-    if rank() == 0:
-        record = {
-            "capture": capture.id,
-            "views": views,
-            "held_out": held_out,
-            "samples": samples,
-            "background": cfg.background,
-        }
-        save_radiance(job.out / "model", field, settings.radiance.field, space, record)
-        save_png(job.out / "views.png", plot_held_out(capture, held_out, rendered))
-        points, colours = scene_points(field, space, capture, views, samples, cfg.points, seed)
-        write_coloured_points(job.out / "cloud.ply", points, colours)
-    print(
-        f"held-out views: PSNR {result['psnr']:.2f} dB, SSIM {result['ssim']:.3f}; "
-        f"the nearest other view as it is: {result['nearest_view']['psnr']:.2f} dB{_of_object(result)}: {job.out}",
-        flush=True,
-    )
-    return result
-
-
-def measure(capture: Capture, held_out: Sequence[int], views: Sequence[int], rendered: SceneViews) -> dict[str, Any]:
-    """PSNR and SSIM of held-out views, and PSNR of the object's pixels alone where alpha or label maps say which they are.
-
-    `nearest_view` holds the same of the fitted view whose camera looks most alike, unchanged: what no field is needed for.
-    """
-    alike = [views[i] for i in _nearest(capture, held_out, views).tolist()]
-    truth = capture.images(held_out).float() / 255
-    result = _figures(capture, held_out, rendered.images, truth)
-    nearest = _figures(capture, held_out, capture.images(alike).float() / 255, truth)
-    by_view = {str(view): float(x) for view, x in zip(held_out, psnr(rendered.images, truth))}
-    return result | {"nearest_view": nearest, "views": by_view}
-
-
-def _figures(capture: Capture, held_out: Sequence[int], images: Tensor, truth: Tensor) -> dict[str, float | None]:
-    metrics = ViewMetrics(())
-    metrics.add_images(capture.id, held_out, images, truth)
-    result = metrics.result()
-    objects = [_object_mask(capture, view) for view in held_out]
-    errors = [(a - b)[m].square().mean() for a, b, m in zip(images, truth, objects) if m is not None and bool(m.any())]
-    object_psnr = float(torch.stack([-10 * error.log10() for error in errors]).mean()) if errors else None
-    return {"psnr": result["psnr"], "ssim": result["ssim"], "object_psnr": object_psnr}
-
-
-def _object_mask(capture: Capture, view: int) -> Tensor | None:
-    """bool [H, W], the object's pixels in a view, if that is known."""
-    if (alpha := capture.alpha([view])) is not None:
-        return alpha[0] >= OPAQUE
-    if view in capture.labelled and capture.background is not None:
-        labels = capture.labels([view])[0]
-        return (labels >= 0) & (labels != capture.background)
-    return None
-
-
-def _of_object(result: Mapping[str, Any]) -> str:
-    if result["object_psnr"] is None:
-        return ""
-    return (
-        f"; the object's pixels alone: {result['object_psnr']:.2f} and {result['nearest_view']['object_psnr']:.2f} dB"
-    )
-
-
-def _nearest(capture: Capture, held_out: Sequence[int], views: Sequence[int]) -> Tensor:
-    """int64, for each held-out view the place in `views` of the camera nearest to it, in position and direction."""
-    centers = capture.cameras.centers
-    extent = (centers.amax(dim=0) - centers.amin(dim=0)).max().clamp_min(1e-9)
-    seats = torch.cat([centers / extent, capture.cameras.rotation[:, 2]], dim=1)
-    return torch.cdist(seats[list(held_out)], seats[list(views)]).argmin(dim=1)
-
-
-def plot_held_out(capture: Capture, held_out: Sequence[int], rendered: SceneViews) -> NDArray[np.uint8]:
-    """True image, rendering and depth of some held-out views."""
-    places = np.linspace(0, len(held_out) - 1, min(PICTURE_VIEWS, len(held_out))).round().astype(int).tolist()
-    truth = capture.images([held_out[i] for i in places]).numpy()
-    images = (rendered.images[places] * 255).round().byte().numpy()
-    depth = [depth_picture(rendered.depth[i], rendered.opacity[i]) for i in places]
-    columns = [f"view {held_out[i]}" for i in places]
-    return sheet([list(truth), list(images), depth], columns=columns, rows=["image", "rendered", "depth"])
+    """Fit `cfg.radiance` to a capture, see `fit_scene`."""
+    settings, captures = FitSettings.of(job.cfg), make_capture_set(job.cfg.capture)
+    capture = captures.load(chosen_capture(captures, settings.id))
+    return fit_scene(job, capture, settings.radiance, settings)
 
 
 run_fit = Stage("fitting", FILE, fit, fit_settings, fit_files, check_fit, temporary=(STATE,), writes=("model",))

@@ -11,8 +11,6 @@ from mvdecor.fields.srn import harmonics_of
 PLANES = ((0, 1), (0, 2), (1, 2))
 LINES = (2, 1, 0)
 """Coordinates that each of the three planes has, and that of its line."""
-EMPTY = -5.0
-"""Added before the softplus, so that space is nearly empty at first: density that has to grow stands where it is needed."""
 SCALE = 25.0
 """Of the density: an Adam step then changes it as much as in TensoRF, which scales lengths instead (its distance_scale)."""
 DIRECTION_HARMONICS = 2
@@ -57,6 +55,10 @@ class GridField(nn.Module):
         density_components, appearance_components: per plane.
         features: length of the appearance vector that the colour is made of.
         width: of the MLP's hidden layer.
+        empty: added before the softplus of the density, so that space is nearly empty at first: density that has to grow stands
+            where it is needed.
+        density_rate: learning rate of the density's grids, as a share of the field's. Density that moves slowly waits for the
+            colours, and gathers at surfaces instead of before the cameras.
     """
 
     def __init__(
@@ -66,8 +68,11 @@ class GridField(nn.Module):
         appearance_components: int = 16,
         features: int = 27,
         width: int = 64,
+        empty: float = -5.0,
+        density_rate: float = 1.0,
     ) -> None:
         super().__init__()
+        self.empty, self.density_rate = empty, density_rate
         self.density_grid = PlanesAndLines(density_components, resolution)
         self.appearance_grid = PlanesAndLines(appearance_components, resolution)
         self.basis = nn.Linear(3 * appearance_components, features, bias=False)
@@ -77,11 +82,15 @@ class GridField(nn.Module):
 
     def density(self, coordinates: Tensor) -> Tensor:
         """See `RadianceField`."""
-        return SCALE * softplus(self.density_grid(coordinates).sum(dim=-1) + EMPTY)
+        return SCALE * softplus(self.density_grid(coordinates).sum(dim=-1) + self.empty)
 
     def appearance(self, coordinates: Tensor) -> Tensor:
         """float32 [P, features], without direction: what other heads may be put on."""
         return self.basis(self.appearance_grid(coordinates))
+
+    def appearance_parameters(self) -> list[nn.Parameter]:
+        """What `appearance` depends on; nothing of the density is among it."""
+        return [*self.appearance_grid.parameters(), *self.basis.parameters()]
 
     def colours(self, coordinates: Tensor, directions: Tensor) -> Tensor:
         """See `RadianceField`."""
@@ -89,11 +98,11 @@ class GridField(nn.Module):
         return self.mlp(torch.cat([self.appearance(coordinates), seen_from], dim=-1))
 
     def groups(self, rate: float) -> list[dict]:
-        """Parameters with their learning rates: the density's grids move at `rate`, appearance faster, the MLP slower."""
+        """Parameters with their learning rates: density's grids slowest but for the MLP."""
         appearance = [*self.appearance_grid.parameters()]
         mlp = [*self.basis.parameters(), *self.mlp.parameters()]
         return [
-            {"params": [*self.density_grid.parameters()], "lr": rate},
+            {"params": [*self.density_grid.parameters()], "lr": self.density_rate * rate},
             {"params": appearance, "lr": 2 * rate},
             {"params": mlp, "lr": 0.1 * rate},
         ]

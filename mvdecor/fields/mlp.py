@@ -42,6 +42,10 @@ class MLPField(nn.Module):
         """float32 [P, width], without direction: what other heads may be put on."""
         return self.trunk(harmonics_of(torch.pi * coordinates, self.harmonics))
 
+    def appearance_parameters(self) -> list[nn.Parameter]:
+        """None: density and appearance are of one trunk, and the density must stay."""
+        return []
+
     def colours(self, coordinates: Tensor, directions: Tensor) -> Tensor:
         """See `RadianceField`."""
         seen_from = harmonics_of(directions, DIRECTION_HARMONICS)

@@ -6,6 +6,7 @@ A radiance field gives each point a density and, for a direction, a colour (Mild
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -48,6 +49,7 @@ class SceneSpace:
             (Barron et al. 2022, equation 10, with the maximum norm): x becomes (2 - 1/|x|) x/|x|.
         near: world distance from the camera at which rays begin.
         far: distance up to which samples are evenly spaced. They end there, or if contracted go on in even disparity.
+        beyond: share of the samples that do so, of a contracted space.
     """
 
     center: tuple[float, float, float]
@@ -55,15 +57,17 @@ class SceneSpace:
     contracted: bool
     near: float
     far: float
+    beyond: float = 0.5
 
     @staticmethod
-    def of(capture: Capture, bounded: bool) -> SceneSpace:
+    def of(capture: Capture, bounded: bool, beyond: float = 0.5) -> SceneSpace:
         """The space of a capture: around the point that its cameras look at.
 
         Args:
             capture: the scene.
             bounded: nothing is modelled but what lies between the capture's bounds. Else everything that is seen; the radius
                 is then half the range of the bounds, or without bounds half of the mean distance of the cameras.
+            beyond: see `SceneSpace`.
 
         Raises:
             InputError: `bounded`, but no bounds; cameras that all stand in one place.
@@ -77,11 +81,11 @@ class SceneSpace:
             if bounded:
                 raise InputError(f"capture {capture.id}: it has no near and far bounds: give capture.bounds=[near,far]")
             bounds = 0.1 * float(distances.min()), float(distances.max()) + 0.5 * mean
-            return SceneSpace(_point(center), 0.5 * mean, True, *bounds)
+            return SceneSpace(_point(center), 0.5 * mean, True, *bounds, beyond)
         near, far = float(capture.near.min()), float(capture.far.max())
         if bounded:
             return SceneSpace(_point(center), 0.5 * (far - near), False, near, far)
-        return SceneSpace(_point(center), 0.5 * (far - near), True, 0.5 * near, far)
+        return SceneSpace(_point(center), 0.5 * (far - near), True, 0.5 * near, far, beyond)
 
     def coordinates(self, points: Tensor) -> Tensor:
         """World points [..., 3] as coordinates; outside of [-1, 1]³ there is nothing."""
@@ -96,8 +100,8 @@ class SceneSpace:
     ) -> tuple[Tensor, Tensor]:
         """World distances of points along rays, ascending, and the lengths of their intervals: float32 [rays, samples].
 
-        Each lies in an interval of its own: at a random place with `jitter`, else in the middle. Of a contracted space the
-        first half of them, rounded up, is before `far`.
+        Each lies in an interval of its own: at a random place with `jitter`, else in the middle. Of a contracted space those
+        that are not `beyond` are before `far`.
         """
         offset: Tensor | float = torch.rand(rays, samples, device=device) if jitter else 0.5
         edges = self._edges(samples).to(device)
@@ -107,7 +111,7 @@ class SceneSpace:
     def _edges(self, samples: int) -> Tensor:
         if not self.contracted:
             return torch.linspace(self.near, self.far, samples + 1)
-        inner = (samples + 1) // 2
+        inner = min(samples - 1, math.ceil((1 - self.beyond) * samples))
         disparity = torch.linspace(1 / self.far, 1 / (self.far + FARTHEST * self.radius), samples - inner + 1)
         return torch.cat([torch.linspace(self.near, self.far, inner + 1), 1 / disparity[1:]])
 
@@ -118,7 +122,7 @@ class SeenRays(NamedTuple):
     Attributes:
         rgb: float32 [R, 3] in [0, 1], over the background.
         opacity: float32 [R].
-        distance: float32 [R], mean over what the ray meets, weighted; of empty rays the farthest.
+        distance: float32 [R], see `median_distance`.
         weights: float32 [R, S], share of the light that each sample stops.
         coordinates: float32 [R, S, 3], of the samples.
         seen: bool [R, S], samples that have a colour.
@@ -132,6 +136,22 @@ class SeenRays(NamedTuple):
     coordinates: Tensor
     seen: Tensor
     colours: Tensor
+
+
+def stopped(
+    field: RadianceField, space: SceneSpace, origins: Tensor, directions: Tensor, samples: int, jitter: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Where rays are sampled, and what share of their light each sample stops; the density alone is asked. See `see`.
+
+    Returns:
+        world distances float32 [R, S], coordinates float32 [R, S, 3], whether they lie in the space bool [R, S], weights
+        float32 [R, S].
+    """
+    distances, lengths = space.distances(len(origins), samples, jitter, origins.device)
+    coordinates = space.coordinates(origins[:, None] + distances[..., None] * directions[:, None])
+    inside = (coordinates.abs() <= 1).all(dim=-1)
+    density = torch.zeros_like(distances).masked_scatter(inside, field.density(coordinates[inside]))
+    return distances, coordinates, inside, weights_of(density, lengths / space.radius)
 
 
 def see(
@@ -155,11 +175,7 @@ def see(
         background: float32 [R, 3], what stands behind the scene; None: white.
         skipped: see `SKIPPED`; 0 colours every sample.
     """
-    distances, lengths = space.distances(len(origins), samples, jitter, origins.device)
-    coordinates = space.coordinates(origins[:, None] + distances[..., None] * directions[:, None])
-    inside = (coordinates.abs() <= 1).all(dim=-1)
-    density = torch.zeros_like(distances).masked_scatter(inside, field.density(coordinates[inside]))
-    weights = weights_of(density, lengths / space.radius)
+    distances, coordinates, inside, weights = stopped(field, space, origins, directions, samples, jitter)
     opacity = weights.sum(dim=-1)
     greatest = weights.detach().amax(dim=-1, keepdim=True)
     seen = inside & (weights.detach() >= skipped * greatest)
@@ -167,8 +183,21 @@ def see(
     contributions = torch.zeros_like(coordinates).masked_scatter(seen[..., None], weights[seen][:, None] * colours)
     behind = 1.0 if background is None else background
     rgb = contributions.sum(dim=1) + (1 - opacity[:, None]) * behind
-    distance = (weights * distances).sum(dim=-1) + (1 - opacity) * distances[:, -1]
+    distance = median_distance(weights, distances)
     return SeenRays(rgb, opacity, distance, weights, coordinates, seen, colours)
+
+
+def median_distance(weights: Tensor, distances: Tensor) -> Tensor:
+    """float32 [R], where half of the light that a ray loses is lost; of rays that lose less than half of it the farthest.
+
+    The mean would follow a thin haze, or the little light that reaches the far end of a contracted scene.
+
+    Args:
+        weights, distances: float32 [R, S], of the samples.
+    """
+    lost = weights.cumsum(dim=-1)
+    middle = (lost >= lost[:, -1:] / 2).int().argmax(dim=-1, keepdim=True)
+    return torch.where(lost[:, -1] >= 0.5, distances.gather(1, middle)[:, 0], distances[:, -1])
 
 
 def colour_loss(rays: SeenRays, rgb: Tensor) -> Tensor:

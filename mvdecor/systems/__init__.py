@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from mvdecor.errors import InputError
 
-SYSTEMS = ("mvdecor", "semantic_srn", "to_the_point", "view_unet")
+SYSTEMS = ("mvdecor", "open_vocabulary", "semantic_srn", "to_the_point", "view_unet")
 
 
 def stage_of_system(name: str) -> Callable[[DictConfig], dict]:

@@ -1,0 +1,144 @@
+"""Label maps, heat maps and labelled points of a scene, and how right they are in views that the field did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvdecor.captures import Capture
+from mvdecor.engine.distributed import rank
+from mvdecor.engine.stage import Job
+from mvdecor.errors import InputError
+from mvdecor.evaluation import word_figures
+from mvdecor.fields.feature_views import load_features, view_cosines
+from mvdecor.fields.strongest import StrongestSamples
+from mvdecor.figures import colours_of, label_palette, save_png
+from mvdecor.figures.cloud import write_cloud
+from mvdecor.figures.layout import enlarge, legend, sheet, stack
+from mvdecor.figures.word_maps import write_word_maps
+from mvdecor.networks.crop_features import relevancies
+from mvdecor.seeds import seed_of
+from mvdecor.systems.open_vocabulary.scene import Scene
+
+
+def evaluate(job: Job) -> dict[str, Any]:
+    """Measure `cfg.checkpoint` in views of the capture.
+
+    Writes of the distilled features `out/words` (label maps, masks and heat maps of the measured views), `out/cloud.ply` and
+    `out/views.png`.
+    """
+    cfg, settings = job.cfg, job.cfg.evaluation
+    scene = Scene.of(cfg)
+    features, record = load_features(cfg.checkpoint)
+    check_model(scene, record)
+    words = queried_words(scene, record["words"], settings.words)
+    views = measured_views(scene, settings.views)
+    samples, text = scene.samples_of(views), scene.model.text_features(words)
+    maps = ways_of(scene, words, views, samples) | {"distilled": view_cosines(features, samples, text)}
+    rows = {
+        name: score(scene.capture, views, scores.argmax(dim=1), record["words"], settings.released)
+        for name, scores in maps.items()
+    }
+    if rank() == 0:
+        probabilities = (maps["distilled"] / record["temperature"]).softmax(dim=1)
+        write_word_maps(job.out / "words", views, scene.capture.images(views), probabilities, words)
+        cloud = labelled_points(samples, probabilities, settings.points, seed_of(cfg.seed, "points", scene.capture.id))
+        write_cloud(job.out / "cloud.ply", *cloud, words)
+        save_png(job.out / "views.png", picture(scene.capture, views[: settings.figures], maps, words))
+    for name, row in rows.items():
+        print(f"{name:>20}: " + summary(row), flush=True)
+    return {"words": words, "views": views, "rows": rows, "miou": rows["distilled"]["miou"]}
+
+
+def check_model(scene: Scene, record: Mapping[str, Any]) -> None:
+    """Raise InputError if features are of another space than the text-image model's."""
+    if record["features"]["dimension"] != scene.model.dimension:
+        raise InputError(
+            f"{scene.cfg.checkpoint}: features of {record['features']['dimension']} numbers, text_image gives "
+            f"{scene.model.dimension}: choose the text_image that it was distilled with"
+        )
+
+
+def queried_words(scene: Scene, trained: Sequence[str], words: Sequence[str] | None) -> list[str]:
+    """The words that are asked, each in the place of a trained one. Raises InputError if they are more or fewer."""
+    checked = scene.words(trained if words is None else words)
+    if len(checked) != len(trained):
+        raise InputError(
+            f"evaluation.words: {len(checked)} words in the place of the {len(trained)} trained ones ({', '.join(trained)}): "
+            "give one for each, in their order"
+        )
+    return checked
+
+
+def measured_views(scene: Scene, chosen: str) -> list[int]:
+    """Views with a label map: held out, or all that are labelled. Raises InputError if there is none."""
+    candidates = scene.record["held_out"] if chosen == "held_out" else scene.capture.labelled
+    views = [view for view in candidates if view in scene.capture.labelled]
+    if not views:
+        raise InputError(
+            f"capture {scene.capture.id}: none of the views {list(candidates)} has a label map to measure with: choose "
+            "evaluation.views=labelled, or scripts/segment_scene.py, which measures nothing"
+        )
+    return views
+
+
+def ways_of(scene: Scene, words: Sequence[str], views: Sequence[int], samples: StrongestSamples) -> dict[str, Tensor]:
+    """Scores float32 [n, C, H, W] of each way that needs no training.
+
+    In the pictures themselves: the mean over scales of cosines and of relevancies. In 3D: the vote of the relevancies of the
+    fitted views, of each scale alone and of their mean.
+    """
+    crops, text = scene.crops_of(views), scene.model.text_features(words)
+    cosines = torch.stack([view.scores(text) for view in crops])
+    maps = {"picture, cosine": cosines.mean(dim=1)}
+    maps["picture, relevancy"] = relevancies(crops, text, scene.cfg.crops.relevancy).mean(dim=1)
+    fitted = scene.relevancies(words)
+    for scale in range(fitted.shape[1]):
+        maps[f"vote, scale {scale}"] = scene.vote_in_views(fitted[:, scale], samples)
+    return maps | {"vote": scene.vote_in_views(fitted.mean(dim=1), samples)}
+
+
+def score(
+    capture: Capture, views: Sequence[int], labels: Tensor, names: Sequence[str], released: bool = False
+) -> dict[str, float]:
+    """Figures (`word_figures`) of label maps int64 [n, H, W], in which k is the k-th of `names`; other classes do not count.
+
+    Raises:
+        InputError: a word that is none of the capture's label names.
+    """
+    if missing := [name for name in names if name not in capture.label_names]:
+        raise InputError(
+            f"capture {capture.id}: {missing[0]!r} is none of its label names ({', '.join(capture.label_names)}), so it cannot "
+            "be measured: distil for these, and give others as evaluation.words"
+        )
+    numbers = torch.full((len(capture.label_names) + 1,), -1)  # the last one stands for undetermined, -1
+    numbers[[capture.label_names.index(name) for name in names]] = torch.arange(len(names))
+    return word_figures(labels, numbers[capture.labels(views).long()], len(names), released)
+
+
+def labelled_points(samples: StrongestSamples, scores: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where at most `count` random rays end, of pixels with scores [n, C, H, W]: positions [P, 3], labels [P], scores [P]."""
+    pixels = torch.randperm(samples.depth.numel(), generator=torch.Generator().manual_seed(seed))[:count]
+    pixels = pixels[samples.opacity(pixels) > 0.5]
+    confidence, labels = scores.permute(0, 2, 3, 1).flatten(0, 2)[pixels].max(dim=-1)
+    return samples.points(pixels), labels, confidence
+
+
+def picture(capture: Capture, views: Sequence[int], maps: Mapping[str, Tensor], words: Sequence[str]) -> np.ndarray:
+    """Some views: image, label maps by the vote and by the distillation, and a legend; uint8 [height, width, 3]."""
+    palette, count = label_palette(len(words)), len(views)
+    rows = {"image": list(capture.images(views).numpy())}
+    for name in ("picture, relevancy", "vote", "distilled"):
+        rows[name] = [colours_of(scores.argmax(dim=0).numpy(), palette) for scores in maps[name][:count]]
+    cells = [[enlarge(cell, max(1, 128 // cell.shape[0])) for cell in row] for row in rows.values()]
+    page = sheet(cells, columns=[f"view {view}" for view in views], rows=list(rows))
+    return stack([page, legend(words, palette, page.shape[1])])
+
+
+def summary(row: Mapping[str, Any]) -> str:
+    """One line of figures."""
+    return f"mIoU {row['miou']:.1f}, accuracy {row['accuracy']:.1f}, boundary F {row['boundary_f']:.1f}"
