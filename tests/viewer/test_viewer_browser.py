@@ -36,7 +36,14 @@ def viewer(unlabelled, made_up_people, make_config, tiny, tmp_path) -> Iterator[
     cfg = make_config(*tiny, "views.channels=[rgb]")
     model = build_model(cfg.network, cfg.views.channels, None)
     save_checkpoint(tmp_path / "model", model, {"kind": "pretrained", "label_names": [], **provenance(cfg)})
-    words = [*folder.overrides, *tiny, "views.channels=[rgb]", f"checkpoint={tmp_path / 'model'}", "port=0"]
+    words = [
+        *folder.overrides,
+        *tiny,
+        "views.channels=[rgb]",
+        f"checkpoint={tmp_path / 'model'}",
+        "port=0",
+        "~experiment",
+    ]
     words += ["labels=[seat,'<b>back</b>']", f"out={tmp_path / 'out'}", "training.finetune.steps=4"]
     command = [sys.executable, *script("view", *words)]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -66,17 +73,18 @@ def page(viewer) -> Iterator:
         browser.close()
 
 
-def pixel(point: np.ndarray) -> tuple[float, float]:
-    """Where the page first shows a point of the shape."""
+def pixel(point: np.ndarray, box: dict[str, float]) -> tuple[float, float]:
+    """Where the page first shows a point of the shape, in the box of its scene: the controls are beside it."""
     forward = np.subtract(LOOK_AT, CAMERA) / np.linalg.norm(np.subtract(LOOK_AT, CAMERA))
     right = np.cross(forward, [0, 1, 0]) / np.linalg.norm(np.cross(forward, [0, 1, 0]))
     up = np.cross(right, forward)
     away = point - CAMERA
-    focal = HEIGHT / 2 / np.tan(FOV / 2) / (away @ forward)
-    return WIDTH / 2 + focal * (away @ right), HEIGHT / 2 - focal * (away @ up)
+    focal = box["height"] / 2 / np.tan(FOV / 2) / (away @ forward)
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    return middle[0] + focal * (away @ right), middle[1] - focal * (away @ up)
 
 
-def large_visible_face(root: Path) -> tuple[int, FaceTools, tuple[float, float]]:
+def large_visible_face(root: Path, page) -> tuple[int, FaceTools, tuple[float, float]]:
     """The face of the first shape that is easiest to click on, and where."""
     shape = MeshFolder(root).load(IDS[0])
     tools = FaceTools(shape)
@@ -84,8 +92,8 @@ def large_visible_face(root: Path) -> tuple[int, FaceTools, tuple[float, float]]
     facing = np.abs(((centers - CAMERA) * shape.face_normals.double().numpy()).sum(axis=1)) * shape.face_areas.numpy()
     for face in np.argsort(-facing):
         hit = tools.pick(CAMERA, centers[face] - CAMERA)
-        x, y = pixel(centers[face])
-        if hit is not None and hit.face == face and x < WIDTH / 2 and 100 < y < HEIGHT - 50:
+        x, y = pixel(centers[face], page.locator("canvas").first.bounding_box())
+        if hit is not None and hit.face == face and 180 < y < HEIGHT - 50:  # below the browser's notice
             return int(face), tools, (x, y)
     raise AssertionError("no face can be clicked on")
 
@@ -127,9 +135,10 @@ def wait_for_labels(root: Path, expected: np.ndarray, id: str = IDS[0]) -> None:
 
 def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     root, _ = viewer
-    face, tools, (x, y) = large_visible_face(root)
+    face, tools, (x, y) = large_visible_face(root, page)
     files = {p.name: p.read_bytes() for p in root.iterdir() if p.is_file()}
 
+    choose(page, "a click will", "show what is similar")
     wait_until(lambda: click_shows(page, (x, y), "cosine 1"))  # the patch with that face may not be rendered yet
     assert not list(root.glob("*_labels.npy")), "looking changes nothing"
 
@@ -150,15 +159,14 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     choose(page, "label", "seat")
     page.mouse.click(x, y)
     wait_for_labels(root, np.where(tools.crease(face, 30), 0, part))
-    page.mouse.click(20, HEIGHT - 20)  # beside the shape
+    wait_until(lambda: click_shows(page, (20, HEIGHT - 20), "the click met no shape"))
     assert {name: (root / name).read_bytes() for name in files} == files, "meshes are never written"
 
     page.get_by_role("button", name="Fine-tune on what is labelled").click()
     page.get_by_text("Without labels, most uncertain first (2)").wait_for()
     page.get_by_text("round_1: 2 shapes labelled").wait_for()
     assert (tmp_path / "out" / "round_1" / "model" / "model.safetensors").exists()
-    choose(page, "show", "prediction")
-    choose(page, "shape", IDS[1])
+    choose(page, "shape", IDS[1])  # the prediction is shown by itself
     page.get_by_role("button", name="Accept the prediction").click()
     predicted = np.load(tmp_path / "out" / "round_1" / "predictions" / f"{IDS[1]}.npz")["labels"]
     wait_for_labels(root, predicted, IDS[1])

@@ -11,27 +11,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvdecor.apps.viewer.colours import MODES, corner_colours, legend
-from mvdecor.apps.viewer.rounds import Round
+from mvdecor.apps.viewer.html import small
 from mvdecor.apps.viewer.scene import ColouredMesh
 from mvdecor.apps.viewer.session import Session
+from mvdecor.apps.viewer.training_panel import NONE, TrainingPanel
 from mvdecor.errors import InputError
 from mvdecor.percent import percent
 
 if TYPE_CHECKING:
     import viser
 
-NONE, ERASE = "–", "(erase)"
-MAX_RANKED = 12
-"""Shapes of the ranking that are shown."""
+ERASE = "(erase)"
 CLICKS = {
-    "show what is similar": None,
     "label the connected part": "component",
-    "label with the brush": "brush",
     "label up to the crease": "crease",
+    "label with the brush": "brush",
+    "label the same material": "material",
+    "label what is similar": "similar",
+    "show what is similar": None,
 }
-# to the right of the shapes, as the controls cover the right of the page
-CAMERA, LOOK_AT, FOV = (0.4, 0.35, 2.7), (0.4, 0.0, 0.0), 0.9
-CAMERA_FOR_TWO, LOOK_AT_TWO = (0.7, 0.5, 4.4), (0.7, 0.0, 0.0)
+ACCEPTED = {"every face without a label": 0.0, "those surer than 0.8": 0.8, "those surer than 0.95": 0.95}
+CAMERA, LOOK_AT, FOV = (0.0, 0.35, 2.7), (0.0, 0.0, 0.0), 0.9
+CAMERA_FOR_TWO = (0.0, 0.5, 4.4)
+CLOSE = 1.3  # from the camera to a face that it flies to, in units of the unit sphere
 GAP = 0.25  # between two shapes side by side, in units of the unit sphere
 
 
@@ -49,8 +51,10 @@ class Panel:
         self._id, self._beside = session.ids[0], NONE
         self._query: tuple[str, int] | None = None
         self._meshes: dict[str, ColouredMesh] = {}  # "main", "beside"
-        self._round: Round | None = None
+        self._training: TrainingPanel | None = None
+        # beside the scene, not upon it: what is in the middle of the scene is in the middle of what one sees
         server.gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
+        server.gui.main_panel.dock_right()
         server.scene.set_up_direction("+y")
         server.initial_camera.fov = FOV
         self._look()
@@ -61,34 +65,29 @@ class Panel:
             server.gui.add_html(f"<small style='padding:0 1em;display:block'>{escape(session.why_not)}</small>")
         else:
             self._add_label_controls()
-            self._add_round_controls()
+            self._training = TrainingPanel(server.gui, session, self._do, self._go, self._adopt)
+            self._add_hotkeys()
         server.scene.on_click()(lambda event: self._do(lambda: self._click(event)))
         self._do(self._open)
 
     def tick(self) -> None:
-        """Look how far the round is; to be called about once per second."""
+        """Look how far a training is; to be called about once per second."""
         with self._lock:
-            if self._round is None:
+            if self._training is None:
                 return
-            progress = self._round.progress()
-            self._status.content, self._bar.value = _small(progress.text), 100 * progress.share
-            if progress.state == "running":
-                self._do(self._list_ranking, clear=False)
-                return
-            ended, self._round = self._round, None
-            self._bar.visible, self._start.disabled = False, False
-            if progress.state == "failed":
-                self._say(progress.text, failed=True)
-                return
-            self._session.adopt_round(ended)
-            self._do(self._render)
-            self._do(self._list_ranking, clear=False)
+            failure = None
+            try:
+                failure = self._training.tick()
+            except InputError as error:
+                failure = str(error)
+            if failure is not None:
+                self._say(failure, failed=True)
 
     def close(self) -> None:
-        """End a round that is still running."""
+        """End a training that is still running."""
         with self._lock:
-            if self._round is not None:
-                self._round.stop()
+            if self._training is not None:
+                self._training.close()
 
     def _add_shape_controls(self) -> None:
         gui: Any = self._server.gui
@@ -97,6 +96,8 @@ class Panel:
             step = gui.add_button_group("", ("previous", "next"))
             self._other = gui.add_dropdown("beside it", [NONE, *self._session.ids])
             self._info = gui.add_html("")
+            views = gui.add_button_group("camera", ("home", "fit"))
+        views.on_click(lambda event: self._do(lambda: self._move(event, views.value)))
         self._shape.on_update(lambda _: self._do(lambda: self._go(self._shape.value)))
         self._other.on_update(lambda _: self._do(self._set_beside))
         step.on_click(lambda _: self._do(lambda: self._step(1 if step.value == "next" else -1)))
@@ -113,23 +114,29 @@ class Panel:
         with gui.add_folder("Label"):
             self._tool = gui.add_dropdown("a click will", list(CLICKS))
             self._part = gui.add_dropdown("label", [*self._session.label_names, ERASE])
-            self._radius = gui.add_slider("brush radius", 0.01, 0.5, 0.01, 0.1)
-            self._degrees = gui.add_slider("crease, degrees", 1, 90, 1, 30)
+            self._unlabelled = gui.add_checkbox("only faces without a label", False)
+            self._radius = gui.add_slider("brush radius", 0.01, 0.5, 0.01, 0.1, visible=False)
+            self._degrees = gui.add_slider("crease, degrees", 1, 90, 1, 30, visible=False)
+            self._cosine = gui.add_slider("least similarity", 0.0, 1.0, 0.01, 0.8, visible=False)
             back = gui.add_button_group("", ("undo", "redo"))
-            accept = gui.add_button("Accept the prediction", hint="for every face that has no label yet")
+            fly = gui.add_button("Next unlabelled face", hint="flies to the largest piece without a label")
+            self._accepted = gui.add_dropdown("accept", list(ACCEPTED), visible=False)
+            self._accept_button = gui.add_button("Accept the prediction", visible=False)
+        self._tool.on_update(lambda _: self._do(self._show_tool))
         back.on_click(lambda _: self._do(lambda: self._undo(back.value)))
-        accept.on_click(lambda _: self._do(self._accept))
+        fly.on_click(lambda event: self._do(lambda: self._fly(event)))
+        self._accept_button.on_click(lambda _: self._do(self._accept))
 
-    def _add_round_controls(self) -> None:
+    def _add_hotkeys(self) -> None:
+        """1 to 9 choose a label; U undoes, N flies to a face without a label, Q opens the most uncertain shape."""
         gui: Any = self._server.gui
-        with gui.add_folder("Fine-tune"):
-            self._start = gui.add_button("Fine-tune on what is labelled")
-            self._bar = gui.add_progress_bar(0, visible=False)
-            self._status = gui.add_html("")
-            self._ranking = gui.add_html("")
-            self._uncertain = gui.add_dropdown("open", [NONE], visible=False)
-        self._start.on_click(lambda _: self._do(self._fine_tune))
-        self._uncertain.on_update(lambda _: self._do(lambda: self._go(self._uncertain.value)))
+        keys: list[Any] = list("123456789")
+        for key, name in zip(keys, self._session.label_names, strict=False):
+            chosen = gui.add_command(f"label {name}", hotkey=key)
+            chosen.on_trigger(lambda _, name=name: self._do(lambda: setattr(self._part, "value", name)))
+        gui.add_command("undo", hotkey="U").on_trigger(lambda _: self._do(lambda: self._undo("undo")))
+        gui.add_command("next unlabelled face", hotkey="N").on_trigger(lambda event: self._do(lambda: self._fly(event)))
+        gui.add_command("most uncertain shape", hotkey="Q").on_trigger(lambda _: self._do(self._open_uncertain))
 
     def _do(self, action: Callable[[], None], clear: bool = True) -> None:
         """Run what a control asks for, one at a time, and say what went wrong; `clear`: in place of what was said."""
@@ -179,11 +186,37 @@ class Panel:
 
     def _look(self) -> None:
         """Turn every browser to the one shape, or to the two."""
-        position, target = (CAMERA, LOOK_AT) if self._beside == NONE else (CAMERA_FOR_TWO, LOOK_AT_TWO)
         clients = self._server.get_clients().values()
-        cameras: list[Any] = [self._server.initial_camera, *(client.camera for client in clients)]
-        for camera in cameras:
-            camera.position, camera.look_at = position, target
+        for camera in (self._server.initial_camera, *(client.camera for client in clients)):
+            self._go_home(camera)
+
+    def _go_home(self, camera: Any) -> None:
+        camera.position, camera.look_at = (CAMERA if self._beside == NONE else CAMERA_FOR_TWO), LOOK_AT
+
+    def _move(self, event: Any, where: str) -> None:
+        """home: as at the start. fit: the direction stays, and all is in view again."""
+        camera = event.client.camera
+        if where == "home":
+            self._go_home(camera)
+            return
+        back = np.subtract(camera.position, camera.look_at)
+        distance = np.linalg.norm(CAMERA if self._beside == NONE else CAMERA_FOR_TWO)
+        camera.look_at = LOOK_AT
+        camera.position = tuple(back / max(np.linalg.norm(back), 1e-6) * distance)
+
+    def _fly(self, event: Any) -> None:
+        face = self._session.largest_unlabelled(self._id)
+        if face is None:
+            self._say(f"{self._id}: every face has a label")
+            return
+        shape = self._session.shape(self._id)
+        normal = shape.face_normals[face].double().numpy()
+        center = self._session.tools(self._id).center(face)
+        outward = normal if normal @ center >= 0 else -normal  # windings may be wrong: away from the middle
+        point = center + self._meshes["main"].position
+        event.client.camera.look_at = tuple(point)
+        event.client.camera.position = tuple(point + CLOSE * outward + (0.0, 0.01, 0.01))
+        self._mark(point)
 
     def _open(self) -> None:
         """Put the meshes into the scene, in place of those that are there."""
@@ -191,7 +224,13 @@ class Panel:
         shapes = {"main": self._session.shape(self._id)}
         if self._beside != NONE:
             shapes["beside"] = self._session.shape(self._beside)
-        colours = {key: self._colours(shape.id) for key, shape in shapes.items()}
+        missing = ""
+        try:
+            colours = {key: self._colours(shape.id) for key, shape in shapes.items()}
+        except InputError as error:  # never a reason to stay at another shape
+            missing = f"{self._shown.value} cannot be shown: {error}"
+            self._shown.value = "texture"
+            colours = {key: self._colours(shape.id) for key, shape in shapes.items()}
         for mesh in self._meshes.values():
             mesh.remove()
         half = {key: float(shape.vertices[:, 0].max()) for key, shape in shapes.items()}  # normalised: centred
@@ -206,8 +245,20 @@ class Panel:
         }
         self._mark(None)
         self._describe()
-        self._list_ranking()
-        self._say("")
+        if self._training is not None:
+            self._training.list_ranking()
+        self._say(missing, failed=bool(missing))
+
+    def _adopt(self) -> None:
+        """A round has finished: show what it says."""
+        self._do(lambda: self._show("prediction"))
+
+    def _open_uncertain(self) -> None:
+        assert self._training is not None
+        id = self._training.next_uncertain
+        if id is None:
+            raise InputError("there is no ranking yet, or every shape of it has labels: fine-tune first")
+        self._go(id)
 
     def _render(self) -> None:
         """Bring the colours up to date."""
@@ -227,8 +278,10 @@ class Panel:
         shape = self._session.shape(self._id)
         labels = self._session.labels_of(self._id)
         share = 0.0 if labels is None else float((labels >= 0).mean())
-        self._info.content = _small(f"{shape.num_faces} faces, {percent(share)} of them labelled")
-        self._legend.content = legend(self._session, self._shown.value)
+        self._info.content = small(f"{shape.num_faces} faces, {percent(share)} of them labelled")
+        self._legend.content = legend(self._session, self._id, self._shown.value)
+        if self._training is not None:
+            self._accepted.visible = self._accept_button.visible = self._session.acceptable(self._id)
 
     def _click(self, event: Any) -> None:
         """Find out which shape the ray of a click meets first, and do there what clicks do."""
@@ -239,6 +292,7 @@ class Panel:
             if hit is not None:
                 hits.append((hit.distance, key, id, hit))
         if not hits:
+            self._say("the click met no shape")
             return
         _, key, id, hit = min(hits, key=lambda candidate: candidate[0])
         tool = CLICKS[self._tool.value] if self._session.labels is not None else None
@@ -250,8 +304,11 @@ class Panel:
             return
         name = self._part.value
         label = -1 if name == ERASE else self._session.label_names.index(name)
-        self._session.paint(id, hit.face, hit.point, tool, label, self._radius.value, self._degrees.value)
+        settings = (self._radius.value, self._degrees.value, self._cosine.value, self._unlabelled.value)
+        changed = self._session.paint(id, hit.face, hit.point, tool, label, *settings)
         self._show("labels")
+        if not changed:
+            self._say("nothing changed: these faces have that label, or are not to be changed")
 
     def _show(self, mode: str) -> None:
         if self._shown.value == mode:
@@ -271,35 +328,14 @@ class Panel:
         self._show("labels")
 
     def _accept(self) -> None:
-        if not self._session.accept(self._id):
-            raise InputError(
-                f"shape {self._id}: every face has a label already; erase those that the model should give"
-            )
+        if not self._session.accept(self._id, ACCEPTED[self._accepted.value]):
+            raise InputError(f"shape {self._id}: no face without a label is that sure")
         self._show("labels")
-        self._list_ranking()
+        if self._training is not None:
+            self._training.list_ranking()
 
-    def _fine_tune(self) -> None:
-        if self._round is not None:
-            raise InputError("a round is running: wait for it")
-        self._round = self._session.new_round()
-        self._round.start()
-        self._start.disabled, self._bar.visible, self._bar.value = True, True, 0
-        self._status.content = _small(f"{self._round.folder.name}: starting")
-
-    def _list_ranking(self) -> None:
-        """The most uncertain of the shapes without labels, and a list to open them from."""
-        latest, folder = self._round or self._session.round, self._session.labels
-        if latest is None or folder is None or not (ranking := latest.ranking()):
-            return
-        labelled = set(folder.labelled([id for id, _ in ranking]))
-        ranking = [(id, value) for id, value in ranking if id not in labelled]
-        rows = "".join(f"<li>{escape(id)} <small>({value:.3f})</small></li>" for id, value in ranking[:MAX_RANKED])
-        title = f"Without labels, most uncertain first ({len(ranking)}):"
-        self._ranking.content = f"<div style='font-size:0.85em;padding:0 1em'>{title}<ol>{rows}</ol></div>"
-        options = (NONE, *(id for id, _ in ranking))
-        if tuple(self._uncertain.options) != options:
-            self._uncertain.options, self._uncertain.visible = options, True
-
-
-def _small(text: str) -> str:
-    return f"<div style='font-size:0.85em;padding:0 1em'>{escape(text)}</div>"
+    def _show_tool(self) -> None:
+        """Only the settings of the tool that is chosen."""
+        tool = CLICKS[self._tool.value]
+        self._radius.visible, self._degrees.visible = tool == "brush", tool == "crease"
+        self._cosine.visible = tool == "similar"
