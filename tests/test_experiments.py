@@ -1,6 +1,7 @@
 """Every experiment of configs/experiment composes and runs a step of every stage, on tiny data in the true format."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,11 @@ def data_overrides(data: str, partnet: Path, people: Path, folder: Path) -> list
         return [f"data.root={folder / 'generated'}", "data.generate.count=12"]
     if data == "partnet":
         return [f"data.root={partnet}", "data.category=Chair", "data.splits=official"]
+    if data == "folder":
+        for scan in (path for path in people.iterdir() if path.is_dir()):
+            shutil.copytree(scan, folder / "meshes", dirs_exist_ok=True)
+        shutil.copy(people / "split.json", folder / "meshes")
+        return [f"data.root={folder / 'meshes'}"]
     assert data == "renderpeople", f"no made-up shapes for the data config {data}"
     return [f"data.root={people}"]
 

@@ -44,8 +44,8 @@ def unlabelled(tmp_path) -> Callable[..., Unlabelled]:
 
 @pytest.fixture
 def make_view(make_config, tmp_path) -> Callable[..., DictConfig]:
-    """Composes configs/view.yaml with overrides, for the CPU and a folder of the test's own."""
-    own = [f"out={tmp_path / 'view'}", "device=cpu", "precision=32-true"]
+    """Composes configs/view.yaml with overrides, for the CPU, a folder of the test's own, and no experiment's values."""
+    own = ["~experiment", f"out={tmp_path / 'view'}", "device=cpu", "precision=32-true"]
     return lambda *overrides: make_config(*own, *overrides, name="view")
 
 

@@ -1,11 +1,13 @@
 """A round of fine-tuning is the usual fine-tuning: the same weights and metrics as by the usual way."""
 
 import json
+import time
 
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from mvdecor.apps.viewer.background import Pace, duration
 from mvdecor.apps.viewer.rounds import Round, last_round, run_round
 from mvdecor.engine.record import changed
 from mvdecor.errors import InputError
@@ -93,7 +95,7 @@ def test_a_round_in_a_process_of_its_own(made_up_people, unlabelled, make_sessio
     started = session.new_round()
     started.start()
     assert started.progress().state == "running"
-    started._process.wait()
+    started.wait()
     now = started.progress()
     assert (now.state, now.share) == ("finished", 1.0), (started.folder / "output.txt").read_text()
     about = json.loads((started.folder / "round.json").read_text())
@@ -113,6 +115,50 @@ def test_a_round_in_a_process_of_its_own(made_up_people, unlabelled, make_sessio
     assert session.new_round().folder.name == "round_2"
     assert last_round(started.folder.parent).folder == started.folder, "the second has not finished"
     assert OmegaConf.load(started.folder / "config.yaml").training.finetune.k == 2
+
+
+def test_a_stopped_round_goes_on_unless_labels_changed(made_up_people, unlabelled, make_session, tiny):
+    folder = unlabelled(made_up_people, ["chair_000", "chair_001"])
+    session = make_session(*folder.overrides, *tiny, "labels=[a,b]")
+    session.label("chair_000", folder.truth["chair_000"] >= 0, 1)
+    started = session.new_round()
+    started.start()
+    started.stop()
+    assert started.progress().state == "stopped"
+    assert session.new_round().folder == started.folder
+    session.steps += 1
+    assert session.new_round().folder.name == "round_2", "other settings"
+    session.steps -= 1
+    session.undo("chair_000")
+    session.label("chair_000", folder.truth["chair_000"] >= 1, 0)
+    assert session.new_round().folder.name == "round_3", "other labels"
+
+
+def test_rounds_start_from_the_shapes_pretraining(made_up_people, unlabelled, make_session, tiny):
+    folder = unlabelled(made_up_people, ["chair_000", "chair_001", "chair_002"])
+    session = make_session(*folder.overrides, *tiny, "labels=[a,b]", "data.pretrain_split=all")
+    with pytest.raises(InputError, match="pretrain or fine-tune"):
+        session.embedder()
+    session.pretraining.start()
+    assert session.pretraining.progress().state == "running"
+    session.pretraining.wait()
+    output = (session.pretraining.folder / "output.txt").read_text()
+    assert session.pretraining.progress().state == "finished", output
+    assert session.embedder().on_faces(session.shape("chair_001")).ndim == 2
+    session.label("chair_000", folder.truth["chair_000"] >= 0, 1)
+    config = OmegaConf.load(session.new_round().folder / "config.yaml")
+    assert config.checkpoint == str(session.pretraining.checkpoint)
+
+
+def test_time_left_follows_the_pace(monkeypatch):
+    clock = iter([0.0, 10.0, 20.0, 30.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    pace = Pace()
+    assert pace.left(100, 300) == ""
+    assert pace.left(100, 300) == ""
+    assert pace.left(140, 300) == ", about 80 s left"  # 40 in 20 s
+    assert pace.left(300, 300) == ", about 1 s left"
+    assert [duration(x) for x in (0.2, 89, 150, 7200)] == ["1 s", "89 s", "2 min", "2.0 h"]
 
 
 def test_what_goes_wrong_is_said(made_up_people, unlabelled, make_session, tiny):

@@ -132,9 +132,31 @@ def test_predictions_and_accepting_them(make_session, balls, tmp_path):
     for shown in MODES:
         colours = corner_colours(session, "a", shown, ("b", 3))
         assert colours.shape == (320, 3, 3) and colours.dtype == np.uint8
-        legend(session, shown)
+        legend(session, session.ids[0], shown)
     wrong = corner_colours(session, "a", "error")[:, 0, 0] == 214
     np.testing.assert_array_equal(wrong, found.labels != session.labels_of("a"))
+
+
+def test_only_sure_faces_are_accepted_and_only_similar_ones_painted(make_session, balls, tmp_path):
+    session = make_session("data=folder", f"data.root={balls}", f"checkpoint={save_octants(tmp_path / 'model')}")
+    found = session.prediction("a")
+    limit = float(np.median(found.confidence))
+    assert session.accept("a", limit)
+    np.testing.assert_array_equal(session.labels_of("a"), np.where(found.confidence >= limit, found.labels, -1))
+    assert session.undo("a")
+
+    shape = session.shape("a")
+    face = session.tools("a").pick([0.3, 0.3, 5], [0, 0, -1]).face
+    similar = session.embedder().similarity(shape, face, shape).numpy() >= 0.9
+    assert 1 < similar.sum() < shape.num_faces
+    click(session, "a", [0.3, 0.3, 5], "brush", 1, radius=0.2)
+    brushed = session.labels_of("a") == 1
+    assert click(session, "a", [0.3, 0.3, 5], "similar", 0, cosine=0.9, unlabelled=True)
+    np.testing.assert_array_equal(session.labels_of("a"), np.where(brushed, 1, np.where(similar, 0, -1)))
+    unlabelled = session.largest_unlabelled("a")
+    assert session.labels_of("a")[unlabelled] == -1
+    session.label("a", np.ones(shape.num_faces, dtype=bool), 0)
+    assert session.largest_unlabelled("a") is None
 
 
 def test_similarity_follows_the_embedding(make_session, balls, tmp_path):

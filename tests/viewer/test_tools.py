@@ -1,6 +1,7 @@
 """Which faces a click means, against plain loops over corners and edges."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvdecor.apps.viewer.tools import FaceTools, neighbours
-from mvdecor.shapes import Shape
+from mvdecor.errors import InputError
+from mvdecor.shapes import Shape, Texture
 
 
 def shape_of(mesh: trimesh.Trimesh) -> Shape:
@@ -180,3 +182,22 @@ def slow_hits(shape: Shape, origin, direction) -> list[tuple[int, float]]:
 
 def slow_pick(shape: Shape, origin, direction):
     return min(slow_hits(shape, origin, direction), key=lambda hit: hit[1], default=None)
+
+
+def test_material_and_the_largest_piece():
+    shape = soup(3)
+    images = torch.arange(shape.num_faces) % 3
+    colours = tuple(torch.full((1, 1, 3), 80 * k, dtype=torch.uint8) for k in range(3))
+    textured = replace(shape, texture=Texture(torch.zeros(shape.num_faces, 3, 2), colours, images))
+    corners = [frozenset(face) for face in keys(shape)]
+    with_image = {corner for corner, image in zip(corners, images, strict=True) if image == 1}
+    meant = FaceTools(textured).material(4)
+    np.testing.assert_array_equal(meant, [corner in with_image for corner in corners])  # and the twins of such faces
+    with pytest.raises(InputError, match="no materials"):
+        FaceTools(shape).material(4)
+
+    tools = FaceTools(shape)
+    ball = shape.face_centers.numpy()[:, 0] > 1.6
+    face = tools.middle_of_largest(ball | (np.arange(shape.num_faces) % 7 == 0))
+    assert ball[face], "the ball is larger than any face of the boxes"
+    assert tools.middle_of_largest(np.zeros(shape.num_faces, dtype=bool)) is None

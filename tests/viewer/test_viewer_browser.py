@@ -37,7 +37,7 @@ def viewer(unlabelled, made_up_people, make_config, tiny, tmp_path) -> Iterator[
     model = build_model(cfg.network, cfg.views.channels, None)
     save_checkpoint(tmp_path / "model", model, {"kind": "pretrained", "label_names": [], **provenance(cfg)})
     words = [*folder.overrides, *tiny, "views.channels=[rgb]", f"checkpoint={tmp_path / 'model'}", "port=0"]
-    words += ["labels=[seat,'<b>back</b>']", f"out={tmp_path / 'out'}", "training.finetune.steps=4"]
+    words += ["labels=[seat,'<b>back</b>']", f"out={tmp_path / 'out'}", "training.finetune.steps=4", "~experiment"]
     command = [sys.executable, *script("view", *words)]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines = []

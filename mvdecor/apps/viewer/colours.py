@@ -15,6 +15,7 @@ from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, label_palette
 from mvdecor.figures.meshes import SURE_COLOUR, UNSURE_COLOUR
 from mvdecor.figures.palette import LIGHT_GREY
+from mvdecor.percent import percent
 from mvdecor.shapes import Shape
 from mvdecor.shapes.sampling import sample_texture
 from mvdecor.views.channels import GREY
@@ -78,12 +79,14 @@ def texture_colours(shape: Shape) -> Corners:
     return (255 * sample_texture(shape.texture, images, uv)).round().byte().numpy()
 
 
-def legend(session: Session, mode: str) -> str:
-    """What the colours mean, as HTML."""
+def legend(session: Session, id: str, mode: str) -> str:
+    """What the colours mean, as HTML; of labels and predictions with the share of the shape's area."""
     if mode in ("labels", "prediction"):
         palette = label_palette(len(session.label_names))
-        rows = [(tuple(palette[k].tolist()), name) for k, name in enumerate(session.label_names)]
-        return rows_of([*rows, (LIGHT_GREY, "no label")])
+        labels = session.labels_of(id) if mode == "labels" else session.predicted_labels(id)
+        shares = _shares_of_area(session.shape(id), labels, len(session.label_names))
+        rows = [(tuple(palette[k].tolist()), f"{name} {shares[k]}") for k, name in enumerate(session.label_names)]
+        return rows_of([*rows, (LIGHT_GREY, f"no label {shares[-1]}")])
     if mode == "confidence":
         return rows_of([(SURE_COLOUR, "sure"), (UNSURE_COLOUR, "unsure")])
     if mode == "error":
@@ -94,6 +97,14 @@ def legend(session: Session, mode: str) -> str:
         return rows_of([*zip(steps, names, strict=True)])
     notes = {"embedding": "principal directions of the embeddings as red, green, blue"}
     return f"<small>{escape(notes[mode])}</small>" if mode in notes else ""
+
+
+def _shares_of_area(shape: Shape, labels: NDArray[np.int64] | None, count: int) -> list[str]:
+    """Of each label, and last of no label; twins count once."""
+    areas = shape.face_areas.double().numpy() * (shape.twin_groups.numpy() == np.arange(shape.num_faces))
+    labels = np.full(shape.num_faces, -1) if labels is None else labels
+    sums = np.bincount(np.where(labels < 0, count, labels), weights=areas, minlength=count + 1)
+    return [percent(value / areas.sum()) for value in sums]
 
 
 def _of_labels(session: Session, labels: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -14,3 +14,8 @@ def rows_of(entries: Sequence[tuple[tuple[int, ...], str]]) -> str:
         for (r, g, b), name in entries
     ]
     return f'<div style="font-size:0.8em;line-height:1.5;padding:0 0.5em">{" ".join(spans)}</div>'
+
+
+def small(text: str) -> str:
+    """A line of small text."""
+    return f"<div style='font-size:0.85em;padding:0 1em'>{escape(text)}</div>"

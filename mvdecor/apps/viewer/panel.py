@@ -11,28 +11,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mvdecor.apps.viewer.colours import MODES, corner_colours, legend
-from mvdecor.apps.viewer.rounds import Round
+from mvdecor.apps.viewer.html import small
 from mvdecor.apps.viewer.scene import ColouredMesh
 from mvdecor.apps.viewer.session import Session
+from mvdecor.apps.viewer.training_panel import NONE, TrainingPanel
 from mvdecor.errors import InputError
 from mvdecor.percent import percent
 
 if TYPE_CHECKING:
     import viser
 
-NONE, ERASE = "–", "(erase)"
-MAX_RANKED = 12
-"""Shapes of the ranking that are shown."""
+ERASE = "(erase)"
 CLICKS = {
     "label the connected part": "component",
-    "label with the brush": "brush",
     "label up to the crease": "crease",
+    "label with the brush": "brush",
+    "label the same material": "material",
+    "label what is similar": "similar",
     "show what is similar": None,
 }
 ACCEPTED = {"all without a label": 0.0, "only those of confidence 0.8 or more": 0.8}
 """Faces that the prediction may be accepted for, and the least confidence."""
 CAMERA, CENTER, FOV = (0.0, 0.35, 2.7), (0.0, 0.0, 0.0), 0.9
 CAMERA_FOR_TWO = (0.0, 0.6, 5.0)
+CLOSE = 1.3  # from the camera to a face that it flies to, in units of the unit sphere
 GAP = 0.25  # between two shapes side by side, in units of the unit sphere
 
 
@@ -50,7 +52,7 @@ class Panel:
         self._id, self._beside = session.ids[0], NONE
         self._query: tuple[str, int] | None = None
         self._meshes: dict[str, ColouredMesh] = {}  # "main", "beside"
-        self._round: Round | None = None
+        self._training: TrainingPanel | None = None
         self._mode = MODES[0]  # of the colours in the scene
         self._radius_shown = 1.0
         server.gui.main_panel.dock_right()  # beside the scene, whose middle is then that of the shape
@@ -65,34 +67,21 @@ class Panel:
             server.gui.add_html(f"<small style='padding:0 1em;display:block'>{escape(session.why_not)}</small>")
         else:
             self._add_label_controls()
-            self._add_round_controls()
+            self._training = TrainingPanel(server.gui, session, self._do, self._go, lambda: self._show("prediction"))
+            self._add_hotkeys()
         server.scene.on_click()(lambda event: self._do(lambda: self._click(event)))
         self._do(self._open)
 
     def tick(self) -> None:
-        """Look how far the round is; to be called about once per second."""
-        with self._lock:
-            if self._round is None:
-                return
-            progress = self._round.progress()
-            self._status.content, self._bar.value = _small(progress.text), 100 * progress.share
-            if progress.state == "running":
-                self._do(self._list_ranking, clear=False)
-                return
-            ended, self._round = self._round, None
-            self._bar.visible, self._start.disabled = False, False
-            if progress.state == "failed":
-                self._say(progress.text, failed=True)
-                return
-            self._session.adopt_round(ended)
-            self._do(lambda: self._show("prediction"))
-            self._do(self._list_ranking, clear=False)
+        """Look how far a training is; to be called about once per second."""
+        if self._training is not None:
+            self._do(self._training.tick, clear=False)
 
     def close(self) -> None:
-        """End a round that is still running."""
+        """End a training that is still running."""
         with self._lock:
-            if self._round is not None:
-                self._round.stop()
+            if self._training is not None:
+                self._training.close()
 
     def _add_shape_controls(self) -> None:
         gui: Any = self._server.gui
@@ -119,28 +108,34 @@ class Panel:
         with gui.add_folder("Label"):
             self._tool = gui.add_dropdown("a click will", list(CLICKS))
             self._part = gui.add_dropdown("label", [*self._session.label_names, ERASE])
-            self._radius = gui.add_slider("brush radius", 0.01, 0.5, 0.01, 0.1)
-            self._degrees = gui.add_slider("crease, degrees", 1, 90, 1, 30)
+            self._unlabelled = gui.add_checkbox("only faces without a label", False)
+            self._radius = gui.add_slider("brush radius", 0.01, 0.5, 0.01, 0.1, visible=False)
+            self._degrees = gui.add_slider("crease, degrees", 1, 90, 1, 30, visible=False)
+            self._cosine = gui.add_slider("least similarity", 0.0, 1.0, 0.01, 0.8, visible=False)
             back = gui.add_button_group("", ("undo", "redo"))
+            fly = gui.add_button("Next unlabelled face", hint="flies to the largest piece without a label")
             self._faces = gui.add_dropdown("faces", list(ACCEPTED), visible=False)
             self._take = gui.add_button("Accept the prediction", hint="for faces that have no label yet", visible=False)
             export = gui.add_button(
                 "Export this shape", hint="its labels, and its mesh in parts, as files in out/export"
             )
+        self._tool.on_update(lambda _: self._do(self._show_tool))
         back.on_click(lambda _: self._do(lambda: self._undo(back.value)))
+        fly.on_click(lambda event: self._do(lambda: self._fly(event.client)))
         self._take.on_click(lambda _: self._do(self._accept))
         export.on_click(lambda _: self._do(lambda: self._say(self._session.export(self._id))))
 
-    def _add_round_controls(self) -> None:
+    def _add_hotkeys(self) -> None:
+        """1 to 9 choose a label; U undoes, N flies to a face without a label, Q opens the most uncertain shape."""
         gui: Any = self._server.gui
-        with gui.add_folder("Fine-tune"):
-            self._start = gui.add_button("Fine-tune on what is labelled")
-            self._bar = gui.add_progress_bar(0, visible=False)
-            self._status = gui.add_html("")
-            self._ranking = gui.add_html("")
-            self._uncertain = gui.add_dropdown("open", [NONE], visible=False)
-        self._start.on_click(lambda _: self._do(self._fine_tune))
-        self._uncertain.on_update(lambda _: self._do(lambda: self._go(self._uncertain.value)))
+        keys: list[Any] = list("123456789")
+        for key, name in zip(keys, self._session.label_names, strict=False):
+            command = gui.add_command(f"label {name}", hotkey=key)
+            command.on_trigger(lambda _, name=name: self._do(lambda: setattr(self._part, "value", name)))
+        gui.add_command("undo", hotkey="U").on_trigger(lambda _: self._do(lambda: self._undo("undo")))
+        fly = gui.add_command("next unlabelled face", hotkey="N")
+        fly.on_trigger(lambda event: self._do(lambda: self._fly(event.client)))
+        gui.add_command("most uncertain shape", hotkey="Q").on_trigger(lambda _: self._do(self._open_uncertain))
 
     def _do(self, action: Callable[[], None], clear: bool = True) -> None:
         """Run what a control asks for, one at a time, and say what went wrong; `clear`: in place of what was said."""
@@ -205,6 +200,26 @@ class Panel:
         camera.position = tuple(away * distance / max(1e-9, float(np.linalg.norm(away))))
         camera.look_at = CENTER
 
+    def _fly(self, client: Any) -> None:
+        """Show a browser the largest piece of surface without a label, from nearby."""
+        face = self._session.largest_unlabelled(self._id)
+        if face is None:
+            self._say(f"shape {self._id}: every face has a label")
+            return
+        normal = self._session.shape(self._id).face_normals[face].double().numpy()
+        center = self._session.tools(self._id).center(face)
+        outward = normal if normal @ center >= 0 else -normal  # windings may be wrong: away from the middle
+        point = center + self._meshes["main"].position
+        client.camera.look_at = tuple(point)
+        client.camera.position = tuple(point + CLOSE * outward + (0.0, 0.01, 0.01))  # not straight along the up axis
+        self._mark(point)
+
+    def _open_uncertain(self) -> None:
+        id = None if self._training is None else self._training.next_uncertain
+        if id is None:
+            raise InputError("there is no ranking yet, or every shape of it has labels: fine-tune first")
+        self._go(id)
+
     def _open(self) -> None:
         """Put the meshes into the scene, in place of those that are there."""
         self._say("loading …")
@@ -228,7 +243,8 @@ class Panel:
         self._radius_shown = max(abs(x[key]) + half[key] for key in shapes) if len(shapes) > 1 else 1.0
         self._mark(None)
         self._describe()
-        self._list_ranking()
+        if self._training is not None:
+            self._training.list_ranking()
         self._say(why, failed=True)
 
     def _render(self) -> None:
@@ -261,8 +277,8 @@ class Panel:
         shape = self._session.shape(self._id)
         labels = self._session.labels_of(self._id)
         share = 0.0 if labels is None else float((labels >= 0).mean())
-        self._info.content = _small(f"{shape.num_faces} faces, {percent(share)} of them labelled")
-        self._legend.content = legend(self._session, self._mode)
+        self._info.content = small(f"{shape.num_faces} faces, {percent(share)} of them labelled")
+        self._legend.content = legend(self._session, self._id, self._mode)
         if self._session.labels is not None:
             self._take.visible = self._faces.visible = self._session.predicts and self._session.unlabelled(self._id) > 0
 
@@ -287,8 +303,11 @@ class Panel:
             return
         name = self._part.value
         label = -1 if name == ERASE else self._session.label_names.index(name)
-        self._session.paint(id, hit.face, hit.point, tool, label, self._radius.value, self._degrees.value)
+        settings = (self._radius.value, self._degrees.value, self._cosine.value, self._unlabelled.value)
+        changed = self._session.paint(id, hit.face, hit.point, tool, label, *settings)
         self._show("labels")
+        if not changed:
+            self._say("nothing changed: these faces have that label, or are not to be changed")
 
     def _show(self, mode: str) -> None:
         if self._shown.value == mode:
@@ -313,30 +332,11 @@ class Panel:
                 f"shape {self._id}: no face without a label is predicted so surely: accept all, or label them"
             )
         self._show("labels")
-        self._list_ranking()
+        if self._training is not None:
+            self._training.list_ranking()
 
-    def _fine_tune(self) -> None:
-        if self._round is not None:
-            raise InputError("a round is running: wait for it")
-        self._round = self._session.new_round()
-        self._round.start()
-        self._start.disabled, self._bar.visible, self._bar.value = True, True, 0
-        self._status.content = _small(f"{self._round.folder.name}: starting")
-
-    def _list_ranking(self) -> None:
-        """The most uncertain of the shapes without labels, and a list to open them from."""
-        latest, folder = self._round or self._session.round, self._session.labels
-        if latest is None or folder is None or not (ranking := latest.ranking()):
-            return
-        labelled = set(folder.labelled([id for id, _ in ranking]))
-        ranking = [(id, value) for id, value in ranking if id not in labelled]
-        rows = "".join(f"<li>{escape(id)} <small>({value:.3f})</small></li>" for id, value in ranking[:MAX_RANKED])
-        title = f"Without labels, most uncertain first ({len(ranking)}):"
-        self._ranking.content = f"<div style='font-size:0.85em;padding:0 1em'>{title}<ol>{rows}</ol></div>"
-        options = (NONE, *(id for id, _ in ranking))
-        if tuple(self._uncertain.options) != options:
-            self._uncertain.options, self._uncertain.visible = options, True
-
-
-def _small(text: str) -> str:
-    return f"<div style='font-size:0.85em;padding:0 1em'>{escape(text)}</div>"
+    def _show_tool(self) -> None:
+        """Only the settings of the tool that is chosen."""
+        tool = CLICKS[self._tool.value]
+        self._radius.visible, self._degrees.visible = tool == "brush", tool == "crease"
+        self._cosine.visible = tool == "similar"

@@ -1,53 +1,44 @@
-"""Rounds of labelling: fine-tune on what is labelled so far, then label the others, in a separate process."""
+"""Rounds of labelling: fine-tune on what is labelled so far, then label the others, in a separate process.
+
+Before the first round the shapes may be pretrained on (`Pretraining`), without any label, in the same way.
+"""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mvdecor.apps.viewer.background import Background, Pace, Progress, training_progress
 from mvdecor.apps.viewer.labels import LabelFolder
 from mvdecor.apps.viewer.predictions import Prediction, read_ranking
-from mvdecor.engine.log import SCALARS, read_scalars
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
 from mvdecor.files import write_atomically, write_json
+from mvdecor.networks import load_checkpoint
 from mvdecor.segmenter import Segmenter
 from mvdecor.shapes.splits import sha256_of
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set
-from mvdecor.systems.mvdecor.stages import run_finetune
+from mvdecor.systems.mvdecor.stages import run_finetune, run_pretrain
+from mvdecor.systems.mvdecor.trained import SIGHT
 
 CONFIG, SPLIT, SUMMARY = "config.yaml", "split.json", "round.json"
 RANKING, OUTPUT, CLOSED = "ranking.json", "output.txt", "predicted.json"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a round is.
-
-    Attributes:
-        text: one line.
-        share: of the present phase, in [0, 1].
-        state: "running", "finished" or "failed".
-    """
-
-    text: str
-    share: float
-    state: str
+SAVE_EVERY = 50
+"""Steps between saved states, at most: what a stopped training loses."""
 
 
 def prepare_round(cfg: DictConfig, labels: LabelFolder, ids: Sequence[str]) -> Path:
-    """Make the folder of the next round: `out/round_N` with the configuration, the lists and the labels' checksums.
+    """The folder of the next round: `out/round_N` with the configuration, the lists and the labels' checksums.
 
     The configuration is the viewer's as it is, with k, the shapes labelled so far (but those of the validation and test
-    lists) as the training list, and the unlabelled ones as the test list.
+    lists) as the training list, and the unlabelled ones as the test list. If the last round was stopped and nothing has
+    changed since, its folder is given back: it goes on where it was.
 
     Raises:
         InputError: nothing is labelled, or `out` cannot be written.
@@ -60,29 +51,53 @@ def prepare_round(cfg: DictConfig, labels: LabelFolder, ids: Sequence[str]) -> P
         )
     out = Path(cfg.out)
     check_out(out)
-    number = 1 + max((int(p.name[6:]) for p in out.glob("round_*") if p.name[6:].isdigit()), default=0)
-    folder = (out / f"round_{number}").absolute()
     unlabelled = [id for id in ids if id not in labelled]
     summary = {
         "labelled": train,
         "predict": unlabelled,
         "labels_sha256": {id: sha256_of(labels.path(id)) for id in train},
     }
+    number = max(_numbers(out), default=0)
+    if number > 0 and _unfinished(
+        folder := out.absolute() / f"round_{number}", summary, _config(cfg, folder, len(train))
+    ):
+        return folder
+    folder = out.absolute() / f"round_{number + 1}"
     write_json(folder / SPLIT, {"train": train, "test": unlabelled})
     write_json(folder / SUMMARY, summary)
     write_atomically(folder / CONFIG, OmegaConf.to_yaml(_config(cfg, folder, len(train))).encode())
     return folder
 
 
+def _numbers(out: Path) -> list[int]:
+    return [int(p.name[6:]) for p in out.glob("round_*") if p.name[6:].isdigit()]
+
+
+def _unfinished(folder: Path, summary: dict[str, Any], config: DictConfig) -> bool:
+    """Whether a round has not finished, and would be prepared in the same way today."""
+    if (folder / CLOSED).exists() or not all((folder / name).exists() for name in (SUMMARY, CONFIG, SPLIT)):
+        return False
+    same_labels = json.loads((folder / SUMMARY).read_bytes()) == summary
+    return same_labels and (folder / CONFIG).read_text() == OmegaConf.to_yaml(config)
+
+
 def _config(cfg: DictConfig, folder: Path, k: int) -> DictConfig:
-    round_config: Any = OmegaConf.to_container(cfg, resolve=True)
-    round_config = {
-        name: value for name, value in round_config.items() if name in MvDeCorSettings.model_fields
-    }  # not the viewer's own
-    round_config |= {"out": str(folder), "run": 0, "progress": False}
+    round_config = _of_stage(cfg, folder)
     round_config["data"]["labelled"]["splits"] = str(folder / SPLIT)
     round_config["training"]["finetune"] |= {"k": k, "split": None, "replace": False}
     return OmegaConf.create(round_config)
+
+
+def _of_stage(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """The viewer's settings without its own. A checkpoint brings its network, and how it sees: both are fixed by it."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    settings = {name: value for name, value in settings.items() if name in MvDeCorSettings.model_fields}
+    settings |= {"out": str(folder), "run": 0, "progress": False, "save_every": min(cfg.save_every, SAVE_EVERY)}
+    if cfg.checkpoint is not None:
+        trained = load_checkpoint(cfg.checkpoint)[1].get("config", {})
+        settings["network"] = trained.get("network", settings["network"])
+        settings["views"] |= {key: value for key, value in trained.get("views", {}).items() if key in SIGHT}
+    return settings
 
 
 def run_round(folder: Path) -> None:
@@ -123,51 +138,39 @@ class Round:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._process: subprocess.Popen | None = None
+        self._work = Background(__name__, [folder], folder / OUTPUT)
+        self._training, self._labelling = Pace(), Pace()
 
     def start(self) -> None:
         """Run `run_round` in a separate process."""
-        with (self.folder / OUTPUT).open("wb") as output:
-            command = [sys.executable, "-m", "mvdecor.apps.viewer.rounds", str(self.folder)]
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        self._work.start()
 
     def stop(self) -> None:
-        """End the process, if there is one."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
+        """End the process, if there is one. `prepare_round` gives the same folder again, and the round goes on."""
+        self._work.stop()
+
+    def wait(self) -> None:
+        """Wait until the process has ended."""
+        self._work.wait()
 
     def progress(self) -> Progress:
         """How far it is, by its files."""
         name = self.folder.name
-        ended = self._process is None or self._process.poll() is not None  # before its files: it may end in between
+        running = self._work.running  # before its files: it may end in between
         if (self.folder / CLOSED).exists():
             skipped = json.loads((self.folder / CLOSED).read_bytes())["skipped"]
             note = f", {len(skipped)} could not be labelled (see {self.folder / CLOSED})" if skipped else ""
             return Progress(f"{name}: {len(self.ranking())} shapes labelled{note}", 1.0, "finished")
-        if ended:
-            reason = f"it did not finish; see {self.folder / OUTPUT}"
-            if (self.folder / OUTPUT).exists():
-                lines = (self.folder / OUTPUT).read_text(errors="replace").strip().splitlines()
-                reason = lines[-1] if lines else reason
-            return Progress(f"{name}: {reason}", 0.0, "failed")
+        if not running and self._work.stopped:
+            return Progress(f"{name}: stopped; started again with the same labels, it goes on", 0.0, "stopped")
+        if not running:
+            return Progress(f"{name}: {self._work.reason()}", 0.0, "failed")
         if (self.folder / "finetune.json").exists():
-            predict = len(json.loads((self.folder / SUMMARY).read_bytes())["predict"])
-            return Progress(
-                f"{name}: labelling shape {len(self.ranking()) + 1} of {predict}",
-                len(self.ranking()) / max(1, predict),
-                "running",
-            )
-        return self._training(name)
-
-    def _training(self, name: str) -> Progress:
-        file = self.folder / "log" / SCALARS
-        losses = read_scalars(file).get("finetune/loss_segmentation", []) if file.exists() else []
-        if not losses:
-            return Progress(f"{name}: starting", 0.0, "running")
+            count, total = len(self.ranking()), len(json.loads((self.folder / SUMMARY).read_bytes())["predict"])
+            text = f"{name}: labelling shape {count + 1} of {total}{self._labelling.left(count, total)}"
+            return Progress(text, count / max(1, total), "running")
         steps = int(OmegaConf.select(OmegaConf.load(self.folder / CONFIG), "training.finetune.steps"))
-        step, loss = losses[-1]
-        return Progress(f"{name}: step {step + 1} of {steps}, loss {loss:.3f}", (step + 1) / steps, "running")
+        return training_progress(name, self.folder, "finetune/loss_segmentation", steps, self._training)
 
     def ranking(self) -> list[tuple[str, float]]:
         """(id, mean disagreement of the views over the area) of the shapes labelled so far, the most uncertain first."""
@@ -186,13 +189,72 @@ class Round:
 
 def last_round(out: Path) -> Round | None:
     """The latest finished round in a folder."""
-    numbers = [int(p.name[6:]) for p in out.glob("round_*") if p.name[6:].isdigit() and (p / CLOSED).exists()]
+    numbers = [number for number in _numbers(out) if (out / f"round_{number}" / CLOSED).exists()]
     return Round(out / f"round_{max(numbers)}") if numbers else None
+
+
+class Pretraining:
+    """Pretraining on the shapes that the viewer shows, in a separate process: `out/pretrain`.
+
+    Args:
+        cfg: configs/view.yaml.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self._cfg = cfg
+        self.folder = Path(cfg.out).absolute() / "pretrain"
+        self._work = Background(__name__, ["--pretrain", self.folder], self.folder / OUTPUT)
+        self._pace = Pace()
+
+    def start(self) -> None:
+        """Pretrain, or go on where an earlier pretraining of the same settings was stopped.
+
+        Raises:
+            InputError: `out` cannot be written.
+        """
+        check_out(self.folder)
+        content = OmegaConf.to_yaml(OmegaConf.create(_of_stage(self._cfg, self.folder)))
+        write_atomically(self.folder / CONFIG, content.encode())
+        self._work.start()
+
+    def stop(self) -> None:
+        """End the process, if there is one."""
+        self._work.stop()
+
+    def wait(self) -> None:
+        """Wait until the process has ended."""
+        self._work.wait()
+
+    def progress(self) -> Progress:
+        """How far it is, by its files."""
+        running = self._work.running
+        if self.checkpoint is not None and not running:
+            return Progress("pretrained: the next round starts from it", 1.0, "finished")
+        if not running and self._work.stopped:
+            return Progress("pretraining: stopped; started again, it goes on", 0.0, "stopped")
+        if not running:
+            return Progress(f"pretraining: {self._work.reason()}", 0.0, "failed")
+        steps = self._cfg.training.pretrain.steps
+        return training_progress("pretraining", self.folder, "pretrain/loss", steps, self._pace)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The pretrained model; None before there is one."""
+        return self.folder / "model" if (self.folder / "pretrain.json").exists() else None
+
+
+def _pretrain(folder: Path) -> None:
+    cfg = OmegaConf.load(folder / CONFIG)
+    assert isinstance(cfg, DictConfig)
+    run_pretrain(cfg)
 
 
 if __name__ == "__main__":
     try:
-        run_round(Path(sys.argv[1]))
+        if sys.argv[1] == "--pretrain":
+            _pretrain(Path(sys.argv[2]))
+        else:
+            run_round(Path(sys.argv[1]))
     except InputError as error:
         print(f"error: {error}", flush=True)
         sys.exit(2)

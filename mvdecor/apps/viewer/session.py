@@ -13,7 +13,8 @@ from mvdecor.apps.export import export_labels, summary
 from mvdecor.apps.viewer.edits import Edits
 from mvdecor.apps.viewer.labels import LabelFolder
 from mvdecor.apps.viewer.predictions import FinishedRun, Prediction, Predictor
-from mvdecor.apps.viewer.rounds import Round, last_round, prepare_round
+from mvdecor.apps.viewer.round_pace import RoundPace
+from mvdecor.apps.viewer.rounds import Pretraining, Round, last_round, prepare_round
 from mvdecor.apps.viewer.similarity import Embedder
 from mvdecor.apps.viewer.tools import FaceTools
 from mvdecor.errors import InputError
@@ -22,7 +23,7 @@ from mvdecor.recent import Recent
 from mvdecor.shapes import MeshFolder, Shape, ShapeSet
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
-TOOLS = ("component", "brush", "crease")
+TOOLS = ("component", "crease", "brush", "material", "similar")
 CACHE_SIZE = 8
 """Shapes whose meshes stay in memory."""
 
@@ -39,6 +40,7 @@ class Session:
         labels: where labels are saved; None where they cannot be.
         why_not: in that case, why.
         round: the latest round, if any.
+        pretraining: of these shapes; None where they are not labelled here, or a `checkpoint` was given.
 
     Raises:
         InputError: a bad setting, data set, run or checkpoint, or no shapes.
@@ -62,8 +64,10 @@ class Session:
         self.labels, self.why_not = self._label_folder(shape_set, names)
         self.label_names = self.labels.label_names if self.labels else shape_set.label_names or names
         self.round = last_round(Path(cfg.out)) if self.labels else None
-        self._embedder: Embedder | None = None
+        self.pretraining = Pretraining(cfg) if self.labels and cfg.checkpoint is None else None
+        self._embedder: tuple[str, Embedder] | None = None
         self._predictor: Predictor | None = None
+        self._pace = RoundPace(cfg)
         self._shapes: Recent[Shape] = Recent(CACHE_SIZE)
         self._tools: Recent[FaceTools] = Recent(CACHE_SIZE)
         self._edits: dict[str, Edits] = {}
@@ -84,7 +88,16 @@ class Session:
         return None if labels is None else labels.numpy()
 
     def paint(
-        self, id: str, face: int, point: ArrayLike, tool: str, label: int, radius: float = 0.1, degrees: float = 30.0
+        self,
+        id: str,
+        face: int,
+        point: ArrayLike,
+        tool: str,
+        label: int,
+        radius: float = 0.1,
+        degrees: float = 30.0,
+        cosine: float = 0.8,
+        unlabelled: bool = False,
     ) -> bool:
         """Label the faces selected by a click and save. Returns False if nothing changed.
 
@@ -95,10 +108,14 @@ class Session:
             label: -1 erases.
             radius: of the brush, in units of the unit sphere.
             degrees: largest bend that `crease` goes over.
+            cosine: least similarity of what `similar` selects.
+            unlabelled: leave faces as they are that have a label.
 
         Raises:
-            InputError: labels cannot be saved here, or an unknown tool or label; then nothing has changed.
+            InputError: labels cannot be saved here, an unknown tool or label, a shape without materials, or no model that
+                embeds; then nothing has changed.
         """
+        self._editing(id)
         tools = self.tools(id)
         if tool == "component":
             faces = tools.component(face)
@@ -106,8 +123,15 @@ class Session:
             faces = tools.brush(face, point, radius)
         elif tool == "crease":
             faces = tools.crease(face, degrees)
+        elif tool == "material":
+            faces = tools.material(face)
+        elif tool == "similar":
+            shape = self.shape(id)
+            faces = self.embedder().similarity(shape, face, shape).numpy() >= cosine
         else:
             raise InputError(f"tool {tool!r} is unknown: choose {', '.join(TOOLS)}")
+        if unlabelled:
+            faces = faces & (self._editing(id).labels < 0)
         return self.label(id, faces, label)
 
     def label(self, id: str, faces: NDArray[np.bool_], label: int) -> bool:
@@ -142,6 +166,10 @@ class Session:
         return self._save(
             id, lambda: edits.put((edits.labels < 0) & (confidence >= least_confidence), predicted), edits.undo
         )
+
+    def largest_unlabelled(self, id: str) -> int | None:
+        """The face in the middle of the largest connected piece of surface without a label; None if all have one."""
+        return self.tools(id).middle_of_largest(self._editing(id).labels < 0)
 
     def undo(self, id: str) -> bool:
         """Take the last change of a shape's labels back, and save; False if there is none."""
@@ -189,20 +217,26 @@ class Session:
         return prediction
 
     def embedder(self) -> Embedder:
-        """The model that embeds: `checkpoint`, or else the run's.
+        """The model that embeds: of the latest round, or else the pretrained one, `checkpoint`, or the run's.
 
         Raises:
             InputError: there is none.
         """
-        if self._embeds is None:
+        model = self._embeds
+        if self.pretraining is not None and self.pretraining.checkpoint is not None:
+            model = str(self.pretraining.checkpoint)
+        if self.round is not None and self.round.checkpoint is not None:
+            model = str(self.round.checkpoint)
+        if model is None:
+            where = "pretrain or fine-tune, or start" if self.labels is not None else "start"
             raise InputError(
-                "there are no embeddings without a model: start the viewer with checkpoint=FOLDER or run=FOLDER"
+                f"there are no embeddings without a model: {where} the viewer with checkpoint=FOLDER or run=FOLDER"
             )
-        if self._embedder is None:
+        if self._embedder is None or self._embedder[0] != model:
             cfg = self._cfg
             batch = cfg.evaluation.batch_size
-            self._embedder = Embedder(self._embeds, cfg.device, cfg.precision, cfg.seed, batch)
-        return self._embedder
+            self._embedder = (model, Embedder(model, cfg.device, cfg.precision, cfg.seed, batch))
+        return self._embedder[1]
 
     def new_round(self) -> Round:
         """A round of fine-tuning on what is labelled so far, to be started.
@@ -210,7 +244,38 @@ class Session:
         Raises:
             InputError: labels cannot be saved here, or nothing is labelled.
         """
-        return Round(prepare_round(self._cfg, self._saved_in(), self.ids))
+        folder = self._saved_in()
+        if self.pretraining is not None:
+            pretrained = self.pretraining.checkpoint
+            self._cfg.checkpoint = None if pretrained is None else str(pretrained)
+        return Round(prepare_round(self._cfg, folder, self.ids))
+
+    @property
+    def steps(self) -> int:
+        """Of fine-tuning, in the next round."""
+        return int(self._cfg.training.finetune.steps)
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._cfg.training.finetune.steps = steps
+
+    @property
+    def recipe(self) -> str:
+        """What a round trains, in words."""
+        views = self._cfg.views
+        network = str(self._cfg.network._target_).rsplit(".", 1)[-1]
+        encoder = f" {self._cfg.network.encoder}" if "encoder" in self._cfg.network else ""
+        return f"{network}{encoder}, {views.count} views of {views.size} pixels per shape"
+
+    @property
+    def device(self) -> str:
+        """What it trains on, in words."""
+        return self._pace.device
+
+    def seconds_of_round(self) -> float:
+        """About how long the next round takes, by a step of training and a batch of prediction on this device."""
+        labelled = self._saved_in().labelled(self.ids)
+        return self._pace.seconds(self.steps, len(self.ids) - len(labelled))
 
     def adopt_round(self, finished: Round) -> None:
         """From now on predictions are those of this round."""

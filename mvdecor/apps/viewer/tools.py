@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from mvdecor.errors import InputError
 from mvdecor.lifting.fill import components_of
 from mvdecor.shapes import Shape
 from mvdecor.views.rasterizers import rasterized_faces
@@ -46,6 +47,9 @@ class FaceTools:
     """
 
     def __init__(self, shape: Shape) -> None:
+        self._id = shape.id
+        self._images = None if shape.texture is None else shape.texture.image_ids.numpy()
+        self._areas = shape.face_areas.double().numpy()
         self._groups = shape.twin_groups.numpy()
         self._centers = shape.face_centers.double().numpy()
         self._components = components_of(shape)
@@ -90,14 +94,51 @@ class FaceTools:
         """The faces that can be reached from one without crossing an edge bent by more than `degrees` (0 = flat)."""
         return self._flood(face, self._angles <= degrees)
 
+    def material(self, face: int) -> Faces:
+        """All faces that have the image, or the plain colour, of one.
+
+        Raises:
+            InputError: the shape has no texture.
+        """
+        if self._images is None:
+            raise InputError(f"shape {self._id} has no materials: use another tool")
+        same = self._images == self._images[face]
+        return np.isin(self._groups, self._groups[same])
+
+    def middle_of_largest(self, faces: Faces) -> int | None:
+        """Of the connected pieces that some faces form, the one of the largest area: its face nearest to its middle.
+
+        Args:
+            faces: bool [F].
+
+        Returns:
+            index of the face; None if there are no faces.
+        """
+        lowest = faces & (self._groups == np.arange(len(faces)))
+        if not lowest.any():
+            return None
+        pieces = self._pieces(lowest[self._pairs].all(axis=1))
+        areas = np.bincount(pieces, weights=np.where(lowest, self._areas, -1.0))
+        piece = np.flatnonzero(lowest & (pieces == areas.argmax()))
+        middle = np.average(self._centers[piece], axis=0, weights=self._areas[piece] + 1e-12)
+        return int(piece[np.linalg.norm(self._centers[piece] - middle, axis=1).argmin()])
+
+    def center(self, face: int) -> NDArray[np.float64]:
+        """float64 [3], the middle of a face, in the shape's frame."""
+        return self._centers[face]
+
     def _flood(self, face: int, open_pairs: NDArray[np.bool_]) -> Faces:
         """The faces joined to one by the pairs of neighbours that are open."""
+        pieces = self._pieces(open_pairs)
+        lowest = pieces == pieces[self._groups[face]]
+        return lowest[self._groups]
+
+    def _pieces(self, open_pairs: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """int32 [F], number of the piece that each face is in, if the pairs of neighbours that are open are joined."""
         rows, columns = self._pairs[open_pairs].T
         size = len(self._groups)
         graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(size, size))
-        parts = connected_components(graph, directed=False)[1]
-        lowest = parts == parts[self._groups[face]]
-        return lowest[self._groups]
+        return connected_components(graph, directed=False)[1]
 
 
 def neighbours(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
