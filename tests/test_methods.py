@@ -13,7 +13,13 @@ from mvdecor.systems.mvdecor.check import check_config
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune, run_pretrain
 from tests.calls import call
 
-FOR_CAPTURES = ("semantic_srn", "srn", "to_the_point", "unet_views")  # of other systems, which have tests of their own
+FOR_CAPTURES = (
+    "open_vocabulary",
+    "semantic_srn",
+    "srn",
+    "to_the_point",
+    "unet_views",
+)  # of other systems, which have tests of their own
 METHODS = sorted(path.stem for path in Path(CONFIGS, "method").glob("*.yaml") if not path.stem.startswith(FOR_CAPTURES))
 EXPERIMENTS = ("demo", "people_cpu", "renderpeople_geometry")  # of three data sets and three networks
 PRETRAINED = ("mvdecor", "densecl", "imagenet_mvdecor")

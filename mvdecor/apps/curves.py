@@ -64,12 +64,14 @@ def run_curves(cfg: DictConfig) -> dict[str, Any]:
     for k, v in settings.maps:
         metrics = _measured(stage_cfg, out / f"maps_{k * v}", k, v)
         rows.append(_row("label maps", k * v, metrics))
-    own = out / "tuned"
-    tuned = _tuned(stage_cfg, own, finetune.k, finetune.v)
+    folder = out / "tuned"
+    tuned = _tuned(stage_cfg, folder, finetune.k, finetune.v)
     for v in settings.views:
-        given = changed(stage_cfg, out=out / f"views_{v}", checkpoint=own / "model", evaluation={"v": v, "views": None})
-        rows.append(_row("given views", v, run_evaluate(given)))
-    head = _head(stage_cfg, own / "model", tuned)
+        view_cfg = changed(
+            stage_cfg, out=out / f"views_{v}", checkpoint=folder / "model", evaluation={"v": v, "views": None}
+        )
+        rows.append(_row("given views", v, run_evaluate(view_cfg)))
+    head = _head(stage_cfg, folder / "model", tuned)
     result = {"rows": rows, "head": head} | provenance(cfg) | {"seed": cfg.seed}
     if rank() == 0:
         write_json(out / "curves.json", result)
@@ -104,25 +106,28 @@ def _head(cfg: DictConfig, checkpoint: Path, tuned: Mapping[str, Any]) -> dict[s
     """Label mIoU on the captures of a fine-tuning and on others, see `run_curves`."""
     field, record = load_field(checkpoint)
     captures, labelled = make_capture_set(cfg.capture), list(tuned["captures"])
-    others = [id for id in record["ids"] if id not in labelled and id in captures.ids("train")]
+    unlabelled = [id for id in record["ids"] if id not in labelled and id in captures.ids("train")]
     background = captures.load(labelled[0]).background
     mious = {}
-    for name, ids in (("seen", labelled), ("others", others[:: max(1, len(others) // len(labelled))][: len(labelled)])):
+    for name, ids in (
+        ("seen", labelled),
+        ("others", unlabelled[:: max(1, len(unlabelled) // len(labelled))][: len(labelled)]),
+    ):
         metrics = ViewMetrics(captures.label_names, background, tuned["views"])
         for id in ids:
             capture, code = captures.load(id), field.codes.weight[record["ids"].index(id)].detach()
             views = [v for v in measured_views(len(capture), cfg.evaluation.measured) if v in capture.labelled]
-            shown = render_views(field, code, capture, views, background)
-            metrics.add_labels(id, views, shown.labels, capture.labels(views).long())
+            views_of_code = render_views(field, code, capture, views, background)
+            metrics.add_labels(id, views, views_of_code.labels, capture.labels(views).long())
         labels = metrics.result()["labels"]
         mious[name] = None if labels is None else labels["miou"]
     return mious
 
 
-def _row(given: str, number: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _row(axis: str, number: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
     images, labels = metrics["images"], metrics["images"]["labels"]
     return {
-        "given": given,
+        "given": axis,
         "number": number,
         "psnr": images["psnr"],
         "label_miou": None if labels is None else labels["miou"],

@@ -24,6 +24,7 @@ from mvdecor.figures import render_segmentation, save_png
 from mvdecor.lifting import UNFAMILIAR
 from mvdecor.percent import percent
 from mvdecor.segmenter import Segmentation
+from mvdecor.settings import shown
 from mvdecor.shapes.mesh_files import SUFFIXES
 from mvdecor.shapes.named_files import files_of_mesh
 from mvdecor.systems.mvdecor.keys import without_smoothing
@@ -73,6 +74,11 @@ def _export_all(files: dict[str, Path], cfg: DictConfig) -> list[dict]:
         print(f"{path}: {summary(result, folder)}", flush=True)
         return result
 
+    for name in ("checkpoint", "words"):
+        if cfg[name] is not None:
+            raise InputError(
+                f"{name}={shown(cfg[name])}: labels=mine takes no model, but the labels beside the meshes: leave it out"
+            )
     with alone_in(Path(cfg.out)):
         return _each(files, cfg, export)
 

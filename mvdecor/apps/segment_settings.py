@@ -43,14 +43,6 @@ class SegmentSettings(Settings):
 
     @model_validator(mode="after")
     def _one_source_of_labels(self) -> Self:
-        if self.labels == "mine" and self.checkpoint is not None:
-            raise ValueError(
-                f"checkpoint={self.checkpoint}: labels=mine takes no model, but the labels beside the meshes: leave it out"
-            )
-        if self.labels == "mine" and self.words is not None:
-            raise ValueError(
-                f"words={shown(self.words)}: labels=mine takes the labels beside the meshes: leave words out"
-            )
         if self.labels == "predicted" and self.checkpoint is None and self.words is None:
             raise ValueError(
                 "checkpoint=null: give a fine-tuned model (out/model of scripts/finetune.py), words=[...], or labels=mine to "

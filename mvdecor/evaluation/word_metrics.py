@@ -88,11 +88,11 @@ def boundary(mask: Masks) -> Masks:
     return mask & ~inside
 
 
-def _share_near(pixels: Masks, others: Masks, reach: float) -> float:
+def _share_near(pixels: Masks, targets: Masks, reach: float) -> float:
     """The share of some pixels within `reach` of one of the others; 0 where either has none."""
-    if not pixels.any() or not others.any():
+    if not pixels.any() or not targets.any():
         return 0.0
-    return float((distance_transform_edt(~others)[pixels] <= reach).mean())
+    return float((distance_transform_edt(~targets)[pixels] <= reach).mean())
 
 
 def _mean_over_views(values: NDArray[np.float64], absent: float | None) -> float:

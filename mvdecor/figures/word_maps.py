@@ -48,7 +48,7 @@ def file_names(words: Sequence[str]) -> list[str]:
     names: list[str] = []
     for word in words:
         name = re.sub(r'[\x00-\x1f/\\:*?"<>|]+', "-", word).strip(". ") or "-"
-        names.append(f"{name} {len(names)}" if name.casefold() in (other.casefold() for other in names) else name)
+        names.append(f"{name} {len(names)}" if name.casefold() in (earlier.casefold() for earlier in names) else name)
     return names
 
 

@@ -80,9 +80,9 @@ def _laplacian(
 ) -> csc_array:
     """The matrix of the sum of weight * (S_row - S_column)^2 over all edges, `count` x `count`."""
     diagonal = np.bincount(np.concatenate([rows, columns]), np.concatenate([weights, weights]), minlength=count)
-    every = np.arange(count)
+    diagonal = np.arange(count)
     entries = np.concatenate([diagonal, -weights, -weights])
-    place = (np.concatenate([every, rows, columns]), np.concatenate([every, columns, rows]))
+    place = (np.concatenate([diagonal, rows, columns]), np.concatenate([diagonal, columns, rows]))
     return csc_array((entries, place), shape=(count, count))
 
 
@@ -106,9 +106,9 @@ def _edges(
     first, second = [], []
     for offset in range(1, FACES_OF_EDGE):
         a, b = proper[:-offset], proper[offset:]
-        same = (ends[a] == ends[b]).all(axis=1) & (face[a] != face[b])
-        first.append(a[same])
-        second.append(b[same])
+        shared = (ends[a] == ends[b]).all(axis=1) & (face[a] != face[b])
+        first.append(a[shared])
+        second.append(b[shared])
     a, b = np.concatenate(first), np.concatenate(second)
     size_a, size_b = np.linalg.norm(height[a], axis=1), np.linalg.norm(height[b], axis=1)
     # a centre is a third of the height away; the heights of a flat pair point away from each other

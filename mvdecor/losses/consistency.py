@@ -19,7 +19,7 @@ def symmetric_kl(a: Tensor, b: Tensor, pair: Tensor, pairs: int) -> Tensor:
     Returns:
         a scalar of at least 0, in nats.
     """
-    log_a, log_b = a.log_softmax(dim=-1), b.log_softmax(dim=-1)
+    log_a, log_b = a.float().log_softmax(dim=-1), b.float().log_softmax(dim=-1)
     divergence = 0.5 * ((log_a.exp() - log_b.exp()) * (log_a - log_b)).sum(dim=-1)
     counts = torch.bincount(pair, minlength=pairs).clamp_min(1)
     return (divergence / counts[pair]).sum() / pairs

@@ -101,9 +101,13 @@ def make_room(id: str, seed: int, held_out: bool = False) -> Room:
     """
     rng = np.random.default_rng([seed, int(held_out), 19])
     objects = _compositions(rng, held_out)
-    solids = _placed([merged(KINDS[each.kind](rng)) for each in objects], rng)
+    solids = _placed([merged(KINDS[label.kind](rng)) for label in objects], rng)
     groups = [[_plate(X, Z)], [_plate(X, Y), _plate(Z, Y)], *([solid] for solid in solids)]
-    tiles = [_surface_tile(rng, "checks"), _surface_tile(rng, "grain"), *(_object_tile(each, rng) for each in objects)]
+    tiles = [
+        _surface_tile(rng, "checks"),
+        _surface_tile(rng, "grain"),
+        *(_object_tile(label, rng) for label in objects),
+    ]
     atlas, uv = _atlas(groups, tiles)
     mesh = merged([solid for group in groups for solid in group])
     counts = [sum(len(solid.faces) for solid in group) for group in groups]
@@ -112,7 +116,7 @@ def make_room(id: str, seed: int, held_out: bool = False) -> Room:
         torch.from_numpy(uv).float(), (torch.from_numpy(atlas),), torch.zeros(len(faces), dtype=torch.int64)
     )
     labels = torch.arange(len(groups)).repeat_interleave(torch.tensor(counts))
-    names = (*SURFACES, *(each.name for each in objects))
+    names = (*SURFACES, *(label.name for label in objects))
     shape = Shape(id, torch.from_numpy(mesh.vertices).float(), faces, labels, names, texture, "Room")
     return Room(shape, objects)
 

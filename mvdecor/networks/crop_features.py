@@ -137,8 +137,8 @@ def crop_boxes(
         side = min(height, width) // part
         y, x = (_starts(length, side, max(1, side // stride)) for length in (height, width))
         y, x = (grid.reshape(-1) for grid in torch.meshgrid(y, x, indexing="ij"))
-        moved = torch.randint(int(growth * side) + 1, (len(x), 4), generator=generator)
-        boxes = torch.stack([x, y, x + side, y + side], dim=1) + moved * torch.tensor([-1, -1, 1, 1])
+        growths = torch.randint(int(growth * side) + 1, (len(x), 4), generator=generator)
+        boxes = torch.stack([x, y, x + side, y + side], dim=1) + growths * torch.tensor([-1, -1, 1, 1])
         limits = torch.tensor([width, height, width, height])
         scales.append(boxes.clamp_min(0).minimum(limits).int())
     return scales

@@ -77,13 +77,13 @@ class TimmDense:
         picture = ((picture - self._mean) / self._std).to(self.device)
         try:
             maps = self._model.forward_intermediates(picture, norm=True, intermediates_only=True)
-            chosen = [F.normalize(maps[layer].float(), dim=1) for layer in self.layers]
+            of_layers = [F.normalize(maps[layer].float(), dim=1) for layer in self.layers]
         except (AttributeError, IndexError) as error:
             raise InputError(
                 f"layers={self.layers}: {type(self._model).__name__} has no such layers ({error})"
             ) from error
-        finest = max((features.shape[-2:] for features in chosen), key=lambda shape: shape[0] * shape[1])
-        joined = [F.interpolate(features, finest, mode="bilinear", align_corners=False) for features in chosen]
+        finest = max((features.shape[-2:] for features in of_layers), key=lambda shape: shape[0] * shape[1])
+        joined = [F.interpolate(features, finest, mode="bilinear", align_corners=False) for features in of_layers]
         return F.normalize(torch.cat(joined, dim=1)[0], dim=0).cpu()
 
 

@@ -61,8 +61,10 @@ class CaptureEvaluation:
     def metrics(self) -> CaptureMetrics:
         """Empty ones."""
         cfg = self.job.cfg
-        settings, shown = cfg.evaluation, {} if cfg.evaluation.count_given else self.inputs
-        return CaptureMetrics(self.captures, shown, settings.protocol, settings.points, settings.neighbours, cfg.seed)
+        settings, left_out = cfg.evaluation, {} if cfg.evaluation.count_given else self.inputs
+        return CaptureMetrics(
+            self.captures, left_out, settings.protocol, settings.points, settings.neighbours, cfg.seed
+        )
 
     @cached_property
     def blocks(self) -> list[Sequence[str]]:
@@ -127,8 +129,8 @@ class CaptureEvaluation:
         """Write `out/figures/ID.png`: images float32 [n, H, W, 3] in [0, 1] and labels [n, H, W] of views beside the truth."""
         truth = capture.labels(views) if set(views) <= set(capture.labelled) else None
         pictures = capture.images(views), (images * 255).round().to(torch.uint8)
-        given, names = capture.images((self.inputs[capture.id] or views)[:1])[0], self.captures.label_names
-        plot = plot_views(given, views, pictures, (labels, truth), names, capture.background)
+        image, names = capture.images((self.inputs[capture.id] or views)[:1])[0], self.captures.label_names
+        plot = plot_views(image, views, pictures, (labels, truth), names, capture.background)
         save_png(Path(self.job.out, "figures", f"{capture.id}.png"), plot)
 
     def _check_labels(self) -> None:

@@ -92,13 +92,13 @@ def divided_views(capture: Capture, held_out: int | str) -> tuple[list[int], lis
     Raises:
         InputError: that leaves none of either.
     """
-    chosen = list(capture.labelled) if isinstance(held_out, str) else list(range(0, len(capture), held_out))
-    views = [view for view in range(len(capture)) if view not in chosen]
-    if not chosen or not views:
+    held = list(capture.labelled) if isinstance(held_out, str) else list(range(0, len(capture), held_out))
+    views = [view for view in range(len(capture)) if view not in held]
+    if not held or not views:
         raise InputError(
-            f"capture {capture.id}: held_out={held_out} holds {len(chosen)} of {len(capture)} views out: choose another one"
+            f"capture {capture.id}: held_out={held_out} holds {len(held)} of {len(capture)} views out: choose another one"
         )
-    return views, chosen
+    return views, held
 
 
 def step(

@@ -12,25 +12,28 @@ from mvdecor.errors import InputError
 from tests.calls import call
 from tests.capture_files import some_cameras, some_images, write_srn, written
 
+VIEWS = {"rendered": 3, "rooms": 5}
 CAPTURES = sorted(path.stem for path in Path(CONFIGS, "capture").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", CAPTURES)
 def test_each_configuration_reads_its_format(name, make_config, made_up_partnet, tmp_path, capsys):
     overrides = [f"capture={name}", f"out={tmp_path / 'out'}", "limit=2"]
-    if name == "rendered":
+    if name == "rooms":  # made up, without files
+        overrides += ["capture.size=32", "capture.views=5"]
+    elif name == "rendered":
         overrides += ["data=partnet", f"data.root={made_up_partnet}", "data.category=Chair", "split=train"]
         overrides += ["capture.count=3", "capture.size=32"]
     else:
         written(name, tmp_path / "captures" / "scene")
         overrides.append(f"capture.root={tmp_path / 'captures'}")
     files = run_captures(make_config(*overrides, name="captures"))
-    assert len(files) == (2 if name == "rendered" else 1)
+    assert len(files) == (2 if name in ("rendered", "rooms") else 1)
     printed = capsys.readouterr().out
     for file in files:
         picture = np.asarray(Image.open(file).convert("RGB"))
         assert picture.shape[0] >= 320 and picture.shape[1] > 500
-        assert f"  {file.stem}: {3 if name == 'rendered' else 4} views of 32x" in printed
+        assert f"  {file.stem}: {VIEWS.get(name, 4)} views of 32x" in printed
 
 
 def test_bad_capture_ends_the_command_with_one_line(tmp_path):

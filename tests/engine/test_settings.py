@@ -37,7 +37,7 @@ PROGRAMS: dict[str, tuple[type[Settings], str, list[str]]] = {
     "config": (MvDeCorSettings, "", []),
     "render": (RenderSettings, "", []),
     "figures": (FiguresConfig, "", []),
-    "view": (ViewerSettings, "", []),
+    "view": (ViewerSettings, "", ["~experiment"]),
     "table": (TablesConfig, "", []),
     "doctor": (DoctorSettings, "doctor", []),
     "segment": (SegmentSettings, "", ["mesh=a.obj", "checkpoint=b"]),

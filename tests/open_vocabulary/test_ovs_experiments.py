@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from mvdecor.networks import sentences
+from mvdecor.networks import small_text_image
 from mvdecor.systems.open_vocabulary.settings import check_config
 from mvdecor.systems.open_vocabulary.stages import run_pipeline
+from mvdecor.systems.text_image import train
 
 TINY = (
     *("capture.views=10", "capture.size=24", "capture.count=1", "capture.held_out=1", "device=cpu", "progress=false"),
@@ -41,7 +42,8 @@ class FakeSentences:
 
 @pytest.mark.parametrize(("name", "own"), [("ovs_demo", "room_000"), ("ovs_room_cpu", "held_out_000")])
 def test_experiment_runs_every_stage(name, own, make_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(sentences.SentenceEncoder, "__new__", lambda cls, *args, **kwargs: FakeSentences())
+    for module in (small_text_image, train):
+        monkeypatch.setattr(module, "SentenceEncoder", FakeSentences)
     prefix = "" if name == "ovs_demo" else "+"
     short = [f"{'++' if not prefix else '+'}text_image_training.{word}" for word in SHORT]
     folder = tmp_path / "text_image"

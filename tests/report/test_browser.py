@@ -62,7 +62,7 @@ def opened(browser, tmp_path):
 
 def test_every_plot_is_shown_and_shapes_turn_in_all_views(opened, results, shown):
     page = opened(report_page(results, shown))
-    assert page.locator(".plotly-graph-div").count() == 5  # curves, parts, two confusions, 3D
+    assert page.locator(".plotly-graph-div").count() == 6  # curves, reliability, parts, two confusions, 3D
     assert page.locator("#curves .scatterlayer .js-line").count() == 2 * 2 + len(results.runs)
     assert page.locator("#parts .point path").count() >= 2 * 3
     assert page.locator("#confusion .heatmaplayer image").count() == 2

@@ -41,7 +41,9 @@ def cut_after(save):
 
 
 NAMES = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
-EXPERIMENTS = [name for name in NAMES if not name.startswith(("srn", "ttp"))]  # those of this system
+EXPERIMENTS = [
+    name for name in NAMES if not name.startswith(("srn", "ttp", "ovs", "table_ttp"))
+]  # those of this system
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ from mvdecor.engine.cli import CONFIGS
 from mvdecor.engine.distributed import share_of_batch
 from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.check import check_shares
+from mvdecor.systems.open_vocabulary.settings import check_config as check_scene
 from mvdecor.systems.semantic_srn.settings import check_shares as srn_shares
 from mvdecor.systems.to_the_point.settings import check_shares as ttp_shares
 
 CHECKS = {"mvdecor": check_shares, "semantic_srn": srn_shares, "to_the_point": ttp_shares}
 
 EXPERIMENTS = sorted(file.stem for file in Path(CONFIGS, "experiment").glob("*.yaml"))
+OF_ONE_PROCESS = tuple(name for name in EXPERIMENTS if name.startswith("ovs"))
 
 
 def processes(monkeypatch, count: int) -> None:
@@ -36,7 +38,16 @@ def least_batch(cfg) -> int:
     return min(sizes)
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", OF_ONE_PROCESS)
+def test_a_scene_is_trained_by_one_process(experiment, make_config, monkeypatch):
+    cfg = make_config(f"experiment={experiment}", "words=[red lamp,floor]")
+    check_scene(cfg)
+    processes(monkeypatch, 2)
+    with pytest.raises(InputError, match="2 processes were started: a scene is trained by one process"):
+        check_scene(cfg)
+
+
+@pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in OF_ONE_PROCESS])
 def test_every_experiment_is_shared_or_refused_with_the_numbers_that_work(experiment, make_config, monkeypatch):
     cfg = make_config(f"experiment={experiment}", name="table" if experiment.startswith("table") else "config")
     check, least = CHECKS[cfg.get("system", "mvdecor")], least_batch(cfg)

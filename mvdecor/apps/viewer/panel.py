@@ -194,10 +194,10 @@ class Panel:
     def _turn(self, client: Any, home: bool) -> None:
         """Show a browser all that is there, from where it looks or from the front; it then turns around the middle again."""
         camera = client.camera
-        away = np.array(CAMERA) if home else np.array(camera.position) - np.array(camera.look_at)
+        backwards = np.array(CAMERA) if home else np.array(camera.position) - np.array(camera.look_at)
         half_angle = np.arctan(np.tan(camera.fov / 2) * min(1.0, camera.aspect))
         distance = 1.1 * self._radius_shown / np.sin(half_angle)
-        camera.position = tuple(away * distance / max(1e-9, float(np.linalg.norm(away))))
+        camera.position = tuple(backwards * distance / max(1e-9, float(np.linalg.norm(backwards))))
         camera.look_at = CENTER
 
     def _fly(self, client: Any) -> None:
@@ -227,7 +227,7 @@ class Panel:
         self._session.labels_of(self._id)  # if they cannot be read, the shape before stays, whole
         if self._beside != NONE:
             shapes["beside"] = self._session.shape(self._beside)
-        colours, why = self._colours()
+        colours, reason = self._colours()
         for mesh in self._meshes.values():
             mesh.remove()
         half = {key: float(shape.vertices[:, 0].max()) for key, shape in shapes.items()}  # normalised: centred
@@ -245,16 +245,16 @@ class Panel:
         self._describe()
         if self._training is not None:
             self._training.list_ranking()
-        self._say(why, failed=True)
+        self._say(reason, failed=True)
 
     def _render(self) -> None:
         """Bring the colours up to date."""
         self._say("computing …")
-        colours, why = self._colours()
+        colours, reason = self._colours()
         for key, mesh in self._meshes.items():
             mesh.colour(colours[key])
         self._describe()
-        self._say(why, failed=True)
+        self._say(reason, failed=True)
 
     def _open_ids(self) -> dict[str, str]:
         return {"main": self._id} | ({} if self._beside == NONE else {"beside": self._beside})
@@ -267,11 +267,11 @@ class Panel:
             return {key: corner_colours(self._session, id, mode, self._query) for key, id in ids}
 
         try:
-            colours, self._mode, why = of(self._shown.value), self._shown.value, ""
+            colours, self._mode, reason = of(self._shown.value), self._shown.value, ""
         except InputError as error:
-            colours, self._mode, why = of(MODES[0]), MODES[0], f"{error}. The texture is shown"
+            colours, self._mode, reason = of(MODES[0]), MODES[0], f"{error}. The texture is shown"
             self._shown.value = self._mode
-        return colours, why
+        return colours, reason
 
     def _describe(self) -> None:
         shape = self._session.shape(self._id)

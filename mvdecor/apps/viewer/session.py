@@ -228,9 +228,9 @@ class Session:
         if self.round is not None and self.round.checkpoint is not None:
             model = str(self.round.checkpoint)
         if model is None:
-            where = "pretrain or fine-tune, or start" if self.labels is not None else "start"
+            advice = "pretrain or fine-tune, or start" if self.labels is not None else "start"
             raise InputError(
-                f"there are no embeddings without a model: {where} the viewer with checkpoint=FOLDER or run=FOLDER"
+                f"there are no embeddings without a model: {advice} the viewer with checkpoint=FOLDER or run=FOLDER"
             )
         if self._embedder is None or self._embedder[0] != model:
             cfg = self._cfg

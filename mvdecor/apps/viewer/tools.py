@@ -102,8 +102,8 @@ class FaceTools:
         """
         if self._images is None:
             raise InputError(f"shape {self._id} has no materials: use another tool")
-        same = self._images == self._images[face]
-        return np.isin(self._groups, self._groups[same])
+        with_image = self._images == self._images[face]
+        return np.isin(self._groups, self._groups[with_image])
 
     def middle_of_largest(self, faces: Faces) -> int | None:
         """Of the connected pieces that some faces form, the one of the largest area: its face nearest to its middle.

@@ -124,9 +124,9 @@ class TrainingPanel:
         """Say how long a round will take, whenever that has changed."""
         folder = self._session.labels
         assert folder is not None
-        about = (self._session.steps, len(folder.labelled(self._session.ids)))
-        if self._running is None and about != self._expected_for:
-            self._expected_for = about
+        expected_for = (self._session.steps, len(folder.labelled(self._session.ids)))
+        if self._running is None and expected_for != self._expected_for:
+            self._expected_for = expected_for
             time = duration(self._session.seconds_of_round())
             self._expected.content = small(f"about {time} ({self._session.device}): {self._session.recipe}")
 

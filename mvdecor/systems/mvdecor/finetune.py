@@ -157,21 +157,21 @@ def finetune(job: Job) -> dict:
     shapes, few_shot_run, skipped = few_shot_shapes(cfg, shape_set)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(few_shot_run.shapes)}", flush=True)
     labelled = make_labelled_source(cfg, shapes, few_shot_run, rasterizing_device(cfg, fabric))
-    others, trained_on_votes = None, None
+    without, trained_on_votes = None, None
     if teacher is not None or settings.lambda_consistency > 0:
-        others, also_skipped = without_labels(cfg, shape_set, few_shot_run.shapes)
+        without, also_skipped = without_labels(cfg, shape_set, few_shot_run.shapes)
         skipped = [*skipped, *(entry for entry in also_skipped if entry not in skipped)]
     training_source = labelled
-    if teacher is not None and others is not None:
+    if teacher is not None and without is not None:
         device = rasterizing_device(cfg, fabric)
-        training_source, trained_on_votes = self_training_source(job, fabric, labelled, others, device)
+        training_source, trained_on_votes = self_training_source(job, fabric, labelled, without, device)
         seed_everything(seed, verbose=False)
     sources: dict[str, Any] = {"labelled": (training_source, "training.finetune.batch_size")}
     if settings.lambda_ssl > 0:
         pairs = make_pair_source(cfg, labelled.shape_views, settings.pairs, augment="pretrain")
         sources["pairs"] = (pairs, "training.finetune.pairs")
-    if settings.lambda_consistency > 0 and others is not None:
-        other_views = make_shape_views(cfg, others, rasterizing_device(cfg, fabric))
+    if settings.lambda_consistency > 0 and without is not None:
+        other_views = make_shape_views(cfg, without, rasterizing_device(cfg, fabric))
         of_others = make_pair_source(cfg, other_views, settings.pairs, "pretrain", UnlabelledPairSource)
         sources["unlabelled"] = (of_others, "training.finetune.pairs")
     keeps = settings.batch_norm == "eval_pretrained" and cfg.checkpoint is not None
@@ -197,7 +197,7 @@ def finetune(job: Job) -> dict:
         ),
     )
     earlier = record.get("trained_on", {})
-    seen = {} if others is None else {"without labels": contents_of(others)}
+    seen = {} if without is None else {"without labels": contents_of(without)}
     calibration = calibrate(cfg, fabric, model, labelled).record()
     textured = {shape.texture is not None for shape in shapes}  # where it is not, the channel rgb is shading
     metadata = {

@@ -67,22 +67,22 @@ class PseudoLabelled(Sequence[Shape]):
     """Labelled shapes followed by others with the labels of a folder, which are read when they are used."""
 
     labelled: list[Shape]
-    others: LazyShapes
+    unlabelled: LazyShapes
     folder: Path
 
     def __len__(self) -> int:
-        return len(self.labelled) + len(self.others)
+        return len(self.labelled) + len(self.unlabelled)
 
     def __getitem__(self, number: Any) -> Any:
         if number < len(self.labelled):
             return self.labelled[number]
-        shape = self.others[number - len(self.labelled)]
+        shape = self.unlabelled[number - len(self.labelled)]
         labels = torch.from_numpy(np.load(self.folder / f"{shape.id}.npy").astype(np.int64))
         return replace(shape, face_labels=labels, label_names=self.labelled[0].label_names)
 
 
 def self_training_source(
-    job: Job, fabric: Fabric, labelled: LabelledSource, others: LazyShapes, device: torch.device
+    job: Job, fabric: Fabric, labelled: LabelledSource, unlabelled: LazyShapes, device: torch.device
 ) -> tuple[LabelledSource, dict[str, Any]]:
     """Batches of which half, on average, is of the labelled shapes and half of those that the teacher labelled.
 
@@ -90,7 +90,7 @@ def self_training_source(
         job: of the fine-tuning; its teacher has finished.
         fabric: precision and processes.
         labelled: of the labelled shapes alone.
-        others: the shapes without labels.
+        unlabelled: the shapes without labels.
         device: where views are made.
 
     Returns:
@@ -100,44 +100,45 @@ def self_training_source(
         InputError: the teacher trusts no label on any shape.
     """
     cfg, folder = job.cfg, job.out / FOLDER
-    shares = _label(job, fabric, others, folder)
-    used = [id for id in others.ids if shares[id] > 0]
-    if not used:
+    shares = _label(job, fabric, unlabelled, folder)
+    trusted = [id for id in unlabelled.ids if shares[id] > 0]
+    if not trusted:
         raise InputError(
             f"{folder}: the teacher trusts no label on any of {len(shares)} shapes: lower training.self_train.confidence "
             f"({cfg.training.self_train.confidence}) or agreement ({cfg.training.self_train.agreement})"
         )
     labelled_shapes = list({shape.id: shape for shape in labelled.shape_views.shapes}.values())
     shapes = PseudoLabelled(
-        labelled_shapes, LazyShapes(others.store, {id: others.summaries[id] for id in used}), folder
+        labelled_shapes, LazyShapes(unlabelled.store, {id: unlabelled.summaries[id] for id in trusted}), folder
     )
     shape_views = make_shape_views(cfg, shapes, device)
-    views = [*labelled.views, *[range(cfg.views.count)] * len(used)]
+    views = [*labelled.views, *[range(cfg.views.count)] * len(trusted)]
     of_labelled = list(range(len(labelled_shapes)) if labelled.shapes is None else labelled.shapes)
     # each list as often as the other is long
-    sampled = of_labelled * len(used) + list(range(len(labelled_shapes), len(shapes))) * len(of_labelled)
+    sampled = of_labelled * len(trusted) + list(range(len(labelled_shapes), len(shapes))) * len(of_labelled)
     source = LabelledSource(shape_views, labelled.rendering, views, labelled.batch_size, sampled)
     mean = 100 * sum(shares.values()) / len(shares)
     print(
-        f"self-training on {len(used)} of {len(shares)} shapes without labels, {mean:.0f} % of their area", flush=True
+        f"self-training on {len(trusted)} of {len(shares)} shapes without labels, {mean:.0f} % of their area",
+        flush=True,
     )
     return source, {"shapes": {id: round(share, 4) for id, share in shares.items()}}
 
 
-def _label(job: Job, fabric: Fabric, others: LazyShapes, folder: Path) -> dict[str, float]:
+def _label(job: Job, fabric: Fabric, unlabelled: LazyShapes, folder: Path) -> dict[str, float]:
     """Write the teacher's labels of all shapes, the processes sharing them; gives the labelled share of each one's area."""
     cfg, checkpoint = job.cfg, job.out / "teacher" / "model"
     model, metadata = load_checkpoint(checkpoint, fabric.device)
     model = model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     calibration = Calibration.of(metadata, checkpoint)
     rendering, settings = make_rendering(cfg), cfg.training.self_train
-    numbers = {id: number for number, id in enumerate(others.ids)}
+    numbers = {id: number for number, id in enumerate(unlabelled.ids)}
 
     def measure(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         for id in missing:
             # the views that the training sees: they are in the cache, and a new view would tell the teacher nothing of them
             shape_views = make_shape_views(
-                cfg, [others[numbers[id]]], fabric.device, seed_of_training_views, keep=False
+                cfg, [unlabelled[numbers[id]]], fabric.device, seed_of_training_views, keep=False
             )
             shape = shape_views[0]
             lifting = {**cfg.lifting, "batch_size": cfg.evaluation.batch_size, "temperature": calibration.temperature}
@@ -149,9 +150,9 @@ def _label(job: Job, fabric: Fabric, others: LazyShapes, folder: Path) -> dict[s
 
     depends = {"key": job.key["settings"], "teacher": metadata["weights_sha256"]}
     records = ShapeRecords(folder, depends)
-    blocks = [[id] for id in others.ids]
+    blocks = [[id] for id in unlabelled.ids]
     by_id = measure_missing(records, blocks, measure, job.cost, "labelling shapes without labels")
-    return {id: by_id[id]["share"] for id in others.ids}
+    return {id: by_id[id]["share"] for id in unlabelled.ids}
 
 
 def trusted_labels(predicted: FaceLabels, confidence: float, agreement: float) -> torch.Tensor:

@@ -74,9 +74,9 @@ def queried_words(scene: Scene, trained: Sequence[str], words: Sequence[str] | N
     return checked
 
 
-def measured_views(scene: Scene, chosen: str) -> list[int]:
+def measured_views(scene: Scene, split: str) -> list[int]:
     """Views with a label map: held out, or all that are labelled. Raises InputError if there is none."""
-    candidates = scene.record["held_out"] if chosen == "held_out" else scene.capture.labelled
+    candidates = scene.record["held_out"] if split == "held_out" else scene.capture.labelled
     views = [view for view in candidates if view in scene.capture.labelled]
     if not views:
         raise InputError(

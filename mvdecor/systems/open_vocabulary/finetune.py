@@ -106,7 +106,7 @@ def finetune(job: Job) -> dict[str, Any]:
     pixels = torch.randint(len(source.relevancy), (MEASURED_PIXELS,), generator=torch.Generator().manual_seed(seed))
     spread = spread_of(source.features(pixels), text, settings.temperature_quantile)
     sources: dict[str, Any] = {"rays": (source, "training.finetune.rays")}
-    met: dict[str, Any] = {"spread": spread, "temperature": settings.temperature * spread}
+    cosines: dict[str, Any] = {"spread": spread, "temperature": settings.temperature * spread}
     if settings.weights.alike or settings.weights.unlike:
         dense_image = make_object(cfg.dense_image, "dense_image")
         images = scene.capture.images(scene.views).permute(0, 3, 1, 2).float() / 255
@@ -114,14 +114,14 @@ def finetune(job: Job) -> dict[str, Any]:
         sampling = settings.patch_points, settings.patch_span, settings.patches
         patches = PatchSource(scene.samples, dense, *sampling, settings.shift_quantile, settings.shift, seed)
         sources["patches"] = (patches, "training.finetune.patches")
-        met |= {"shift": patches.shift, "quartiles": patches.quartiles}
+        cosines |= {"shift": patches.shift, "quartiles": patches.quartiles}
     memory = {
         "samples": scene.samples.bytes,
         "relevancies": source.relevancy.nbytes,
         "features": 0 if source.table is None else source.table.nbytes,
         "crops_per_view": sum(crops.bytes for crops in scene.crops) // len(scene.crops),
     }
-    print_measured(met, memory, scene.samples.lost)
+    print_measured(cosines, memory, scene.samples.lost)
     seed_everything(seed, verbose=False)
     arguments = {"dimension": text.shape[1], "scales": len(scales) if settings.scale == "selection" else 0}
     features = FeatureField(scene.field, **arguments)
@@ -132,17 +132,17 @@ def finetune(job: Job) -> dict[str, Any]:
         make_schedule(settings.schedule),
         seed,
     )
-    losses = partial(step, fabric=fabric, text=text, settings=settings, temperature=met["temperature"])
+    losses = partial(step, fabric=fabric, text=text, settings=settings, temperature=cosines["temperature"])
     history = train(job.loop(fabric), recipe, features, sources, losses)
     if rank() == 0:
         model = job.out / "model"
         write_atomically(model / RADIANCE, Path(cfg.checkpoint, RADIANCE).read_bytes())
-        record = {"words": words, "temperature": met["temperature"], "capture": scene.capture.id, **job.provenance}
+        record = {"words": words, "temperature": cosines["temperature"], "capture": scene.capture.id, **job.provenance}
         save_features(model, features, arguments, record)
     print(f"training loss {history.steps[-1]['loss']:.4f} after {settings.steps} steps: {job.out}/model", flush=True)
     return {
         "words": words,
-        "cosines": met,
+        "cosines": cosines,
         "memory": memory,
         "lost_light": scene.samples.lost,
         "history": history.steps,
@@ -163,15 +163,15 @@ def recreated(optimizer: Optimizer, steps: int, *, step: int, last: float = 0.1)
     return LambdaLR(optimizer, factor)
 
 
-def print_measured(met: Mapping[str, Any], memory: Mapping[str, int], lost: float) -> None:
+def print_measured(cosines: Mapping[str, Any], memory: Mapping[str, int], lost: float) -> None:
     """Say what temperature and shift follow from, and the memory that is taken."""
     megabytes = {name: f"{size / 1e6:.2f} MB" for name, size in memory.items()}
     print(
-        f"cosines of pixels and words spread over {met['spread']:.3f}: temperature {met['temperature']:.4f}\n"
+        f"cosines of pixels and words spread over {cosines['spread']:.3f}: temperature {cosines['temperature']:.4f}\n"
         f"strongest samples of all rays {megabytes['samples']}, {100 * lost:.2f} % of the light lost; relevancies "
         f"{megabytes['relevancies']}; features {megabytes['features']}; crops {megabytes['crops_per_view']} per view",
         flush=True,
     )
-    if "shift" in met:
-        quartiles = ", ".join(f"{x:.2f}" for x in met["quartiles"])
-        print(f"cosines of pairs of pixels: quartiles {quartiles}; shift {met['shift']:.3f}", flush=True)
+    if "shift" in cosines:
+        quartiles = ", ".join(f"{x:.2f}" for x in cosines["quartiles"])
+        print(f"cosines of pairs of pixels: quartiles {quartiles}; shift {cosines['shift']:.3f}", flush=True)

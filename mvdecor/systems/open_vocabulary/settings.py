@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig
 from pydantic import Field
 
+from mvdecor.engine.distributed import processes
 from mvdecor.engine.settings import RunSettings, check_out, refuse_checkpoint, require_checkpoint
+from mvdecor.errors import InputError
 from mvdecor.networks.text_image import checked_words
 from mvdecor.settings import Count, NotNegative, Positive, Probability, Settings, WholeNumber
 from mvdecor.systems.scene_fit import RadianceSettings, SceneFitSettings
@@ -110,9 +112,15 @@ def check_config(cfg: DictConfig) -> OpenVocabularySettings:
     """Refuse values that would only be noticed later; reads no data.
 
     Raises:
-        InputError: an unknown setting, a value of another type or out of range, bad words, or an `out` that cannot be written.
+        InputError: an unknown setting, a value of another type or out of range, bad words, several processes, or an `out` that
+            cannot be written.
     """
     settings = OpenVocabularySettings.of(cfg, complete=True)
+    if processes() > 1:
+        raise InputError(
+            f"{processes()} processes were started: a scene is trained by one process (docs/systems/open_vocabulary.md): "
+            "start scripts/*.py without torchrun, one command per scene and GPU"
+        )
     check_out(Path(settings.out))
     for words in (settings.words, settings.evaluation.words):
         if words is not None:

@@ -75,17 +75,17 @@ def room_crops(rooms: RoomCaptures, split: str, views: int, per_view: int, seed:
     The caption is that of the label that most of the crop's pixels have.
     """
     captions: dict[Caption, int] = {}
-    pixels, chosen = [], []
+    pixels, numbers = [], []
     for id in rooms.ids(split):
         capture, objects = rooms.load(id), rooms.room(id).objects
         labels = [Caption(surface) for surface in SURFACES]
-        labels += [Caption(each.kind, each.colour, each.pattern) for each in objects]
+        labels += [Caption(solid.kind, solid.colour, solid.pattern) for solid in objects]
         rng = np.random.default_rng(seed_of(seed, "crops", id))
         for view in rng.permutation(len(capture))[:views].tolist():
             crops, majority = _view_crops(capture, view, per_view, rng)
             pixels.append(crops)
-            chosen += [captions.setdefault(labels[label], len(captions)) for label in majority]
-    return Crops(torch.cat(pixels), tuple(captions), torch.tensor(chosen), tuple(rooms.ids(split)))
+            numbers += [captions.setdefault(labels[label], len(captions)) for label in majority]
+    return Crops(torch.cat(pixels), tuple(captions), torch.tensor(numbers), tuple(rooms.ids(split)))
 
 
 def _view_crops(capture: Capture, view: int, count: int, rng: np.random.Generator) -> tuple[Tensor, list[int]]:
@@ -166,9 +166,9 @@ class CropSource:
         crops = (torch.where(mirrored, crops.flip(-1), crops) * light).clamp(max=1)
         targets = torch.tensor([distinct.index(text) for text in texts])
         sentences = torch.stack([self.embeddings[text] for text in distinct])
-        chosen = slice(None) if positions is None else list(positions)
-        share = len(targets[chosen]) / self.batch
-        return CropBatch(crops[chosen], sentences, targets[chosen], self.crops.rooms[:1], share=share)
+        part = slice(None) if positions is None else list(positions)
+        share = len(targets[part]) / self.batch
+        return CropBatch(crops[part], sentences, targets[part], self.crops.rooms[:1], share=share)
 
 
 def names_of(captions: Sequence[Caption]) -> list[str]:
