@@ -80,9 +80,9 @@ def _laplacian(
 ) -> csc_array:
     """The matrix of the sum of weight * (S_row - S_column)^2 over all edges, `count` x `count`."""
     diagonal = np.bincount(np.concatenate([rows, columns]), np.concatenate([weights, weights]), minlength=count)
-    diagonal = np.arange(count)
+    numbers = np.arange(count)
     entries = np.concatenate([diagonal, -weights, -weights])
-    place = (np.concatenate([diagonal, rows, columns]), np.concatenate([diagonal, columns, rows]))
+    place = (np.concatenate([numbers, rows, columns]), np.concatenate([numbers, columns, rows]))
     return csc_array((entries, place), shape=(count, count))
 
 
