@@ -129,7 +129,9 @@ class WordSegmenter:
         )
         for view in range(len(ids)):
             voter.add(ids[[view]], relevancy[[view], None] / self.crops.temperature)
-        return segmentation_of(shape, fill_unseen(normalized, voter.result(), self._lifting.fill), start, None)
+        lifting = self._lifting
+        filled = fill_unseen(normalized, voter.result(), lifting.fill, lifting.smooth, lifting.crease)
+        return segmentation_of(shape, filled, start, None)
 
     def _relevancies(self, shape: Shape, cameras: Any, seed: int, batch_size: int) -> tuple[Tensor, Tensor]:
         """Face ids int32 [N, 1, H, W] of the views, and relevancies float32 [N, C, H, W], means over scales; on the CPU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -156,3 +157,14 @@ def pad_to_multiple(images: Tensor, stride: int) -> Tensor:
     """
     bottom, right = -images.shape[-2] % stride, -images.shape[-1] % stride
     return F.pad(images, (0, right, 0, bottom), mode="replicate") if bottom or right else images
+
+
+def check_frozen(encoder: str, in_channels: int, embedding_dim: int, scale: float) -> None:
+    """Refuse what a network on a frozen encoder of pictures cannot take: channels besides rgb, a bad width or scale."""
+    check_embedding_dim(embedding_dim)
+    if in_channels != 3:
+        raise InputError(
+            f"views.channels: {encoder} takes rgb alone, got {in_channels} channels: set views.channels=[rgb]"
+        )
+    if not isinstance(scale, int | float) or isinstance(scale, bool) or not 0 < scale < math.inf:
+        raise InputError(f"network.scale: must be a number above 0, got {scale!r}")

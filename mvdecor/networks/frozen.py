@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvdecor.channels import CHANNELS
-from mvdecor.errors import InputError
-from mvdecor.networks.encoders import check_embedding_dim, checked_encoder
+from mvdecor.networks.encoders import check_frozen, checked_encoder
 
 
 class FrozenEncoder(nn.Module):
@@ -48,13 +47,7 @@ class FrozenEncoder(nn.Module):
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        check_embedding_dim(embedding_dim)
-        if in_channels != 3:
-            raise InputError(
-                f"views.channels: {encoder} takes rgb alone, got {in_channels} channels: set views.channels=[rgb]"
-            )
-        if not isinstance(scale, int | float) or isinstance(scale, bool) or not 0 < scale < math.inf:
-            raise InputError(f"network.scale: must be a number above 0, got {scale!r}")
+        check_frozen(encoder, in_channels, embedding_dim, scale)
         self.embedding_dim, self.scale = embedding_dim, scale
         with checked_encoder(encoder, weights) as source:
             features: Any = timm.create_model(encoder, weights is not None, features_only=True, **source)

@@ -129,7 +129,7 @@ def run_round(folder: Path) -> None:
     write_json(folder / CLOSED, {"shapes": len(ranking), "skipped": skipped})
 
 
-class Round:
+class Round(Background):
     """A round that was started, or that an earlier viewer left.
 
     Args:
@@ -138,33 +138,21 @@ class Round:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._work = Background(__name__, [folder], folder / OUTPUT)
+        super().__init__(__name__, [folder], folder / OUTPUT)
         self._training, self._labelling = Pace(), Pace()
-
-    def start(self) -> None:
-        """Run `run_round` in a separate process."""
-        self._work.start()
-
-    def stop(self) -> None:
-        """End the process, if there is one. `prepare_round` gives the same folder again, and the round goes on."""
-        self._work.stop()
-
-    def wait(self) -> None:
-        """Wait until the process has ended."""
-        self._work.wait()
 
     def progress(self) -> Progress:
         """How far it is, by its files."""
         name = self.folder.name
-        running = self._work.running  # before its files: it may end in between
+        running = self.running  # before its files: it may end in between
         if (self.folder / CLOSED).exists():
             skipped = json.loads((self.folder / CLOSED).read_bytes())["skipped"]
             note = f", {len(skipped)} could not be labelled (see {self.folder / CLOSED})" if skipped else ""
             return Progress(f"{name}: {len(self.ranking())} shapes labelled{note}", 1.0, "finished")
-        if not running and self._work.stopped:
+        if not running and self.stopped:
             return Progress(f"{name}: stopped; started again with the same labels, it goes on", 0.0, "stopped")
         if not running:
-            return Progress(f"{name}: {self._work.reason()}", 0.0, "failed")
+            return Progress(f"{name}: {self.reason()}", 0.0, "failed")
         if (self.folder / "finetune.json").exists():
             count, total = len(self.ranking()), len(json.loads((self.folder / SUMMARY).read_bytes())["predict"])
             text = f"{name}: labelling shape {count + 1} of {total}{self._labelling.left(count, total)}"
@@ -193,7 +181,7 @@ def last_round(out: Path) -> Round | None:
     return Round(out / f"round_{max(numbers)}") if numbers else None
 
 
-class Pretraining:
+class Pretraining(Background):
     """Pretraining on the shapes that the viewer shows, in a separate process: `out/pretrain`.
 
     Args:
@@ -203,7 +191,7 @@ class Pretraining:
     def __init__(self, cfg: DictConfig) -> None:
         self._cfg = cfg
         self.folder = Path(cfg.out).absolute() / "pretrain"
-        self._work = Background(__name__, ["--pretrain", self.folder], self.folder / OUTPUT)
+        super().__init__(__name__, ["--pretrain", self.folder], self.folder / OUTPUT)
         self._pace = Pace()
 
     def start(self) -> None:
@@ -215,25 +203,17 @@ class Pretraining:
         check_out(self.folder)
         content = OmegaConf.to_yaml(OmegaConf.create(_of_stage(self._cfg, self.folder)))
         write_atomically(self.folder / CONFIG, content.encode())
-        self._work.start()
-
-    def stop(self) -> None:
-        """End the process, if there is one."""
-        self._work.stop()
-
-    def wait(self) -> None:
-        """Wait until the process has ended."""
-        self._work.wait()
+        super().start()
 
     def progress(self) -> Progress:
         """How far it is, by its files."""
-        running = self._work.running
+        running = self.running
         if self.checkpoint is not None and not running:
             return Progress("pretrained: the next round starts from it", 1.0, "finished")
-        if not running and self._work.stopped:
+        if not running and self.stopped:
             return Progress("pretraining: stopped; started again, it goes on", 0.0, "stopped")
         if not running:
-            return Progress(f"pretraining: {self._work.reason()}", 0.0, "failed")
+            return Progress(f"pretraining: {self.reason()}", 0.0, "failed")
         steps = self._cfg.training.pretrain.steps
         return training_progress("pretraining", self.folder, "pretrain/loss", steps, self._pace)
 
