@@ -47,12 +47,19 @@ def test_a_fitted_field_shows_views_that_it_did_not_see(fit_config, make_config,
     np.testing.assert_allclose(shown, 255 * rendered.images[1].numpy(), atol=0.51)
 
 
+def test_some_views_are_fitted_spread_evenly(fit_config):
+    run_fit(fit_config("fit_views=4", "radiance.steps=1"))
+    _, _, record = load_radiance(fit_config().out + "/model")
+    assert record["views"] == [1, 4, 8, 11] and record["held_out"] == [0, 6]
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("id=null", r"holds 3 captures \(ball_0"),
         ("id=nobody", "id=nobody: there is no such capture"),
         ("held_out=1", "held_out=1"),
+        ("fit_views=11", "fit_views=11, but 2 of its 12 views are held out, and 10 are left"),
         ("radiance.samples=1", r"radiance\.samples=1"),
         ("background=black", "background=black is unknown"),
     ],

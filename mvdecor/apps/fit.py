@@ -51,7 +51,19 @@ def check_fit(cfg: DictConfig) -> None:
 
 def fit_settings(cfg: DictConfig) -> dict[str, Any]:
     """What the result depends on."""
-    keys = ["seed", "precision", "id", "held_out", "foreground", "background", "space", "beyond", "schedule", "points"]
+    keys = [
+        "seed",
+        "precision",
+        "id",
+        "held_out",
+        "fit_views",
+        "foreground",
+        "background",
+        "space",
+        "beyond",
+        "schedule",
+        "points",
+    ]
     return settings_of(cfg, [*keys, "radiance", "capture", "-capture.root", "-capture.memory", "-capture.shapes.root"])
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mvdecor.engine.record import changed
 from mvdecor.engine.settings import check_out
-from mvdecor.errors import InputError
 from mvdecor.fields.feature_field import FeatureField
 from mvdecor.fields.feature_views import FILE as FEATURES
 from mvdecor.fields.feature_views import load_features, view_cosines
@@ -22,20 +21,14 @@ from mvdecor.figures import write_ply
 from mvdecor.figures.cloud import write_cloud
 from mvdecor.figures.word_maps import write_word_maps
 from mvdecor.lifting.fill import fill_unseen
-from mvdecor.lifting.vote import FaceVoter, FaceVotes
 from mvdecor.seeds import seed_of
 from mvdecor.settings import PathName
-from mvdecor.shapes import Shape
 from mvdecor.shapes.mesh_files import read_mesh
 from mvdecor.systems.open_vocabulary.evaluate import check_model, labelled_points
+from mvdecor.systems.open_vocabulary.mesh import mesh_votes
 from mvdecor.systems.open_vocabulary.scene import Scene
 from mvdecor.systems.open_vocabulary.settings import OpenVocabularySettings
 from mvdecor.systems.open_vocabulary.stages import run_finetune, run_pretrain
-from mvdecor.views.rasterizers import make_rasterizer
-
-VIEWS_AT_ONCE = 16
-TINY = 1e-12
-"""Least probability, so that its logarithm is a number."""
 
 
 class SegmentSceneSettings(OpenVocabularySettings):
@@ -81,7 +74,7 @@ def run_segment_scene(cfg: DictConfig) -> None:
     write_cloud(out / "cloud.ply", *cloud, words)
     on_mesh = ""
     if shape is not None:
-        labels = fill_unseen(shape, mesh_votes(scene, shape, scores))
+        labels = fill_unseen(shape, mesh_votes(scene.capture, views, shape, scores))
         scalars = {"confidence": labels.confidence, "filled": labels.filled.float()}
         write_ply(
             out / "mesh.ply", replace(shape, face_labels=None, label_names=tuple(words)), labels.labels, scalars=scalars
@@ -124,23 +117,3 @@ def word_scores(
     check_model(scene, record)
     cosines = view_cosines(features, samples, scene.model.text_features(words))
     return (cosines / record["temperature"]).softmax(dim=1)
-
-
-def mesh_votes(scene: Scene, shape: Shape, probabilities: Tensor) -> FaceVotes:
-    """Votes of all views [n, C, H, W] on the faces that their cameras see, by the rule `entropy` of MvDeCor.
-
-    Raises:
-        InputError: no camera of the capture sees the mesh.
-    """
-    voter = FaceVoter(shape, probabilities.shape[1])
-    rasterizer = make_rasterizer("embree")
-    for start in range(0, len(probabilities), VIEWS_AT_ONCE):
-        cameras = scene.capture.cameras[start : start + VIEWS_AT_ONCE]
-        ids = rasterizer([shape], [cameras])[0].face_ids
-        voter.add(ids, probabilities[start : start + VIEWS_AT_ONCE, None].clamp_min(TINY).log())
-    votes = voter.result()
-    if not bool(votes.seen.any()):
-        raise InputError(
-            f"mesh {shape.id}: no camera of capture {scene.capture.id} sees it: it must be in the frame of the cameras' poses"
-        )
-    return votes

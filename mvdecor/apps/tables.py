@@ -41,12 +41,14 @@ from mvdecor.settings import Count, Settings, Text
 from mvdecor.systems.mvdecor.check import check_config, check_run, check_shares
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 from mvdecor.systems.mvdecor.stages import run_pretrain
+from mvdecor.systems.open_vocabulary.settings import OpenVocabularySettings
+from mvdecor.systems.open_vocabulary.stages import run_pretrain as fit_field
 from mvdecor.systems.to_the_point.settings import ToThePointSettings
 from mvdecor.systems.to_the_point.stages import run_pretrain as pretrain_on_template
 
 STAGES = {"pretraining": "run_pretrain", "fine-tuning": "run_finetune", "evaluation": "run_evaluate"}
 """Names of the stages, and what they are in the module `stages` of a system."""
-SYSTEMS = ("mvdecor", "to_the_point")
+SYSTEMS = ("mvdecor", "to_the_point", "open_vocabulary")
 """Those whose runs a table runs itself."""
 
 OWN_KEYS = ("dry_run", "gather", "columns", "measures")
@@ -103,6 +105,18 @@ class ReconstructionTablesConfig(TableWords, ToThePointSettings):
     """configs/table.yaml with the settings of To The Point."""
 
 
+class WordTablesConfig(TableWords, OpenVocabularySettings):
+    """configs/table.yaml with the settings of the open-vocabulary system."""
+
+
+CONFIGS_OF: dict[str, type[Settings]] = {
+    "mvdecor": TablesConfig,
+    "to_the_point": ReconstructionTablesConfig,
+    "open_vocabulary": WordTablesConfig,
+}
+"""By system, what configs/table.yaml is checked by."""
+
+
 @dataclass(frozen=True)
 class CellStage:
     """A stage of a cell with its whole configuration; `kind` is a key of STAGES, `label` says which cells it is for."""
@@ -144,8 +158,8 @@ def run_table(cfg: DictConfig, overrides: Sequence[str]) -> dict | None:
     Raises:
         InputError: a table that is not described well, an unknown method or column, results that must not be mixed.
     """
-    settings = ReconstructionTablesConfig if cfg.system == "to_the_point" else TablesConfig
-    out = Path(settings.of(cfg, complete=True).out)
+    CONFIGS_OF.get(cfg.system, TablesConfig).of(cfg, complete=True)
+    out = Path(cfg.out)
     _check_own(out / "table.json")
     if cfg.gather is not None:
         results = read_runs(cfg.gather)
@@ -313,9 +327,12 @@ def _pretraining_key(cfg: DictConfig, data_sets: list[Any]) -> str:
     if cfg.system == "mvdecor":
         settings = run_pretrain.settings(cfg) | {key: cfg.data[key] for key in ("pretrain_split", "pretrain_limit")}
         reader = OmegaConf.to_container(cfg.data.unlabelled, resolve=True)
-    else:
+    elif cfg.system == "to_the_point":
         settings = pretrain_on_template.settings(cfg)
         reader = OmegaConf.to_container(cfg.template, resolve=True)
+    else:
+        settings = fit_field.settings(cfg)
+        reader = OmegaConf.to_container(cfg.capture, resolve=True)
     if reader not in data_sets:
         data_sets.append(reader)
     settings["number of the data set"] = data_sets.index(reader)
@@ -325,7 +342,8 @@ def _pretraining_key(cfg: DictConfig, data_sets: list[Any]) -> str:
 def _grid(table: Mapping, overrides: Sequence[str], results: Sequence[Run], measures: Sequence[str]) -> Grid:
     columns = [Column(c["name"], tuple(c.get("mean_of") or ()), c.get("paper")) for c in table["columns"]]
     first = next(c for c in table["columns"] if not c.get("mean_of"))
-    titles = {m: cell_config(table, overrides, m, first).method.title for m in table["methods"]}
+    titles = {result.method: result.title for result in results if result.untrained}
+    titles |= {m: cell_config(table, overrides, m, first).method.title for m in table["methods"]}
     names = {column.name for column in columns}
     for result in results:
         if result.method not in titles or result.column not in names:

@@ -98,14 +98,14 @@ class RenderedCaptures:
 
     def load(self, id: str) -> Capture:
         """The views of a shape. Raises InputError if the shape is bad."""
-        shape = self._shape(id)
+        shape = self.shape(id)
         seed = seed_of(self.seed, "cameras of captures", "" if self.same_cameras else id)
         cameras = sphere_cameras(seed=seed, **self._cameras)
-        load = partial(self._shape, id)
+        load = partial(self.shape, id)
         return render_capture(shape, cameras, self.rasterizer, self.light, self.memory, load, self.supersample)
 
-    def _shape(self, id: str) -> Shape:
-        """The shape, read again if it was not among the last ones: shapes kept in memory would have no bound."""
+    def shape(self, id: str) -> Shape:
+        """The mesh of a capture, in the world frame of its cameras; read again unless it is among the last ones."""
         return self._recent.get(id, lambda: self.shapes.load(id))
 
 

@@ -104,7 +104,7 @@ class RoomCaptures:
         """The views of a room. All are rendered once, since the bounds follow from their depth."""
         cameras = fan_cameras(self.views, self.size * self.supersample)
         shape = self.room(id).shape
-        load, rasterizer = partial(self._shape, id), make_rasterizer("embree")
+        load, rasterizer = partial(self.shape, id), make_rasterizer("embree")
         read = RenderedViews(id, load, cameras, rasterizer, LIGHT, self.memory, self.supersample, SHADING)
         labelled = tuple(range(2, self.views, 5))
         cameras = cameras.reduced(self.supersample)
@@ -113,7 +113,8 @@ class RoomCaptures:
         assert depth is not None
         return replace(capture, near=depth.amin(dim=(1, 2)) / MARGIN, far=depth.amax(dim=(1, 2)) * MARGIN)
 
-    def _shape(self, id: str) -> Shape:
+    def shape(self, id: str) -> Shape:
+        """The labelled mesh of a room, in the world frame of its cameras. Raises InputError for another id."""
         return self.room(id).shape
 
 

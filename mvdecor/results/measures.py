@@ -51,6 +51,11 @@ def _of_reconstructions(*keys: str, factor: float = 1.0) -> Callable[[Mapping[st
     return value
 
 
+def _of_words(key: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """A figure of an open-vocabulary result, in percent."""
+    return lambda metrics: metrics[key] if "rows" in metrics else None
+
+
 MEASURES = {
     "part_miou": Measure("part mIoU", "part mIoU in percent", lambda metrics: metrics["part_miou"]),
     "shape_miou": Measure("shape mIoU", "shape mIoU in percent", lambda metrics: metrics["shape_miou"]),
@@ -88,6 +93,11 @@ MEASURES = {
     "chamfer": Measure(
         "Chamfer", "Chamfer distance in percent of the radius", _of_reconstructions("surface", "chamfer", factor=100.0)
     ),
+    "word_miou": Measure(
+        "mIoU of words", "mIoU in percent over words and views, absent words left out", _of_words("miou")
+    ),
+    "word_accuracy": Measure("accuracy of words", "pixels with the right word, in percent", _of_words("accuracy")),
+    "boundary_f": Measure("boundary F", "boundary F of words in percent", _of_words("boundary_f")),
     "seconds_per_shape": Measure(
         "seconds per shape", "processor time of the evaluation per test shape", _seconds_per_shape
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Run:
         test_ids: shapes that it was measured on, sorted.
         metrics: all of metrics.json.
         finetuned: finetune.json, if it was read.
+        untrained: whether it is a way that needs no training, of which a result holds the figures beside its own.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Run:
     test_ids: tuple[str, ...]
     metrics: dict
     finetuned: dict | None = None
+    untrained: bool = False
 
     @property
     def file(self) -> Path:
@@ -107,7 +109,8 @@ class Run:
 def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Read every `metrics.json` below some folders, in order of their paths; a file reached twice is read once.
 
-    Where a result holds the figures of the same model without any image, these are a run before it.
+    Where a result holds figures of ways that need no training, or of the same model without any image, these are runs
+    before it; those without training once, however many methods stand beside them.
 
     Raises:
         InputError: a folder that is not there, a file that is not a whole result, or one whose method has no name.
@@ -122,7 +125,19 @@ def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     for run in runs:
         if run.method == UNNAMED:
             raise InputError(f"{run.file}: its configuration names no method: put it into a folder METHOD/run_N")
-    return [row for run in runs for row in with_baseline(run)]
+    rows: dict[tuple[str, str, int, int], Run] = {}
+    for row in (row for run in runs for row in untrained(run)):
+        rows.setdefault((row.method, row.column, row.seed, row.number), row)
+    return [*rows.values(), *(row for run in runs for row in with_baseline(run))]
+
+
+def untrained(run: Run) -> list[Run]:
+    """The ways of an open-vocabulary result that need no training, as runs with the way's name."""
+    return [
+        replace(_row(run, name, name, figures), untrained=True)
+        for name, figures in run.metrics.get("rows", {}).items()
+        if name != "distilled"
+    ]
 
 
 WITHOUT_IMAGE = {"mean_code": "mean code", "no_image": "no image"}
@@ -133,12 +148,16 @@ def with_baseline(run: Run) -> list[Run]:
     """The run, and before it that of the same model without any image if it holds one (Semantic SRN, To The Point)."""
     for key, words in WITHOUT_IMAGE.items():
         if (figures := run.metrics.get(key)) is not None:
-            name, title = f"{run.method}_{key}", f"{run.title}, {words}"
-            config = {**run.metrics["config"], "method": {"name": name, "title": title}}
-            metrics = {**run.metrics, **figures, "config": config, key: None, "cost": None}
-            scores = {score: figures.get(score) for score in ("part_miou", "shape_miou")}
-            return [replace(run, method=name, metrics=metrics, **scores), run]
+            return [_row(run, f"{run.method}_{key}", f"{run.title}, {words}", {**figures, key: None}), run]
     return [run]
+
+
+def _row(run: Run, method: str, title: str, figures: Mapping[str, Any]) -> Run:
+    """A run of other figures: of a method that the result of `run` holds beside its own."""
+    config = {**run.metrics["config"], "method": {"name": method, "title": title}}
+    scores = {key: figures.get(key) for key in ("part_miou", "shape_miou")}
+    metrics = {**run.metrics, **figures, **scores, "config": config, "cost": None}
+    return replace(run, method=method, metrics=metrics, part_miou=scores["part_miou"], shape_miou=scores["shape_miou"])
 
 
 def read_run(folder: Path, method: str | None = None, keys: Sequence[str] = ()) -> Run:
@@ -191,8 +210,8 @@ def system_of(folder: Path) -> str | None:
 
 
 def _score(metrics: dict, key: str) -> float | None:
-    """A percentage; None only of a result about views or reconstructions."""
-    is_about_images = "images" in metrics or "mask_iou" in metrics
+    """A percentage; None only of a result about views, reconstructions or words."""
+    is_about_images = any(key in metrics for key in ("images", "mask_iou", "rows"))
     return None if metrics[key] is None and is_about_images else float(metrics[key])
 
 

@@ -68,6 +68,7 @@ class SceneFitSettings(Settings):
     held_out: Literal["labelled"] | Annotated[int, Field(ge=2)] = Field(
         description="give a whole number of at least 2, or labelled"
     )
+    fit_views: Count | None
     foreground: Probability
     background: Literal["white", "still", "random"]
     space: Literal["auto", "bounded", "contracted"]
@@ -86,11 +87,16 @@ def chosen_capture(captures: CaptureSet, id: str | None) -> str:
     return id or ids[0]
 
 
-def divided_views(capture: Capture, held_out: int | str) -> tuple[list[int], list[int]]:
+def divided_views(capture: Capture, held_out: int | str, most: int | None = None) -> tuple[list[int], list[int]]:
     """Views to fit and views that are held out: every n-th, or the `labelled` ones.
 
+    Args:
+        capture: whose views.
+        held_out: which are held out.
+        most: how many of the others to fit, spread evenly over their order; None: all.
+
     Raises:
-        InputError: that leaves none of either.
+        InputError: that leaves none of either, or fewer to fit than `most`.
     """
     held = list(capture.labelled) if isinstance(held_out, str) else list(range(0, len(capture), held_out))
     views = [view for view in range(len(capture)) if view not in held]
@@ -98,6 +104,13 @@ def divided_views(capture: Capture, held_out: int | str) -> tuple[list[int], lis
         raise InputError(
             f"capture {capture.id}: held_out={held_out} holds {len(held)} of {len(capture)} views out: choose another one"
         )
+    if most is not None:
+        if most > len(views):
+            raise InputError(
+                f"capture {capture.id}: fit_views={most}, but {len(held)} of its {len(capture)} views are held out, and "
+                f"{len(views)} are left to fit: give at most {len(views)}"
+            )
+        views = [views[i] for i in np.linspace(0, len(views) - 1, most).round().astype(int).tolist()]
     return views, held
 
 
@@ -147,7 +160,7 @@ class SeeingField(nn.Module):
 def fit_scene(job: Job, capture: Capture, radiance: RadianceSettings, settings: SceneFitSettings) -> dict[str, Any]:
     """Fit a field; writes `out/model`, `out/views.png`, `out/cloud.ply` and `out/log`. Gives what the stage's file holds."""
     cfg, fabric = job.cfg, job.open_device()
-    views, held_out = divided_views(capture, settings.held_out)
+    views, held_out = divided_views(capture, settings.held_out, settings.fit_views)
     still = still_background(capture, views) if settings.background == "still" else None
     cut_out = capture.has_alpha or still is not None
     bounded = cut_out if settings.space == "auto" else settings.space == "bounded"

@@ -22,7 +22,11 @@ from mvdecor.figures.layout import enlarge, legend, sheet, stack
 from mvdecor.figures.word_maps import write_word_maps
 from mvdecor.networks.crop_features import relevancies
 from mvdecor.seeds import seed_of
+from mvdecor.systems.open_vocabulary.mesh import mesh_miou, mesh_votes
 from mvdecor.systems.open_vocabulary.scene import Scene
+
+TRAINED = ("seed", "run", "dense_image", "crops", "training")
+"""Groups of the training's configuration that a table compares."""
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -38,11 +42,15 @@ def evaluate(job: Job) -> dict[str, Any]:
     words = queried_words(scene, record["words"], settings.words)
     views = measured_views(scene, settings.views)
     samples, text = scene.samples_of(views), scene.model.text_features(words)
-    maps = ways_of(scene, words, views, samples) | {"distilled": view_cosines(features, samples, text)}
+    fitted = scene.relevancies(words)
+    maps = ways_of(scene, words, views, samples, fitted) | {"distilled": view_cosines(features, samples, text)}
     rows = {
         name: score(scene.capture, views, scores.argmax(dim=1), record["words"], settings.released)
         for name, scores in maps.items()
     }
+    add_mesh_figures(
+        rows, scene, fitted, view_cosines(features, scene.samples, text) / record["temperature"], record["words"]
+    )
     if rank() == 0:
         probabilities = (maps["distilled"] / record["temperature"]).softmax(dim=1)
         write_word_maps(job.out / "words", views, scene.capture.images(views), probabilities, words)
@@ -51,7 +59,18 @@ def evaluate(job: Job) -> dict[str, Any]:
         save_png(job.out / "views.png", picture(scene.capture, views[: settings.figures], maps, words))
     for name, row in rows.items():
         print(f"{name:>20}: " + summary(row), flush=True)
-    return {"words": words, "views": views, "rows": rows, "miou": rows["distilled"]["miou"]}
+    trained = record["config"]
+    return {
+        "words": words,
+        "views": views,
+        "rows": rows,
+        "part_miou": None,
+        **rows["distilled"],
+        "category": scene.capture.id,
+        "split": {"name": settings.views, "ids": [scene.capture.id]},
+        "trained_with": {key: trained[key] for key in TRAINED if key in trained},
+        "shape_miou": None,
+    }
 
 
 def check_model(scene: Scene, record: Mapping[str, Any]) -> None:
@@ -86,8 +105,10 @@ def measured_views(scene: Scene, split: str) -> list[int]:
     return views
 
 
-def ways_of(scene: Scene, words: Sequence[str], views: Sequence[int], samples: StrongestSamples) -> dict[str, Tensor]:
-    """Scores float32 [n, C, H, W] of each way that needs no training.
+def ways_of(
+    scene: Scene, words: Sequence[str], views: Sequence[int], samples: StrongestSamples, fitted: Tensor
+) -> dict[str, Tensor]:
+    """Scores float32 [n, C, H, W] of each way that needs no training; `fitted` are the relevancies of the fitted views.
 
     In the pictures themselves: the mean over scales of cosines and of relevancies. In 3D: the vote of the relevancies of the
     fitted views, of each scale alone and of their mean.
@@ -96,7 +117,6 @@ def ways_of(scene: Scene, words: Sequence[str], views: Sequence[int], samples: S
     cosines = torch.stack([view.scores(text) for view in crops])
     maps = {"picture, cosine": cosines.mean(dim=1)}
     maps["picture, relevancy"] = relevancies(crops, text, scene.cfg.crops.relevancy).mean(dim=1)
-    fitted = scene.relevancies(words)
     for scale in range(fitted.shape[1]):
         maps[f"vote, scale {scale}"] = scene.vote_in_views(fitted[:, scale], samples)
     return maps | {"vote": scene.vote_in_views(fitted.mean(dim=1), samples)}
@@ -120,6 +140,30 @@ def score(
     return word_figures(labels, numbers[capture.labels(views).long()], len(names), released)
 
 
+def add_mesh_figures(
+    rows: dict[str, dict[str, float]], scene: Scene, fitted: Tensor, distilled: Tensor, words: Sequence[str]
+) -> None:
+    """Add `part_miou` on the scene's mesh to the rows of the votes and the distillation; the fitted views vote on it.
+
+    Adds nothing where the capture has no mesh whose labels are the distilled words.
+
+    Args:
+        rows: by name.
+        scene: with or without a mesh.
+        fitted: float32 [n, S, C, H, W], relevancies of the fitted views.
+        distilled: float32 [n, C, H, W], logits by the distilled features.
+        words: that were distilled, C of them.
+    """
+    shape = scene.mesh
+    if shape is None or shape.face_labels is None or tuple(shape.label_names) != tuple(words):
+        return
+    relevancy = fitted / scene.cfg.training.finetune.relevancy_temperature
+    logits = {f"vote, scale {scale}": relevancy[:, scale] for scale in range(relevancy.shape[1])}
+    logits |= {"vote": relevancy.mean(dim=1), "distilled": distilled}
+    for name, values in logits.items():
+        rows[name]["part_miou"] = mesh_miou(shape, mesh_votes(scene.capture, scene.views, shape, values.softmax(dim=1)))
+
+
 def labelled_points(samples: StrongestSamples, scores: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Where at most `count` random rays end, of pixels with scores [n, C, H, W]: positions [P, 3], labels [P], scores [P]."""
     pixels = torch.randperm(samples.depth.numel(), generator=torch.Generator().manual_seed(seed))[:count]
@@ -141,4 +185,5 @@ def picture(capture: Capture, views: Sequence[int], maps: Mapping[str, Tensor], 
 
 def summary(row: Mapping[str, Any]) -> str:
     """One line of figures."""
-    return f"mIoU {row['miou']:.1f}, accuracy {row['accuracy']:.1f}, boundary F {row['boundary_f']:.1f}"
+    on_mesh = f", on the mesh {row['part_miou']:.1f}" if row.get("part_miou") is not None else ""
+    return f"mIoU {row['miou']:.1f}, accuracy {row['accuracy']:.1f}, boundary F {row['boundary_f']:.1f}{on_mesh}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from mvdecor.imports import make_object
 from mvdecor.lifting.scene_vote import gather_scores
 from mvdecor.networks.crop_features import CropFeatures, features_of, relevancies
 from mvdecor.networks.text_image import TextImage, checked_words
+from mvdecor.shapes import Shape
 from mvdecor.systems.scene_fit import chosen_capture
 
 
@@ -34,6 +35,7 @@ class Scene:
         capture: its views.
         field, space, record: its radiance field, see `load_radiance`.
         model: of text and images.
+        mesh: of the scene, where the captures know it (made-up rooms, rendered shapes).
     """
 
     cfg: DictConfig
@@ -42,6 +44,7 @@ class Scene:
     space: SceneSpace
     record: dict[str, Any]
     model: TextImage
+    mesh: Shape | None = None
 
     @staticmethod
     def of(cfg: DictConfig, device: torch.device | str = "cpu") -> Scene:
@@ -59,7 +62,9 @@ class Scene:
                 "fitted to"
             )
         field.requires_grad_(False)
-        return Scene(cfg, capture, field, space, record, make_object(cfg.text_image, "text_image"))
+        mesh_of: Callable[[str], Shape] | None = getattr(captures, "shape", None)
+        mesh = None if mesh_of is None else mesh_of(capture.id)
+        return Scene(cfg, capture, field, space, record, make_object(cfg.text_image, "text_image"), mesh)
 
     @property
     def views(self) -> list[int]:
