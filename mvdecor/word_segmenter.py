@@ -20,7 +20,7 @@ from mvdecor.lifting import FaceVoter, LiftingSettings, fill_unseen
 from mvdecor.networks.crop_features import features_of, relevancies
 from mvdecor.networks.text_image import TextImage, checked_words
 from mvdecor.segmenter import Segmentation, segmentation_of
-from mvdecor.settings import Count, Positive, Probability, Settings
+from mvdecor.settings import Count, Positive, Probability, Quantile, Settings
 from mvdecor.shapes import Shape, read_mesh
 from mvdecor.shapes.mesh_files import mesh_of
 from mvdecor.shapes.up import check_up, upright
@@ -39,6 +39,7 @@ class CropSettings(Settings):
         stride: crops begin every side / stride pixels.
         growth: share of a side by which borders move outwards at random.
         over: pixels over which relevancies are stretched: those of the mesh in each view, or in all.
+        quantile: of the cosines, from which to the opposite one they are stretched; 0: from least to greatest.
         temperature: of the words' probabilities, in units of relevancy.
     """
 
@@ -46,6 +47,7 @@ class CropSettings(Settings):
     stride: Count
     growth: Probability
     over: Literal["view", "all"]
+    quantile: Quantile
     temperature: Positive
 
 
@@ -143,4 +145,4 @@ class WordSegmenter:
         crops = self.crops
         features = features_of(images, self.model, crops.parts, crops.stride, crops.growth, seed, 16 * batch_size)
         text = self.model.text_features(self.label_names)
-        return views.face_ids.cpu(), relevancies(features, text, crops.over, mask).mean(dim=1)
+        return views.face_ids.cpu(), relevancies(features, text, crops.over, mask, crops.quantile).mean(dim=1)

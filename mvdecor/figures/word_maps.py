@@ -54,11 +54,15 @@ def file_names(words: Sequence[str]) -> list[str]:
 
 def heat_picture(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3]: a picture in grey under the colours of values float [H, W] in [0, 1], dark where they are 0."""
-    places = values.clip(0, 1) * (len(HEAT) - 1)
-    steps = np.arange(len(HEAT))
-    colours = np.stack([np.interp(places, steps, HEAT[:, channel]) for channel in range(3)], axis=-1)
     grey = image.mean(axis=-1, keepdims=True)
-    return (0.7 * colours + 0.3 * grey).round().astype(np.uint8)
+    return (0.7 * heat_colours(values) + 0.3 * grey).round().astype(np.uint8)
+
+
+def heat_colours(values: np.ndarray) -> np.ndarray:
+    """uint8 [..., 3]: colours of values float [...] in [0, 1], dark where they are 0."""
+    places, steps = values.clip(0, 1) * (len(HEAT) - 1), np.arange(len(HEAT))
+    colours = np.stack([np.interp(places, steps, HEAT[:, channel]) for channel in range(3)], axis=-1)
+    return colours.round().astype(np.uint8)
 
 
 def _grey_png(values: np.ndarray) -> bytes:

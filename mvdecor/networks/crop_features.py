@@ -248,7 +248,11 @@ def _read(file: Path, height: int, width: int) -> CropFeatures:
 
 
 def relevancies(
-    features: Sequence[CropFeatures], text: Tensor, over: str = "view", mask: Tensor | None = None
+    features: Sequence[CropFeatures],
+    text: Tensor,
+    over: str = "view",
+    mask: Tensor | None = None,
+    quantile: float = 0.0,
 ) -> Tensor:
     """float32 [N, S, C, H, W] in [0, 1]: cosine of each pixel and word, stretched from its least to its greatest value.
 
@@ -258,16 +262,27 @@ def relevancies(
         over: "view": least and greatest are those of a view, word and scale (as released); "all": of all views together, so
             that a word absent from a view stays low there.
         mask: bool [N, H, W], pixels whose values are stretched; others may lie outside of [0, 1]. None: all.
+        quantile: stretch from this quantile to the opposite one instead, and cut what lies beyond, so that a few pixels do
+            not set the scale; 0: from least to greatest (as released).
 
     Raises:
-        InputError: another `over`.
+        InputError: another `over`, or a quantile that is not in [0, 0.5).
     """
     if over not in ("view", "all"):
         raise InputError(f"relevancy={over}: choose view (each view stretched by itself) or all")
+    if not 0 <= quantile < 0.5:
+        raise InputError(f"quantile={quantile}: give a share of the pixels from 0 to below 0.5")
     scores = torch.stack([view.scores(text) for view in features])
-    axes = (3, 4) if over == "view" else (0, 3, 4)
-    lowest = highest = scores
-    if mask is not None:
-        lowest, highest = (scores.masked_fill(~mask[:, None, None], fill) for fill in (torch.inf, -torch.inf))
-    low, high = lowest.amin(axes, keepdim=True), highest.amax(axes, keepdim=True)
-    return (scores - low) / (high - low).clamp_min(1e-8)
+    count = len(scores)
+    inside = torch.ones_like(scores[:, 0, 0], dtype=torch.bool) if mask is None else mask
+    for views in [[view] for view in range(count)] if over == "view" else [list(range(count))]:
+        values = torch.cat([scores[view][..., inside[view]] for view in views], dim=-1)
+        if not values.shape[-1]:
+            continue  # a view that sees nothing of a mesh
+        beyond = int(quantile * values.shape[-1])
+        low = values.kthvalue(beyond + 1).values[..., None, None]
+        high = values.kthvalue(values.shape[-1] - beyond).values[..., None, None]
+        scores[views] = (scores[views] - low) / (high - low).clamp_min(1e-8)
+        if beyond:
+            scores[views] = scores[views].clamp(0, 1)
+    return scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -142,6 +143,20 @@ def test_relevancies_are_stretched_per_view_or_over_all() -> None:
                 values = per_view[view, scale, word]
                 assert values.min() == 0 and values.max() == 1
                 assert torch.equal(values.flatten().argsort(), scores[view, scale, word].flatten().argsort())
+
+
+def test_a_quantile_is_stretched_from_and_the_rest_is_cut() -> None:
+    views, text = [random_view(seed=0)], F.normalize(torch.randn(2, 40), dim=1)
+    mask = torch.rand(1, 23, 31, generator=torch.Generator().manual_seed(2)) < 0.6
+    stretched, scores = relevancies(views, text, mask=mask, quantile=0.1)[0], views[0].scores(text)
+    for scale in range(2):
+        for word in range(2):
+            inside = np.sort(scores[scale, word][mask[0]].numpy())
+            low, high = inside[len(inside) // 10], inside[-1 - len(inside) // 10]
+            expected = np.clip((scores[scale, word].numpy() - low) / (high - low), 0, 1)
+            np.testing.assert_allclose(stretched[scale, word], expected, atol=1e-5)
+    with pytest.raises(InputError, match=r"quantile=0\.5"):
+        relevancies(views, text, quantile=0.5)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from mvdecor.systems.open_vocabulary.stages import run_pretrain
+from mvdecor.systems.open_vocabulary.stages import run_finetune, run_pretrain
 from tests.colour_room import write_colour_room
 
 SMALL = (
@@ -48,3 +48,10 @@ def fitted_field(scene_config, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("fitted") / "out"
     run_pretrain(scene_config(f"out={out}"))
     return out / "model"
+
+
+@pytest.fixture(scope="session")
+def distilled(scene_config, fitted_field, tmp_path_factory) -> tuple[Path, dict]:
+    """The folder of a distillation and what it found."""
+    out = tmp_path_factory.mktemp("distilled") / "out"
+    return out, run_finetune(scene_config(f"out={out}", f"checkpoint={fitted_field}"))

@@ -16,13 +16,6 @@ from mvdecor.systems.open_vocabulary.stages import run_evaluate, run_finetune, r
 from tests.colour_room import NAMES
 
 
-@pytest.fixture(scope="module")
-def distilled(scene_config, fitted_field, tmp_path_factory):
-    out = tmp_path_factory.mktemp("distilled") / "out"
-    result = run_finetune(scene_config(f"out={out}", f"checkpoint={fitted_field}"))
-    return out, result
-
-
 def test_words_find_their_pixels_in_views_that_were_held_out(scene_config, distilled, tmp_path):
     folder, result = distilled
     assert result["words"] == list(NAMES) and result["lost_light"] < 0.1

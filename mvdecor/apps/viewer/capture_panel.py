@@ -15,6 +15,7 @@ from PIL import Image
 
 from mvdecor.apps.viewer.capture_session import CaptureSession
 from mvdecor.apps.viewer.html import rows_of
+from mvdecor.apps.viewer.word_panel import WordPanel
 from mvdecor.captures import Capture
 from mvdecor.errors import InputError
 from mvdecor.figures import label_palette
@@ -46,6 +47,7 @@ class CapturePanel:
     Attributes:
         frusta: one per camera of the open capture.
         pictures: the chosen view: image and label map, the true ones beside the rendered ones.
+        words: controls of an open-vocabulary run.
     """
 
     def __init__(self, server: viser.ViserServer, session: CaptureSession) -> None:
@@ -71,6 +73,9 @@ class CapturePanel:
             self._step = gui.add_button_group("", ("previous", "next", "look through it"))
             self._note = gui.add_html("")
             self.pictures = gui.add_image(blank(8, 8))
+        self.words: WordPanel | None = None
+        if session.words is not None:
+            self.words = WordPanel(server, session.words, session.out, self._do, self._show_words, self._draw_points)
         self.run.on_update(lambda _: self._do(lambda: self.show_run(self.run.value)))
         self.choice.on_update(lambda _: self._do(lambda: self.open(self.choice.value)))
         self.size.on_update(lambda _: self._do(self._resize))
@@ -97,15 +102,30 @@ class CapturePanel:
         self.coloured.options, self.coloured.value = modes, modes[0]
         self._add_frusta()
         self._add_cloud()
-        palette = label_palette(len(capture.label_names))
-        names = [(k, name) for k, name in enumerate(capture.label_names) if k != capture.background]
-        entries = [(tuple(palette[k].tolist()), name) for k, name in names]
+        self._show_legend()
+        self._show_view()
+
+    def _show_legend(self) -> None:
+        """Colours of the capture's labels, or of the words that were asked last."""
+        capture, words = self._session.capture(self.id), self._session.words
+        names = capture.label_names if words is None else words.words
+        palette, background = label_palette(len(names)), capture.background if words is None else None
+        entries = [(tuple(palette[k].tolist()), name) for k, name in enumerate(names) if k != background]
         self._legend.content = rows_of([*entries, (LIGHT_GREY, "undetermined")]) if entries else ""
+
+    def _show_words(self, asked: bool) -> None:
+        """Show what words find: after a query, or after the choice of another heat map."""
+        self._session.forget_points()
+        self._add_cloud()
+        if asked:
+            self._show_legend()
         self._show_view()
 
     def show_run(self, name: str) -> None:
         """Show what another run of the pipeline renders of the open capture, in the same view."""
         self._session.choose_run(name)
+        if self.words is not None and self._session.words is not None:
+            self.words.use(self._session.words)
         self._add_cloud()
         self._show_view()
 
@@ -186,9 +206,15 @@ class CapturePanel:
         cloud, mode = self._session.cloud(self.id), self.coloured.value
         if cloud is None or mode not in cloud.colours:
             return
+        self._draw_points(cloud.colours[mode])
+
+    def _draw_points(self, colours: NDArray[np.uint8]) -> None:
+        """The points of the open capture in some colours."""
+        cloud = self._session.cloud(self.id)
+        assert cloud is not None, "only asked for captures with points"
         size = 0.06 * self._unit(self._session.capture(self.id))
         self._cloud = self._server.scene.add_point_cloud(
-            "/points", cloud.points, cloud.colours[mode], point_size=size, precision="float32", point_shading="flat"
+            "/points", cloud.points, colours, point_size=size, precision="float32", point_shading="flat"
         )
 
     def _choose(self, number: int, _: object) -> None:
@@ -229,9 +255,10 @@ def side_by_side(pictures: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
     columns = ["true", "rendered"] if "rendered" in pictures else ["true"]
     rows = ["image", "labels"] if "labels" in pictures or "rendered labels" in pictures else ["image"]
     names = {("image", "true"): "image", ("image", "rendered"): "rendered"}
-    names |= {("labels", "true"): "labels", ("labels", "rendered"): "rendered labels"}
+    names |= {("labels", "true"): "labels", ("labels", "rendered"): "rendered labels", ("heat", "rendered"): "heat"}
+    rows += ["heat"] if "heat" in pictures else []
     empty = blank(*_small(pictures["image"], LARGE).shape[:2])
-    cells = [[pictures.get(names[row, column]) for column in columns] for row in rows]
+    cells = [[pictures.get(names.get((row, column), "")) for column in columns] for row in rows]
     return sheet([[empty if cell is None else _small(cell, LARGE) for cell in row] for row in cells], columns)
 
 

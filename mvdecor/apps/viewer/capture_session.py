@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,36 +13,21 @@ from safetensors.torch import load_file
 
 from mvdecor.apps.fit import FILE
 from mvdecor.apps.report.fields import SYSTEM
+from mvdecor.apps.viewer.capture_clouds import POINTS, Cloud, depth_cloud, label_picture, spread
+from mvdecor.apps.viewer.word_renderer import WordRenderer
 from mvdecor.captures import BACKGROUND_NAME, COLMAP, Capture, CaptureSet, make_capture_set
 from mvdecor.errors import InputError
 from mvdecor.evaluation.images import psnr
 from mvdecor.fields import load_field, render_views
 from mvdecor.fields.radiance_file import load_radiance
 from mvdecor.fields.radiance_views import render_scene_views, scene_points, still_background
-from mvdecor.figures import BACKGROUND, colours_of, label_palette
 from mvdecor.recent import Recent
 from mvdecor.results.runs import read_stage, system_of
 
 CACHE_SIZE = 4
 """Captures whose points stay in memory."""
-POINTS = 40_000
-"""Points of a cloud at most."""
-POINT_VIEWS = 8
-"""Views of a capture that its points come from at most."""
 GREY = (110, 110, 110)
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """Points in the world frame, and the ways to colour them.
-
-    Attributes:
-        points: float32 [P, 3].
-        colours: uint8 [P, 3] by name ("colour", "labels").
-    """
-
-    points: NDArray[np.float32]
-    colours: dict[str, NDArray[np.uint8]]
+WORDS = "open_vocabulary"
 
 
 class Renderer(Protocol):
@@ -59,13 +43,14 @@ class Renderer(Protocol):
 
 
 class CaptureSession:
-    """Captures of a reader, or those that a run of Semantic SRN or of scripts/fit.py was measured on.
+    """Captures of a reader, or those that a run of Semantic SRN, open_vocabulary or scripts/fit.py was measured on.
 
     Args:
         cfg: configs/view.yaml; `run` is such a run, or `capture` a reader.
 
     Attributes:
         ids: at least one.
+        out: folder of what is exported.
         runs: names of a pipeline's runs; () of a single run or without one.
         renderer: of the chosen run's field, at first of the first one's; None without a run.
 
@@ -75,6 +60,7 @@ class CaptureSession:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.renderer: Renderer | None = None
+        self.out = Path(cfg.out)
         self.runs: tuple[str, ...] = ()
         if cfg.run is None:
             self.captures = make_capture_set(cfg.capture)
@@ -89,12 +75,20 @@ class CaptureSession:
         self._captures: Recent[Capture] = Recent(CACHE_SIZE)
         self._clouds: Recent[Cloud | None] = Recent(CACHE_SIZE)
 
+    @property
+    def words(self) -> WordRenderer | None:
+        """What answers words, of an open-vocabulary run."""
+        return self.renderer if isinstance(self.renderer, WordRenderer) else None
+
+    def forget_points(self) -> None:
+        """Make the points anew: other words were asked."""
+        self._clouds = Recent(CACHE_SIZE)
+
     def choose_run(self, name: str) -> None:
         """Show what the field of another one of `runs` renders."""
         folder = self._folders[name]
-        self.renderer = ObjectRenderer(
-            folder, OmegaConf.create(read_stage(folder / "metrics.json", ("config",))["config"])
-        )
+        config: Any = OmegaConf.create(read_stage(folder / "metrics.json", ("config",))["config"])
+        self.renderer = (WordRenderer if config.get("system") == WORDS else ObjectRenderer)(folder, config)
         self._clouds = Recent(CACHE_SIZE)
 
     def capture(self, id: str) -> Capture:
@@ -135,32 +129,6 @@ class CaptureSession:
         return depth_cloud(capture) if capture.has_depth else None
 
 
-def label_picture(labels: NDArray, names: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Labels [...] in their colours, the background white: uint8 [..., 3]."""
-    labels = labels.astype(np.int64)
-    if BACKGROUND_NAME in names:
-        labels[labels == names.index(BACKGROUND_NAME)] = BACKGROUND
-    return colours_of(labels, label_palette(len(names)))
-
-
-def depth_cloud(capture: Capture) -> Cloud:
-    """The points of pixels with exact depth, of some views."""
-    views = _spread(len(capture))
-    depth, images, rays = capture.depth(views), capture.images(views), capture.cameras[views].rays()
-    assert depth is not None, "only asked for captures with depth"
-    positions = capture.cameras[views].centers[:, None, None] + depth[..., None] * rays
-    seen = depth > 0
-    order = torch.randperm(int(seen.sum()), generator=torch.Generator().manual_seed(0))[:POINTS]
-    colours = {"colour": images[seen][order].numpy()}
-    if set(views) <= set(capture.labelled):
-        colours["labels"] = label_picture(capture.labels(views)[seen][order].numpy(), capture.label_names)
-    return Cloud(positions[seen][order].numpy(), colours)
-
-
-def _spread(count: int) -> list[int]:
-    return np.unique(np.linspace(0, count - 1, POINT_VIEWS).round().astype(int)).tolist()
-
-
 class ObjectRenderer:
     """A field of Semantic SRN with the codes of an evaluation.
 
@@ -184,7 +152,7 @@ class ObjectRenderer:
 
     def cloud(self, capture: Capture) -> Cloud:
         """See `Renderer`."""
-        views = render_views(self.field, self.codes[capture.id], capture, _spread(len(capture)), self.background)
+        views = render_views(self.field, self.codes[capture.id], capture, spread(len(capture)), self.background)
         order = torch.randperm(len(views.points), generator=torch.Generator().manual_seed(0))[:POINTS]
         colours = {"labels": label_picture(views.point_labels[order].numpy(), self.names)}
         return Cloud(views.points[order].numpy(), colours)
@@ -210,8 +178,8 @@ class SceneRenderer:
 
 
 def is_capture_run(folder: Path) -> bool:
-    """Whether a folder holds a run of Semantic SRN or of scripts/fit.py."""
-    return system_of(folder) == SYSTEM or _is_fit(folder)
+    """Whether a folder holds a run of Semantic SRN, of open_vocabulary or of scripts/fit.py."""
+    return system_of(folder) in (SYSTEM, WORDS) or _is_fit(folder)
 
 
 def _is_fit(folder: Path) -> bool:
@@ -222,9 +190,10 @@ def _run_folders(folder: Path) -> list[Path]:
     """The runs of a pipeline in order; any other folder is a run itself."""
     if _is_fit(folder) or not (folder / "table.json").exists():
         return [folder]
-    runs = sorted((folder / SYSTEM).glob("run_*"), key=lambda run: int(run.name.removeprefix("run_")))
+    system = system_of(folder)
+    runs = sorted((folder / str(system)).glob("run_*"), key=lambda run: int(run.name.removeprefix("run_")))
     if not runs:
-        raise InputError(f"run={folder}: no {SYSTEM}/run_* is there: run the pipeline again")
+        raise InputError(f"run={folder}: no {system}/run_* is there: run the pipeline again")
     return runs
 
 
@@ -238,6 +207,9 @@ def _of_run(folder: Path, data_root: str | None) -> tuple[CaptureSet, list[str],
         captures = make_capture_set(config.capture)
     except InputError as error:
         raise InputError(f"{error}; say where the data of run={folder} is with data_root=DIR") from error
+    if config.get("system") == WORDS:
+        words = WordRenderer(folder, config)
+        return captures, [words.scene.capture.id], words
     if "radiance" in config:
         scene = SceneRenderer(folder)
         return captures, [scene.record["capture"]], scene

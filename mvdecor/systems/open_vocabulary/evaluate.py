@@ -116,7 +116,9 @@ def ways_of(
     crops, text = scene.crops_of(views), scene.model.text_features(words)
     cosines = torch.stack([view.scores(text) for view in crops])
     maps = {"picture, cosine": cosines.mean(dim=1)}
-    maps["picture, relevancy"] = relevancies(crops, text, scene.cfg.crops.relevancy).mean(dim=1)
+    maps["picture, relevancy"] = relevancies(
+        crops, text, scene.cfg.crops.relevancy, quantile=scene.cfg.crops.quantile
+    ).mean(dim=1)
     for scale in range(fitted.shape[1]):
         maps[f"vote, scale {scale}"] = scene.vote_in_views(fitted[:, scale], samples)
     return maps | {"vote": scene.vote_in_views(fitted.mean(dim=1), samples)}

@@ -113,7 +113,8 @@ class Scene:
 
     def relevancies(self, words: Sequence[str]) -> Tensor:
         """float32 [n, S, C, H, W] of `views`, in [0, 1], see `mvdecor.networks.crop_features.relevancies`."""
-        return relevancies(self.crops, self.model.text_features(words), self.cfg.crops.relevancy)
+        settings = self.cfg.crops
+        return relevancies(self.crops, self.model.text_features(words), settings.relevancy, quantile=settings.quantile)
 
     def vote(self, relevancy: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Relevancies float [n, C, H, W] of `views`, gathered at world points [P, 3] that they see: see `gather_scores`."""

@@ -12,7 +12,7 @@ from mvdecor.engine.distributed import processes
 from mvdecor.engine.settings import RunSettings, check_out, refuse_checkpoint, require_checkpoint
 from mvdecor.errors import InputError
 from mvdecor.networks.text_image import checked_words
-from mvdecor.settings import Count, NotNegative, Positive, Probability, Settings, WholeNumber
+from mvdecor.settings import Count, NotNegative, Positive, Probability, Quantile, Settings, WholeNumber
 from mvdecor.systems.scene_fit import RadianceSettings, SceneFitSettings
 
 Group = Annotated[dict[str, Any], Field(description="choose one of the files in configs/")]
@@ -27,6 +27,7 @@ class CropSettings(Settings):
     growth: Probability
     batch: Count
     relevancy: Literal["view", "all"]
+    quantile: Quantile
 
 
 class DistilWeights(Settings):
