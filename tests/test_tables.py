@@ -13,8 +13,12 @@ from mvdecor.errors import InputError
 from mvdecor.systems.mvdecor.check import check_config
 from tests.calls import call
 
-TABLES = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("table*.yaml") if "ttp" not in path.stem)
-"""Of MvDeCor; that of To The Point: tests/to_the_point."""
+TABLES = sorted(
+    path.stem
+    for path in Path(CONFIGS, "experiment").glob("table*.yaml")
+    if not path.stem.endswith(("ttp_cpu", "ovs_cpu"))
+)
+"""Of MvDeCor; those of other systems: tests/to_the_point, tests/open_vocabulary."""
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def cut_after(save):
 
 NAMES = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 EXPERIMENTS = [
-    name for name in NAMES if not name.startswith(("srn", "ttp", "ovs", "table_ttp"))
+    name for name in NAMES if not name.startswith(("srn", "ttp", "ovs", "table_ttp", "table_ovs"))
 ]  # those of this system
 
 
