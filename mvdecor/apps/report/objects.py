@@ -31,8 +31,6 @@ from mvdecor.shapes import Shape
 
 VIEWS = 6
 """Views of each object at most."""
-PICTURE_HEIGHT = 128
-"""Height of each view in pixels, about: smaller ones are enlarged."""
 POINTS = 6000
 """Points of each object's cloud in 3D at most."""
 
@@ -138,10 +136,10 @@ def _object(
     if shape is not None:
         cloud = rendered.points, rendered.point_labels
         face_labels = labels_from_points(shape, *cloud, len(captures.shapes.label_names), neighbours)  # type: ignore[attr-defined]
-    images = _large(capture.images(views)), _large((rendered.images * 255).round().to(torch.uint8))
-    truth = _large(capture.labels(views)) if set(views) <= set(capture.labelled) else None
-    given_image = _large(capture.images((input_views or views)[:1]))[0]
-    picture = plot_views(given_image, views, images, (_large(rendered.labels), truth), names, background)
+    images = capture.images(views), (rendered.images * 255).round().to(torch.uint8)
+    truth = capture.labels(views) if set(views) <= set(capture.labelled) else None
+    given_image = capture.images((input_views or views)[:1])[0]
+    picture = plot_views(given_image, views, images, (rendered.labels, truth), names, background)
     parts = [k for k in range(len(names)) if k != background]
     colours = label_palette(len(names))[parts]
     picture = stack([picture, legend([names[k] for k in parts], colours, picture.shape[1])])
@@ -149,12 +147,6 @@ def _object(
     figures = _figures(names, background, capture, views, input_views, rendered)
     cloud = rendered.points[keep], rendered.point_labels[keep]
     return ReportedObject(rank, capture.id, figures, picture, *cloud, names, shape, face_labels)
-
-
-def _large(pictures: Tensor) -> Tensor:
-    """[n, H, W, ...] with each pixel as a square, so that the pictures are about `PICTURE_HEIGHT` pixels high."""
-    scale = max(1, round(PICTURE_HEIGHT / pictures.shape[1]))
-    return pictures.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
 def _figures(
