@@ -179,12 +179,16 @@ def render_segmentation(
         InputError: if there is not one label and one confidence per face.
     """
     palette = label_palette(len(shape.label_names))
-    low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
-    share = confidence.cpu().numpy().clip(0, 1)[:, None]
-    colourings = [colours_of(labels.cpu().numpy(), palette), (low + share * (high - low)).round().astype(np.uint8)]
+    colourings = [colours_of(labels.cpu().numpy(), palette), confidence_colours(confidence.cpu().numpy())]
     rows = [[render_shape(shape, colours, size, views, rasterizer=rasterizer)] for colours in colourings]
     table = sheet(rows, rows=["parts", "confidence"])
     return _with_legend(table, labels.cpu().numpy(), shape.label_names)
+
+
+def confidence_colours(confidence: np.ndarray) -> np.ndarray:
+    """uint8 [F, 3] of float [F] in [0, 1]: 1 is pale, 0 red."""
+    low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
+    return (low + confidence.clip(0, 1)[:, None] * (high - low)).round().astype(np.uint8)
 
 
 def _with_legend(table: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:

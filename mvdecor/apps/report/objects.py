@@ -17,8 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mvdecor.apps.report.charts import text
-from mvdecor.apps.report.shapes import FACES, mesh_trace, thin_out
+from mvdecor.apps.report.shapes import FACES, mesh_trace, on_turntables, thin_out, upright_axes
 from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set, measured_views
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ViewMetrics
@@ -177,7 +176,7 @@ def turning_objects(objects: Sequence[ReportedObject]) -> go.Figure:
     limit = FACES // (2 * len(objects))
     for number, entry in enumerate(objects):
         palette = label_palette(len(entry.label_names))
-        x, y, z = entry.points.numpy().T
+        x, y, z = upright_axes(entry.points.numpy()).T
         colours = [f"rgb({r},{g},{b})" for r, g, b in colours_of(entry.point_labels.numpy(), palette).tolist()]
         marker = {"size": 2, "color": colours}
         cloud = go.Scatter3d(x=x, y=y, z=z, mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
@@ -189,13 +188,5 @@ def turning_objects(objects: Sequence[ReportedObject]) -> go.Figure:
             for column, labels in enumerate((entry.face_labels, truth), start=2):
                 face_colours = colours_of(labels.numpy()[face_ids], palette)
                 figure.add_trace(mesh_trace(vertices, faces, face_colours, number == 0), row=1, col=column)
-    buttons = []
-    for number, entry in enumerate(objects):
-        visible = [n == number for n in range(len(objects)) for _ in columns]
-        buttons.append({"label": text(f"{entry.rank}: {entry.id}"), "method": "restyle", "args": ["visible", visible]})
-    camera = {"up": {"x": 0, "y": 1, "z": 0}, "eye": {"x": 0.7, "y": 0.4, "z": 1.2}}
     extent = max(1.0, *(float(entry.points.abs().quantile(0.99)) for entry in objects))
-    box = {axis: {"visible": False, "range": [-extent, extent]} for axis in ("xaxis", "yaxis", "zaxis")}
-    figure.update_scenes(aspectmode="cube", dragmode="orbit", camera=camera, **box)
-    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.12, "yanchor": "bottom"}
-    return figure.update_layout(updatemenus=[menu], height=520, margin={"l": 0, "r": 0, "t": 100, "b": 0})
+    return on_turntables(figure, [f"{entry.rank}: {entry.id}" for entry in objects], len(columns), extent)
