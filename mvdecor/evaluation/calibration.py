@@ -37,6 +37,7 @@ class Reliability:
     def __init__(self) -> None:
         self._sums: dict[str, np.ndarray] = {}
         self._disagreement: dict[str, float] = {}
+        self._points: dict[str, dict[str, float | None]] = {}
         self._regions: dict[
             str, np.ndarray
         ] = {}  # [n, 3]: area, wrong area as expected and as it is; shares of the shape
@@ -73,6 +74,10 @@ class Reliability:
                 [x.area, x.wrong, float((weight * ~right)[x.faces].sum())] for x in uncertain_regions(shape, confidence)
             )
             record["regions"] = list(islice(rows, VISITED))
+        unsure = {"one_minus_confidence": -confident, "disagreement": disagreement.double().cpu().numpy()}
+        record["points"] = {
+            name: told_apart(values, weight * ~right, weight * right) for name, values in unsure.items()
+        }
         self.restore(shape.id, record)
         return record
 
@@ -81,6 +86,7 @@ class Reliability:
         self._sums[id] = np.array(record["bins"])
         self._disagreement[id] = record["disagreement"]
         self._regions[id] = np.array(record["regions"], dtype=np.float64).reshape(-1, 3)
+        self._points[id] = record["points"]
 
     def of_shape(self, id: str) -> dict[str, float]:
         """`confidence`, `accuracy` and `disagreement` of a shape: means over its area, percent."""
@@ -94,7 +100,9 @@ class Reliability:
             a dict of `ece`, `confidence` (mean), `accuracy` (percent; None if no area was counted), `bins` (those that hold
             any area: `confidence`, `accuracy` and `share` of the area, percent), `rank_correlation` (Spearman's, over
             shapes, between the share of the area that is wrong and `one_minus_confidence`, and `disagreement`; None for
-            fewer than three shapes or where all are equal), and `regions` (see `_of_regions`).
+            fewer than three shapes or where all are equal), `points` (by the same names `told_apart` of the wrong and the
+            right points of a shape, percent, mean over the shapes that have both; None for none), and `regions` (see
+            `_of_regions`).
         """
         counted = {id: sums for id, sums in sorted(self._sums.items()) if sums.sum() > 0}
         if not counted:
@@ -122,8 +130,13 @@ class Reliability:
                 {"confidence": 100 * c / w, "accuracy": 100 * r / w, "share": w} for w, c, r in total.tolist() if w > 0
             ],
             "rank_correlation": rank,
+            "points": {name: self._of_points(name, list(counted)) for name in rank},
             "regions": self._of_regions(list(counted)),
         }
+
+    def _of_points(self, name: str, ids: Sequence[str]) -> float | None:
+        shares = [share for id in ids if (share := self._points[id][name]) is not None]
+        return 100 * float(np.mean(shares)) if shares else None
 
     def _of_regions(self, ids: Sequence[str]) -> dict[str, float | None]:
         """What a person finds who visits the first `VISITED` of the `uncertain_regions` of each shape.
@@ -142,6 +155,22 @@ class Reliability:
             "found": float(np.mean(found)) if found else None,
             "rank_correlation": rank_correlation(*(np.concatenate(regions)[:, k].tolist() for k in (1, 2))),
         }
+
+
+def told_apart(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> float | None:
+    """Probability that a value drawn from the weights `first` is larger than one drawn from `second` (AUROC), ties half.
+
+    Args:
+        values, first, second: float64 [F].
+
+    Returns:
+        in [0, 1]; None if either has no weight.
+    """
+    if not (first.sum() > 0 and second.sum() > 0):
+        return None
+    place = np.unique(values, return_inverse=True)[1]
+    a, b = (np.bincount(place, weights / weights.sum()) for weights in (first, second))
+    return float((a * (np.cumsum(b) - b / 2)).sum())
 
 
 def area_mean(shape: Shape, values: Tensor) -> float:
@@ -187,7 +216,11 @@ def describe_calibration(figures: dict) -> str:
         )
         rank = {key: value for key, value in row["rank_correlation"].items() if value is not None}
         words = ", ".join(f"{ranked_by[key]} {value:.2f}" for key, value in rank.items())
+        apart = {key: value for key, value in row["points"].items() if value is not None}
         lines.append(line + (f"; rank correlation of a shape's error with {words}" if words else ""))
+        if apart:
+            words = ", ".join(f"{ranked_by[key]} in {value:.0f} %" for key, value in apart.items())
+            lines[-1] += f"; larger at a wrong point than at a right one: {words}"
     if regions := figures.get("regions"):
         found = "none" if regions["found"] is None else f"{regions['found']:.0f} %"
         lines.append(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mvdecor.errors import InputError
 from mvdecor.evaluation import Reliability, area_mean, describe_calibration, fit_temperature
-from mvdecor.evaluation.calibration import BINS, rank_correlation
+from mvdecor.evaluation.calibration import BINS, rank_correlation, told_apart
 from mvdecor.shapes import Shape
 
 
@@ -141,6 +141,22 @@ def test_rank_correlation_of_the_error_with_what_shapes_are_ranked_by():
     assert rank_correlation([1.0, 2.0], [1.0, 2.0]) is None
     assert rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
     assert rank_correlation([1.0, 3.0, 2.0], [5.0, 7.0, 9.0]) == pytest.approx(0.5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12))
+def test_wrong_points_told_apart_are_counted_pair_by_pair(rows):
+    values, first, second = (np.array(x, dtype=np.float64) for x in zip(*rows, strict=True))
+    pairs = [(a, b, x * y) for a, x, _ in rows for b, _, y in rows]
+    total = sum(weight for *_, weight in pairs)
+    expected = sum(weight * (1.0 if a > b else 0.5 if a == b else 0.0) for a, b, weight in pairs)
+    result = told_apart(values, first, second)
+    assert result is None if total == 0 else result == pytest.approx(expected / total)
+
+
+def test_points_are_told_apart_by_the_confidence_and_by_the_disagreement():
+    figures = measured([1.0, 3.0, 1.0], [0, 0, 1], [0, 0, 0], [0.9, 0.4, 0.5]).result()
+    assert figures["points"] == {"one_minus_confidence": pytest.approx(25), "disagreement": pytest.approx(50)}
 
 
 def test_regions_of_separate_triangles():

@@ -158,7 +158,7 @@ def test_calibration_is_that_of_the_files(page, results):
     header = ("method", "run", "mean confidence", "accuracy", "calibration error", "of the share of the votes")
     ranks = ("rank, shapes", "rank by disagreement", "rank, regions")
     shares = ("first region wrong", "area of five", "wrong area in them")
-    rows = table(page, *header, *ranks, *shares)
+    rows = table(page, *header, *ranks, "told apart", "by disagreement", *shares)
     for row, run in zip(rows, results.runs, strict=True):
         figures = run.metrics["calibration"]
         assert row[:2] == [run.method, str(run.number)]
@@ -166,7 +166,8 @@ def test_calibration_is_that_of_the_files(page, results):
         rank, regions = figures["rank_correlation"], figures["regions"]
         expected = (rank["one_minus_confidence"], rank["disagreement"], regions["rank_correlation"])
         assert row[6:9] == ["–" if x is None else f"{x:.2f}" for x in expected]
-        assert row[9:] == [f"{regions[key]:.1f}" for key in ("first_wrong", "area", "found")]
+        assert row[9:11] == [f"{figures['points'][key]:.1f}" for key in ("one_minus_confidence", "disagreement")]
+        assert row[11:] == [f"{regions[key]:.1f}" for key in ("first_wrong", "area", "found")]
 
 
 def test_cost_of_each_stage_and_test_shape(page, results):
@@ -192,9 +193,8 @@ def test_links_lead_to_files_and_to_other_pages(run_folder, tmp_path, make_confi
     assert {"../a & b/run/pretrained/run_1", "../a & b/run/table.json", "../a & b/other/report.html"} <= set(links)
     assert all((page.parent / link).exists() for link in links)
     single = copy / "scratch" / "run_0"
-    html = run_report(
-        make_config(f"run={single}", f"out={single / 'report.html'}", "shapes=0", name="report")
-    ).read_text()
+    cfg.run, cfg.out = str(single), str(single / "report.html")
+    html = run_report(cfg).read_text()
     assert {"metrics.json", "labels", "../../report.html"} <= set(Page(html).links), "and from there to the pipeline's"
 
 

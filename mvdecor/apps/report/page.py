@@ -198,22 +198,24 @@ def _calibration(results: Results) -> str:
         "Percent of the area; all shapes have equal weight. On the dotted line accuracy equals confidence. Rank correlations "
         "(Spearman, 1 is best) are between the true error and the expected one, 1 - confidence: over the shapes; with the "
         "disagreement of the views in its place; and over the least sure regions of all shapes, of which the first of each "
-        "shape, and the first five, are counted."
+        "shape, and the first five, are counted. Told apart: pairs of a wrong and a right point of a shape of which the wrong "
+        "one is less sure (by chance 50)."
     )
     return (f'<p class="note">{note}</p>' + plot + html_table(rows)) if rows else plot
 
 
 def _rankings(figures: Mapping[str, Any]) -> dict[str, object]:
     """How well shapes and regions are ranked by what is expected to be wrong; dashes for an older revision."""
-    rank, regions = figures.get("rank_correlation") or {}, figures.get("regions") or {}
+    rank, regions, points = (figures.get(key) or {} for key in ("rank_correlation", "regions", "points"))
     correlations = {
         "rank, shapes": rank.get("one_minus_confidence"),
         "rank by disagreement": rank.get("disagreement"),
         "rank, regions": regions.get("rank_correlation"),
     }
     shown: dict[str, object] = {name: "–" if x is None else f"{x:.2f}" for name, x in correlations.items()}
+    apart = {"told apart": points.get("one_minus_confidence"), "by disagreement": points.get("disagreement")}
     shares = {"first region wrong": "first_wrong", "area of five": "area", "wrong area in them": "found"}
-    return shown | {name: regions.get(key) for name, key in shares.items()}
+    return shown | apart | {name: regions.get(key) for name, key in shares.items()}
 
 
 def _shapes(results: Results, shapes: Sequence[ReportedShape]) -> str:
