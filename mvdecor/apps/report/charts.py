@@ -100,7 +100,7 @@ def parts_figure(results: Results) -> go.Figure:
 def iou_rows(figure: go.Figure, names: int, bars: int) -> go.Figure:
     """The layout of horizontal bars of an IoU, the first name above: as high as its rows."""
     figure.update_xaxes(title_text="IoU in %", range=[0, 102], side="top")
-    figure.update_yaxes(autorange="reversed", dtick=1, automargin=True)
+    figure.update_yaxes(range=[names - 0.5, -0.5], dtick=1, automargin=True)
     legend = {"orientation": "h", "x": 0, "y": 0, "yanchor": "top", "traceorder": "normal"}
     height = 110 + names * (12 + 11 * bars)
     return figure.update_layout(barmode="group", bargap=0.3, height=height, margin={"t": 50, "b": 40}, legend=legend)

@@ -12,12 +12,11 @@ import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
-from plotly.subplots import make_subplots
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mvdecor.apps.report.shapes import FACES, mesh_trace, on_turntables, thin_out, upright_axes
+from mvdecor.apps.report.shapes import FACES, mesh_trace, on_turntables, scenes, thin_out, upright_axes
 from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set, measured_views
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ViewMetrics
@@ -172,7 +171,7 @@ def turning_objects(objects: Sequence[ReportedObject]) -> go.Figure:
     """For each object its labelled cloud, and its mesh with the cloud's labels and the true ones; a menu of the objects."""
     has_meshes = all(entry.shape is not None for entry in objects)
     columns = ["labelled points", "mesh, labels of the points", "truth"] if has_meshes else ["labelled points"]
-    figure = make_subplots(cols=len(columns), specs=[[{"type": "scene"}] * len(columns)], subplot_titles=columns)
+    figure = scenes(columns)
     limit = FACES // (2 * len(objects))
     for number, entry in enumerate(objects):
         palette = label_palette(len(entry.label_names))

@@ -25,6 +25,7 @@ from mvdecor.systems.mvdecor.setup import make_shape_set
 FACES = 150_000
 """Faces of all the page's meshes together: some 6 MB of it."""
 TRUTH = "truth"
+IN_A_ROW = 3
 
 # Run in the page: a 3D view that was turned turns the others.
 TURN_TOGETHER = """
@@ -122,15 +123,26 @@ def turning_figure(shapes: Sequence[ReportedShape]) -> go.Figure:
     """A 3D view of each column side by side, and a menu of the shapes. Large meshes are thinned out to `FACES` in all."""
     coloured = [coloured_faces(entry) for entry in shapes]
     columns = [name for name in coloured[0] if all(name in faces for faces in coloured)]
-    scenes = [[{"type": "scene"}] * len(columns)]
-    figure = make_subplots(cols=len(columns), specs=scenes, subplot_titles=[text(c) for c in columns])
+    figure = scenes(columns)
     limit = FACES // (len(shapes) * len(columns))
     for number, (entry, faces_of) in enumerate(zip(shapes, coloured, strict=True)):
         vertices, faces, face_ids = thin_out(entry.shape, limit)
-        for column, name in enumerate(columns, start=1):
+        for place, name in enumerate(columns):
             trace = mesh_trace(vertices, faces, faces_of[name][face_ids], visible=number == 0)
-            figure.add_trace(trace, row=1, col=column)
+            figure.add_trace(trace, row=place // IN_A_ROW + 1, col=place % IN_A_ROW + 1)
     return on_turntables(figure, [f"{entry.rank}: {entry.shape.id}" for entry in shapes], len(columns))
+
+
+def scenes(titles: Sequence[str]) -> go.Figure:
+    """An empty 3D view for each title, `IN_A_ROW` side by side: in narrower ones a shape would be cut off."""
+    rows = -(-len(titles) // IN_A_ROW)
+    columns = min(len(titles), IN_A_ROW)
+    places = [
+        [{"type": "scene"} if row * IN_A_ROW + k < len(titles) else None for k in range(columns)] for row in range(rows)
+    ]
+    names = [text(title) for title in titles]
+    figure = make_subplots(rows=rows, cols=columns, specs=places, subplot_titles=names, vertical_spacing=0.06)
+    return figure.update_layout(height=100 + 420 * rows)
 
 
 def on_turntables(figure: go.Figure, names: Sequence[str], columns: int, extent: float = 1.0) -> go.Figure:
@@ -146,8 +158,8 @@ def on_turntables(figure: go.Figure, names: Sequence[str], columns: int, extent:
     camera = {key: dict(zip("xyz", map(float, x), strict=True)) for key, x in (("up", up), ("eye", eye))}
     box = {axis: {"visible": False, "range": [-extent, extent]} for axis in ("xaxis", "yaxis", "zaxis")}
     figure.update_scenes(aspectmode="cube", dragmode="turntable", camera=camera, **box)
-    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.12, "yanchor": "bottom"}
-    return figure.update_layout(updatemenus=[menu], height=520, margin={"l": 0, "r": 0, "t": 100, "b": 0})
+    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 40}}
+    return figure.update_layout(updatemenus=[menu], margin={"l": 0, "r": 0, "t": 100, "b": 0})
 
 
 def upright_axes(points: np.ndarray) -> np.ndarray:
