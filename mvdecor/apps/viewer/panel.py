@@ -34,6 +34,7 @@ ACCEPTED = {"all without a label": 0.0, "only those of confidence 0.8 or more": 
 """Faces that the prediction may be accepted for, and the least confidence."""
 CAMERA, CENTER, FOV = (0.0, 0.35, 2.7), (0.0, 0.0, 0.0), 0.9
 CAMERA_FOR_TWO = (0.0, 0.6, 5.0)
+LIGHT = 0.6  # of the surroundings; at 1, viser's, what faces up has none of its label's colour
 CLOSE = 1.3  # from the camera to a face that it flies to, in units of the unit sphere
 GAP = 0.25  # between two shapes side by side, in units of the unit sphere
 
@@ -59,6 +60,7 @@ class Panel:
         server.gui.main_panel.dock_right()  # beside the scene, whose middle is then that of the shape
         server.gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
         server.scene.set_up_direction("+y")
+        server.scene.configure_environment_map(environment_intensity=LIGHT)
         server.initial_camera.fov = FOV
         self._look()
         self._message = server.gui.add_html("")
