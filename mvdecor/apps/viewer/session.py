@@ -18,6 +18,7 @@ from mvdecor.apps.viewer.rounds import Pretraining, Round, last_round, prepare_r
 from mvdecor.apps.viewer.similarity import Embedder
 from mvdecor.apps.viewer.tools import FaceTools
 from mvdecor.errors import InputError
+from mvdecor.lifting import Region
 from mvdecor.networks import load_checkpoint
 from mvdecor.percent import percent
 from mvdecor.recent import Recent
@@ -71,6 +72,7 @@ class Session:
         self._pace = RoundPace(cfg)
         self._shapes: Recent[Shape] = Recent(CACHE_SIZE)
         self._tools: Recent[FaceTools] = Recent(CACHE_SIZE)
+        self._regions: Recent[list[Region]] = Recent(CACHE_SIZE)
         self._edits: dict[str, Edits] = {}
 
     def shape(self, id: str) -> Shape:
@@ -178,7 +180,8 @@ class Session:
         Raises:
             InputError: as `prediction`.
         """
-        regions = self.prediction(id).uncertain_regions(self.shape(id))
+        model = self.round.folder if self.round else None
+        regions = self._regions.get((id, model), lambda: self.prediction(id).uncertain_regions(self.shape(id)))
         region = regions[number % len(regions)]
         faces = np.isin(np.arange(self.shape(id).num_faces), region.faces)
         face = self.tools(id).middle_of_largest(faces)
