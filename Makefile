@@ -9,8 +9,11 @@ KILLS ?= 20
 CASES ?= 20000
 RESULT ?= docs/results/gpu.json
 GPU_PYTHON ?=
+DATA ?= data
+RUNS ?= outputs
+TRAIN ?=
 
-.PHONY: demo test gpu faults fuzz format clean
+.PHONY: demo test gpu pictures faults fuzz format clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/pipeline.py experiment=demo out=outputs/demo
@@ -25,6 +28,10 @@ test: $(STAMP)
 # came out. GPU_PYTHON=python3 takes an interpreter that has the dependencies, for machines without a network.
 gpu: $(if $(GPU_PYTHON),,$(STAMP))
 	$(or $(GPU_PYTHON),$(BIN)/python) -m mvdecor.apps.benchmark.first_run $(RESULT)
+
+# The pictures of the docs, of the finished runs in RUNS and the data sets in DATA; what is missing is named, or with TRAIN=1 trained.
+pictures: $(STAMP)
+	$(BIN)/python scripts/pictures.py --data $(DATA) --runs $(RUNS) $(if $(TRAIN),--train)
 
 # Kill each stage at random moments, start it again, compare with an undisturbed run.
 faults: $(STAMP)

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 from octants import save_octants
 from PIL import Image
 
-from mvdecor.apps.embeddings import run_figures
+from mvdecor.apps.embeddings import run_figures, whole_views
 from mvdecor.errors import InputError
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.percent import rounded
+from mvdecor.systems.mvdecor.setup import make_shape_views, make_store
 
 TWO = {"one_shape.png", "one_shape_matches.png", "two_shapes.png", "two_shapes_matches.png"}
 FILES = {"embeddings.png", "transfer.png", "figures.json", "meshes"}
@@ -94,6 +96,19 @@ def test_one_shape_and_a_random_pair(figures, tmp_path):
     assert result["shapes"] == ["pea"] and len(set(result["views"])) == 2
     names = {path.name for path in (tmp_path / "out").iterdir()} - {"code.diff"}
     assert names == FILES | {"one_shape.png", "one_shape_matches.png"}
+
+
+def test_a_view_is_whole_where_no_pixel_at_its_edge_sees_the_shapes(make_config, root):
+    cfg = make_config("data=folder", f"data.root={root}", "views.count=40", "views.fov=75", name="figures")
+    shape_set = make_store(cfg, cfg.data.labelled)
+    shape_views = make_shape_views(cfg, [shape_set.load(id) for id in ("egg", "ball")], torch.device("cpu"))
+    whole = whole_views(shape_views, 0, 1)
+    assert whole == sorted(set(whole_views(shape_views, 0)) & set(whole_views(shape_views, 1)))
+    assert 0 < len(whole) < 40
+    for view in range(40):
+        seen = torch.stack([shape_views.views(shape, [view]).face_ids[0, 0] >= 0 for shape in shape_views])
+        at_edge = int(seen[:, [0, -1]].sum() + seen[:, :, [0, -1]].sum())
+        assert at_edge == 0 if view in whole else at_edge > 0
 
 
 @pytest.mark.parametrize(

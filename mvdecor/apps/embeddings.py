@@ -31,7 +31,7 @@ from mvdecor.figures import (
     write_glb,
 )
 from mvdecor.figures.curves import plot_transfer_curves
-from mvdecor.figures.layout import enlarge, sheet, stack
+from mvdecor.figures.layout import enlarged, sheet, stack
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.lifting.embeddings import FaceMeans, PrincipalColours, at_pixels, nearest, principal_colours
 from mvdecor.networks import load_checkpoint
@@ -51,7 +51,6 @@ from mvdecor.views.shape_views import ShapeViews
 
 PIXELS = 2000  # of each view, in the sample of which the principal colours are found
 ROWS, COLUMNS = 4, 6  # of embeddings.png
-CELL = 160  # pixels; smaller views are enlarged there
 
 Embed = Callable[[Shape, Sequence[int]], Tensor]
 """A shape and the numbers of n of its views -> embeddings float32 [n, L, D, H, W]."""
@@ -165,12 +164,30 @@ def _transfer(cfg: DictConfig, shape_views: ShapeViews, embed: Embed) -> dict[st
 
 
 def _choose(
-    cfg: DictConfig, shape_views: ShapeViews, shape: Shape, generator: torch.Generator, rejected: set[tuple[int, int]]
+    cfg: DictConfig,
+    shape_views: ShapeViews,
+    shape: Shape,
+    generator: torch.Generator,
+    rejected: set[tuple[int, int]],
+    views: Sequence[int] | None = None,
 ) -> tuple[int, int, Matches] | None:
-    """Two random views of a shape that overlap as the pretraining asks for, and their matches."""
-    views = range(shape_views.num_views(shape))
+    """Two random views of a shape (of `views`, or any) that overlap as the pretraining asks for, and their matches."""
+    views = range(shape_views.num_views(shape)) if views is None else views
     matching = Matching.of(cfg.training.matching, "training.matching")
     return choose_pair(lambda index: shape_views.surface(shape, index), views, matching, generator, rejected)
+
+
+def whole_views(shape_views: ShapeViews, *numbers: int) -> list[int]:
+    """The views in which nothing of any of some shapes is cut off by the edge of the picture or lies behind the camera."""
+    whole = None
+    for shape in (shape_views[number] for number in numbers):
+        cameras = shape_views.cameras(shape)
+        places, depth = cameras.project(shape.vertices[shape.faces.unique()].expand(len(cameras), -1, -1))
+        size = torch.tensor([cameras.width, cameras.height], device=places.device)
+        inside = ((places >= 0) & (places <= size)).all(dim=2) & (depth > 0)
+        found = set(inside.all(dim=1).nonzero()[:, 0].tolist())
+        whole = found if whole is None else whole & found
+    return sorted(whole or ())
 
 
 def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
@@ -179,7 +196,10 @@ def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
         a, b = cfg.figures.views
         return a, b
     generator = torch.Generator().manual_seed(seed_of(cfg.seed, "pair of views"))
-    pair = _choose(cfg, shape_views, shape_views[0], generator, set())
+    whole = whole_views(shape_views, *range(min(2, len(shape_views))))
+    pair = None
+    for views in filter(None, (whole, range(shape_views.num_views(shape_views[0])))):
+        pair = pair or _choose(cfg, shape_views, shape_views[0], generator, set(), views)
     if pair is None:
         raise InputError(f"no two views of shape {shape_views[0].id} overlap enough: name two with figures.views=[a,b]")
     return pair[:2]
@@ -281,16 +301,16 @@ def _render_meshes(
 
 def _sheet(shape_views: ShapeViews, embed: Embed, views: tuple[int, int], colours: PrincipalColours) -> np.ndarray:
     """Views of the first shapes, each above its embeddings in colours that agree across all of them."""
-    count = shape_views.num_views(shape_views[0])
-    index = list(dict.fromkeys([*views, *range(0, count, max(1, count // COLUMNS))]))[:COLUMNS]
+    numbers = range(min(ROWS, len(shape_views)))
+    whole = whole_views(shape_views, *numbers) or list(range(shape_views.num_views(shape_views[0])))
+    index = list(dict.fromkeys([*views, *whole[:: max(1, len(whole) // COLUMNS)]]))[:COLUMNS]
     parts = []
-    for number in range(min(ROWS, len(shape_views))):
+    for number in numbers:
         shape = shape_views[number]
         mask = shape_views.surface(shape, index).mask[:, 0]
         embedded = embedding_colours(embed(shape, index)[:, 0], mask.cpu(), colours)
         rows = [list(_textures(shape_views, shape, index)), list(embedded)]
-        scale = max(1, round(CELL / mask.shape[1]))
-        parts.append(sheet([[enlarge(picture, scale) for picture in row] for row in rows]))
+        parts.append(sheet([[enlarged(picture) for picture in row] for row in rows]))
     return stack(parts)
 
 

@@ -70,7 +70,7 @@ def run_reconstruct(cfg: DictConfig) -> None:
 def turned(shape: Shape, views: int, size: int) -> list[np.ndarray]:
     """uint8 [size, size, 3] each: a textured mesh from sides at equal angles, the first one the camera's, on white."""
     shape = shape.normalized()
-    cameras = turntable_cameras(views, size, elevation=15.0, azimuth=0.0)
+    cameras = turntable_cameras(shape, views, size, elevation=15.0, azimuth=0.0)
     seen = make_rasterizer("embree")([shape], [cameras])[0]
     surface = surface_of(shape, seen)
     image = render_channels(shape, seen, surface)[:, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,10 +14,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from mvdecor.errors import InputError
+from mvdecor.lifting import uncertain_regions
 from mvdecor.shapes.shape import UNDETERMINED, Shape
 
 BINS = 15
 """Bins of equal width over [0, 1] (Guo et al., ICML 2017)."""
+VISITED = 5
+"""Regions of each shape that a person is taken to look at."""
 TEMPERATURES = (0.05, 20.0)
 """Range that a temperature is looked for in."""
 
@@ -33,6 +37,10 @@ class Reliability:
     def __init__(self) -> None:
         self._sums: dict[str, np.ndarray] = {}
         self._disagreement: dict[str, float] = {}
+        self._points: dict[str, dict[str, float | None]] = {}
+        self._regions: dict[
+            str, np.ndarray
+        ] = {}  # [n, 3]: area, wrong area as expected and as it is; shares of the shape
 
     def add(self, shape: Shape, predicted: Tensor, confidence: Tensor, disagreement: Tensor) -> dict:
         """Count one shape; gives its record, plain values, which `restore` takes.
@@ -60,7 +68,16 @@ class Reliability:
         bins = np.minimum((confident * BINS).astype(np.int64), BINS - 1)
         columns = (weight, weight * confident, weight * right)
         sums = np.stack([np.bincount(bins, weights=x, minlength=BINS) for x in columns], axis=1)
-        record = {"bins": sums.tolist(), "disagreement": area_mean(shape, disagreement)}
+        record = {"bins": sums.tolist(), "disagreement": area_mean(shape, disagreement), "regions": []}
+        if labelled.any():
+            rows = (
+                [x.area, x.wrong, float((weight * ~right)[x.faces].sum())] for x in uncertain_regions(shape, confidence)
+            )
+            record["regions"] = list(islice(rows, VISITED))
+        unsure = {"one_minus_confidence": -confident, "disagreement": disagreement.double().cpu().numpy()}
+        record["points"] = {
+            name: told_apart(values, weight * ~right, weight * right) for name, values in unsure.items()
+        }
         self.restore(shape.id, record)
         return record
 
@@ -68,6 +85,8 @@ class Reliability:
         """Count a shape by what `add` gave for it, perhaps in another process."""
         self._sums[id] = np.array(record["bins"])
         self._disagreement[id] = record["disagreement"]
+        self._regions[id] = np.array(record["regions"], dtype=np.float64).reshape(-1, 3)
+        self._points[id] = record["points"]
 
     def of_shape(self, id: str) -> dict[str, float]:
         """`confidence`, `accuracy` and `disagreement` of a shape: means over its area, percent."""
@@ -79,13 +98,22 @@ class Reliability:
 
         Returns:
             a dict of `ece`, `confidence` (mean), `accuracy` (percent; None if no area was counted), `bins` (those that hold
-            any area: `confidence`, `accuracy` and `share` of the area, percent), and `rank_correlation` (Spearman's, over
+            any area: `confidence`, `accuracy` and `share` of the area, percent), `rank_correlation` (Spearman's, over
             shapes, between the share of the area that is wrong and `one_minus_confidence`, and `disagreement`; None for
-            fewer than three shapes or where all are equal).
+            fewer than three shapes or where all are equal), `points` (by the same names `told_apart` of the wrong and the
+            right points of a shape, percent, mean over the shapes that have both; None for none), and `regions` (see
+            `_of_regions`).
         """
         counted = {id: sums for id, sums in sorted(self._sums.items()) if sums.sum() > 0}
         if not counted:
-            return {"ece": None, "confidence": None, "accuracy": None, "bins": [], "rank_correlation": {}}
+            return {
+                "ece": None,
+                "confidence": None,
+                "accuracy": None,
+                "bins": [],
+                "rank_correlation": {},
+                "regions": None,
+            }
         total = 100 * sum(counted.values(), np.zeros((BINS, 3))) / len(counted)
         _, confidence, right = total.T
         shapes = [self.of_shape(id) for id in counted]
@@ -102,7 +130,47 @@ class Reliability:
                 {"confidence": 100 * c / w, "accuracy": 100 * r / w, "share": w} for w, c, r in total.tolist() if w > 0
             ],
             "rank_correlation": rank,
+            "points": {name: self._of_points(name, list(counted)) for name in rank},
+            "regions": self._of_regions(list(counted)),
         }
+
+    def _of_points(self, name: str, ids: Sequence[str]) -> float | None:
+        shares = [share for id in ids if (share := self._points[id][name]) is not None]
+        return 100 * float(np.mean(shares)) if shares else None
+
+    def _of_regions(self, ids: Sequence[str]) -> dict[str, float | None]:
+        """What a person finds who visits the first `VISITED` of the `uncertain_regions` of each shape.
+
+        Returns:
+            percent, means over the shapes: `first_wrong`, how much of the first region is wrong; `area`, of all visited ones;
+            `found`, the share of the shape's wrong area that is in them (None where nothing is wrong). `rank_correlation`
+            (Spearman's) over all visited regions between the wrong area that is expected and the true one.
+        """
+        regions = [self._regions[id] for id in ids]
+        wrong = {id: 1 - self.of_shape(id)["accuracy"] / 100 for id in ids}
+        found = [100 * self._regions[id][:, 2].sum() / wrong[id] for id in ids if wrong[id] > 1e-9]
+        return {
+            "first_wrong": float(np.mean([100 * rows[0, 2] / rows[0, 0] for rows in regions])),
+            "area": float(np.mean([100 * rows[:, 0].sum() for rows in regions])),
+            "found": float(np.mean(found)) if found else None,
+            "rank_correlation": rank_correlation(*(np.concatenate(regions)[:, k].tolist() for k in (1, 2))),
+        }
+
+
+def told_apart(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> float | None:
+    """Probability that a value drawn from the weights `first` is larger than one drawn from `second` (AUROC), ties half.
+
+    Args:
+        values, first, second: float64 [F].
+
+    Returns:
+        in [0, 1]; None if either has no weight.
+    """
+    if not (first.sum() > 0 and second.sum() > 0):
+        return None
+    place = np.unique(values, return_inverse=True)[1]
+    a, b = (np.bincount(place, weights / weights.sum()) for weights in (first, second))
+    return float((a * (np.cumsum(b) - b / 2)).sum())
 
 
 def area_mean(shape: Shape, values: Tensor) -> float:
@@ -148,7 +216,17 @@ def describe_calibration(figures: dict) -> str:
         )
         rank = {key: value for key, value in row["rank_correlation"].items() if value is not None}
         words = ", ".join(f"{ranked_by[key]} {value:.2f}" for key, value in rank.items())
+        apart = {key: value for key, value in row["points"].items() if value is not None}
         lines.append(line + (f"; rank correlation of a shape's error with {words}" if words else ""))
+        if apart:
+            words = ", ".join(f"{ranked_by[key]} in {value:.0f} %" for key, value in apart.items())
+            lines[-1] += f"; larger at a wrong point than at a right one: {words}"
+    if regions := figures.get("regions"):
+        found = "none" if regions["found"] is None else f"{regions['found']:.0f} %"
+        lines.append(
+            f"the {VISITED} least sure regions of each shape: {regions['area']:.0f} % of its area, {found} of what is wrong; "
+            f"{regions['first_wrong']:.0f} % of the first one is wrong"
+        )
     if (unfamiliar := figures.get("unfamiliar")) and unfamiliar["shapes"]:
         others_accuracy = "no others" if unfamiliar["others"] is None else f"{unfamiliar['others']:.1f} of the others"
         lines.append(

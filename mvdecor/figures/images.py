@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mvdecor.channels import find_channel, num_channels
 from mvdecor.errors import InputError
-from mvdecor.figures.layout import GAP, enlarge, legend, sheet, stack
+from mvdecor.figures.layout import GAP, enlarge, enlarged, legend, sheet, stack
 from mvdecor.figures.palette import BACKGROUND, LIGHT_GREY, WHITE, colours_of, label_palette
 from mvdecor.lifting.embeddings import PrincipalColours, at_pixels, principal_colours
 
@@ -21,7 +21,8 @@ Picture = Tensor | np.ndarray
 
 
 def plot_channels(channels: Tensor, names: Sequence[str], mask: Tensor | None = None) -> np.ndarray:
-    """The input of the network as a sheet: a row per view, a column per channel group, captions above.
+    """The input of the network as a sheet: a row per view, a column per channel group, captions above; small views are
+    enlarged (`enlarged`).
 
     rgb is shown as it is, normals and points as (x + 1) / 2, the others as grey; each group's values are clipped to
     [0, 1], except metric depths (values above 1), which are scaled over the view.
@@ -42,7 +43,7 @@ def plot_channels(channels: Tensor, names: Sequence[str], mask: Tensor | None = 
         row, start = [], 0
         for name in names:
             picture = _group_picture(name, view[start : start + find_channel(name).width], foreground)
-            row.append(np.where(foreground[..., None], picture, np.uint8(255)))
+            row.append(enlarged(np.where(foreground[..., None], picture, np.uint8(255))))
             start += find_channel(name).width
         rows.append(row)
     return sheet(rows, columns=names)
@@ -92,7 +93,8 @@ def plot_matches(
 def plot_predictions(
     images: Picture, truth: Picture, predicted: Picture, label_names: Sequence[str], mask: Picture | None = None
 ) -> np.ndarray:
-    """Predictions against truth: four rows (input, truth, prediction, errors in red), a column per view, and a legend.
+    """Predictions against truth: four rows (input, truth, prediction, errors in red), a column per view, and a legend; small
+    views are enlarged (`enlarged`).
 
     Args:
         images: uint8 [N, H, W, 3]; their background is shown white.
@@ -108,7 +110,8 @@ def plot_predictions(
     guess = np.where(foreground, guess, BACKGROUND)
     palette = label_palette(len(label_names))
     rows = [list(views), list(colours_of(true, palette)), list(colours_of(guess, palette)), list(_errors(true, guess))]
-    table = sheet(rows, rows=["input", "truth", "prediction", "errors"])
+    cells = [[enlarged(cell) for cell in row] for row in rows]
+    table = sheet(cells, rows=["input", "truth", "prediction", "errors"])
     present = np.union1d(true, guess)
     present = present[present >= 0]
     colours = np.concatenate([palette[present], np.array([LIGHT_GREY, WRONG_COLOUR], np.uint8)])

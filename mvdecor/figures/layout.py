@@ -13,6 +13,7 @@ from mvdecor.figures.palette import WHITE
 from mvdecor.files import write_atomically
 
 GAP = 4  # white pixels between the cells of a sheet
+CELL = 192  # height of a view in a sheet, about; smaller ones are enlarged
 TEXT_SIZE = 12
 TEXT_HEIGHT = 18  # of a line of text, with its margins
 
@@ -100,6 +101,11 @@ def text_width(text: str) -> int:
 def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:
     """Each pixel of [h, w, ...] as a square of scale x scale pixels."""
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def enlarged(picture: np.ndarray, height: int = CELL) -> np.ndarray:
+    """A picture [h, w, ...] of about `height` pixels or more; a small one grows by a whole factor: pixels stay squares."""
+    return enlarge(picture, max(1, round(height / picture.shape[0])))
 
 
 def save_png(path: Path | str, image: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,27 +23,40 @@ from mvdecor.views.views import face_values_at_pixels, surface_of
 FIELD_OF_VIEW = 30.0  # degrees; narrow, so that a shape looks little distorted
 OVERSAMPLING = 2  # rays per pixel and direction, against jagged edges
 AMBIENT = 0.45
+MARGIN = 0.03  # of a picture, left free on each side of the shape
 SURE_COLOUR, UNSURE_COLOUR = (214, 228, 214), (214, 32, 32)
 
 
-def turntable_cameras(views: int, size: int, elevation: float = 20.0, azimuth: float = 30.0) -> Cameras:
-    """Cameras at equal angles around the y axis that see the whole unit sphere.
+def turntable_cameras(shape: Shape, views: int, size: int, elevation: float = 20.0, azimuth: float = 30.0) -> Cameras:
+    """Cameras at equal angles around the y axis that see the whole of a shape, as large as fits: `MARGIN` stays free.
+
+    All have one focal length and one principal point, so that the shape keeps its size and its place as it turns.
 
     Args:
+        shape: in the unit sphere; vertices that no face uses do not count.
         views: how many.
         size: width and height in pixels.
         elevation: degrees above the horizon.
         azimuth: degrees of the first camera from +z towards +x.
 
     Returns:
-        the `Cameras`, looking at the origin, +y up.
+        the `Cameras`, on the CPU, +y up.
     """
     turn = math.radians(azimuth) + torch.arange(views) * (2 * math.pi / views)
     height = torch.full_like(turn, math.radians(elevation))
     outward = torch.stack([turn.sin() * height.cos(), height.sin(), turn.cos() * height.cos()], dim=-1)
     distance = 1.02 / math.sin(math.radians(FIELD_OF_VIEW) / 2)
     rotation, translation = look_at(outward * distance, torch.zeros(views, 3))
-    return Cameras(rotation, translation, pinhole(views, size, FIELD_OF_VIEW), size, size)
+    cameras = Cameras(rotation, translation, pinhole(views, size, FIELD_OF_VIEW), size, size)
+
+    vertices = shape.vertices.cpu()[shape.faces.cpu().unique()].float()
+    places = cameras.project(vertices.expand(views, -1, -1))[0].flatten(0, 1)
+    low, high = places.amin(dim=0), places.amax(dim=0)
+    zoom = (1 - 2 * MARGIN) * size / float((high - low).max().clamp_min(1e-3))
+    intrinsics = cameras.intrinsics.clone()
+    intrinsics[:, :2, :2] *= zoom
+    intrinsics[:, :2, 2] = size / 2 + zoom * (intrinsics[:, :2, 2] - (low + high) / 2)
+    return replace(cameras, intrinsics=intrinsics)
 
 
 def render_shape(
@@ -77,7 +91,7 @@ def render_shape(
     if colours.shape != (shape.num_faces, 3):
         raise InputError(f"shape {shape.id}: colours {list(colours.shape)} for {shape.num_faces} faces; give [F, 3]")
     shape = shape.to("cpu").normalized()
-    cameras = turntable_cameras(views, size * OVERSAMPLING, elevation, azimuth)
+    cameras = turntable_cameras(shape, views, size * OVERSAMPLING, elevation, azimuth)
     rendered_views = (rasterizer or make_rasterizer("embree"))([shape], [cameras])[0].to("cpu")
     surface = surface_of(shape, rendered_views)
     # A light up and to the left of each camera: with a light in the camera all the sides of a box look alike.
@@ -165,12 +179,16 @@ def render_segmentation(
         InputError: if there is not one label and one confidence per face.
     """
     palette = label_palette(len(shape.label_names))
-    low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
-    share = confidence.cpu().numpy().clip(0, 1)[:, None]
-    colourings = [colours_of(labels.cpu().numpy(), palette), (low + share * (high - low)).round().astype(np.uint8)]
+    colourings = [colours_of(labels.cpu().numpy(), palette), confidence_colours(confidence.cpu().numpy())]
     rows = [[render_shape(shape, colours, size, views, rasterizer=rasterizer)] for colours in colourings]
     table = sheet(rows, rows=["parts", "confidence"])
     return _with_legend(table, labels.cpu().numpy(), shape.label_names)
+
+
+def confidence_colours(confidence: np.ndarray) -> np.ndarray:
+    """uint8 [F, 3] of float [F] in [0, 1]: 1 is pale, 0 red."""
+    low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
+    return (low + confidence.clip(0, 1)[:, None] * (high - low)).round().astype(np.uint8)
 
 
 def _with_legend(table: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:

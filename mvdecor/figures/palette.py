@@ -14,7 +14,7 @@ BACKGROUND = -2
 WHITE = (255, 255, 255)  # background
 LIGHT_GREY = (205, 205, 205)  # undetermined
 
-# The first colours are chosen by eye; the rest follow by `_farthest`.
+# The first colours are chosen by eye: none is another one in the shade. `_all_colours` finds the rest.
 _FIRST = [
     (38, 114, 196),
     (240, 136, 24),
@@ -23,10 +23,9 @@ _FIRST = [
     (136, 86, 190),
     (20, 180, 196),
     (236, 118, 186),
-    (140, 92, 48),
-    (190, 196, 40),
-    (24, 66, 110),
 ]
+SHADING = 2.0
+"""How much less a difference of lightness counts than one of hue between two labels: meshes are shaded."""
 
 
 def label_palette(n: int) -> np.ndarray:
@@ -71,23 +70,59 @@ def _all_colours() -> np.ndarray:
     steps = np.linspace(0, 255, 16).round()
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = _lab(grid)
-    vivid = (lab[:, 0] > 25) & (lab[:, 0] < 88) & (np.hypot(lab[:, 1], lab[:, 2]) > 18)
-    grid, lab = grid[vivid], lab[vivid]
+    grid = grid[(lab[:, 0] > 25) & (lab[:, 0] < 88) & (np.hypot(lab[:, 1], lab[:, 2]) > 18)]
     colours = [np.array(colour, dtype=np.float64) for colour in _FIRST]
-    reserved = _lab(np.array([*colours, WHITE, LIGHT_GREY, (0, 0, 0)], dtype=np.float64))
-    nearest = np.linalg.norm(lab[:, None] - reserved[None], axis=-1).min(axis=1)
+    reserved = np.array([*colours, WHITE, LIGHT_GREY, (0, 0, 0)], dtype=np.float64)
+    nearest = colour_difference(grid[:, None], reserved[None], SHADING).min(axis=1)
     while len(colours) < 256:
-        best = int(nearest.argmax())
-        colours.append(grid[best])
-        nearest = np.minimum(nearest, np.linalg.norm(lab - lab[best], axis=-1))
+        best = grid[int(nearest.argmax())]
+        colours.append(best)
+        nearest = np.minimum(nearest, colour_difference(grid, best, SHADING))
     return np.array(colours).round().astype(np.uint8)
 
 
+def colour_difference(first: np.ndarray, second: np.ndarray, shading: float = 1.0) -> np.ndarray:
+    """CIEDE2000, about 1 where a difference can just be seen, about 10 where it is clear at a glance.
+
+    Args:
+        first, second: sRGB in 0..255, [..., 3], of shapes that broadcast.
+        shading: the formula's k_L; 2 halves what a difference of lightness counts.
+
+    Returns:
+        float64 [...].
+    """
+    first, second = (_lab(np.asarray(x, dtype=np.float64)) for x in (first, second))
+    return ciede2000(first, second, shading)
+
+
+def ciede2000(first: np.ndarray, second: np.ndarray, k_l: float = 1.0) -> np.ndarray:
+    """The difference of colours in CIELAB, [..., 3] each.
+
+    Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula" (Color Research and Application, 2005).
+    """
+    (l1, a1, b1), (l2, a2, b2) = (np.moveaxis(x, -1, 0) for x in (first, second))
+    seventh = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2) ** 7
+    stretch = 1.5 - 0.5 * np.sqrt(seventh / (seventh + 25.0**7))
+    c1, c2 = np.hypot(stretch * a1, b1), np.hypot(stretch * a2, b2)
+    h1, h2 = np.arctan2(b1, stretch * a1), np.arctan2(b2, stretch * a2)
+    turn = (h2 - h1 + np.pi) % (2 * np.pi) - np.pi
+    l_mean, c_mean, h_mean = (l1 + l2) / 2, (c1 + c2) / 2, h1 + turn / 2
+    delta_h = 2 * np.sqrt(c1 * c2) * np.sin(turn / 2)
+    t = 1 - 0.17 * np.cos(h_mean - np.radians(30)) + 0.24 * np.cos(2 * h_mean)
+    t += 0.32 * np.cos(3 * h_mean + np.radians(6)) - 0.20 * np.cos(4 * h_mean - np.radians(63))
+    lightness = (l2 - l1) / (1 + 0.015 * (l_mean - 50) ** 2 / np.sqrt(20 + (l_mean - 50) ** 2)) / k_l
+    chroma, hue = (c2 - c1) / (1 + 0.045 * c_mean), delta_h / (1 + 0.015 * c_mean * t)
+    blue = np.exp(-(((np.degrees(h_mean) % 360 - 275) / 25) ** 2))
+    rotation = -2 * np.sqrt(c_mean**7 / (c_mean**7 + 25.0**7)) * np.sin(np.radians(60) * blue)
+    return np.sqrt(lightness**2 + chroma**2 + hue**2 + rotation * chroma * hue)
+
+
 def _lab(rgb: np.ndarray) -> np.ndarray:
-    """CIELAB [n, 3] of sRGB [n, 3] in 0..255 (white point D65); distances in it are about as the eye sees them."""
+    """CIELAB [..., 3] of sRGB [..., 3] in 0..255 (white point D65)."""
     value = rgb / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     xyz = linear @ to_xyz.T / to_xyz.sum(axis=1)
     root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.stack([116 * root[:, 1] - 16, 500 * (root[:, 0] - root[:, 1]), 200 * (root[:, 1] - root[:, 2])], axis=-1)
+    x, y, z = np.moveaxis(root, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)

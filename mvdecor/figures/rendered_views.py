@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from mvdecor.figures.layout import sheet
+from mvdecor.figures.layout import enlarged, sheet
 from mvdecor.figures.palette import colours_of, label_palette
 
 
@@ -19,7 +19,8 @@ def plot_views(
     label_names: Sequence[str],
     background: int | None,
 ) -> np.ndarray:
-    """A given view, then a column per view: image, rendering, label map, and true label map if there is one.
+    """A given view, then a column per view: image, rendering, label map, and true label map if there is one; small views are
+    enlarged (`enlarged`).
 
     Args:
         input_image: uint8 [H, W, 3].
@@ -38,7 +39,7 @@ def plot_views(
     names, rows = ["image", "rendered", "labels", "true labels"], [x.numpy() for x in images]
     rows += [colours_of(x.numpy().astype(np.int64), palette) for x in labels if x is not None]
     blank = np.full_like(input_image.numpy(), 255)
-    cells = [[blank if i else input_image.numpy(), *row] for i, row in enumerate(rows)]
+    cells = [[enlarged(x) for x in (blank if i else input_image.numpy(), *row)] for i, row in enumerate(rows)]
     return sheet(cells, columns=["given", *(f"view {view}" for view in views)], rows=names[: len(rows)])
 
 

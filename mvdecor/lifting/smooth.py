@@ -50,7 +50,7 @@ def smooth_votes(shape: Shape, votes: FaceVotes, radius: float, crease: float) -
     assert radius > 0, f"a smoothing radius of {radius}; it must be above 0"
     representatives, group = (x.cpu().numpy() for x in shape.twin_groups.unique(return_inverse=True))
     count = len(representatives)
-    rows, columns, conductance = _edges(shape, representatives, crease)
+    rows, columns, conductance = edges_of(shape, representatives, crease)
     seen = votes.seen.cpu().numpy()[representatives]
     areas = shape.face_areas.cpu().numpy()[representatives]
     # a face without area is as sure of its votes as the smallest one
@@ -86,7 +86,7 @@ def _laplacian(
     return csc_array((entries, place), shape=(count, count))
 
 
-def _edges(
+def edges_of(
     shape: Shape, representatives: NDArray[np.int64], crease: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Pairs of faces that share an edge by position: the numbers of both in `representatives`, and their conductance."""

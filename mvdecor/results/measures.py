@@ -39,6 +39,18 @@ def _seconds_per_shape(metrics: Mapping[str, Any]) -> float | None:
     return cost["cpu_seconds"] / len(shapes) if cost and shapes else None
 
 
+def _of_calibration(*keys: str) -> Callable[[Mapping[str, Any]], float | None]:
+    """A figure of the confidence, which runs of older revisions and of other systems do not have."""
+
+    def value(metrics: Mapping[str, Any]) -> float | None:
+        value: Any = metrics.get("calibration")
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    return value
+
+
 def _of_reconstructions(*keys: str, factor: float = 1.0) -> Callable[[Mapping[str, Any]], float | None]:
     """A figure of reconstructions from photographs; None where other runs, or photographs without its truth, have none."""
 
@@ -98,6 +110,14 @@ MEASURES = {
     ),
     "word_accuracy": Measure("accuracy of words", "pixels with the right word, in percent", _of_words("accuracy")),
     "boundary_f": Measure("boundary F", "boundary F of words in percent", _of_words("boundary_f")),
+    "calibration_error": Measure(
+        "calibration error", "expected calibration error of the confidence in percent", _of_calibration("ece")
+    ),
+    "told_apart": Measure(
+        "wrong points told apart",
+        "pairs of a wrong and a right point of a shape, in percent, of which the wrong one is less sure",
+        _of_calibration("points", "one_minus_confidence"),
+    ),
     "seconds_per_shape": Measure(
         "seconds per shape", "processor time of the evaluation per test shape", _seconds_per_shape
     ),

@@ -105,6 +105,26 @@ class Run:
             )
         return labels
 
+    def confidence(self, shape: Shape) -> np.ndarray | None:
+        """float [F], how sure the evaluation was of each of `predicted_labels`; None for a run of an older revision.
+
+        Raises:
+            InputError: it cannot be read, or is of another state of the mesh.
+        """
+        file = self.folder / "confidence" / f"{shape.id}.npy"
+        if not file.exists():
+            return None
+        try:
+            values = np.load(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{file}: cannot be read ({error}): evaluate again") from error
+        if values.shape != (shape.num_faces,):
+            raise InputError(
+                f"{file}: is of another state of shape {shape.id} ({shape.num_faces} faces): give data_root= of the data "
+                "that was evaluated"
+            )
+        return values.astype(np.float32)
+
 
 def read_runs(folders: Iterable[str | Path]) -> list[Run]:
     """Read every `metrics.json` below some folders, in order of their paths; a file reached twice is read once.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mvdecor.errors import InputError
 from mvdecor.evaluation import Reliability, area_mean, describe_calibration, fit_temperature
-from mvdecor.evaluation.calibration import BINS, rank_correlation
+from mvdecor.evaluation.calibration import BINS, rank_correlation, told_apart
 from mvdecor.shapes import Shape
 
 
@@ -143,6 +143,43 @@ def test_rank_correlation_of_the_error_with_what_shapes_are_ranked_by():
     assert rank_correlation([1.0, 3.0, 2.0], [5.0, 7.0, 9.0]) == pytest.approx(0.5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12))
+def test_wrong_points_told_apart_are_counted_pair_by_pair(rows):
+    values, first, second = (np.array(x, dtype=np.float64) for x in zip(*rows, strict=True))
+    pairs = [(a, b, x * y) for a, x, _ in rows for b, _, y in rows]
+    total = sum(weight for *_, weight in pairs)
+    expected = sum(weight * (1.0 if a > b else 0.5 if a == b else 0.0) for a, b, weight in pairs)
+    result = told_apart(values, first, second)
+    assert result is None if total == 0 else result == pytest.approx(expected / total)
+
+
+def test_points_are_told_apart_by_the_confidence_and_by_the_disagreement():
+    figures = measured([1.0, 3.0, 1.0], [0, 0, 1], [0, 0, 0], [0.9, 0.4, 0.5]).result()
+    assert figures["points"] == {"one_minus_confidence": pytest.approx(25), "disagreement": pytest.approx(50)}
+
+
+def test_regions_of_separate_triangles():
+    """Ten triangles of equal area, none beside another: the two least sure are the regions; the first one is wrong."""
+    confidence = [0.9] * 8 + [0.2, 0.3]
+    for wrong, found, first in (([8, 0], 50, 100), ([8], 100, 100), ([0], 0, 0), ([], None, 0)):
+        truth = [1 if face in wrong else 0 for face in range(10)]
+        figures = measured([1.0] * 10, truth, [0] * 10, confidence).result()["regions"]
+        assert figures["found"] == (None if found is None else pytest.approx(found))
+        assert (figures["first_wrong"], figures["area"]) == (pytest.approx(first), pytest.approx(20))
+    assert (
+        "5 least sure regions of each shape: 20 % of its area, 50 % of what is wrong; 100 % of the first one is wrong"
+        in described([8, 0])
+    )
+    assert "none of what is wrong; 0 % of" in described([])
+
+
+def described(wrong: list[int]) -> str:
+    truth = [1 if face in wrong else 0 for face in range(10)]
+    result = measured([1.0] * 10, truth, [0] * 10, [0.9] * 8 + [0.2, 0.3]).result()
+    return describe_calibration(result | {"vote_share": result})
+
+
 @pytest.mark.parametrize("value", [math.nan, -0.1, 1.1])
 def test_a_confidence_that_is_none_is_refused(value):
     with pytest.raises(InputError, match="shape t: confidences span"):
@@ -180,6 +217,6 @@ def test_lines_of_an_evaluation():
     assert lines[0] == "confidence: mean 50.0, accuracy 100.0, calibration error 50.0"
     assert lines[1] == "share of the votes: mean 90.0, accuracy 100.0, calibration error 10.0"
     more = figures | {"vote_share": figures, "unfamiliar": {"shapes": 2, "accuracy": 40.0, "others": None}}
-    assert describe_calibration(more).splitlines()[2] == "2 shapes unlike the labelled ones: accuracy 40.0, no others"
+    assert describe_calibration(more).splitlines()[3] == "2 shapes unlike the labelled ones: accuracy 40.0, no others"
     nothing = Reliability().result()
     assert describe_calibration(nothing | {"vote_share": nothing}) == ""

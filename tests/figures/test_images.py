@@ -16,7 +16,7 @@ from mvdecor.figures.images import RIGHT_COLOUR, WRONG_COLOUR
 from mvdecor.figures.layout import GAP, TEXT_HEIGHT
 from mvdecor.figures.palette import LIGHT_GREY
 
-SIZE = 64
+SIZE = 192  # large enough to be shown as they are
 
 
 def _count(picture: np.ndarray, colour: tuple[int, ...] | np.ndarray) -> int:

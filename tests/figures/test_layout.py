@@ -7,7 +7,7 @@ from PIL import Image
 
 from mvdecor.errors import InputError
 from mvdecor.figures import save_png
-from mvdecor.figures.layout import GAP, TEXT_HEIGHT, enlarge, legend, sheet
+from mvdecor.figures.layout import GAP, TEXT_HEIGHT, enlarge, enlarged, legend, sheet
 
 
 def test_sheet_has_the_cells_at_their_places_and_white_between() -> None:
@@ -37,6 +37,11 @@ def test_enlarge_repeats_pixels() -> None:
     large = enlarge(small, 3)
     assert large.shape == (6, 6, 3)
     np.testing.assert_array_equal(large[1::3, 1::3], small)
+
+
+@pytest.mark.parametrize(("height", "shown"), [(48, 192), (64, 192), (96, 192), (100, 200), (150, 150), (256, 256)])
+def test_small_cells_are_enlarged_by_whole_factors(height: int, shown: int) -> None:
+    assert enlarged(np.zeros((height, 2 * height, 3), np.uint8)).shape == (shown, 2 * shown, 3)
 
 
 def test_legend_shows_each_colour_once_and_wraps() -> None:

@@ -29,13 +29,30 @@ def _hues(picture: np.ndarray, palette: np.ndarray) -> set[int]:
     return {k for k, count in enumerate((pixels @ colours.T > 0.9999).sum(axis=0)) if count > 20}
 
 
-def test_turntable_cameras_stand_around_y_and_see_the_unit_sphere() -> None:
-    cameras = turntable_cameras(5, 100)
+@pytest.mark.parametrize(("scale", "at"), [((1, 1, 1), 0.0), ((1, 0.1, 0.1), 0.0), ((0.1, 0.6, 0.2), 0.3)])
+def test_turntable_cameras_stand_around_y_and_see_the_whole_shape_as_large_as_fits(scale, at) -> None:
+    mesh = trimesh.creation.icosphere(2)
+    mesh.vertices = mesh.vertices * scale + (0, at, 0)
+    mesh.vertices *= 0.999 / np.linalg.norm(mesh.vertices, axis=1).max()
+    cameras = turntable_cameras(Shape.from_trimesh(mesh), 5, 100)
     assert torch.allclose(cameras.centers.norm(dim=-1), cameras.centers.norm(dim=-1)[:1].expand(5), atol=1e-4)
     assert float(cameras.centers[:, 1].max() - cameras.centers[:, 1].min()) < 1e-4
-    sphere = torch.nn.functional.normalize(torch.randn(500, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
-    xy, depth = cameras.project(sphere.expand(5, -1, -1))
-    assert bool((depth > 0).all()) and float(xy.min()) >= 0 and float(xy.max()) <= 100
+    xy, depth = cameras.project(torch.from_numpy(mesh.vertices).float().expand(5, -1, -1))
+    low, high = xy.amin(dim=(0, 1)), xy.amax(dim=(0, 1))
+    assert bool((depth > 0).all()) and float((high - low).max()) == pytest.approx(94, abs=0.1)
+    torch.testing.assert_close(low + high, torch.full((2,), 100.0), atol=0.1, rtol=0)
+
+
+def test_no_pixel_of_a_thin_tall_shape_touches_the_edge_and_unused_vertices_do_not_count() -> None:
+    mesh = trimesh.creation.cylinder(0.05, 2.0).apply_transform(
+        trimesh.transformations.rotation_matrix(np.pi / 2, (1, 0, 0))
+    )
+    pole = Shape.from_trimesh(mesh)
+    far = Shape("far", torch.cat([pole.vertices, torch.tensor([[9.0, 9.0, 9.0]])]), pole.faces)
+    for shape in (pole, far):
+        seen = (render_shape(shape, np.full((shape.num_faces, 3), 60, np.uint8), size=64, views=1) < 255).any(axis=2)
+        rows = np.flatnonzero(seen.any(axis=1))
+        assert 1 <= rows[0] <= 4 and 59 <= rows[-1] <= 62
 
 
 @pytest.mark.parametrize(("azimuth", "front"), [(0, "+z"), (90, "+x"), (180, "-z"), (270, "-x")])

@@ -3,7 +3,7 @@ import pytest
 
 from mvdecor.errors import InputError
 from mvdecor.figures import BACKGROUND, label_palette
-from mvdecor.figures.palette import LIGHT_GREY, WHITE, colours_of
+from mvdecor.figures.palette import LIGHT_GREY, WHITE, ciede2000, colour_difference, colours_of
 
 
 def test_colours_are_distinct_from_each_other_and_from_the_reserved_ones() -> None:
@@ -12,6 +12,42 @@ def test_colours_are_distinct_from_each_other_and_from_the_reserved_ones() -> No
     everything = np.concatenate([colours, [WHITE, LIGHT_GREY, (0, 0, 0)]])
     apart = np.abs(everything[:, None] - everything[None]).sum(-1) + 1000 * np.eye(len(everything), dtype=int)
     assert apart.min() >= 30
+
+
+@pytest.mark.parametrize(
+    ("count", "flat", "shaded"), [(7, 22, 16), (10, 22, 16), (20, 16, 15), (30, 14, 13), (50, 11, 11)]
+)
+def test_colours_stay_apart_for_the_eye(count: int, flat: float, shaded: float) -> None:
+    """CIEDE2000: 10 is clear at a glance. With a lightness that counts half, so that none is another one in the shade."""
+    colours = label_palette(count)
+    others = [*(np.delete(colours, k, axis=0) for k in range(count))]
+    background = np.array([WHITE, LIGHT_GREY, (0, 0, 0)])
+    for weight, least in ((1.0, flat), (2.0, shaded)):
+        between = min(
+            colour_difference(colour, rest, weight).min() for colour, rest in zip(colours, others, strict=True)
+        )
+        assert between > least
+        assert min(colour_difference(colour, background, weight).min() for colour in colours) > 10
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "difference"),
+    [  # published pairs of CIELAB colours
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, 0, 0), (50, -1, 2), 2.3669),
+        ((50, 2.49, -0.001), (50, -2.49, 0.0009), 7.1792),
+        ((50, 2.49, -0.001), (50, -2.49, 0.0011), 7.2195),
+        ((50, 2.5, 0), (73, 25, -18), 27.1492),
+        ((50, 2.5, 0), (58, 24, 15), 19.4535),
+        ((22.7233, 20.0904, -46.694), (23.0331, 14.973, -42.5619), 2.0373),
+        ((2.0776, 0.0795, -1.135), (0.9033, -0.0636, -0.5514), 0.9082),
+    ],
+)
+def test_ciede2000_of_published_pairs(first, second, difference) -> None:
+    for a, b in ((first, second), (second, first)):
+        assert float(ciede2000(np.array(a, dtype=float), np.array(b, dtype=float))) == pytest.approx(
+            difference, abs=1e-4
+        )
 
 
 def test_all_256_colours_differ() -> None:

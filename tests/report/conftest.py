@@ -79,7 +79,9 @@ def write_run(folder: Path, method: str, run: int, shapes: MeshFolder, config: d
         confidence = torch.from_numpy(generator.random(len(truth)))
         reliability.add(shape, torch.from_numpy(predicted), confidence, 1 - confidence)
         (folder / "labels").mkdir(parents=True, exist_ok=True)
+        (folder / "confidence").mkdir(exist_ok=True)
         np.save(folder / "labels" / f"{id}.npy", predicted.astype(np.int16))
+        np.save(folder / "confidence" / f"{id}.npy", confidence.numpy().astype(np.float16))
     result = metrics.result() | {
         "category": "balls",
         "split": {"name": "test", "ids": ids},
@@ -128,7 +130,7 @@ def rename(results, shown) -> Callable[[str], tuple[Results, list[ReportedShape]
             metrics = json.loads(json.dumps(run.metrics))
             parts = numbered(metrics["parts"])
             metrics["parts"] = dict(zip(parts, metrics["parts"].values(), strict=True))
-            metrics["ceiling"]["parts"] = dict.fromkeys(parts, 97.0)
+            metrics["ceiling"]["parts"], metrics["occurring"] = dict.fromkeys(parts, 97.0), parts
             metrics["shapes"] = dict(zip(numbered(metrics["shapes"]), metrics["shapes"].values(), strict=True))
             metrics["config"]["data"]["category"] = metrics["revision"] = metrics["machine"]["processor"] = name
             runs.append(replace(run, method=name + run.method, metrics=metrics))
@@ -137,7 +139,8 @@ def rename(results, shown) -> Callable[[str], tuple[Results, list[ReportedShape]
         for one in shown:
             shape = replace(one.shape, id=name, label_names=tuple(numbered(one.shape.label_names)))
             labels = {"truth": one.labels["truth"]} | {name + m: one.labels[m] for m in results.methods}
-            shapes.append(ReportedShape(one.rank, shape, labels, {name + m: x for m, x in one.miou.items()}))
+            miou = {name + m: x for m, x in one.miou.items()}
+            shapes.append(ReportedShape(one.rank, shape, labels, miou, one.confidence))
         return replace(results, folder=Path(name), runs=tuple(runs), table=table), shapes
 
     return renamed

@@ -12,7 +12,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
 
-CAMERAS = """() => ['scene', 'scene2', 'scene3'].map(key => {
+CAMERAS = """() => ['scene', 'scene2', 'scene3', 'scene4', 'scene5'].map(key => {
   const eye = document.querySelector('#turn .plotly-graph-div')._fullLayout[key]._scene.getCamera().eye;
   return [eye.x, eye.y, eye.z];
 })"""
@@ -81,7 +81,7 @@ def test_every_plot_is_shown_and_shapes_turn_in_all_views(opened, results, shown
     page.wait_for_function(TOGETHER, arg=[CAMERAS, before[0]])
     page.locator("#turn .updatemenu-header").click()
     page.locator("#turn .updatemenu-dropdown-button").nth(1).click()
-    expected = [False] * 3 + [True] * 3 + [False] * 6
+    expected = [False] * 5 + [True] * 5 + [False] * 10  # truth, two methods, errors, confidence
     page.wait_for_function(f"expected => JSON.stringify(({VISIBLE})()) == JSON.stringify(expected)", arg=expected)
 
 

@@ -6,15 +6,30 @@ import statistics
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from mvdecor.apps.report import run_report
+from mvdecor.apps.report.html import MARK
 from mvdecor.apps.report.page import report_page
 from mvdecor.errors import InputError
 from mvdecor.results.pipeline import read_results
 
-SECTIONS = ["run", "results", "curves", "parts", "confusion", "calibration", "shapes", "turn", "config"]
+SECTIONS = [
+    "results",
+    "parts",
+    "confusion",
+    "shapes",
+    "turn",
+    "curves",
+    "calibration",
+    "cost",
+    "links",
+    "config",
+    "run",
+]
+"""Results first, the machine last."""
 VOID = {"meta", "img", "br", "link", "input"}
 
 
@@ -88,7 +103,12 @@ def test_every_section_is_there_and_closed(page):
 
 
 def test_nothing_is_fetched(page, html):
-    assert page.links and all(link.startswith("data:image/png;base64,") for link in page.links)
+    pictures = [link for link in page.links if link.startswith("data:image/png;base64,")]
+    contents = [link for link in page.links if link.startswith("#")]
+    assert pictures and contents == [f"#{name}" for name in SECTIONS]
+    assert not any(":" in link or link.startswith("/") for link in page.links if link not in pictures), (
+        "files beside it"
+    )
     assert page.handlers == []
     assert "default-src 'none'" in html
     assert html.count("Content-Security-Policy") == 1 and html.index("Content-Security-Policy") < html.index("<script")
@@ -135,11 +155,47 @@ def test_what_it_was_made_with(page):
 
 
 def test_calibration_is_that_of_the_files(page, results):
-    rows = table(page, "method", "run", "mean confidence", "accuracy", "calibration error", "of the share of the votes")
+    header = ("method", "run", "mean confidence", "accuracy", "calibration error", "of the share of the votes")
+    ranks = ("rank, shapes", "rank by disagreement", "rank, regions")
+    shares = ("first region wrong", "area of five", "wrong area in them")
+    rows = table(page, *header, *ranks, "told apart", "by disagreement", *shares)
     for row, run in zip(rows, results.runs, strict=True):
         figures = run.metrics["calibration"]
         assert row[:2] == [run.method, str(run.number)]
-        assert row[2:] == [f"{figures[key]:.1f}" for key in ("confidence", "accuracy", "ece")] + ["77.7"]
+        assert row[2:6] == [f"{figures[key]:.1f}" for key in ("confidence", "accuracy", "ece")] + ["77.7"]
+        rank, regions = figures["rank_correlation"], figures["regions"]
+        expected = (rank["one_minus_confidence"], rank["disagreement"], regions["rank_correlation"])
+        assert row[6:9] == ["–" if x is None else f"{x:.2f}" for x in expected]
+        assert row[9:11] == [f"{figures['points'][key]:.1f}" for key in ("one_minus_confidence", "disagreement")]
+        assert row[11:] == [f"{regions[key]:.1f}" for key in ("first_wrong", "area", "found")]
+
+
+def test_cost_of_each_stage_and_test_shape(page, results):
+    rows = table(page, "stage", "seconds", "of processors", "of processors, per test shape", "memory in GB")
+    assert [row[0] for row in rows][:3] == ["pretraining", "scratch, run 0: fine-tuning", "scratch, run 0: evaluation"]
+    assert len(rows) == 1 + 2 * len(results.runs)
+    for row in rows:
+        assert row[1:3] == ["12.5", "11.5"] and row[4] == "host 0.5"
+        assert row[3] == ("2.3" if row[0].endswith("evaluation") else "–")
+
+
+def test_links_lead_to_files_and_to_other_pages(run_folder, tmp_path, make_config):
+    copy = Path(shutil.copytree(run_folder, tmp_path / "a & b" / "run"))
+    for folder in (copy / "scratch" / "run_0", copy, tmp_path / "a & b" / "other"):
+        folder.mkdir(exist_ok=True)
+        (folder / "report.html").write_text(MARK)
+    page = Path(tmp_path / "elsewhere" / "page.html")
+    cfg = make_config("shapes=0", name="report")
+    cfg.run, cfg.out = str(copy), str(page)
+    html = run_report(cfg).read_text()
+    links = [unquote(link) for link in Page(html).links if not link.startswith("#")]
+    assert "../a & b/run/scratch/run_0/report.html" in links, "the page of a single run"
+    assert {"../a & b/run/pretrained/run_1", "../a & b/run/table.json", "../a & b/other/report.html"} <= set(links)
+    assert all((page.parent / link).exists() for link in links)
+    single = copy / "scratch" / "run_0"
+    cfg.run, cfg.out = str(single), str(single / "report.html")
+    html = run_report(cfg).read_text()
+    assert {"metrics.json", "labels", "../../report.html"} <= set(Page(html).links), "and from there to the pipeline's"
 
 
 def test_a_run_of_an_older_revision_has_no_calibration(results):
@@ -162,12 +218,13 @@ def test_worst_and_best_are_captioned(page, shown):
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>&amp;", "</title><b>"])
-def test_names_are_text_wherever_they_appear(rename, page, name):
+def test_names_are_text_wherever_they_appear(rename, results, page, name):
     html = report_page(*rename(name))
     renamed = Page(html)
     assert list(renamed.sections) == SECTIONS and renamed.open == [], "no name may open or close a tag"
     assert len(renamed.scripts) == len(page.scripts)
-    assert len(renamed.links) == len(page.links) and renamed.handlers == []
+    fixed = [link for link in page.links if link.startswith(("#", "data:"))]
+    assert len(renamed.links) == len(fixed) + len(results.runs) and renamed.handlers == [], "no other file is there"
     assert name not in html.replace("</title>", "", 1) and name in renamed.sections["results"]
     assert all(name not in script for script in renamed.scripts)
     assert (

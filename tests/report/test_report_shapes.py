@@ -1,13 +1,18 @@
 """Which shapes are shown, and what is shown of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import trimesh
 
-from mvdecor.apps.report.shapes import FACES, thin_out, turning_figure, worst_and_best
+from mvdecor.apps.report.shapes import FACES, thin_out, turning_figure, upright_axes, worst_and_best
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, label_palette
+from mvdecor.figures.images import RIGHT_COLOUR, WRONG_COLOUR
+from mvdecor.figures.meshes import confidence_colours
+from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.shapes import Shape
 
 
@@ -45,16 +50,26 @@ def test_data_that_changed_is_refused(results, labelled_meshes, tmp_path):
         worst_and_best(results, 1, str(tmp_path))
 
 
-def test_3d_views_show_each_labelling_in_its_colours(shown):
+def test_3d_views_show_each_labelling_the_errors_and_the_confidence(shown):
     figure = turning_figure(shown)
-    assert len(figure.data) == len(shown) * 3
-    assert [trace.visible for trace in figure.data] == [True] * 3 + [False] * 9
+    assert [annotation.text for annotation in figure.layout.annotations] == [*shown[0].labels, "errors", "confidence"]
+    assert len(figure.data) == len(shown) * 5
+    assert [trace.visible for trace in figure.data] == [True] * 5 + [False] * 15
     assert sum(len(trace.i) for trace in figure.data) <= FACES
-    columns = [labels for one in shown for labels in one.labels.values()]
-    for trace, labels in zip(figure.data, columns, strict=True):
-        colours = colours_of(labels, label_palette(3)).tolist()
-        expected = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours]
+    columns = []
+    for one in shown:
+        columns += [colours_of(labels, label_palette(3)) for labels in one.labels.values()]
+        truth, predicted = one.labels["truth"], one.labels["pretrained"]
+        errors = [
+            LIGHT_GREY if t < 0 else RIGHT_COLOUR if t == p else WRONG_COLOUR
+            for t, p in zip(truth, predicted, strict=True)
+        ]
+        columns += [np.array(errors), confidence_colours(one.confidence)]
+    for trace, face_colours in zip(figure.data, columns, strict=True):
+        expected = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in face_colours.tolist()]
         assert list(trace.facecolor) == expected, "these meshes are small enough to be shown whole"
+        light = trace.lighting
+        assert light.ambient + light.diffuse <= 1 and light.specular == light.fresnel == 0, "nothing is overexposed"
         axes = figure.layout[trace.scene]
         assert axes.aspectmode == "cube"
         for axis, points in ((axes.xaxis, trace.x), (axes.yaxis, trace.y), (axes.zaxis, trace.z)):
@@ -63,7 +78,22 @@ def test_3d_views_show_each_labelling_in_its_colours(shown):
     buttons = figure.layout.updatemenus[0].buttons
     assert [button.label for button in buttons] == [f"{one.rank}: {one.shape.id}" for one in shown]
     for number, button in enumerate(buttons):
-        assert list(button.args[1]) == [k // 3 == number for k in range(12)]
+        assert list(button.args[1]) == [k // 5 == number for k in range(20)]
+
+
+def test_views_turn_about_the_vertical_axis_of_the_shape(shown):
+    """Plotly's turntable keeps its third axis upright: that is where y goes, and nothing is mirrored."""
+    figure = turning_figure(shown[:1])
+    scene, trace = figure.layout.scene, figure.data[0]
+    assert scene.dragmode == "turntable" and (scene.camera.up.x, scene.camera.up.y, scene.camera.up.z) == (0, 0, 1)
+    vertices = shown[0].shape.normalized().vertices.numpy()
+    np.testing.assert_allclose(trace.z, vertices[:, 1], atol=1e-6)
+    assert np.linalg.det(upright_axes(np.eye(3))) == pytest.approx(1)
+
+
+def test_a_run_without_confidence_shows_none_of_it(shown):
+    figure = turning_figure([replace(one, confidence=None) for one in shown])
+    assert [annotation.text for annotation in figure.layout.annotations] == [*shown[0].labels, "errors"]
 
 
 def test_a_small_mesh_stays_whole_but_for_its_twins():

@@ -165,3 +165,17 @@ def test_only_patches_that_changed_are_sent():
         sent = trimesh.load(trimesh.util.wrap_as_stream(node.glb_data), file_type="glb", force="mesh", process=False)
         assert torch.isfinite(torch.from_numpy(sent.vertices)).all()
     assert max(len(data) for data in first) < 300_000
+
+
+def test_of_coincident_faces_one_is_sent():
+    """Two colours in one place would flicker; the lowest of twins has the labels that a click changes."""
+    ball = trimesh.creation.icosphere(2)
+    single = Shape.from_trimesh(ball)
+    double = Shape("double", single.vertices, torch.cat([single.faces, single.faces.flip(1)]))
+    colours = np.zeros((double.num_faces, 3, 3), np.uint8)
+    colours[single.num_faces :] = 255
+    server = Server()
+    ColouredMesh(server, "/m", double, colours, np.zeros(3))
+    (node,) = server.scene.nodes
+    sent = trimesh.load(trimesh.util.wrap_as_stream(node.glb_data), file_type="glb", force="mesh", process=False)
+    assert len(sent.faces) == single.num_faces

@@ -107,7 +107,7 @@ def test_a_round_in_a_process_of_its_own(made_up_people, unlabelled, make_sessio
     assert [value for _, value in ranking] == sorted((v for _, v in ranking), reverse=True)
     session.adopt_round(started)
     for id, value in ranking:
-        assert session.prediction(id).uncertainty(session.shape(id)) == pytest.approx(value)
+        assert session.prediction(id).expected_error(session.shape(id)) == pytest.approx(value)
     worst = ranking[0][0]
     predicted = session.prediction(worst).labels
     assert session.accept(worst)

@@ -117,7 +117,7 @@ def test_predictions_and_accepting_them(make_session, balls, tmp_path):
     known = octants(corners) >= 0
     found = session.prediction("a")
     assert (found.labels == octants(corners))[known].mean() > 0.95
-    assert 0 <= found.uncertainty(session.shape("a")) < 0.5
+    assert 0 <= found.expected_error(session.shape("a")) < 0.5
     click(session, "a", [0.1, 0.1, 5], "brush", 0, radius=0.2)
     own = session.labels_of("a") == 0
     assert session.predicts and session.unlabelled("a") == (~own).sum()
@@ -170,28 +170,31 @@ def test_similarity_follows_the_embedding(make_session, balls, tmp_path):
     np.testing.assert_allclose(values, split @ split[face], atol=0.1)
 
 
-def test_uncertainty_weighs_by_area():
+def test_the_expected_error_weighs_by_area():
     mesh = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0], [3, 0, 0]], [[0, 1, 2], [1, 3, 2]], process=False)
-    found = Prediction(np.array([0, 1]), np.ones(2, dtype=np.float32), np.array([0.1, 0.7], dtype=np.float32))
-    assert found.uncertainty(Shape.from_trimesh(mesh)) == pytest.approx((0.1 + 2 * 0.7) / 3)
+    found = Prediction(np.array([0, 1]), np.array([0.9, 0.3], dtype=np.float32))
+    assert found.expected_error(Shape.from_trimesh(mesh)) == pytest.approx((0.1 + 2 * 0.7) / 3)
+
+
+def test_uncertain_regions_are_visited_in_turn(make_session, balls, tmp_path):
+    session = make_session("data=folder", f"data.root={balls}", f"checkpoint={save_octants(tmp_path / 'model')}")
+    regions = session.prediction("a").uncertain_regions(session.shape("a"))
+    assert len(regions) > 1
+    for number, region in enumerate([*regions[:3], regions[0]]):
+        face, words = session.uncertain_region("a", number if number < 3 else len(regions))
+        assert face in region.faces
+        assert f"region {number % 3 + 1} of {len(regions)}: " in words
 
 
 def test_saved_predictions(tmp_path):
-    confidence, disagreement = (np.array(x, dtype=np.float32) for x in ([0.5, 1.0, 0.25], [0.3, 0.0, 0.6]))
-    Prediction(np.array([0, 3, 1]), confidence, disagreement).save(tmp_path / "x" / "a.npz")
+    confidence = np.array([0.5, 1.0, 0.25], dtype=np.float32)
+    Prediction(np.array([0, 3, 1]), confidence).save(tmp_path / "x" / "a.npz")
     again = Prediction.load(tmp_path / "x" / "a.npz")
     assert again.labels.tolist() == [0, 3, 1]
     np.testing.assert_array_equal(again.confidence, confidence)
-    np.testing.assert_array_equal(again.disagreement, disagreement)
     (tmp_path / "b.npz").write_bytes(b"no")
     with pytest.raises(InputError, match=r"b\.npz"):
         Prediction.load(tmp_path / "b.npz")
-
-
-def test_a_prediction_of_an_older_revision_is_still_read(tmp_path):
-    np.savez_compressed(tmp_path / "a.npz", labels=np.zeros(2, np.int16), confidence=np.array([0.75, 1.0], np.float32))
-    again = Prediction.load(tmp_path / "a.npz")
-    assert again.disagreement.tolist() == [0.25, 0.0]
 
 
 def test_refused(make_session, boxes, tmp_path, made_up_people):

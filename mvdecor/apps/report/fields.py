@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from mvdecor.apps.report.charts import COLOURS, confusion_matrix_figure, text
+from mvdecor.apps.report.charts import COLOURS, confusion_matrix_figure, iou_rows, short_names, text
 from mvdecor.apps.report.curves import training_curves
 from mvdecor.apps.report.html import config_html, figure_html, plot_html, section, summary_html, whole_page
 from mvdecor.apps.report.objects import ReportedObject, objects_of, turning_objects
@@ -44,18 +44,18 @@ def field_page(folder: Path, shapes: int, data_root: str | None) -> str:
     objects = objects_of(folders[0], runs[0], shapes, data_root)
     revisions = ", ".join(dict.fromkeys(run.get("revision", "unknown") for run in runs))
     sections = [
-        section("run", "Run", summary_html(folder, runs[-1], revisions, record["cost"])),
         section("results", "Results", _results(runs)),
+        section("parts", "Labels", _labels(runs)),
+        section("confusion", "Confusion", _confusion(runs)),
+        section("shapes", "Objects", _objects(objects)),
+        section("turn", "In 3D", _turning(objects)),
         section(
             "curves",
             "Curves",
             plot_html("plot-curves", training_curves(folder, folders), "no training is in this folder"),
         ),
-        section("parts", "Labels", _labels(runs)),
-        section("confusion", "Confusion", _confusion(runs)),
-        section("shapes", "Objects", _objects(objects)),
-        section("turn", "In 3D", _turning(objects)),
         section("config", "Configuration", config_html(record["config"])),
+        section("run", "Run", summary_html(folder, runs[-1], revisions, record["cost"])),
     ]
     return whole_page(f"Semantic SRN, {runs[-1]['category']}: {folder}", sections)
 
@@ -109,14 +109,18 @@ def _labels(runs: Sequence[Mapping[str, Any]]) -> str:
                 continue
             names = names or list(values)
             pattern = {"shape": "/" if place == "on meshes" else ""}
-            bars = {"x": [text(name) for name in values], "y": list(values.values())}
+            shown = [text(name) for name in short_names(list(values))]
+            bars = {"x": list(values.values()), "y": shown, "orientation": "h"}
             figure.add_trace(go.Bar(name=text(f"{code}, {place}"), marker_color=colour, marker_pattern=pattern, **bars))
             rows.append({"code": code, "": place} | {name: values.get(name) for name in names})
     if not rows:
         return '<p class="note">The captures have no label maps.</p>'
-    figure.update_yaxes(title_text="IoU in %", range=[0, 102])
-    figure.update_layout(barmode="group", height=360, margin_t=20)
-    return plot_html("plot-parts", figure) + "<details><summary>as a table</summary>" + html_table(rows) + "</details>"
+    return (
+        plot_html("plot-parts", iou_rows(figure, len(names), len(rows)))
+        + "<details><summary>as a table</summary>"
+        + html_table(rows)
+        + "</details>"
+    )
 
 
 def _confusion(runs: Sequence[Mapping[str, Any]]) -> str:

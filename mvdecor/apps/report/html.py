@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -23,11 +24,12 @@ MARK = "<!doctype html>\n<!-- report of mvdecor -->\n"
 POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; margin: 1em 0; }
+table { border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto; }
 th, td { padding: .2em .8em; border-bottom: 1px solid #ddd; text-align: left; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: 1.5em 0; } img { max-width: 100%; } pre { overflow-x: auto; background: #f6f6f6; padding: 1em; }
-.note { color: #666; }
+nav { position: sticky; top: 0; background: #fff; padding: .4em 0; border-bottom: 1px solid #ddd; z-index: 9; }
+.note { color: #666; } summary { cursor: pointer; }
 """
 
 
@@ -37,8 +39,14 @@ def whole_page(title: str, sections: Sequence[str]) -> str:
         f'{MARK}<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>{escape(title)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>\n"
-        f"<body><h1>{escape(title)}</h1>\n{''.join(sections)}</body></html>\n"
+        f"<body><h1>{escape(title)}</h1>\n{_contents(sections)}{''.join(sections)}</body></html>\n"
     )
+
+
+def _contents(sections: Sequence[str]) -> str:
+    """Links to the sections."""
+    heads = [re.match(r'<section id="([^"]*)"><h2>(.*?)</h2>', text) for text in sections]
+    return "<nav>" + " · ".join(f'<a href="#{head[1]}">{head[2]}</a>' for head in heads if head) + "</nav>\n"
 
 
 def section(id: str, title: str, content: str) -> str:

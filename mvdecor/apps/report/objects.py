@@ -12,13 +12,11 @@ import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
-from plotly.subplots import make_subplots
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mvdecor.apps.report.charts import text
-from mvdecor.apps.report.shapes import FACES, mesh_trace, thin_out
+from mvdecor.apps.report.shapes import FACES, mesh_trace, on_turntables, scenes, thin_out, upright_axes
 from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set, measured_views
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ViewMetrics
@@ -31,8 +29,6 @@ from mvdecor.shapes import Shape
 
 VIEWS = 6
 """Views of each object at most."""
-PICTURE_HEIGHT = 128
-"""Height of each view in pixels, about: smaller ones are enlarged."""
 POINTS = 6000
 """Points of each object's cloud in 3D at most."""
 
@@ -138,10 +134,10 @@ def _object(
     if shape is not None:
         cloud = rendered.points, rendered.point_labels
         face_labels = labels_from_points(shape, *cloud, len(captures.shapes.label_names), neighbours)  # type: ignore[attr-defined]
-    images = _large(capture.images(views)), _large((rendered.images * 255).round().to(torch.uint8))
-    truth = _large(capture.labels(views)) if set(views) <= set(capture.labelled) else None
-    given_image = _large(capture.images((input_views or views)[:1]))[0]
-    picture = plot_views(given_image, views, images, (_large(rendered.labels), truth), names, background)
+    images = capture.images(views), (rendered.images * 255).round().to(torch.uint8)
+    truth = capture.labels(views) if set(views) <= set(capture.labelled) else None
+    given_image = capture.images((input_views or views)[:1])[0]
+    picture = plot_views(given_image, views, images, (rendered.labels, truth), names, background)
     parts = [k for k in range(len(names)) if k != background]
     colours = label_palette(len(names))[parts]
     picture = stack([picture, legend([names[k] for k in parts], colours, picture.shape[1])])
@@ -149,12 +145,6 @@ def _object(
     figures = _figures(names, background, capture, views, input_views, rendered)
     cloud = rendered.points[keep], rendered.point_labels[keep]
     return ReportedObject(rank, capture.id, figures, picture, *cloud, names, shape, face_labels)
-
-
-def _large(pictures: Tensor) -> Tensor:
-    """[n, H, W, ...] with each pixel as a square, so that the pictures are about `PICTURE_HEIGHT` pixels high."""
-    scale = max(1, round(PICTURE_HEIGHT / pictures.shape[1]))
-    return pictures.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
 
 
 def _figures(
@@ -181,11 +171,11 @@ def turning_objects(objects: Sequence[ReportedObject]) -> go.Figure:
     """For each object its labelled cloud, and its mesh with the cloud's labels and the true ones; a menu of the objects."""
     has_meshes = all(entry.shape is not None for entry in objects)
     columns = ["labelled points", "mesh, labels of the points", "truth"] if has_meshes else ["labelled points"]
-    figure = make_subplots(cols=len(columns), specs=[[{"type": "scene"}] * len(columns)], subplot_titles=columns)
+    figure = scenes(columns)
     limit = FACES // (2 * len(objects))
     for number, entry in enumerate(objects):
         palette = label_palette(len(entry.label_names))
-        x, y, z = entry.points.numpy().T
+        x, y, z = upright_axes(entry.points.numpy()).T
         colours = [f"rgb({r},{g},{b})" for r, g, b in colours_of(entry.point_labels.numpy(), palette).tolist()]
         marker = {"size": 2, "color": colours}
         cloud = go.Scatter3d(x=x, y=y, z=z, mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
@@ -197,13 +187,5 @@ def turning_objects(objects: Sequence[ReportedObject]) -> go.Figure:
             for column, labels in enumerate((entry.face_labels, truth), start=2):
                 face_colours = colours_of(labels.numpy()[face_ids], palette)
                 figure.add_trace(mesh_trace(vertices, faces, face_colours, number == 0), row=1, col=column)
-    buttons = []
-    for number, entry in enumerate(objects):
-        visible = [n == number for n in range(len(objects)) for _ in columns]
-        buttons.append({"label": text(f"{entry.rank}: {entry.id}"), "method": "restyle", "args": ["visible", visible]})
-    camera = {"up": {"x": 0, "y": 1, "z": 0}, "eye": {"x": 0.7, "y": 0.4, "z": 1.2}}
     extent = max(1.0, *(float(entry.points.abs().quantile(0.99)) for entry in objects))
-    box = {axis: {"visible": False, "range": [-extent, extent]} for axis in ("xaxis", "yaxis", "zaxis")}
-    figure.update_scenes(aspectmode="cube", dragmode="orbit", camera=camera, **box)
-    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.12, "yanchor": "bottom"}
-    return figure.update_layout(updatemenus=[menu], height=520, margin={"l": 0, "r": 0, "t": 100, "b": 0})
+    return on_turntables(figure, [f"{entry.rank}: {entry.id}" for entry in objects], len(columns), extent)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from omegaconf import DictConfig
 from pydantic import Field
 
-from mvdecor.apps.report.charts import calibration_figure, confusion_figure, curves_figure, parts_figure
+from mvdecor.apps.report.charts import (
+    calibration_figure,
+    confusion_figure,
+    curves_figure,
+    largest_confusions,
+    parts_figure,
+    parts_that_occur,
+)
+from mvdecor.apps.report.cost import cost_table
 from mvdecor.apps.report.fields import field_page
 from mvdecor.apps.report.html import MARK, config_html, figure_html, plot_html, section, summary_html, whole_page
+from mvdecor.apps.report.links import links
 from mvdecor.apps.report.reconstructions import reconstruction_page
 from mvdecor.apps.report.shapes import TURN_TOGETHER, ReportedShape, picture, turning_figure, worst_and_best
 from mvdecor.engine.log import SCALARS
@@ -56,25 +65,33 @@ def run_report(cfg: DictConfig) -> Path:
         page = reconstruction_page(Path(cfg.run)).encode()
     else:
         results = read_results(Path(cfg.run))
-        page = report_page(results, worst_and_best(results, cfg.shapes, cfg.data_root)).encode()
+        page = report_page(results, worst_and_best(results, cfg.shapes, cfg.data_root), out.parent).encode()
     write_atomically(out, page)
     print(f"{out}: {len(page) / 1e6:.1f} MB, opens in any browser", flush=True)
     return out
 
 
-def report_page(results: Results, shapes: Sequence[ReportedShape]) -> str:
-    """The whole page as text: every section, the pictures and the scripts within it."""
+def report_page(results: Results, shapes: Sequence[ReportedShape], folder: Path | None = None) -> str:
+    """The whole page as text: every section, the pictures and the scripts within it.
+
+    Args:
+        results: what was measured.
+        shapes: those to show.
+        folder: where the page will be, which its links start from; None: in the folder of the results.
+    """
     title = f"{results.runs[-1].metrics['config']['data']['category']}: {results.folder}"
     sections = [
-        section("run", "Run", _summary(results)),
         section("results", "Results", _results(results)),
-        section("curves", "Curves", _curves(results)),
         section("parts", "Parts", plot_html("plot-parts", parts_figure(results)) + _parts_table(results)),
         section("confusion", "Confusion", _confusion(results)),
-        section("calibration", "Calibration", _calibration(results)),
         section("shapes", "Worst and best shapes", _shapes(results, shapes)),
         section("turn", "In 3D", _turning(shapes)),
+        section("curves", "Curves", _curves(results)),
+        section("calibration", "Calibration", _calibration(results)),
+        section("cost", "Cost", cost_table(results)),
+        section("links", "Files and other runs", links(results, folder or results.folder)),
         section("config", "Configuration", config_html((results.table or results.runs[-1].metrics)["config"])),
+        section("run", "Run", _summary(results)),
     ]
     return whole_page(title, sections)
 
@@ -104,7 +121,8 @@ def _results(results: Results) -> str:
         "Percent; mean ± sample deviation over the runs. The ceiling is what a perfect network would reach with these views on "
         f"the parts that occur. {_counted(results.runs[-1].metrics)}"
     )
-    return html_table(methods) + f'<p class="note">{escape(note)}</p>' + html_table(singles) + _skipped(results)
+    every = "<details><summary>every run</summary>" + html_table(singles) + "</details>"
+    return html_table(methods) + f'<p class="note">{escape(note)}</p>' + every + _skipped(results)
 
 
 def _counted(metrics: dict) -> str:
@@ -136,12 +154,15 @@ def _curves(results: Results) -> str:
 
 
 def _parts_table(results: Results) -> str:
+    metrics = results.runs[0].metrics
     ceiling = results.runs[-1].metrics["ceiling"]["parts"]
     rows: list[dict[str, object]] = []
-    for name in results.runs[0].metrics["parts"]:
+    for name in metrics["parts"]:
         means = {method: part_iou(results.of(method), name)[0] for method in results.methods}
         rows.append({"part": name, **means, "ceiling": ceiling.get(name)})
-    return "<details><summary>as a table</summary>" + html_table(rows) + "</details>"
+    hidden = len(rows) - len(parts_that_occur(metrics))
+    note = f'<p class="note">{hidden} parts that no test shape has are in the table only.</p>' if hidden else ""
+    return note + "<details><summary>as a table</summary>" + html_table(rows) + "</details>"
 
 
 def _confusion(results: Results) -> str:
@@ -152,7 +173,15 @@ def _confusion(results: Results) -> str:
         plot_html(f"plot-confusion-{number}", confusion_figure(results.of(method)), missing)
         for number, method in enumerate(results.methods)
     ]
-    return '<p class="note">Percent of each true part, over all runs.</p>' + "".join(dict.fromkeys(figures))
+    last = results.of(results.methods[-1])
+    matrices = [run.metrics["confusion"] for run in last if "confusion" in run.metrics]
+    rows = largest_confusions(matrices, list(last[0].metrics["parts"])) if matrices else []
+    table = (
+        f'<p class="note">What {escape(last[0].method)} confuses most, in percent:</p>' + html_table(rows)
+        if rows
+        else ""
+    )
+    return table + '<p class="note">Percent of each true part, over all runs.</p>' + "".join(dict.fromkeys(figures))
 
 
 def _calibration(results: Results) -> str:
@@ -162,16 +191,36 @@ def _calibration(results: Results) -> str:
         if figures := run.metrics.get("calibration"):
             errors = {"calibration error": figures["ece"], "of the share of the votes": figures["vote_share"]["ece"]}
             means = {"mean confidence": figures["confidence"], "accuracy": figures["accuracy"]}
-            rows.append({"method": run.method, "run": run.number, **means, **errors})
+            rows.append({"method": run.method, "run": run.number, **means, **errors} | _rankings(figures))
     missing = "metrics.json of these runs holds no calibration (it was written by an older revision): evaluate again"
     plot = plot_html("plot-calibration", calibration_figure(results), missing)
-    note = "Percent of the area; all shapes have equal weight. On the dotted line accuracy equals confidence."
+    note = (
+        "Percent of the area; all shapes have equal weight. On the dotted line accuracy equals confidence. Rank correlations "
+        "(Spearman, 1 is best) are between the true error and the expected one, 1 - confidence: over the shapes; with the "
+        "disagreement of the views in its place; and over the least sure regions of all shapes, of which the first of each "
+        "shape, and the first five, are counted. Told apart: pairs of a wrong and a right point of a shape of which the wrong "
+        "one is less sure (by chance 50)."
+    )
     return (f'<p class="note">{note}</p>' + plot + html_table(rows)) if rows else plot
+
+
+def _rankings(figures: Mapping[str, Any]) -> dict[str, object]:
+    """How well shapes and regions are ranked by what is expected to be wrong; dashes for an older revision."""
+    rank, regions, points = (figures.get(key) or {} for key in ("rank_correlation", "regions", "points"))
+    correlations = {
+        "rank, shapes": rank.get("one_minus_confidence"),
+        "rank by disagreement": rank.get("disagreement"),
+        "rank, regions": regions.get("rank_correlation"),
+    }
+    shown: dict[str, object] = {name: "–" if x is None else f"{x:.2f}" for name, x in correlations.items()}
+    apart = {"told apart": points.get("one_minus_confidence"), "by disagreement": points.get("disagreement")}
+    shares = {"first region wrong": "first_wrong", "area of five": "area", "wrong area in them": "found"}
+    return shown | apart | {name: regions.get(key) for name, key in shares.items()}
 
 
 def _shapes(results: Results, shapes: Sequence[ReportedShape]) -> str:
     if not shapes:
-        return '<p class="note">None were asked for (shapes=0).</p>'
+        return '<p class="note">None were asked for (shapes=0).</p>' + _all_shapes(results)
     parts = []
     for entry in shapes:
         figures = ", ".join(f"{method} {rounded(miou)}" for method, miou in entry.miou.items())
@@ -180,7 +229,18 @@ def _shapes(results: Results, shapes: Sequence[ReportedShape]) -> str:
         caption = f"{entry.rank}: {entry.shape.id} (mean IoU of its parts in %: {figures}{unknown})"
         parts.append(figure_html(picture(entry), caption))
     ranking = escape(f"First run of each method; ranked by {results.methods[-1]}.")
-    return f'<p class="note">{ranking}</p>' + "\n".join(parts)
+    return f'<p class="note">{ranking}</p>' + "\n".join(parts) + _all_shapes(results)
+
+
+def _all_shapes(results: Results) -> str:
+    """Every test shape of the last method's first run, the worst first."""
+    run = results.of(results.methods[-1])[0]
+    rows: list[dict[str, object]] = []
+    for id, shape in sorted(run.metrics["shapes"].items(), key=lambda item: item[1]["miou"]):
+        sure = shape.get("confidence")
+        figures = {"mean IoU": shape["miou"], "accuracy": shape.get("accuracy"), "area seen": shape.get("coverage")}
+        rows.append({"shape": id, **figures, "expected accuracy": sure})
+    return f"<details><summary>all {len(rows)} test shapes</summary>" + html_table(rows) + "</details>"
 
 
 def _turning(shapes: Sequence[ReportedShape]) -> str:

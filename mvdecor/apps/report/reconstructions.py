@@ -43,12 +43,12 @@ def reconstruction_page(folder: Path) -> str:
     revisions = ", ".join(dict.fromkeys(run.get("revision", "unknown") for run in runs))
     curves = training_curves(folder, folders)
     sections = [
-        section("run", "Run", summary_html(folder, runs[-1], revisions, record["cost"])),
         section("results", "Results", _results(rows)),
-        section("curves", "Curves", plot_html("plot-curves", curves, "no training is in this folder")),
         section("masks", "Masks", plot_html("plot-masks", _masks(runs))),
         section("shapes", "Photographs", _pictures(folders[0])),
+        section("curves", "Curves", plot_html("plot-curves", curves, "no training is in this folder")),
         section("config", "Configuration", config_html(record["config"])),
+        section("run", "Run", summary_html(folder, runs[-1], revisions, record["cost"])),
     ]
     return whole_page(f"To The Point, {runs[-1]['category']}: {folder}", sections)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,9 +11,12 @@ import torch
 from omegaconf import OmegaConf
 from plotly.subplots import make_subplots
 
-from mvdecor.apps.report.charts import text
+from mvdecor.apps.report.charts import short_names, text
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, label_palette, render_mesh_comparison
+from mvdecor.figures.images import RIGHT_COLOUR, WRONG_COLOUR
+from mvdecor.figures.meshes import confidence_colours
+from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.results.pipeline import Results
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor.held_out import held_out_data
@@ -22,6 +25,7 @@ from mvdecor.systems.mvdecor.setup import make_shape_set
 FACES = 150_000
 """Faces of all the page's meshes together: some 6 MB of it."""
 TRUTH = "truth"
+IN_A_ROW = 3
 
 # Run in the page: a 3D view that was turned turns the others.
 TURN_TOGETHER = """
@@ -49,12 +53,14 @@ class ReportedShape:
         shape: the mesh with its true labels.
         labels: int [F] by column: "truth", then each method.
         miou: mean IoU of the shape's parts by method, percent.
+        confidence: float [F] of the last method, in [0, 1]; None where the run kept none.
     """
 
     rank: str
     shape: Shape
     labels: dict[str, np.ndarray]
     miou: dict[str, float]
+    confidence: np.ndarray | None = None
 
 
 def worst_and_best(results: Results, count: int, data_root: str | None = None) -> list[ReportedShape]:
@@ -89,50 +95,89 @@ def worst_and_best(results: Results, count: int, data_root: str | None = None) -
         predicted = {method: run.predicted_labels(shape) for method, run in firsts.items()}
         miou = {method: run.metrics["shapes"][id]["miou"] for method, run in firsts.items()}
         rank = "worst" if id in worst else "best"
-        result.append(ReportedShape(rank, shape, {TRUTH: shape.face_labels.numpy(), **predicted}, miou))
+        labels = {TRUTH: shape.face_labels.numpy(), **predicted}
+        result.append(ReportedShape(rank, shape, labels, miou, last.confidence(shape)))
     return result
 
 
 def picture(entry: ReportedShape) -> np.ndarray:
     """The shape from two sides in the colours of each column, with a legend, uint8 [H, W, 3]."""
-    return render_mesh_comparison([entry.shape], {name: [x] for name, x in entry.labels.items()}, views=2)
+    shape = replace(entry.shape, label_names=tuple(short_names(entry.shape.label_names)))
+    return render_mesh_comparison([shape], {name: [x] for name, x in entry.labels.items()}, views=2)
+
+
+def coloured_faces(entry: ReportedShape) -> dict[str, np.ndarray]:
+    """uint8 [F, 3] by column: truth, each method, and errors and confidence (if known) of the last one."""
+    palette = label_palette(len(entry.shape.label_names))
+    columns = {name: colours_of(labels, palette) for name, labels in entry.labels.items()}
+    *_, predicted = entry.labels.values()
+    truth = entry.labels[TRUTH]
+    errors = np.where((predicted == truth)[:, None], RIGHT_COLOUR, WRONG_COLOUR)
+    columns["errors"] = np.where((truth < 0)[:, None], LIGHT_GREY, errors).astype(np.uint8)
+    if entry.confidence is not None:
+        columns["confidence"] = confidence_colours(entry.confidence)
+    return columns
 
 
 def turning_figure(shapes: Sequence[ReportedShape]) -> go.Figure:
     """A 3D view of each column side by side, and a menu of the shapes. Large meshes are thinned out to `FACES` in all."""
-    columns = list(shapes[0].labels)
-    scenes = [[{"type": "scene"}] * len(columns)]
-    figure = make_subplots(cols=len(columns), specs=scenes, subplot_titles=[text(c) for c in columns])
+    coloured = [coloured_faces(entry) for entry in shapes]
+    columns = [name for name in coloured[0] if all(name in faces for faces in coloured)]
+    figure = scenes(columns)
     limit = FACES // (len(shapes) * len(columns))
-    for number, entry in enumerate(shapes):
+    for number, (entry, faces_of) in enumerate(zip(shapes, coloured, strict=True)):
         vertices, faces, face_ids = thin_out(entry.shape, limit)
-        palette = label_palette(len(entry.shape.label_names))
-        for column, labels in enumerate(entry.labels.values(), start=1):
-            colours = colours_of(labels[face_ids], palette)
-            figure.add_trace(mesh_trace(vertices, faces, colours, visible=number == 0), row=1, col=column)
+        for place, name in enumerate(columns):
+            trace = mesh_trace(vertices, faces, faces_of[name][face_ids], visible=number == 0)
+            figure.add_trace(trace, row=place // IN_A_ROW + 1, col=place % IN_A_ROW + 1)
+    return on_turntables(figure, [f"{entry.rank}: {entry.shape.id}" for entry in shapes], len(columns))
+
+
+def scenes(titles: Sequence[str]) -> go.Figure:
+    """An empty 3D view for each title, `IN_A_ROW` side by side: in narrower ones a shape would be cut off."""
+    rows = -(-len(titles) // IN_A_ROW)
+    columns = min(len(titles), IN_A_ROW)
+    places = [
+        [{"type": "scene"} if row * IN_A_ROW + k < len(titles) else None for k in range(columns)] for row in range(rows)
+    ]
+    names = [text(title) for title in titles]
+    figure = make_subplots(rows=rows, cols=columns, specs=places, subplot_titles=names, vertical_spacing=0.06)
+    return figure.update_layout(height=100 + 420 * rows)
+
+
+def on_turntables(figure: go.Figure, names: Sequence[str], columns: int, extent: float = 1.0) -> go.Figure:
+    """Scenes that turn about the vertical axis and never roll, with a menu of the shapes that `columns` traces each show.
+
+    Plotly's turntable has its third axis up, so the traces are drawn in the axes of `upright_axes`.
+    """
     buttons = []
-    for number, entry in enumerate(shapes):
-        visible = [n == number for n in range(len(shapes)) for _ in columns]
-        buttons.append(
-            {"label": text(f"{entry.rank}: {entry.shape.id}"), "method": "restyle", "args": ["visible", visible]}
-        )
-    camera = {"up": {"x": 0, "y": 1, "z": 0}, "eye": {"x": 0.7, "y": 0.4, "z": 1.2}}
-    box = {axis: {"visible": False, "range": [-1, 1]} for axis in ("xaxis", "yaxis", "zaxis")}  # of the unit sphere
-    figure.update_scenes(aspectmode="cube", dragmode="orbit", camera=camera, **box)
-    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1.12, "yanchor": "bottom"}
-    return figure.update_layout(updatemenus=[menu], height=520, margin={"l": 0, "r": 0, "t": 100, "b": 0})
+    for number, name in enumerate(names):
+        visible = [n == number for n in range(len(names)) for _ in range(columns)]
+        buttons.append({"label": text(name), "method": "restyle", "args": ["visible", visible]})
+    up, eye = (upright_axes(np.array(x)) for x in ((0, 1, 0), (0.7, 0.4, 1.2)))
+    camera = {key: dict(zip("xyz", map(float, x), strict=True)) for key, x in (("up", up), ("eye", eye))}
+    box = {axis: {"visible": False, "range": [-extent, extent]} for axis in ("xaxis", "yaxis", "zaxis")}
+    figure.update_scenes(aspectmode="cube", dragmode="turntable", camera=camera, **box)
+    menu = {"buttons": buttons, "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"b": 40}}
+    return figure.update_layout(updatemenus=[menu], margin={"l": 0, "r": 0, "t": 100, "b": 0})
+
+
+def upright_axes(points: np.ndarray) -> np.ndarray:
+    """[..., 3] with y up as [..., 3] with the third axis up: z, x, y."""
+    return points[..., [2, 0, 1]]
 
 
 def mesh_trace(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, visible: bool) -> go.Mesh3d:
-    """Triangles in the colours uint8 [G, 3] of their labels."""
-    (x, y, z), (i, j, k) = vertices.T, faces.T
+    """Triangles in the colours uint8 [G, 3] of their labels; no light adds up to more than the colour itself."""
+    (x, y, z), (i, j, k) = upright_axes(vertices).T, faces.T
+    light = upright_axes(np.array([60_000, 80_000, 100_000]))  # from about where the camera first stands
     return go.Mesh3d(
         **{"x": x, "y": y, "z": z, "i": i, "j": j, "k": k},
         facecolor=[f"#{r:02x}{g:02x}{b:02x}" for r, g, b in colours.tolist()],
         flatshading=True,
-        # Without the epsilon plotly leaves small faces unlit. The light comes from about where the camera first stands.
-        lighting={"ambient": 0.55, "diffuse": 0.5, "specular": 0.05, "facenormalsepsilon": 0},
-        lightposition={"x": 60_000, "y": 80_000, "z": 100_000},
+        # without the epsilon plotly leaves small faces unlit
+        lighting={"ambient": 0.5, "diffuse": 0.5, "specular": 0, "fresnel": 0, "facenormalsepsilon": 0},
+        lightposition=dict(zip("xyz", light.tolist(), strict=True)),
         hoverinfo="skip",
         visible=visible,
     )

@@ -13,7 +13,7 @@ from mvdecor.apps.viewer.html import rows_of
 from mvdecor.apps.viewer.session import Session
 from mvdecor.errors import InputError
 from mvdecor.figures import colours_of, label_palette
-from mvdecor.figures.meshes import SURE_COLOUR, UNSURE_COLOUR
+from mvdecor.figures.meshes import SURE_COLOUR, UNSURE_COLOUR, confidence_colours
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.percent import percent
 from mvdecor.shapes import Shape
@@ -49,9 +49,7 @@ def corner_colours(session: Session, id: str, mode: str, query: tuple[str, int] 
     elif mode == "prediction":
         colours = _of_labels(session, session.predicted_labels(id))
     elif mode == "confidence":
-        share = session.prediction(id).confidence.clip(0, 1)[:, None]
-        low, high = np.array(UNSURE_COLOUR), np.array(SURE_COLOUR)
-        colours = (low + share * (high - low)).round().astype(np.uint8)
+        colours = confidence_colours(session.prediction(id).confidence)
     elif mode == "error":
         labels = session.labels_of(id)
         if labels is None or not (labels >= 0).any():

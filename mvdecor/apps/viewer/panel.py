@@ -34,6 +34,7 @@ ACCEPTED = {"all without a label": 0.0, "only those of confidence 0.8 or more": 
 """Faces that the prediction may be accepted for, and the least confidence."""
 CAMERA, CENTER, FOV = (0.0, 0.35, 2.7), (0.0, 0.0, 0.0), 0.9
 CAMERA_FOR_TWO = (0.0, 0.6, 5.0)
+LIGHT = 0.6  # of the surroundings; at 1, viser's, what faces up has none of its label's colour
 CLOSE = 1.3  # from the camera to a face that it flies to, in units of the unit sphere
 GAP = 0.25  # between two shapes side by side, in units of the unit sphere
 
@@ -55,9 +56,11 @@ class Panel:
         self._training: TrainingPanel | None = None
         self._mode = MODES[0]  # of the colours in the scene
         self._radius_shown = 1.0
+        self._regions_seen = 0  # of the uncertain ones of the shape that is shown
         server.gui.main_panel.dock_right()  # beside the scene, whose middle is then that of the shape
         server.gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
         server.scene.set_up_direction("+y")
+        server.scene.configure_environment_map(environment_intensity=LIGHT)
         server.initial_camera.fov = FOV
         self._look()
         self._message = server.gui.add_html("")
@@ -114,6 +117,11 @@ class Panel:
             self._cosine = gui.add_slider("least similarity", 0.0, 1.0, 0.01, 0.8, visible=False)
             back = gui.add_button_group("", ("undo", "redo"))
             fly = gui.add_button("Next unlabelled face", hint="flies to the largest piece without a label")
+            self._look_here = gui.add_button(
+                "Next uncertain region",
+                hint="flies to where the prediction is least sure, largest first",
+                visible=False,
+            )
             self._faces = gui.add_dropdown("faces", list(ACCEPTED), visible=False)
             self._take = gui.add_button("Accept the prediction", hint="for faces that have no label yet", visible=False)
             export = gui.add_button(
@@ -122,11 +130,12 @@ class Panel:
         self._tool.on_update(lambda _: self._do(self._show_tool))
         back.on_click(lambda _: self._do(lambda: self._undo(back.value)))
         fly.on_click(lambda event: self._do(lambda: self._fly(event.client)))
+        self._look_here.on_click(lambda event: self._do(lambda: self._fly_to_uncertain(event.client)))
         self._take.on_click(lambda _: self._do(self._accept))
         export.on_click(lambda _: self._do(lambda: self._say(self._session.export(self._id))))
 
     def _add_hotkeys(self) -> None:
-        """1 to 9 choose a label; U undoes, N flies to a face without a label, Q opens the most uncertain shape."""
+        """1 to 9 choose a label; U undoes, N flies to a face without a label, R to an uncertain region, Q opens a shape."""
         gui: Any = self._server.gui
         keys: list[Any] = list("123456789")
         for key, name in zip(keys, self._session.label_names, strict=False):
@@ -135,6 +144,8 @@ class Panel:
         gui.add_command("undo", hotkey="U").on_trigger(lambda _: self._do(lambda: self._undo("undo")))
         fly = gui.add_command("next unlabelled face", hotkey="N")
         fly.on_trigger(lambda event: self._do(lambda: self._fly(event.client)))
+        look = gui.add_command("next uncertain region", hotkey="R")
+        look.on_trigger(lambda event: self._do(lambda: self._fly_to_uncertain(event.client)))
         gui.add_command("most uncertain shape", hotkey="Q").on_trigger(lambda _: self._do(self._open_uncertain))
 
     def _do(self, action: Callable[[], None], clear: bool = True) -> None:
@@ -206,6 +217,18 @@ class Panel:
         if face is None:
             self._say(f"shape {self._id}: every face has a label")
             return
+        self._fly_to(client, face)
+
+    def _fly_to_uncertain(self, client: Any) -> None:
+        """Show a browser the region where the prediction is least sure, and the next one the next time."""
+        face, words = self._session.uncertain_region(self._id, self._regions_seen)
+        self._regions_seen += 1
+        self._show("prediction")
+        self._fly_to(client, face)
+        self._say(words)
+
+    def _fly_to(self, client: Any, face: int) -> None:
+        """Show a browser a face from nearby, and mark it."""
         normal = self._session.shape(self._id).face_normals[face].double().numpy()
         center = self._session.tools(self._id).center(face)
         outward = normal if normal @ center >= 0 else -normal  # windings may be wrong: away from the middle
@@ -240,6 +263,7 @@ class Panel:
             key: ColouredMesh(self._server, f"/{key}", shape, colours[key], np.array([x[key], 0, 0]))
             for key, shape in shapes.items()
         }
+        self._regions_seen = 0
         self._radius_shown = max(abs(x[key]) + half[key] for key in shapes) if len(shapes) > 1 else 1.0
         self._mark(None)
         self._describe()
@@ -280,6 +304,7 @@ class Panel:
         self._info.content = small(f"{shape.num_faces} faces, {percent(share)} of them labelled")
         self._legend.content = legend(self._session, self._id, self._mode)
         if self._session.labels is not None:
+            self._look_here.visible = self._session.predicts
             self._take.visible = self._faces.visible = self._session.predicts and self._session.unlabelled(self._id) > 0
 
     def _click(self, event: Any) -> None:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from mvdecor.errors import InputError
 from mvdecor.evaluation import area_mean
 from mvdecor.files import write_atomically
+from mvdecor.lifting import Region, uncertain_regions
 from mvdecor.recent import Recent
 from mvdecor.results.pipeline import read_results
 from mvdecor.segmenter import Segmentation, Segmenter
@@ -35,40 +36,40 @@ class Prediction:
     Attributes:
         labels: int64 [F], in [0, number of labels).
         confidence: float32 [F], in [0, 1], see `Segmentation`.
-        disagreement: float32 [F], in [0, 1], see `Segmentation`.
     """
 
     labels: NDArray[np.int64]
     confidence: NDArray[np.float32]
-    disagreement: NDArray[np.float32]
 
     @classmethod
     def of(cls, segmentation: Segmentation) -> Prediction:
         """What a segmenter found."""
-        return cls(segmentation.labels.numpy(), segmentation.confidence.numpy(), segmentation.disagreement.numpy())
+        return cls(segmentation.labels.numpy(), segmentation.confidence.numpy())
 
-    def uncertainty(self, shape: Shape) -> float:
-        """Mean disagreement of the views over the shape's area, in [0, 1]: what shapes are ranked by."""
-        return area_mean(shape, torch.from_numpy(self.disagreement))
+    def expected_error(self, shape: Shape) -> float:
+        """Share of the shape's area that is expected to be wrong: the mean of 1 - confidence. Shapes are ranked by it."""
+        return 1 - area_mean(shape, torch.from_numpy(self.confidence))
+
+    def uncertain_regions(self, shape: Shape) -> list[Region]:
+        """Where to look first, see `mvdecor.lifting.uncertain_regions`."""
+        return uncertain_regions(shape, torch.from_numpy(self.confidence))
 
     def save(self, path: Path) -> None:
         """Write it as `.npz`, whole or not at all."""
         content = io.BytesIO()
-        labels = self.labels.astype(np.int16)
-        np.savez_compressed(content, labels=labels, confidence=self.confidence, disagreement=self.disagreement)
+        np.savez_compressed(content, labels=self.labels.astype(np.int16), confidence=self.confidence)
         write_atomically(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> Prediction:
-        """Read what `save` wrote; a file of an older revision, without disagreement, has 1 - confidence in its place.
+        """Read what `save` wrote.
 
         Raises:
             InputError: it cannot be read.
         """
         try:
             with np.load(path, allow_pickle=False) as content:
-                labels, confidence = content["labels"].astype(np.int64), content["confidence"]
-                return cls(labels, confidence, content.get("disagreement", 1 - confidence))
+                return cls(content["labels"].astype(np.int64), content["confidence"])
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
                 f"{path}: no prediction that can be read ({error}): remove it and predict again"
@@ -156,7 +157,7 @@ class FinishedRun:
 
 
 def read_ranking(file: Path) -> list[tuple[str, float]]:
-    """(id, uncertainty) of the shapes that a round has labelled so far, the most uncertain first."""
+    """(id, expected error) of the shapes that a round has labelled so far, the largest first."""
     if not file.exists():
         return []
     try:

@@ -123,7 +123,7 @@ def run_round(folder: Path) -> None:
             continue
         prediction = Prediction.of(segmentation)
         prediction.save(folder / "predictions" / f"{id}.npz")
-        ranking.append((id, prediction.uncertainty(shape)))
+        ranking.append((id, prediction.expected_error(shape)))
         ranking.sort(key=lambda pair: -pair[1])
         write_json(folder / RANKING, ranking)
     write_json(folder / CLOSED, {"shapes": len(ranking), "skipped": skipped})
@@ -161,7 +161,7 @@ class Round(Background):
         return training_progress(name, self.folder, "finetune/loss_segmentation", steps, self._training)
 
     def ranking(self) -> list[tuple[str, float]]:
-        """(id, mean disagreement of the views over the area) of the shapes labelled so far, the most uncertain first."""
+        """(id, expected error: share of the area) of the shapes labelled so far, the largest first."""
         return read_ranking(self.folder / RANKING)
 
     def prediction(self, id: str) -> Prediction | None:

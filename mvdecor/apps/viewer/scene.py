@@ -57,7 +57,9 @@ class ColouredMesh:
         self._name = name
         self._corners = shape.vertices.numpy()[shape.faces.numpy()]
         self._colours = colours.copy()
-        self._patches = patches_of(shape.face_centers.numpy())
+        # of coincident twins the lowest alone: two colours in one place would flicker
+        shown = np.flatnonzero(shape.twin_groups.numpy() == np.arange(shape.num_faces))
+        self._patches = [shown[patch] for patch in patches_of(shape.face_centers.numpy()[shown])]
         self._frame = server.scene.add_frame(name, show_axes=False, position=tuple(position))
         self._nodes = [
             server.scene.add_glb(f"{name}/{number}", self._glb(faces), cast_shadow=False, receive_shadow=False)

@@ -18,7 +18,9 @@ from mvdecor.apps.viewer.rounds import Pretraining, Round, last_round, prepare_r
 from mvdecor.apps.viewer.similarity import Embedder
 from mvdecor.apps.viewer.tools import FaceTools
 from mvdecor.errors import InputError
+from mvdecor.lifting import Region
 from mvdecor.networks import load_checkpoint
+from mvdecor.percent import percent
 from mvdecor.recent import Recent
 from mvdecor.shapes import MeshFolder, Shape, ShapeSet
 from mvdecor.systems.mvdecor.setup import make_shape_set
@@ -70,6 +72,7 @@ class Session:
         self._pace = RoundPace(cfg)
         self._shapes: Recent[Shape] = Recent(CACHE_SIZE)
         self._tools: Recent[FaceTools] = Recent(CACHE_SIZE)
+        self._regions: Recent[list[Region]] = Recent(CACHE_SIZE)
         self._edits: dict[str, Edits] = {}
 
     def shape(self, id: str) -> Shape:
@@ -170,6 +173,21 @@ class Session:
     def largest_unlabelled(self, id: str) -> int | None:
         """The face in the middle of the largest connected piece of surface without a label; None if all have one."""
         return self.tools(id).middle_of_largest(self._editing(id).labels < 0)
+
+    def uncertain_region(self, id: str, number: int) -> tuple[int, str]:
+        """The face in the middle of one of the `uncertain_regions` of a shape (after the last comes the first), and what it is.
+
+        Raises:
+            InputError: as `prediction`.
+        """
+        model = self.round.folder if self.round else None
+        regions = self._regions.get((id, model), lambda: self.prediction(id).uncertain_regions(self.shape(id)))
+        region = regions[number % len(regions)]
+        faces = np.isin(np.arange(self.shape(id).num_faces), region.faces)
+        face = self.tools(id).middle_of_largest(faces)
+        assert face is not None, "a region has faces"
+        words = f"uncertain region {number % len(regions) + 1} of {len(regions)}: {percent(region.area)} of the area, of which "
+        return face, words + f"{percent(region.wrong / region.area)} are expected to be wrong"
 
     def undo(self, id: str) -> bool:
         """Take the last change of a shape's labels back, and save; False if there is none."""

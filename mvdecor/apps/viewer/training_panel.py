@@ -11,6 +11,7 @@ from mvdecor.apps.viewer.html import small
 from mvdecor.apps.viewer.rounds import Pretraining, Round
 from mvdecor.apps.viewer.session import Session
 from mvdecor.errors import InputError
+from mvdecor.percent import percent
 
 NONE = "–"
 MAX_RANKED = 12
@@ -98,8 +99,8 @@ class TrainingPanel:
         ranking = self._ranked()
         if not ranking:
             return
-        rows = "".join(f"<li>{escape(id)} <small>({value:.3f})</small></li>" for id, value in ranking[:MAX_RANKED])
-        title = f"Without labels, most uncertain first ({len(ranking)}):"
+        rows = "".join(f"<li>{escape(id)} <small>({percent(value)})</small></li>" for id, value in ranking[:MAX_RANKED])
+        title = f"Without labels, by the share of the area expected to be wrong ({len(ranking)}):"
         self._ranking.content = f"<div style='font-size:0.85em;padding:0 1em'>{title}<ol>{rows}</ol></div>"
         options = (NONE, *(id for id, _ in ranking))
         if tuple(self._uncertain.options) != options:

@@ -151,7 +151,7 @@ def evaluate_shape(
     evaluated: Evaluated,
     calibration: Calibration,
 ) -> dict[str, Any]:
-    """Label test shape `number`, write its labels below `cfg.out`, and count them; returns its record."""
+    """Label test shape `number`, write labels and confidence below `cfg.out`, and count them; returns its record."""
     shape_views = make_shape_views(cfg, [shape], fabric.device, seed_of_test_views, keep=True)  # the ceiling's, too
     settings = {**cfg.lifting, "batch_size": cfg.evaluation.batch_size, "temperature": calibration.temperature}
     predicted = predict_faces(fabric, model, shape_views, shape_views[0], make_rendering(cfg), **settings)
@@ -174,6 +174,7 @@ def evaluate_shape(
         record["ceiling"] = evaluated.ceiling.add(shape, best.labels)
     out = Path(cfg.out)
     write_array(out / "labels" / f"{shape.id}.npy", labels.numpy().astype(np.int16))
+    write_array(out / "confidence" / f"{shape.id}.npy", predicted.confidence.cpu().numpy().astype(np.float16))
     if cfg.evaluation.meshes is None or number < cfg.evaluation.meshes:
         scalars = {"confidence": predicted.confidence.cpu(), "filled": predicted.filled.float().cpu()}
         write_ply(out / "meshes" / f"{shape.id}.ply", shape, labels, scalars=scalars)

@@ -21,7 +21,7 @@ from mvdecor.figures import (
     render_mesh_comparison,
     save_png,
 )
-from mvdecor.figures.layout import sheet
+from mvdecor.figures.layout import enlarged, sheet
 from mvdecor.networks import Model
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
 from mvdecor.systems.mvdecor.held_out import held_out_data
@@ -72,7 +72,8 @@ def embeddings_sheet(fabric: Fabric, model: Model, source: PairSource, views: in
     # A loss that is lost is for the loop to report, so no embedding may stop the picture.
     colours = embedding_colours(embeddings.float().nan_to_num(0, 0, 0), (images != 0).any(dim=1))
     pictures = as_rgb(images, source.rendering.channels)
-    return sheet([list(pictures), list(colours)], rows=["input", "embedding"])
+    cells = [[enlarged(cell) for cell in row] for row in (pictures, colours)]
+    return sheet(cells, rows=["input", "embedding"])
 
 
 @contextlib.contextmanager

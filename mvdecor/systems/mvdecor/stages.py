@@ -43,7 +43,7 @@ from mvdecor.views import make_rasterizer
 
 
 def evaluate_stage(job: Job) -> dict:
-    """Label the test shapes with `cfg.checkpoint`; writes `out/labels` and `out/meshes`."""
+    """Label the test shapes with `cfg.checkpoint`; writes `out/labels`, `out/confidence` and `out/meshes`."""
     cfg, out = job.cfg, job.out
     fabric = job.open_device()
     model, metadata = load_checkpoint(cfg.checkpoint, fabric.device)
