@@ -16,7 +16,7 @@ from mvdecor.systems.to_the_point.settings import check_shares as ttp_shares
 CHECKS = {"mvdecor": check_shares, "semantic_srn": srn_shares, "to_the_point": ttp_shares}
 
 EXPERIMENTS = sorted(file.stem for file in Path(CONFIGS, "experiment").glob("*.yaml"))
-OF_ONE_PROCESS = tuple(name for name in EXPERIMENTS if name.startswith("ovs"))
+OF_ONE_PROCESS = tuple(name for name in EXPERIMENTS if "ovs" in name)
 
 
 def processes(monkeypatch, count: int) -> None:
