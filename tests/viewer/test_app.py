@@ -165,3 +165,26 @@ def test_only_patches_that_changed_are_sent():
         sent = trimesh.load(trimesh.util.wrap_as_stream(node.glb_data), file_type="glb", force="mesh", process=False)
         assert torch.isfinite(torch.from_numpy(sent.vertices)).all()
     assert max(len(data) for data in first) < 300_000
+
+
+def test_hidden_faces_are_not_sent_and_xray_is_translucent():
+    ball = trimesh.creation.icosphere(5)
+    shape, server = Shape.from_trimesh(ball), Server()
+    colours = np.zeros((shape.num_faces, 3, 3), np.uint8)
+    mesh = ColouredMesh(server, "/main", shape, colours, np.zeros(3))
+    shown = shape.face_centers[:, 0].numpy() > 0.5
+    assert mesh.colour(colours, shown) > 0
+
+    def sent() -> int:
+        loaded = (trimesh.load(trimesh.util.wrap_as_stream(n.glb_data), file_type="glb") for n in visible())
+        return sum(len(scene.dump(concatenate=True).faces) for scene in loaded)
+
+    def visible() -> list[Node]:
+        return [node for node in mesh.nodes if node.visible]
+
+    assert 0 < len(visible()) < len(mesh.nodes) and sent() == shown.sum()
+    assert mesh.colour(colours, shown, xray=True) == len(visible())
+    assert all(b'"alphaMode":"BLEND"' in node.glb_data for node in visible())
+    assert mesh.colour(colours) == len(mesh.nodes) and sent() == shape.num_faces
+    assert not any(b"BLEND" in node.glb_data for node in visible())
+    assert mesh.colour(colours, np.zeros(shape.num_faces, dtype=bool)) == 0 and visible() == []
