@@ -206,7 +206,7 @@ def on_disk(root: Path, id: str = IDS[0]) -> np.ndarray:
 def test_strokes_rectangles_and_classes(viewer, page):
     root, _ = viewer
     width = page.locator("canvas").first.bounding_box()["width"]
-    face, tools, (x, y) = large_visible_face(root, width)
+    face, _, (x, y) = large_visible_face(root, width)
     choose(page, "a click will", "label with the brush")
     page.get_by_text("Shift and drag over the shape").wait_for()
     drag(page, (x, y), (x + 40, y + 40))
@@ -230,7 +230,7 @@ def test_strokes_rectangles_and_classes(viewer, page):
     page.get_by_text(f"{len(seen)}", exact=True).first.wait_for()
     page.get_by_role("button", name="lock", exact=True).click()
     page.get_by_text("seat 🔒").wait_for()
-    page.get_by_label("new name").fill("<i>chair</i>")
+    page.locator("xpath=//*[text()='new name']/following::input[1]").fill("<i>chair</i>")
     page.get_by_role("button", name="Rename the class").click()
     page.get_by_text("<i>chair</i> 🔒").wait_for()
     page.get_by_role("tab", name="Label").click()
