@@ -6,6 +6,8 @@ import signal
 import socket
 import sys
 import time
+import urllib.error
+import urllib.request
 from types import SimpleNamespace
 
 import numpy as np
@@ -103,6 +105,70 @@ def test_pages_from_elsewhere_are_turned_away(folder, make_view, origin, welcome
 
     with Viewer(make_view(*folder, "port=0")) as viewer:
         assert asyncio.run(try_to(viewer.port)) == welcome
+
+
+def answer(address: str, **headers: str) -> tuple[int, str]:
+    """The status of a page, and the cookie that it sets."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as response:
+            return response.status, response.headers.get("Set-Cookie", "")
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+def test_a_viewer_that_is_open_to_others_wants_its_token(folder, make_view):
+    viser = pytest.importorskip("viser", reason="needs viser (pip install -e '.[view]')")
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import InvalidStatus
+
+    async def connects(address: str, **headers: str) -> bool:
+        protocols = [f"viser-v{viser.__version__}"]
+        try:
+            async with connect(f"ws://{address}", subprotocols=protocols, additional_headers=headers):
+                return True
+        except InvalidStatus:
+            return False
+
+    def socket_opens(path: str, **headers: str) -> bool:
+        return asyncio.run(connects(f"{own}/{path}", **headers))
+
+    with Viewer(make_view(*folder, "port=0", "host=0.0.0.0")) as viewer:
+        address, token = viewer.address.split("/?token=")
+        own = f"127.0.0.1:{viewer.port}"
+        assert address.endswith(f":{viewer.port}") and len(token) >= 32
+        assert answer(f"http://{own}/")[0] == answer(f"http://{own}/?token=x{token[1:]}")[0] == 403
+        status, cookie = answer(f"http://{own}/?token={token}")
+        assert status == 200 and "HttpOnly" in cookie and "SameSite=Strict" in cookie
+        known = cookie.split(";")[0]
+        assert answer(f"http://{own}/", Cookie=known)[0] == answer(f"http://{own}/", Cookie=f"a=b; {known}")[0] == 200
+        assert answer(f"http://{own}/", Cookie=known[:-1])[0] == 403
+        assert not socket_opens("") and not socket_opens("?token=") and not socket_opens("", Cookie="no cookie")
+        assert socket_opens(f"?token={token}") and socket_opens("", Cookie=known)
+        assert socket_opens("", Cookie=known, Origin=f"http://{own}")
+        assert not socket_opens("", Cookie=known, Origin="http://elsewhere.example")
+    with Viewer(make_view(*folder, "port=0", "host=0.0.0.0")) as again:
+        assert token not in again.address
+
+
+def test_a_local_viewer_listens_on_this_machine_alone(folder, make_view):
+    with Viewer(make_view(*folder, "port=0")) as viewer:
+        assert viewer.address == f"http://127.0.0.1:{viewer.port}"
+        others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+        for address in others - {"127.0.0.1"}:
+            with pytest.raises(OSError), socket.create_connection((address, viewer.port), timeout=2):
+                pass
+
+
+def test_labels_are_written_inside_the_folder(folder, make_session, tmp_path):
+    session = make_session(*folder)
+    with pytest.raises(InputError):
+        session.label("../box", np.ones(12, dtype=bool), 0)
+    session.label("box", np.ones(12, dtype=bool), 1)
+    outside, file = tmp_path / "outside.npy", tmp_path / "meshes" / "box_labels.npy"
+    before = file.rename(outside).read_bytes()
+    file.symlink_to(outside)
+    session.label("box", np.ones(12, dtype=bool), 0)
+    assert outside.read_bytes() == before and (np.load(file) == 0).all()
 
 
 @pytest.mark.parametrize(("faces", "most"), [(1, 4), (100, 7), (1000, 4096), (5000, 512)])
