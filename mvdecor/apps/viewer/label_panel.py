@@ -138,7 +138,7 @@ class LabelPanel:
         self._add_hotkeys()
 
     def _add_hotkeys(self) -> None:
-        """1 to 9 choose a label, letters a tool; see docs/viewer.md for the others."""
+        """1 to 9 and 0 choose a label, letters a tool; see docs/viewer.md for the others."""
         gui: Any = self._server.gui
 
         def add(text: str, key: str, action: Callable[[Any], None], modifier: Any = None) -> Any:
@@ -153,8 +153,8 @@ class LabelPanel:
             return lambda _: setattr(self._tool, "value", text)
 
         self._label_commands = [
-            add(f"label {name}", str(number + 1), label(number))
-            for number, name in enumerate(self._session.label_names[:9])
+            add(f"label {name}", str((number + 1) % 10), label(number))
+            for number, name in enumerate(self._session.label_names[:10])
         ]
         for row in TOOLS.values():
             add(row.text, row.key, tool(row.text))

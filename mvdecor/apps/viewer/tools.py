@@ -236,11 +236,12 @@ class FaceTools:
         """[F, F], which faces share an edge."""
         return self._joined(self._pairs)
 
-    def middle_of_largest(self, faces: Faces) -> int | None:
+    def middle_of_largest(self, faces: Faces, values: NDArray[np.int64] | None = None) -> int | None:
         """Of the connected pieces that some faces form, the one of the largest area: its face nearest to its middle.
 
         Args:
             faces: bool [F].
+            values: int64 [F], faces of different ones are not connected; None: of no matter.
 
         Returns:
             index of the face; None if there are no faces.
@@ -248,11 +249,19 @@ class FaceTools:
         lowest = faces & (self._groups == np.arange(len(faces)))
         if not lowest.any():
             return None
-        pieces = self._pieces(lowest[self._pairs].all(axis=1))
+        joined = lowest[self._pairs].all(axis=1)
+        if values is not None:
+            joined &= values[self._pairs[:, 0]] == values[self._pairs[:, 1]]
+        pieces = self._pieces(joined)
         areas = np.bincount(pieces, weights=np.where(lowest, self._areas, -1.0))
         piece = np.flatnonzero(lowest & (pieces == areas.argmax()))
         middle = np.average(self._centers[piece], axis=0, weights=self._areas[piece] + 1e-12)
         return int(piece[np.linalg.norm(self._centers[piece] - middle, axis=1).argmin()])
+
+    def piece(self, face: int, faces: Faces) -> Faces:
+        """The faces around one that can be reached through some faces alone, which it is one of."""
+        joined = faces[self._pairs[:, 0]] & faces[self._pairs[:, 1]]
+        return self._flood(face, joined)
 
     def center(self, face: int) -> NDArray[np.float64]:
         """float64 [3], the middle of a face, in the shape's frame."""
