@@ -140,7 +140,10 @@ class Person:
         start = self.clicks
         while self.clicks - start < most and self.annotator(id).right < goal:
             step = self.annotator(id).step([*CLICKED, "rectangle"])
-            if step is None or not self.do(id, step):
+            if step is None:
+                return
+            if not self.do(id, step):
+                print(f"{id}: a click with {step.action.tool} came to nothing", flush=True)
                 return
 
     def do(self, id: str, step: Step) -> bool:
@@ -220,7 +223,7 @@ class Person:
     def look(self, eye: np.ndarray, target: np.ndarray) -> None:
         """Turn the camera."""
         (client,) = self.viewer.panel._server.get_clients().values()
-        client.camera.look_at, client.camera.position = tuple(target), tuple(eye)
+        client.camera.position, client.camera.look_at = tuple(eye), tuple(target)
         client.flush()
         time.sleep(0.7)
 

@@ -216,6 +216,35 @@ def test_all_that_is_there_fits_and_is_turned_around_its_middle(aspect, radius, 
     assert 0.8 < np.tan(np.arcsin(radius / distance)) / narrower < 1  # of the sphere around it, within the picture
 
 
+class Camera:
+    """As viser's: a new position takes along what is looked at."""
+
+    look_at = np.array([0.0, 0.0, 0.0])
+    _position = np.array([0.0, 0.0, 3.0])
+
+    @property
+    def position(self):
+        return self._position
+
+    @position.setter
+    def position(self, position):
+        self.look_at = np.array(self.look_at) + position - self._position
+        self._position = np.array(position)
+
+
+def test_flying_to_a_face_puts_it_into_the_middle():
+    shape = Shape.from_trimesh(trimesh.creation.icosphere(2)).normalized()
+    camera, center = Camera(), shape.face_centers[7].double().numpy()
+    session = SimpleNamespace(
+        largest_unlabelled=lambda _: 7, shape=lambda _: shape, tools=lambda _: SimpleNamespace(center=lambda _: center)
+    )
+    meshes = {"main": SimpleNamespace(position=np.zeros(3))}
+    panel = SimpleNamespace(_session=session, id="ball", meshes=meshes, _mark=lambda _: None)
+    Panel.fly(panel, SimpleNamespace(camera=camera))
+    np.testing.assert_allclose(camera.look_at, center, atol=1e-6)
+    assert np.linalg.norm(camera.position) > 2, "from outside"
+
+
 def test_only_patches_that_changed_are_sent():
     ball = trimesh.creation.icosphere(5)
     shape, server = Shape.from_trimesh(ball), Server()

@@ -185,11 +185,11 @@ def _rectangle(annotator: Annotator, face: int) -> Iterator[Action]:
 
 
 def _views() -> list[View]:
-    """From the front, the back, both sides, above and below."""
+    """From the front, the back, both sides, above and below, y up; from above a little from the front."""
     views = []
-    for outward in ((0, 0, 1), (0, 0, -1), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0)):
-        forward = -np.array(outward, dtype=np.float64)
-        right = np.cross(forward, [0, 1, 0] if forward[1] == 0 else [0, 0, 1])
+    for outward in ((0, 0, 1), (0, 0, -1), (1, 0, 0), (-1, 0, 0), (0, 1, 0.01), (0, -1, 0.01)):
+        forward = -np.array(outward, dtype=np.float64) / np.linalg.norm(outward)
+        right = np.cross(forward, [0, 1, 0]) / np.linalg.norm(np.cross(forward, [0, 1, 0]))
         rotation = np.stack([right, np.cross(forward, right), forward], axis=1)
         views.append(View(-DISTANCE * forward, rotation, FOV, 1.0))
     return views

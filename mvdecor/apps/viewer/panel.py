@@ -202,8 +202,8 @@ class Panel:
         center = self._session.tools(self.id).center(face)
         outward = normal if normal @ center >= 0 else -normal  # windings may be wrong: away from the middle
         point = center + self.meshes["main"].position
-        client.camera.look_at = tuple(point)
         client.camera.position = tuple(point + CLOSE * outward + (0.0, 0.01, 0.01))  # not straight along the up axis
+        client.camera.look_at = tuple(point)  # last: a new position takes along what is looked at
         self._mark(point)
 
     def _open_uncertain(self) -> None:
