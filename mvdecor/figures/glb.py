@@ -20,6 +20,8 @@ from mvdecor.shapes.shape import Shape
 CELL = 4
 """Pixels along the side of a colour in the palette image, so that no program's smoothing blends two colours."""
 NEAREST, CLAMP = 9728, 33071
+LINEAR = (65535 * linear(np.arange(256) / 255)).round().astype(np.uint16)
+"""The linear value of each sRGB value."""
 
 
 def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray) -> None:
@@ -109,7 +111,7 @@ def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray, opacity: floa
         opacity: of the material, in [0, 1]; below 1 what is behind shines through.
     """
     glb = Glb()
-    stored = (65535 * linear(colours / 255)).round().astype(np.uint16).reshape(-1, 3)
+    stored = LINEAR[colours].reshape(-1, 3)
     opaque = np.full((len(stored), 1), 65535, dtype=np.uint16)
     attributes = {
         "POSITION": glb.accessor(corners.astype(np.float32).reshape(-1, 3), VERTICES),

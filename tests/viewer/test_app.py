@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -201,6 +202,9 @@ class Scene:
 class Server:
     def __init__(self):
         self.scene = Scene()
+
+    def atomic(self):
+        return nullcontext()
 
 
 @pytest.mark.parametrize("home", [False, True])

@@ -68,7 +68,7 @@ class ColouredMesh:
         xray: bool = False,
     ) -> None:
         self.position = position
-        self._name = name
+        self._server, self._name = server, name
         self._corners = shape.vertices.numpy()[shape.faces.numpy()]
         self._colours = colours.copy()
         self._shown = np.ones(len(colours), dtype=bool) if shown is None else shown.copy()
@@ -89,12 +89,13 @@ class ColouredMesh:
         changed = (colours != self._colours).any(axis=(1, 2)) | (shown != self._shown) | (xray != self._xray)
         self._colours, self._shown, self._xray = colours.copy(), shown.copy(), xray
         count = 0
-        for node, faces in zip(self.nodes, self._patches, strict=True):
-            if changed[faces].any():
-                node.visible = self._any(faces)
-                if node.visible:
-                    node.glb_data = self._glb(faces)
-                    count += 1
+        with self._server.atomic():  # all patches change at once
+            for node, faces in zip(self.nodes, self._patches, strict=True):
+                if changed[faces].any():
+                    node.visible = self._any(faces)
+                    if node.visible:
+                        node.glb_data = self._glb(faces)
+                        count += 1
         return count
 
     def remove(self) -> None:
