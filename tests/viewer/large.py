@@ -2,8 +2,8 @@
 
     python -m tests.viewer.large [--browser] [--out outputs/large]
 
-The mesh is a bumpy ball with a texture of plain colours. Clicks go to the page as a browser's would, without one; what is counted is
-processor time until all is labelled, saved, and ready to be sent. The first picture is that of Chromium without a GPU.
+The mesh is a bumpy ball. Clicks go to the page as a browser's would, without one; what is counted is processor time until all
+is labelled, saved, and ready to be sent. The first picture is that of Chromium without a GPU.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def bumpy_ball(folder: Path, subdivisions: int) -> int:
 
 
 def click_times(viewer: Viewer) -> dict[str, float]:
-    """Milliseconds of processor time of a click with each tool, of a rectangle and of a position of a stroke: the median of some."""
+    """Median milliseconds of processor time of a click with each tool, of a rectangle and of a position of a stroke."""
     panel = viewer.panel
     labelling = panel._labelling
     event = SimpleNamespace(ray_origin=np.array(CAMERA), ray_direction=-np.array(CAMERA), client=None)
