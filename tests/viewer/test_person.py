@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.calls import ROOT, run
 from tests.viewer.large import bumpy_ball
@@ -29,7 +30,8 @@ def test_from_nothing_to_export(made_up_people, tiny, tmp_path):
     ]
     assert result["phases"][0]["shape"] > 30 and result["phases"][0]["on shapes"] > 0
     assert result["phases"][-1]["clicks"] <= 18 and 0 < result["without rounds"] <= 1
-    assert len(list(tmp_path.glob("*.png"))) == 4
+    with Image.open(tmp_path / "person.webp") as clip:
+        assert clip.n_frames == len(list(tmp_path.glob("*.png"))) == 4
     labels = np.load(tmp_path / "meshes" / f"{second}_labels.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "view" / "export" / second / "labels.npy"), labels)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 
 import numpy as np
@@ -54,7 +54,7 @@ class Step:
     """What the annotator did.
 
     Attributes:
-        face: in the middle of the wrong region.
+        face: of the wrong region, near its middle, and seen from one of six sides if any of it is.
         label: that it has.
         action: what was done.
         unlabelled: whether faces that have a label were left as they are.
@@ -111,7 +111,8 @@ class Annotator:
             face = self.tools.middle_of_largest((self.labels != self.truth) & (self._areas > 0) & ~left_out, self.truth)
             if face is None:
                 return None
-            label = int(self.truth[face])
+            region, label = self.wrong_region(face), int(self.truth[face])
+            face = self._nearest_seen(face, region)
             steps = [
                 Step(face, label, action, unlabelled)
                 for action in chain.from_iterable(self._actions(tool, face, len(tools) > 1) for tool in tools)
@@ -120,7 +121,7 @@ class Annotator:
             best = max(steps, key=self._gain, default=None)
             if best is not None and self._gain(best) > 0:
                 return best
-            left_out |= self.wrong_region(face)
+            left_out |= region
         return None
 
     def changing(self, step: Step) -> Faces:
@@ -135,6 +136,19 @@ class Annotator:
         """bool [F], the faces around a wrong one that are wrong and of its true label."""
         wrong = (self.labels != self.truth) & (self.truth == self.truth[face])
         return self.tools.piece(face, wrong)
+
+    def _nearest_seen(self, face: int, region: Faces) -> int:
+        """The face of a region that is nearest to one of them and that some view sees; that one if none is seen."""
+        seen = np.flatnonzero(region & self._seen)
+        if len(seen) == 0:
+            return face
+        centers = self.shape.face_centers.double().numpy()
+        return int(seen[np.linalg.norm(centers[seen] - centers[face], axis=1).argmin()])
+
+    @cached_property
+    def _seen(self) -> Faces:
+        """bool [F], the faces whose centre is seen from one of the sides."""
+        return np.logical_or.reduce([self.tools.rectangle(view, (-1.0, -1.0), (2.0, 2.0)) for view in VIEWS])
 
     def _actions(self, tool: str, face: int, optional: bool) -> list[Action]:
         try:
