@@ -11,6 +11,7 @@ COMMANDS = {
     "benchmark": ("Speed against simple reference implementations", "mvdecor.apps.benchmark.run:run_benchmark"),
     "captures": ("Read posed images and show their cameras", "mvdecor.apps.captures:run_captures"),
     "ceiling": ("The score of a perfect network (ceiling)", "mvdecor.systems:run_ceiling"),
+    "clicks": ("Clicks until shapes are labelled, tool by tool", "mvdecor.apps.clicks:run_clicks"),
     "curves": ("Semantic SRN over label maps and given views", "mvdecor.apps.curves:run_curves"),
     "doctor": ("Does this installation work, and is this data set whole?", "mvdecor.apps.doctor:doctor_command"),
     "evaluate": ("Label and measure the test data", "mvdecor.systems:run_evaluate"),

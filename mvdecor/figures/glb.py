@@ -20,6 +20,8 @@ from mvdecor.shapes.shape import Shape
 CELL = 4
 """Pixels along the side of a colour in the palette image, so that no program's smoothing blends two colours."""
 NEAREST, CLAMP = 9728, 33071
+LINEAR = (65535 * linear(np.arange(256) / 255)).round().astype(np.uint16)
+"""The linear value of each sRGB value."""
 
 
 def write_glb(path: Path | str, shape: Shape, face_colours: Tensor | np.ndarray) -> None:
@@ -96,7 +98,7 @@ def png(image: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray) -> bytes:
+def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray, opacity: float = 1.0) -> bytes:
     """The content of a GLB file of faces that share no vertex, with a colour at each corner, blended over the face.
 
     The colours are attributes of vertices, which three.js and Blender show, but not every program beside a material
@@ -106,15 +108,17 @@ def glb_bytes(name: str, corners: np.ndarray, colours: np.ndarray) -> bytes:
         name: of the geometry.
         corners: float32 [F, 3, 3], the positions of each face's corners.
         colours: uint8 [F, 3, 3], RGB (sRGB) of each corner.
+        opacity: of the material, in [0, 1]; below 1 what is behind shines through.
     """
     glb = Glb()
-    stored = (65535 * linear(colours / 255)).round().astype(np.uint16).reshape(-1, 3)
+    stored = LINEAR[colours].reshape(-1, 3)
     opaque = np.full((len(stored), 1), 65535, dtype=np.uint16)
     attributes = {
         "POSITION": glb.accessor(corners.astype(np.float32).reshape(-1, 3), VERTICES),
         "COLOR_0": glb.accessor(np.concatenate([stored, opaque], axis=1), VERTICES, normalized=True),
     }
-    material = glb.add("materials", matt("colours", baseColorFactor=[1.0, 1.0, 1.0, 1.0]))
+    blend = {} if opacity == 1 else {"alphaMode": "BLEND"}
+    material = glb.add("materials", {**matt("colours", baseColorFactor=[1.0, 1.0, 1.0, opacity]), **blend})
     mesh = glb.add("meshes", {"name": name, "primitives": [{"attributes": attributes, "material": material}]})
     add_scene(glb, [glb.add("nodes", {"name": name, "mesh": mesh})], name, {})
     return glb.content()

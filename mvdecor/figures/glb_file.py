@@ -53,12 +53,13 @@ class Glb:
             fields: further ones, such as normalized=True.
         """
         rows = values.reshape(len(values), -1)
+        columns = np.ascontiguousarray(rows.T)  # whose extremes are found several times faster
         properties = {
             "componentType": COMPONENTS[values.dtype.str[1:]],
             "count": len(rows),
             "type": TYPES[rows.shape[1]],
-            "min": rows.min(axis=0).tolist(),
-            "max": rows.max(axis=0).tolist(),
+            "min": columns.min(axis=1).tolist(),
+            "max": columns.max(axis=1).tolist(),
         }
         return self.add("accessors", {"bufferView": self.rows(rows, target), **properties, **fields})
 

@@ -34,6 +34,8 @@ class ObjMesh:
         uv_faces: int64 [F, 3], indices into `uvs`, -1 at a corner that has none.
         materials: names of `usemtl` lines, in order of first use.
         material_ids: int64 [F], index into `materials`, -1 for faces before the first `usemtl`.
+        object_ids: int64 [F], number of the object of each face: of the name of the `o` line before it, or, in a file without
+            any, of the `g` line; 0 for faces before the first.
         libraries: file names of `mtllib` lines.
         polygon_ids: int64 [F], number of the `f` line of each face.
         colors: float64 [V, 3] in [0, 1], the numbers after the positions; None unless every `v` line has them.
@@ -46,6 +48,7 @@ class ObjMesh:
     uv_faces: NDArray[np.int64]
     materials: tuple[str, ...]
     material_ids: NDArray[np.int64]
+    object_ids: NDArray[np.int64]
     libraries: tuple[str, ...]
     polygon_ids: NDArray[np.int64]
     colors: NDArray[np.float64] | None
@@ -54,7 +57,8 @@ class ObjMesh:
 
 @dataclass
 class _Lines:
-    """The lines that matter, still as text. `seen` holds, for each face, how many v and vt lines came before it."""
+    """The lines that matter, still as text. `seen` holds, for each face, how many v and vt lines came before it,
+    and `object_ids` the number of the `o` line's name, and of the `g` line's."""
 
     positions: list[list[str]]
     colors: list[list[str]]
@@ -62,6 +66,7 @@ class _Lines:
     faces: list[list[str]]
     seen: list[tuple[int, int]]
     material_ids: list[int]
+    object_ids: dict[str, list[int]]
     materials: dict[str, int]
     libraries: list[str]
     left_out: dict[str, None]
@@ -70,7 +75,7 @@ class _Lines:
 def read_obj(path: str | Path) -> ObjMesh:
     """Read an OBJ file; a file without faces gives arrays of length 0.
 
-    Points, lines, normals, groups and smoothing are left out: they carry nothing that is used here. Free-form surfaces and
+    Points, lines, normals and smoothing are left out: they carry nothing that is used here. Free-form surfaces and
     calls of other files are left out with a warning.
 
     Raises:
@@ -88,8 +93,10 @@ def read_obj(path: str | Path) -> ObjMesh:
 
 
 def _sort_lines(text: str) -> _Lines:
-    lines = _Lines([], [], [], [], [], [], {}, [], {})
+    lines = _Lines([], [], [], [], [], [], {"o": [], "g": []}, {}, [], {})
     material = -1
+    names: dict[str, dict[str, int]] = {"o": {"": 0}, "g": {"": 0}}
+    current = {"o": 0, "g": 0}
     text = re.sub(
         r"^[ \t]*#.*", "", text, flags=re.MULTILINE
     )  # whole lines first: a path in a comment may end in a backslash
@@ -110,8 +117,12 @@ def _sort_lines(text: str) -> _Lines:
             lines.faces.append(fields[1:])
             lines.seen.append((len(lines.positions), len(lines.uvs)))
             lines.material_ids.append(material)
+            for kind, number in current.items():
+                lines.object_ids[kind].append(number)
         elif key == "usemtl":
             material = lines.materials.setdefault(" ".join(fields[1:]), len(lines.materials))
+        elif key in current:
+            current[key] = names[key].setdefault(" ".join(fields[1:]), len(names[key]))
         elif key == "mtllib":
             lines.libraries.append(line.strip()[len("mtllib") :].strip())
         elif key in LEFT_OUT:
@@ -141,6 +152,7 @@ def _assemble(lines: _Lines, path: Path) -> ObjMesh:
         uv_faces=corner_uv[triangles],
         materials=tuple(lines.materials),
         material_ids=np.array(lines.material_ids, dtype=np.int64)[polygon],
+        object_ids=np.array(lines.object_ids["o" if any(lines.object_ids["o"]) else "g"], dtype=np.int64)[polygon],
         libraries=tuple(lines.libraries),
         polygon_ids=polygon,
         colors=_colors(lines, path),

@@ -6,6 +6,9 @@ import signal
 import socket
 import sys
 import time
+import urllib.error
+import urllib.request
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -105,6 +108,70 @@ def test_pages_from_elsewhere_are_turned_away(folder, make_view, origin, welcome
         assert asyncio.run(try_to(viewer.port)) == welcome
 
 
+def answer(address: str, **headers: str) -> tuple[int, str]:
+    """The status of a page, and the cookie that it sets."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as response:
+            return response.status, response.headers.get("Set-Cookie", "")
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+
+
+def test_a_viewer_that_is_open_to_others_wants_its_token(folder, make_view):
+    viser = pytest.importorskip("viser", reason="needs viser (pip install -e '.[view]')")
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import InvalidStatus
+
+    async def connects(address: str, **headers: str) -> bool:
+        protocols = [f"viser-v{viser.__version__}"]
+        try:
+            async with connect(f"ws://{address}", subprotocols=protocols, additional_headers=headers):
+                return True
+        except InvalidStatus:
+            return False
+
+    def socket_opens(path: str, **headers: str) -> bool:
+        return asyncio.run(connects(f"{own}/{path}", **headers))
+
+    with Viewer(make_view(*folder, "port=0", "host=0.0.0.0")) as viewer:
+        address, token = viewer.address.split("/?token=")
+        own = f"127.0.0.1:{viewer.port}"
+        assert address.endswith(f":{viewer.port}") and len(token) >= 32
+        assert answer(f"http://{own}/")[0] == answer(f"http://{own}/?token=x{token[1:]}")[0] == 403
+        status, cookie = answer(f"http://{own}/?token={token}")
+        assert status == 200 and "HttpOnly" in cookie and "SameSite=Strict" in cookie
+        known = cookie.split(";")[0]
+        assert answer(f"http://{own}/", Cookie=known)[0] == answer(f"http://{own}/", Cookie=f"a=b; {known}")[0] == 200
+        assert answer(f"http://{own}/", Cookie=known[:-1])[0] == 403
+        assert not socket_opens("") and not socket_opens("?token=") and not socket_opens("", Cookie="no cookie")
+        assert socket_opens(f"?token={token}") and socket_opens("", Cookie=known)
+        assert socket_opens("", Cookie=known, Origin=f"http://{own}")
+        assert not socket_opens("", Cookie=known, Origin="http://elsewhere.example")
+    with Viewer(make_view(*folder, "port=0", "host=0.0.0.0")) as again:
+        assert token not in again.address
+
+
+def test_a_local_viewer_listens_on_this_machine_alone(folder, make_view):
+    with Viewer(make_view(*folder, "port=0")) as viewer:
+        assert viewer.address == f"http://127.0.0.1:{viewer.port}"
+        others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+        for address in others - {"127.0.0.1"}:
+            with pytest.raises(OSError), socket.create_connection((address, viewer.port), timeout=2):
+                pass
+
+
+def test_labels_are_written_inside_the_folder(folder, make_session, tmp_path):
+    session = make_session(*folder)
+    with pytest.raises(InputError):
+        session.label("../box", np.ones(12, dtype=bool), 0)
+    session.label("box", np.ones(12, dtype=bool), 1)
+    outside, file = tmp_path / "outside.npy", tmp_path / "meshes" / "box_labels.npy"
+    before = file.rename(outside).read_bytes()
+    file.symlink_to(outside)
+    session.label("box", np.ones(12, dtype=bool), 0)
+    assert outside.read_bytes() == before and (np.load(file) == 0).all()
+
+
 @pytest.mark.parametrize(("faces", "most"), [(1, 4), (100, 7), (1000, 4096), (5000, 512)])
 def test_patches_hold_every_face_once(faces, most):
     patches = patches_of(np.random.default_rng(faces).normal(size=(faces, 3)), most)
@@ -136,6 +203,9 @@ class Server:
     def __init__(self):
         self.scene = Scene()
 
+    def atomic(self):
+        return nullcontext()
+
 
 @pytest.mark.parametrize("home", [False, True])
 @pytest.mark.parametrize(("aspect", "radius"), [(0.5, 1.0), (1.8, 1.0), (0.9, 2.1)])
@@ -148,6 +218,35 @@ def test_all_that_is_there_fits_and_is_turned_around_its_middle(aspect, radius, 
     assert camera.look_at == CENTER
     narrower = min(np.tan(0.45), np.tan(0.45) * aspect)
     assert 0.8 < np.tan(np.arcsin(radius / distance)) / narrower < 1  # of the sphere around it, within the picture
+
+
+class Camera:
+    """As viser's: a new position takes along what is looked at."""
+
+    look_at = np.array([0.0, 0.0, 0.0])
+    _position = np.array([0.0, 0.0, 3.0])
+
+    @property
+    def position(self):
+        return self._position
+
+    @position.setter
+    def position(self, position):
+        self.look_at = np.array(self.look_at) + position - self._position
+        self._position = np.array(position)
+
+
+def test_flying_to_a_face_puts_it_into_the_middle():
+    shape = Shape.from_trimesh(trimesh.creation.icosphere(2)).normalized()
+    camera, center = Camera(), shape.face_centers[7].double().numpy()
+    session = SimpleNamespace(
+        largest_unlabelled=lambda _: 7, shape=lambda _: shape, tools=lambda _: SimpleNamespace(center=lambda _: center)
+    )
+    meshes = {"main": SimpleNamespace(position=np.zeros(3))}
+    panel = SimpleNamespace(_session=session, id="ball", meshes=meshes, _mark=lambda _: None)
+    Panel.fly(panel, SimpleNamespace(camera=camera))
+    np.testing.assert_allclose(camera.look_at, center, atol=1e-6)
+    assert np.linalg.norm(camera.position) > 2, "from outside"
 
 
 def test_only_patches_that_changed_are_sent():
@@ -179,3 +278,26 @@ def test_of_coincident_faces_one_is_sent():
     (node,) = server.scene.nodes
     sent = trimesh.load(trimesh.util.wrap_as_stream(node.glb_data), file_type="glb", force="mesh", process=False)
     assert len(sent.faces) == single.num_faces
+
+
+def test_hidden_faces_are_not_sent_and_xray_is_translucent():
+    ball = trimesh.creation.icosphere(5)
+    shape, server = Shape.from_trimesh(ball), Server()
+    colours = np.zeros((shape.num_faces, 3, 3), np.uint8)
+    mesh = ColouredMesh(server, "/main", shape, colours, np.zeros(3))
+    shown = shape.face_centers[:, 0].numpy() > 0.5
+    assert mesh.colour(colours, shown) > 0
+
+    def sent() -> int:
+        loaded = (trimesh.load(trimesh.util.wrap_as_stream(n.glb_data), file_type="glb") for n in visible())
+        return sum(len(scene.dump(concatenate=True).faces) for scene in loaded)
+
+    def visible() -> list[Node]:
+        return [node for node in mesh.nodes if node.visible]
+
+    assert 0 < len(visible()) < len(mesh.nodes) and sent() == shown.sum()
+    assert mesh.colour(colours, shown, xray=True) == len(visible())
+    assert all(b'"alphaMode":"BLEND"' in node.glb_data for node in visible())
+    assert mesh.colour(colours) == len(mesh.nodes) and sent() == shape.num_faces
+    assert not any(b"BLEND" in node.glb_data for node in visible())
+    assert mesh.colour(colours, np.zeros(shape.num_faces, dtype=bool)) == 0 and visible() == []

@@ -10,6 +10,7 @@ from octants import NAMES, octants, save_octants
 
 from mvdecor.apps.viewer.colours import MODES, corner_colours, legend
 from mvdecor.apps.viewer.predictions import Prediction
+from mvdecor.apps.viewer.selection import Settings
 from mvdecor.errors import InputError
 from mvdecor.shapes import MeshFolder, Shape
 
@@ -36,9 +37,9 @@ def balls(tmp_path):
     return root
 
 
-def click(session, id, origin, tool, label, **settings):
+def click(session, id, origin, tool, label, unlabelled=False, **settings):
     hit = session.tools(id).pick(origin, [0, 0, -1])
-    return session.paint(id, hit.face, hit.point, tool, label, **settings)
+    return session.paint(id, hit.face, hit.point, tool, label, Settings(**settings), unlabelled)
 
 
 def test_every_change_is_on_disk_at_once(make_session, boxes):

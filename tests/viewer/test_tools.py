@@ -10,7 +10,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvdecor.apps.viewer.tools import FaceTools, neighbours
+from mvdecor.apps.viewer.tools import FaceTools, View, neighbours
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, Texture
 
@@ -201,3 +201,108 @@ def test_material_and_the_largest_piece():
     face = tools.middle_of_largest(ball | (np.arange(shape.num_faces) % 7 == 0))
     assert ball[face], "the ball is larger than any face of the boxes"
     assert tools.middle_of_largest(np.zeros(shape.num_faces, dtype=bool)) is None
+    left = (shape.face_centers.numpy()[:, 0] < 3.05).astype(int)  # of the ball a little more is right of that
+    face = tools.middle_of_largest(ball, left)
+    assert shape.face_centers[face, 0] > 2.5 and tools.middle_of_largest(ball, left) == tools.middle_of_largest(
+        ball, -left
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_growing_and_shrinking_against_slow_rings(seed):
+    shape = soup(seed)
+    tools, corners = FaceTools(shape), [set(face) for face in keys(shape)]
+
+    def twins(faces):
+        return {f for f, own in enumerate(corners) if any(own == corners[g] for g in faces)}
+
+    def ring(faces):
+        return twins(faces | {f for f, own in enumerate(corners) if any(len(own & corners[g]) >= 2 for g in faces)})
+
+    start = twins({0, shape.num_faces // 2})
+    mask = np.isin(np.arange(shape.num_faces), list(start))
+    wider = ring(ring(start))
+    assert set(np.flatnonzero(tools.grown(mask, 2)).tolist()) == wider
+    without = set(range(shape.num_faces)) - wider
+    left = wider - ring(without)
+    wide = np.isin(np.arange(shape.num_faces), list(wider))
+    assert set(np.flatnonzero(tools.shrunk(wide, 1)).tolist()) == left
+    np.testing.assert_array_equal(tools.grown(mask, 0), mask)
+    first = np.arange(shape.num_faces) == 0
+    assert 2 < tools.grown(first, 100).sum() < shape.num_faces, "the ball shares no edge with the boxes"
+    assert tools.shrunk(np.ones(shape.num_faces, dtype=bool), 1).all(), "nothing is around all"
+
+
+def look_at_the_origin(position: list[float], aspect: float) -> View:
+    forward = -np.array(position) / np.linalg.norm(position)
+    right = np.cross(forward, [0, 1, 0]) / np.linalg.norm(np.cross(forward, [0, 1, 0]))
+    return View(np.array(position), np.stack([right, np.cross(forward, right), forward], axis=1), 0.9, aspect)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rectangle_against_every_triangle(seed):
+    shape = soup(seed)
+    tools, view = FaceTools(shape), look_at_the_origin([2.0, 1.5, 7.0], 1.5)
+    low, high = (0.4, 0.3), (0.8, 0.7)
+    seen, through = (tools.rectangle(view, low, high, x) for x in (False, True))
+    groups = shape.twin_groups.numpy()
+    expected_seen, expected_through = np.zeros(shape.num_faces, bool), np.zeros(shape.num_faces, bool)
+    for face in np.unique(groups):
+        center = shape.face_centers[face].double().numpy()
+        x, y, z = ((center - view.position) @ view.rotation[:, k] for k in range(3))
+        half = math.tan(0.45)
+        place = (0.5 + x / z / (2 * half * 1.5), 0.5 + y / z / (2 * half))
+        if z > 0 and all(a <= p <= b for a, p, b in zip(low, place, high, strict=True)):
+            expected_through[groups == face] = True
+            first = slow_pick(shape, view.position, center - view.position)
+            expected_seen[groups == face] = first[1] > 1 - 1e-4
+    np.testing.assert_array_equal(seen, expected_seen)
+    np.testing.assert_array_equal(through, expected_through)
+    assert 0 < seen.sum() < through.sum() < shape.num_faces
+
+
+def test_hidden_faces_are_not_in_the_way():
+    tools = FaceTools(shape_of(trimesh.creation.box()))
+    front = tools.pick([0.2, 0.1, 5], [0, 0, -1])
+    tools.show(~tools.crease(front.face, 30))
+    behind = tools.pick([0.2, 0.1, 5], [0, 0, -1])
+    assert behind.distance > front.distance + 0.9
+    tools.show(np.zeros(12, dtype=bool))
+    assert tools.pick([0.2, 0.1, 5], [0, 0, -1]) is None
+
+
+def test_stroke_is_all_that_the_brush_paints_on_its_way():
+    tools = FaceTools(soup(1))
+    hits = [tools.pick([3 + x, 0.1, 5], [0, 0, -1]) for x in (-0.5, 0, 0.5)]
+    expected = np.logical_or.reduce([tools.brush(hit.face, hit.point, 0.4) for hit in hits])
+    np.testing.assert_array_equal(tools.stroke(hits, 0.4), expected)
+    assert not tools.stroke([], 0.4).any()
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.3])
+def test_region_of_a_colour_against_a_slow_walk(tolerance):
+    shape = soup(2)
+    colours = np.array([[0, 0, 0], [50, 60, 0], [255, 255, 255]])
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 3, shape.num_faces))
+    images = tuple(torch.full((1, 1, 3), 0, dtype=torch.uint8) + torch.from_numpy(c).to(torch.uint8) for c in colours)
+    textured = replace(shape, texture=Texture(torch.zeros(shape.num_faces, 3, 2), images, ids))
+    of_face = colours[ids.numpy()]
+    groups = shape.twin_groups.numpy()
+    near = np.abs(of_face - of_face[5]).max(axis=1) <= 255 * tolerance + 1e-9
+    near[groups[5]] = True
+    expected = slow_flood(shape, 5, lambda a, b: near[groups[a]] and near[groups[b]])
+    np.testing.assert_array_equal(FaceTools(textured).region(5, tolerance), expected)
+    with pytest.raises(InputError, match="no texture"):
+        FaceTools(shape).region(5, tolerance)
+
+
+def test_object_of_the_file():
+    shape = soup(3)
+    objects = np.arange(shape.num_faces) % 4
+    corners = [frozenset(face) for face in keys(shape)]
+    inside = {corner for corner, number in zip(corners, objects, strict=True) if number == 2}
+    tools = FaceTools(shape, lambda: objects)
+    np.testing.assert_array_equal(tools.object(6), [corner in inside for corner in corners])
+    for none in (None, lambda: None, lambda: np.zeros(shape.num_faces, int)):
+        with pytest.raises(InputError, match="no more than one object"):
+            FaceTools(shape, none).object(6)

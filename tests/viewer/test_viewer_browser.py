@@ -170,16 +170,123 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     assert (exported / "original.glb").exists()
     assert {name: (root / name).read_bytes() for name in files} == files, "meshes are never written"
 
+    page.get_by_role("tab", name="Train").click()
     page.get_by_role("button", name="Fine-tune on what is labelled").click()
     page.get_by_text("Without labels, most uncertain first (2)").wait_for()
     page.get_by_text("round_1: 2 shapes labelled").wait_for()
     assert (tmp_path / "out" / "round_1" / "model" / "model.safetensors").exists()
     assert page.get_by_label("show", exact=True).input_value() == "prediction"
     choose(page, "shape", IDS[1])
+    page.get_by_role("tab", name="Label").click()
     accept.click()
     predicted = np.load(tmp_path / "out" / "round_1" / "predictions" / f"{IDS[1]}.npz")["labels"]
     wait_for_labels(root, predicted, IDS[1])
-    page.get_by_text("Without labels, most uncertain first (1)").wait_for()
     accept.wait_for(state="hidden")  # every face has a label
+    page.get_by_role("tab", name="Train").click()
+    page.get_by_text("Without labels, most uncertain first (1)").wait_for()
     choose(page, "beside it", IDS[2])
     wait_until(lambda: colours_shown(page) > 50)
+
+
+def drag(page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """With Shift held, as strokes and rectangles are drawn."""
+    page.keyboard.down("Shift")
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=10)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+
+
+def on_disk(root: Path, id: str = IDS[0]) -> np.ndarray:
+    file = root / f"{id}_labels.npy"
+    return np.load(file) if file.exists() else np.array([-1])
+
+
+def test_strokes_rectangles_and_classes(viewer, page):
+    root, _ = viewer
+    width = page.locator("canvas").first.bounding_box()["width"]
+    face, _, (x, y) = large_visible_face(root, width)
+    choose(page, "a click will", "label with the brush")
+    page.get_by_text("Shift and drag over the shape").wait_for()
+    drag(page, (x, y), (x + 40, y + 40))
+    wait_until(lambda: (on_disk(root) == 0).any())
+    assert on_disk(root)[face] == 0
+    page.get_by_role("button", name="undo").click()
+    wait_until(lambda: (on_disk(root) == -1).all())  # a stroke is one step
+    page.get_by_text("there is nothing to undo").wait_for(state="hidden")
+
+    page.keyboard.press("r")  # the hotkey of the rectangle
+    page.get_by_text("labels what is seen in the rectangle").wait_for()
+    drag(page, (5, 170), (width - 5, HEIGHT - 5))
+    wait_until(lambda: (on_disk(root) == 0).any())
+    seen = on_disk(root) == 0
+    assert seen[face] and not seen.all()
+    page.keyboard.press("x")
+    drag(page, (5, 5), (width - 5, HEIGHT - 5))  # through the shape, all that the page shows
+    wait_until(lambda: (on_disk(root) == 0).all())
+
+    page.get_by_role("tab", name="Classes").click()
+    page.get_by_text(f"{len(seen)}", exact=True).first.wait_for()
+    page.get_by_role("button", name="lock", exact=True).click()
+    page.get_by_text("seat 🔒").wait_for()
+    page.locator("xpath=//*[text()='new name']/following::input[1]").fill("<i>chair</i>")
+    page.get_by_role("button", name="Rename the class").click()
+    page.get_by_text("<i>chair</i> 🔒").wait_for()
+    page.get_by_role("tab", name="Label").click()
+    choose(page, "a click will", "label the connected part")
+    choose(page, "label", "<b>back</b>")
+    wait_until(lambda: click_shows(page, (x, y), "nothing changed"))
+    assert (on_disk(root) == 0).all()
+
+
+def test_two_browsers_and_a_page_that_is_loaded_again(viewer, page):
+    root, address = viewer
+    width = page.locator("canvas").first.bounding_box()["width"]
+    _, tools, (x, y) = large_visible_face(root, width)
+    second = page.context.browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    second.goto(address)
+    second.get_by_label("shape", exact=True).wait_for()
+    choose(page, "a click will", "label with the brush")
+    wait_until(lambda: second.get_by_label("a click will").input_value() == "label with the brush")
+    wait_until(lambda: colours_shown(second) > 50)
+    for number in range(6):  # one after the other, faster than either is drawn
+        (page if number % 2 else second).mouse.click(x + 15 * number, y)
+    wait_until(lambda: (on_disk(root) == 0).any())
+    page.get_by_label("label", exact=True).wait_for()
+    wait_until(lambda: same_for_a_while(root))
+    labels = on_disk(root)
+    assert labels.shape == (len(tools.component(0)),) and set(labels) == {-1, 0}
+    assert not page.get_by_text("another program changed it").is_visible()
+
+    choose(second, "shape", IDS[1])
+    wait_until(lambda: page.get_by_label("shape", exact=True).input_value() == IDS[1])
+    page.mouse.move(60, 400)
+    page.mouse.down()
+    page.mouse.move(200, 300, steps=10)  # turns the camera
+    page.mouse.up()
+    wait_until(lambda: still(page))
+    before = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), dtype=float)
+    page.reload()
+    page.get_by_label("shape", exact=True).wait_for()
+    assert page.get_by_label("shape", exact=True).input_value() == IDS[1]
+    scene = slice(170, None), slice(0, int(width))
+
+    def as_before() -> bool:
+        after = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), dtype=float)
+        return float(np.abs(after[scene] - before[scene]).mean()) < 1
+
+    wait_until(as_before)
+
+
+def same_for_a_while(root: Path) -> bool:
+    before = on_disk(root)
+    time.sleep(2)
+    return np.array_equal(before, on_disk(root))
+
+
+def still(page) -> bool:
+    """Whether the page has stopped moving: its camera swings out."""
+    before = page.screenshot()
+    time.sleep(0.5)
+    return before == page.screenshot()

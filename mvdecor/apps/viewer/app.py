@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
+import secrets
 import signal
 import socket
 import time
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from omegaconf import DictConfig
 from pydantic import Field
 
+from mvdecor.apps.viewer.access import LOCAL, guarded
 from mvdecor.apps.viewer.capture_panel import CapturePanel
 from mvdecor.apps.viewer.capture_session import CaptureSession, is_capture_run
 from mvdecor.apps.viewer.panel import Panel
@@ -28,9 +28,8 @@ from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 if TYPE_CHECKING:
     import viser
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
-ORIGINS = (re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?"), None)
-"""Pages that may talk to a viewer on a local host: its own, through whatever port; and programs that are no page."""
+ANY = ("0.0.0.0", "::")
+"""Hosts that stand for all addresses of this machine."""
 
 
 class ViewerSettings(MvDeCorSettings):
@@ -71,7 +70,7 @@ def run_view(cfg: DictConfig) -> None:
 
 def _serve_until_interrupted(cfg: DictConfig) -> None:
     with Viewer(cfg) as viewer:
-        print(f"viewer: http://{cfg.host}:{viewer.port}  (Ctrl+C ends it)", flush=True)
+        print(f"viewer: {viewer.address}  (Ctrl+C ends it)", flush=True)
         if cfg.host in LOCAL:
             print(f"from another machine: ssh -L {viewer.port}:localhost:{viewer.port} THIS_MACHINE", flush=True)
         while True:
@@ -89,6 +88,8 @@ class Viewer:
         session: what it shows and does.
         panel: its page.
         port: where it listens.
+        address: to open in a browser. On another host than this machine's own it holds a random token, and whoever does
+            not know that is refused.
 
     Raises:
         InputError: as `run_view`.
@@ -102,17 +103,20 @@ class Viewer:
                 f"run={cfg.run} is of To The Point, whose reconstructions are in figures/ and in scripts/report.py: meshes of "
                 "scripts/reconstruct.py are shown by data=folder data.root=FOLDER"
             )
+        token = None if cfg.host in LOCAL else secrets.token_urlsafe(24)
         self.session: Session | CaptureSession
         self.panel: Panel | CapturePanel
         if cfg.capture is not None or (cfg.run is not None and is_capture_run(Path(cfg.run))):
             self.session = CaptureSession(cfg)
-            self._server = _serve(cfg.host, cfg.port)
+            self._server = _serve(cfg.host, cfg.port, token)
             self.panel = CapturePanel(self._server, self.session)
         else:
             self.session = Session(cfg)
-            self._server = _serve(cfg.host, cfg.port)
+            self._server = _serve(cfg.host, cfg.port, token)
             self.panel = Panel(self._server, self.session)
         self.port = self._server.get_port()
+        name = socket.gethostname() if cfg.host in ANY else f"[{cfg.host}]" if ":" in cfg.host else cfg.host
+        self.address = f"http://{name}:{self.port}" + ("" if token is None else f"/?token={token}")
 
     def __enter__(self) -> Viewer:
         return self
@@ -138,16 +142,15 @@ def _free(host: str, port: int) -> None:
         ) from error
 
 
-def _serve(host: str, port: int) -> viser.ViserServer:
+def _serve(host: str, port: int, token: str | None) -> viser.ViserServer:
     try:
         import viser
         import websockets.asyncio.server as sockets
     except ImportError as error:
         raise InputError("the viewer needs viser, which is not installed: pip install -e '.[view]'") from error
     logging.getLogger("websockets").setLevel(logging.WARNING)  # which would tell of every connection
-    # viser asks no connection where it comes from: any page open in the same browser could reach a local viewer
     serve = sockets.serve
-    sockets.serve = partial(serve, origins=ORIGINS) if host in LOCAL else serve  # type: ignore[misc,assignment]
+    sockets.serve = guarded(serve, token)  # type: ignore[misc,assignment]
     try:
         return viser.ViserServer(host, port, label="mvdecor", verbose=False)
     finally:

@@ -45,9 +45,9 @@ def corner_colours(session: Session, id: str, mode: str, query: tuple[str, int] 
         return texture_colours(shape)
     if mode == "labels":
         labels = session.labels_of(id)
-        colours = _of_labels(session, np.full(shape.num_faces, -1) if labels is None else labels)
+        return label_colours(session, np.full(shape.num_faces, -1) if labels is None else labels)
     elif mode == "prediction":
-        colours = _of_labels(session, session.predicted_labels(id))
+        return label_colours(session, session.predicted_labels(id))
     elif mode == "confidence":
         colours = confidence_colours(session.prediction(id).confidence)
     elif mode == "error":
@@ -82,7 +82,7 @@ def legend(session: Session, id: str, mode: str) -> str:
     if mode in ("labels", "prediction"):
         palette = label_palette(len(session.label_names))
         labels = session.labels_of(id) if mode == "labels" else session.predicted_labels(id)
-        shares = _shares_of_area(session.shape(id), labels, len(session.label_names))
+        shares = [percent(x) for x in areas_by_label(session.shape(id), labels, len(session.label_names))]
         rows = [(tuple(palette[k].tolist()), f"{name} {shares[k]}") for k, name in enumerate(session.label_names)]
         return rows_of([*rows, (LIGHT_GREY, f"no label {shares[-1]}")])
     if mode == "confidence":
@@ -97,17 +97,21 @@ def legend(session: Session, id: str, mode: str) -> str:
     return f"<small>{escape(notes[mode])}</small>" if mode in notes else ""
 
 
-def _shares_of_area(shape: Shape, labels: NDArray[np.int64] | None, count: int) -> list[str]:
-    """Of each label, and last of no label; twins count once."""
+def areas_by_label(shape: Shape, labels: NDArray[np.int64] | None, count: int) -> NDArray[np.float64]:
+    """float64 [count + 1], the share of the area of each label, and last of no label; twins count once."""
     areas = shape.face_areas.double().numpy() * (shape.twin_groups.numpy() == np.arange(shape.num_faces))
     labels = np.full(shape.num_faces, -1) if labels is None else labels
-    sums = np.bincount(np.where(labels < 0, count, labels), weights=areas, minlength=count + 1)
-    return [percent(value / areas.sum()) for value in sums]
+    return np.bincount(np.where(labels < 0, count, labels), weights=areas, minlength=count + 1) / areas.sum()
 
 
-def _of_labels(session: Session, labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+def label_colours(session: Session, labels: NDArray[np.int64]) -> Corners:
+    """The colours of labels, int64 [F], -1 = none.
+
+    Raises:
+        InputError: one has no name.
+    """
     if len(labels) and labels.max() >= len(session.label_names):
         raise InputError(
             f"label {labels.max()} has no name: the palette is {', '.join(session.label_names) or 'empty'}"
         )
-    return colours_of(labels, label_palette(len(session.label_names)))
+    return colours_of(labels, label_palette(len(session.label_names)))[:, None].repeat(3, axis=1)

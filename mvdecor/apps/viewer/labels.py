@@ -85,10 +85,41 @@ class LabelFolder:
         if not self.writable:
             raise InputError(f"{self.root}: cannot be written to, so labels cannot be saved: copy the meshes elsewhere")
         if self._saved != self.label_names:  # first: labels without names cannot be read
-            write_json(self.root / NAMES_FILE, {"labels": list(self.label_names)})
-            self._saved = self.label_names
+            self._write_names(self.label_names)
         write_labels(self.path(id), labels, self.label_names)
         self._list(id, bool((labels >= 0).any()))
+
+    def rename(self, label: int, name: str) -> None:
+        """Give a label another name; label files of integers mean it from then on, those that hold names are written anew.
+
+        Raises:
+            InputError: an unknown label, no name, one that another label has, or a file that cannot be written; then all is as
+                before.
+        """
+        if not 0 <= label < len(self.label_names):
+            raise InputError(f"label {label} is unknown: there are {len(self.label_names)}")
+        before, names = self.label_names, list(self.label_names)
+        names[label] = name
+        after = _checked(names)
+        if not self.writable:
+            raise InputError(
+                f"{self.root}: cannot be written to, so labels cannot be renamed: copy the meshes elsewhere"
+            )
+        named_files = {file: read_labels(file, before) for file in sorted(self.root.glob("*_labels.json"))}
+        try:
+            self._write_names(after)
+            for file, labels in named_files.items():
+                write_labels(file, labels, after)
+        except InputError:
+            self._write_names(before)
+            for file, labels in named_files.items():
+                write_labels(file, labels, before)
+            raise
+        self.label_names = after
+
+    def _write_names(self, names: tuple[str, ...]) -> None:
+        write_json(self.root / NAMES_FILE, {"labels": list(names)})
+        self._saved = names
 
     @property
     def writable(self) -> bool:

@@ -13,6 +13,8 @@ from mvdecor.shapes import Shape
 if TYPE_CHECKING:
     import viser
 
+XRAY = 0.25
+"""Opacity of faces that are seen through."""
 PATCH = 4096
 """Most faces of a patch: some 0.2 MB on the way to the browser."""
 
@@ -48,38 +50,65 @@ class ColouredMesh:
         shape: the mesh.
         colours: uint8 [F, 3, 3].
         position: of its origin, in the world.
+        shown: bool [F], the faces that are not hidden; None: all.
+        xray: whether all of it is translucent.
+
+    Attributes:
+        nodes: of viser, one per patch.
     """
 
     def __init__(
-        self, server: viser.ViserServer, name: str, shape: Shape, colours: NDArray[np.uint8], position: NDArray
+        self,
+        server: viser.ViserServer,
+        name: str,
+        shape: Shape,
+        colours: NDArray[np.uint8],
+        position: NDArray,
+        shown: NDArray[np.bool_] | None = None,
+        xray: bool = False,
     ) -> None:
         self.position = position
-        self._name = name
+        self._server, self._name = server, name
         self._corners = shape.vertices.numpy()[shape.faces.numpy()]
         self._colours = colours.copy()
+        self._shown = np.ones(len(colours), dtype=bool) if shown is None else shown.copy()
+        self._xray = xray
         # of coincident twins the lowest alone: two colours in one place would flicker
-        shown = np.flatnonzero(shape.twin_groups.numpy() == np.arange(shape.num_faces))
-        self._patches = [shown[patch] for patch in patches_of(shape.face_centers.numpy()[shown])]
+        lowest = np.flatnonzero(shape.twin_groups.numpy() == np.arange(shape.num_faces))
+        self._patches = [lowest[patch] for patch in patches_of(shape.face_centers.numpy()[lowest])]
         self._frame = server.scene.add_frame(name, show_axes=False, position=tuple(position))
-        self._nodes = [
-            server.scene.add_glb(f"{name}/{number}", self._glb(faces), cast_shadow=False, receive_shadow=False)
+        self.nodes = [
+            server.scene.add_glb(
+                f"{name}/{number}", self._glb(faces), cast_shadow=False, receive_shadow=False, visible=self._any(faces)
+            )
             for number, faces in enumerate(self._patches)
         ]
 
-    def colour(self, colours: NDArray[np.uint8]) -> int:
-        """Show other colours, uint8 [F, 3, 3]; gives the number of patches that had to be sent."""
-        changed = (colours != self._colours).any(axis=(1, 2))
-        self._colours = colours.copy()
+    def colour(self, colours: NDArray[np.uint8], shown: NDArray[np.bool_] | None = None, xray: bool = False) -> int:
+        """Show other colours, uint8 [F, 3, 3], of other faces, see the class; gives the number of patches that had to be
+        sent."""
+        shown = np.ones(len(colours), dtype=bool) if shown is None else shown
+        changed = (colours != self._colours).any(axis=(1, 2)) | (shown != self._shown) | (xray != self._xray)
+        self._colours, self._shown, self._xray = colours.copy(), shown.copy(), xray
         count = 0
-        for node, faces in zip(self._nodes, self._patches, strict=True):
-            if changed[faces].any():
-                node.glb_data = self._glb(faces)
-                count += 1
+        with self._server.atomic():  # all patches change at once
+            for node, faces in zip(self.nodes, self._patches, strict=True):
+                if changed[faces].any():
+                    node.visible = self._any(faces)
+                    if node.visible:
+                        node.glb_data = self._glb(faces)
+                        count += 1
         return count
 
     def remove(self) -> None:
         """Take it out of the scene."""
         self._frame.remove()  # and the patches below it
 
+    def _any(self, faces: NDArray[np.int64]) -> bool:
+        return bool(self._shown[faces].any())
+
     def _glb(self, faces: NDArray[np.int64]) -> bytes:
-        return glb_bytes(self._name.strip("/"), self._corners[faces], self._colours[faces])
+        """The content of a patch; one that is all hidden keeps a face, since no file may be empty."""
+        faces = faces[self._shown[faces]] if self._any(faces) else faces[:1]
+        opacity = XRAY if self._xray else 1.0
+        return glb_bytes(self._name.strip("/"), self._corners[faces], self._colours[faces], opacity)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +11,23 @@ from numpy.typing import ArrayLike, NDArray
 from omegaconf import DictConfig
 
 from mvdecor.apps.export import export_labels, summary
-from mvdecor.apps.viewer.edits import Edits
+from mvdecor.apps.viewer.labelling import Labelling
 from mvdecor.apps.viewer.labels import LabelFolder
 from mvdecor.apps.viewer.predictions import FinishedRun, Prediction, Predictor
 from mvdecor.apps.viewer.round_pace import RoundPace
 from mvdecor.apps.viewer.rounds import Pretraining, Round, last_round, prepare_round
+from mvdecor.apps.viewer.selection import DEFAULTS, TOOLS, Click, Settings
 from mvdecor.apps.viewer.similarity import Embedder
-from mvdecor.apps.viewer.tools import FaceTools
+from mvdecor.apps.viewer.tools import Faces, FaceTools, View
 from mvdecor.errors import InputError
 from mvdecor.lifting import Region
 from mvdecor.networks import load_checkpoint
 from mvdecor.percent import percent
 from mvdecor.recent import Recent
 from mvdecor.shapes import MeshFolder, Shape, ShapeSet
+from mvdecor.shapes.objects import read_objects
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
-TOOLS = ("component", "crease", "brush", "material", "similar")
 CACHE_SIZE = 8
 """Shapes whose meshes stay in memory."""
 
@@ -65,6 +67,8 @@ class Session:
         self._fine_tuned = bool(names)
         self.labels, self.why_not = self._label_folder(shape_set, names)
         self.label_names = self.labels.label_names if self.labels else shape_set.label_names or names
+        self._labelling = None if self.labels is None else Labelling(self.labels, self.shape)
+        self._earlier_names: list[tuple[str, ...]] = []
         self.round = last_round(Path(cfg.out)) if self.labels else None
         self.pretraining = Pretraining(cfg) if self.labels and cfg.checkpoint is None else None
         self._embedder: tuple[str, Embedder] | None = None
@@ -73,7 +77,7 @@ class Session:
         self._shapes: Recent[Shape] = Recent(CACHE_SIZE)
         self._tools: Recent[FaceTools] = Recent(CACHE_SIZE)
         self._regions: Recent[list[Region]] = Recent(CACHE_SIZE)
-        self._edits: dict[str, Edits] = {}
+        self._shown: dict[str, Faces] = {}
 
     def shape(self, id: str) -> Shape:
         """A shape, normalised; its own `face_labels` are those on disk when it was first read."""
@@ -81,14 +85,39 @@ class Session:
 
     def tools(self, id: str) -> FaceTools:
         """The geometry of a shape's labelling tools."""
-        return self._tools.get(id, lambda: FaceTools(self.shape(id)))
+        return self._tools.get(id, lambda: self._make_tools(id))
 
     def labels_of(self, id: str) -> NDArray[np.int64] | None:
         """int64 [F], the labels as they are now, -1 = none; None for a shape without any in a set that is not edited."""
-        if self.labels is not None:
-            return self._editing(id).labels
+        if self._labelling is not None:
+            return self._labelling.labels(id)
         labels = self.shape(id).face_labels
         return None if labels is None else labels.numpy()
+
+    def shown(self, id: str) -> Faces:
+        """bool [F], the faces that are not hidden: all others are neither met by clicks nor labelled by tools."""
+        return self._shown.get(id, np.ones(self.shape(id).num_faces, dtype=bool))
+
+    def show(self, id: str, faces: Faces) -> None:
+        """Hide all faces but these, bool [F]."""
+        self._shown[id] = faces
+        self.tools(id).show(faces)
+
+    def select(self, id: str, face: int, point: ArrayLike, tool: str, settings: Settings = DEFAULTS) -> Faces:
+        """bool [F], the faces that a click means.
+
+        Args:
+            id: the shape.
+            face, point: where it was clicked, see `FaceTools.pick`.
+            tool: one of `TOOLS`.
+            settings: of the tools.
+
+        Raises:
+            InputError: an unknown tool, a shape without materials or objects, or no model that embeds.
+        """
+        if tool not in TOOLS:
+            raise InputError(f"tool {tool!r} is unknown: choose {', '.join(TOOLS)}")
+        return TOOLS[tool].select(Click(self.shape(id), self.tools(id), face, point, settings, self.embedder))
 
     def paint(
         self,
@@ -97,57 +126,68 @@ class Session:
         point: ArrayLike,
         tool: str,
         label: int,
-        radius: float = 0.1,
-        degrees: float = 30.0,
-        cosine: float = 0.8,
+        settings: Settings = DEFAULTS,
         unlabelled: bool = False,
     ) -> bool:
         """Label the faces selected by a click and save. Returns False if nothing changed.
 
         Args:
-            id: the shape.
-            face, point: where it was clicked, see `FaceTools.pick`.
-            tool: one of `TOOLS`.
+            id, face, point, tool, settings: see `select`.
             label: -1 erases.
-            radius: of the brush, in units of the unit sphere.
-            degrees: largest bend that `crease` goes over.
-            cosine: least similarity of what `similar` selects.
             unlabelled: leave faces as they are that have a label.
 
         Raises:
-            InputError: labels cannot be saved here, an unknown tool or label, a shape without materials, or no model that
-                embeds; then nothing has changed.
+            InputError: labels cannot be saved here, an unknown label, or as `select`; then nothing has changed.
         """
-        self._editing(id)
-        tools = self.tools(id)
-        if tool == "component":
-            faces = tools.component(face)
-        elif tool == "brush":
-            faces = tools.brush(face, point, radius)
-        elif tool == "crease":
-            faces = tools.crease(face, degrees)
-        elif tool == "material":
-            faces = tools.material(face)
-        elif tool == "similar":
-            shape = self.shape(id)
-            faces = self.embedder().similarity(shape, face, shape).numpy() >= cosine
-        else:
-            raise InputError(f"tool {tool!r} is unknown: choose {', '.join(TOOLS)}")
-        if unlabelled:
-            faces = faces & (self._editing(id).labels < 0)
-        return self.label(id, faces, label)
+        self._editing()
+        return self.label(id, self.select(id, face, point, tool, settings), label, unlabelled)
 
-    def label(self, id: str, faces: NDArray[np.bool_], label: int) -> bool:
-        """Give some faces, bool [F], a label (-1: none), and save; False if they had it.
+    def label(self, id: str, faces: Faces, label: int, unlabelled: bool = False) -> bool:
+        """Give some faces, bool [F], a label (-1: none), and save; False if they had it, or may not change.
 
         Raises:
             InputError: as `paint`.
         """
-        edits = self._editing(id)
-        if not -1 <= label < len(self.label_names):
-            names = ", ".join(self.label_names)
-            raise InputError(f"label {label} is unknown: there are {len(self.label_names)}: {names}")
-        return self._save(id, lambda: edits.put(faces, label), edits.undo)
+        return self._editing().select(id, faces & self.changeable(id, unlabelled), label)
+
+    def changeable(self, id: str, unlabelled: bool = False) -> Faces:
+        """bool [F], the faces that tools may label: shown, of no locked label, and, if so asked, without any."""
+        labels = self._editing().labels(id)
+        free = self.shown(id) & ~np.isin(labels, list(self.locked))
+        return free & (labels < 0) if unlabelled else free
+
+    def rectangle(
+        self, id: str, view: View, low: Sequence[float], high: Sequence[float], through: bool = False
+    ) -> Faces:
+        """bool [F], the shown faces in a rectangle of the picture, see `FaceTools.rectangle`."""
+        return self.shown(id) & self.tools(id).rectangle(view, low, high, through)
+
+    def resize(self, id: str, label: int, rings: int, unlabelled: bool = False) -> bool:
+        """Grow what was labelled last by rings of faces, or all of a label; shrink it by as many if `rings` is negative.
+
+        Raises:
+            InputError: as `Labelling.resize`.
+        """
+        tools, among = self.tools(id), self.shown(id)
+        if rings > 0:
+            return self._editing().resize(id, label, self.changeable(id, unlabelled), lambda x: tools.grown(x, rings))
+        return self._editing().resize(id, label, among, lambda x: tools.shrunk(x, -rings))
+
+    @property
+    def locked(self) -> set[int]:
+        """The labels whose faces keep them."""
+        return self._editing().locked
+
+    def rename(self, label: int, name: str) -> None:
+        """Give a label another name, here and in the folder.
+
+        Raises:
+            InputError: labels cannot be saved here, or no name, or one that another label has.
+        """
+        folder = self._saved_in()
+        folder.rename(label, name)
+        self._earlier_names.append(self.label_names)
+        self.label_names = folder.label_names
 
     @property
     def predicts(self) -> bool:
@@ -156,7 +196,7 @@ class Session:
 
     def unlabelled(self, id: str) -> int:
         """Faces of a shape without a label; 0 where labels cannot be changed."""
-        return 0 if self.labels is None else int((self._editing(id).labels < 0).sum())
+        return 0 if self._labelling is None else int((self._labelling.labels(id) < 0).sum())
 
     def accept(self, id: str, least_confidence: float = 0.0) -> bool:
         """Take the prediction as the label of every face that has none, if it is as sure as this, and save.
@@ -164,15 +204,13 @@ class Session:
         Returns:
             whether there was such a face.
         """
-        edits = self._editing(id)
+        labels = self._editing().labels(id)
         predicted, confidence = self.predicted_labels(id), self.prediction(id).confidence
-        return self._save(
-            id, lambda: edits.put((edits.labels < 0) & (confidence >= least_confidence), predicted), edits.undo
-        )
+        return self._editing().put(id, (labels < 0) & (confidence >= least_confidence), predicted)
 
     def largest_unlabelled(self, id: str) -> int | None:
         """The face in the middle of the largest connected piece of surface without a label; None if all have one."""
-        return self.tools(id).middle_of_largest(self._editing(id).labels < 0)
+        return self.tools(id).middle_of_largest(self._editing().labels(id) < 0)
 
     def uncertain_region(self, id: str, number: int) -> tuple[int, str]:
         """The face in the middle of one of the `uncertain_regions` of a shape (after the last comes the first), and what it is.
@@ -191,13 +229,11 @@ class Session:
 
     def undo(self, id: str) -> bool:
         """Take the last change of a shape's labels back, and save; False if there is none."""
-        edits = self._editing(id)
-        return self._save(id, edits.undo, edits.redo)
+        return self._editing().undo(id)
 
     def redo(self, id: str) -> bool:
         """Change again what was taken back last, and save; False if there is nothing."""
-        edits = self._editing(id)
-        return self._save(id, edits.redo, edits.undo)
+        return self._editing().redo(id)
 
     def export(self, id: str) -> str:
         """Write a shape with its labels in every format to `out/export/ID`; says what was written, and where.
@@ -309,8 +345,13 @@ class Session:
                 )
             cfg = self._cfg
             batch = cfg.evaluation.batch_size
-            self._predictor = Predictor(model, self.label_names, cfg.device, cfg.precision, batch)
+            self._predictor = Predictor(model, self._names_for(model), cfg.device, cfg.precision, batch)
         return self._predictor
+
+    def _names_for(self, model: Path | str) -> tuple[str, ...]:
+        """The label names, as they were called when the model was trained, if they were renamed since."""
+        trained = tuple(load_checkpoint(model)[1].get("label_names", []))
+        return trained if trained in self._earlier_names else self.label_names
 
     def _names_of_model(self) -> tuple[str, ...]:
         """The labels of a fine-tuned checkpoint; () of a pretrained one, or without one."""
@@ -331,27 +372,17 @@ class Session:
             raise InputError(self.why_not)
         return self.labels
 
-    def _editing(self, id: str) -> Edits:
-        folder = self._saved_in()
-        if id not in self._edits:
-            shape = self.shape(id)
-            self._edits[id] = Edits(folder.read(id, shape.num_faces, shape.polygons))
-        return self._edits[id]
+    def _editing(self) -> Labelling:
+        if self._labelling is None:
+            raise InputError(self.why_not)
+        return self._labelling
 
-    def _save(self, id: str, change: Callable[[], bool], back: Callable[[], bool]) -> bool:
-        """Change labels and write them; if they cannot be written, they are as before."""
-        folder, edits = self._saved_in(), self._editing(id)
-        shape = self.shape(id)
-        if not np.array_equal(folder.read(id, shape.num_faces, shape.polygons), edits.labels):
-            del self._edits[id]
-            raise InputError(
-                f"{folder.path(id)}: another program changed it; its labels are read anew, and nothing was done"
-            )
-        if not change():
-            return False
-        try:
-            folder.write(id, edits.labels)
-        except InputError:
-            back()
-            raise
-        return True
+    def _make_tools(self, id: str) -> FaceTools:
+        shape_set = make_shape_set(self._node)
+        objects = None
+        if isinstance(shape_set, MeshFolder):
+            objects = partial(read_objects, shape_set.files(id, labels=False)[0])
+        tools = FaceTools(self.shape(id), objects)
+        if id in self._shown:
+            tools.show(self._shown[id])
+        return tools

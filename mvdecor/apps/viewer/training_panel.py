@@ -41,20 +41,19 @@ class TrainingPanel:
         self._session, self._adopted = session, adopted
         self._running: Round | Pretraining | None = None
         self._expected_for: tuple[int, int] | None = None
-        with gui.add_folder("Train"):
-            self._pretrain = gui.add_button(
-                "Pretrain on these meshes",
-                hint="without labels, in the background; rounds then start from it",
-                visible=session.pretraining is not None,
-            )
-            self._steps = gui.add_number("steps of a round", session.steps, min=1, max=MAX_STEPS, step=1)
-            self._expected = gui.add_html("")
-            self._start = gui.add_button("Fine-tune on what is labelled")
-            self._stop = gui.add_button("Stop", hint="what it saved stays; started again, it goes on", visible=False)
-            self._bar = gui.add_progress_bar(0, visible=False)
-            self._status = gui.add_html("")
-            self._ranking = gui.add_html("")
-            self._uncertain = gui.add_dropdown("open", [NONE], visible=False)
+        self._pretrain = gui.add_button(
+            "Pretrain on these meshes",
+            hint="without labels, in the background; rounds then start from it",
+            visible=session.pretraining is not None,
+        )
+        self._steps = gui.add_number("steps of a round", session.steps, min=1, max=MAX_STEPS, step=1)
+        self._expected = gui.add_html("")
+        self._start = gui.add_button("Fine-tune on what is labelled")
+        self._stop = gui.add_button("Stop", hint="what it saved stays; started again, it goes on", visible=False)
+        self._bar = gui.add_progress_bar(0, visible=False)
+        self._status = gui.add_html("")
+        self._ranking = gui.add_html("")
+        self._uncertain = gui.add_dropdown("open", [NONE], visible=False)
         self._pretrain.on_click(lambda _: do(self._start_pretraining))
         self._start.on_click(lambda _: do(self._fine_tune))
         self._stop.on_click(lambda _: do(self._stop_training))
