@@ -330,7 +330,7 @@ def test_captures_without_alpha_depth_and_mesh(make_config, tmp_path):
         ("pipeline", " ".join([*UNET, "evaluation.source=labels"]), r"evaluation\.source=labels"),
         ("finetune", " ".join(["checkpoint=PRETRAINED", *UNET, "capture.size=16"]), r"16 x 16 pixels.*above 16 pixels"),
         ("evaluate", "checkpoint=PRETRAINED", "was only pretrained"),
-        ("evaluate", "checkpoint=TUNED evaluation.foreground=0.7", "evaluation.foreground=0.7 and outline=0.5: together"),
+        ("evaluate", "checkpoint=TUNED evaluation.foreground=0.7", "foreground=0.7 and outline=0.5: together"),
         ("evaluate", "checkpoint=TUNED evaluation.source=training", r"capture \d+ was not pretrained on"),
         ("evaluate", "checkpoint=TUNED evaluation.v=9", r"evaluation\.v=9: capture \d+ has 5 images"),
         ("evaluate", "checkpoint=TUNED evaluation.views=[7]", r"evaluation\.views: capture \d+ has no view 7"),
