@@ -48,8 +48,8 @@ def run_curves(cfg: DictConfig) -> dict[str, Any]:
     as many other training captures, each with the code of the pretraining: what labels lose from one object to another.
 
     Each number of label maps has a fine-tuning and an evaluation of its own, in `out/maps_N`; each number of given views an
-    evaluation of the head of the experiment's own label maps, in `out/views_N`. What is finished is not run again. With neither,
-    the head alone is measured, and nothing is plotted.
+    evaluation of the head of the experiment's own label maps, in `out/views_N`. What is finished is not run again. Without any
+    of both, the head alone is measured, and nothing is plotted.
 
     Raises:
         InputError: a bad setting, or no checkpoint.
