@@ -48,7 +48,8 @@ def run_curves(cfg: DictConfig) -> dict[str, Any]:
     as many other training captures, each with the code of the pretraining: what labels lose from one object to another.
 
     Each number of label maps has a fine-tuning and an evaluation of its own, in `out/maps_N`; each number of given views an
-    evaluation of the head of the experiment's own label maps, in `out/views_N`. What is finished is not run again.
+    evaluation of the head of the experiment's own label maps, in `out/views_N`. What is finished is not run again. Without any
+    of both, the head alone is measured, and nothing is plotted.
 
     Raises:
         InputError: a bad setting, or no checkpoint.
@@ -75,10 +76,11 @@ def run_curves(cfg: DictConfig) -> dict[str, Any]:
     result = {"rows": rows, "head": head} | provenance(cfg) | {"seed": cfg.seed}
     if rank() == 0:
         write_json(out / "curves.json", result)
-        save_png(out / "curves.png", plot_measured_curves(panels_of(rows)))
+        if rows:
+            save_png(out / "curves.png", plot_measured_curves(panels_of(rows)))
     print("\n" + format_table(rows))
     print(f"label mIoU of the head on training captures: {head['seen']} labelled, {head['others']} others")
-    print(f"{out}/curves.json, curves.png")
+    print(f"{out}/curves.json" + (", curves.png" if rows else ""))
     return result
 
 

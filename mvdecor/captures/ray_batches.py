@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import pad
 
 from mvdecor.captures.capture import Capture, CaptureSet
 from mvdecor.captures.reduced import reduced
@@ -165,8 +165,10 @@ def sample_pixels(
 
 def outline_of(mask: Tensor) -> Tensor:
     """bool [n, H, W], the pixels of masks [n, H, W] one of whose eight neighbours is on the other side."""
-    opaque = mask[:, None].float()
-    return (max_pool2d(opaque, 3, 1, 1) + max_pool2d(1 - opaque, 3, 1, 1))[:, 0] > 1
+    count = pad(mask[:, None].float(), (1, 1, 1, 1), mode="replicate")[:, 0].to(torch.uint8)
+    count = count[:, :-2] + count[:, 1:-1] + count[:, 2:]
+    count = count[:, :, :-2] + count[:, :, 1:-1] + count[:, :, 2:]  # of the nine pixels there
+    return (count > 0) & (count < 9)
 
 
 def _chosen(mask: Tensor, otherwise: Tensor, generator: torch.Generator) -> Tensor:

@@ -40,6 +40,10 @@ def test_the_points_of_the_curves(make_config, made_up_partnet, tmp_path):
     assert json.loads((tmp_path / "curves/curves.json").read_text())["rows"] == rows
     assert (tmp_path / "curves/curves.png").exists()
     assert result["head"].keys() == {"seen", "others"} and all(0 <= miou <= 100 for miou in result["head"].values())
+    alone = run_curves(
+        make_config(*words, start, "curves={maps:[],views:[]}", f"out={tmp_path / 'head'}", name="curves")
+    )
+    assert alone["head"] == result["head"] and not (tmp_path / "head/curves.png").exists()
 
 
 def test_curves_need_a_checkpoint(make_config, tmp_path):
