@@ -92,7 +92,7 @@ def first_picture(viewer: Viewer) -> float:
         page = browser.new_page(viewport={"width": 1100, "height": 760})
 
         def shown() -> bool:
-            picture = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+            picture = np.asarray(Image.open(io.BytesIO(page.screenshot(timeout=300_000))).convert("RGB"))
             return bool((picture[360:400, 250:300] < 250).any(axis=-1).mean() > 0.9)  # where the ball is
 
         start = time.perf_counter()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import threading
 import time
@@ -82,7 +81,6 @@ class Person:
         on_shapes: clicks and drags over shapes.
         elsewhere: clicks on buttons, tabs, boxes and fields.
         waiting: seconds of waiting for rounds.
-        working: seconds of processor time of rounds.
         phases: what was reached, and at what cost.
     """
 
@@ -93,7 +91,6 @@ class Person:
     on_shapes: int = 0
     elsewhere: int = 0
     waiting: float = 0.0
-    working: float = 0.0
     phases: list[dict[str, Any]] = field(default_factory=list)
     _annotators: dict[str, Annotator] = field(default_factory=dict)
 
@@ -243,6 +240,11 @@ class Person:
         self.page.goto(self.viewer.address)
         self.page.get_by_label("shape", exact=True).wait_for()
         wait(lambda: len(self.viewer.panel._server.get_clients()) == 1)
+        notice = self.page.locator(
+            ".mantine-Notification-closeButton"
+        )  # there is no GPU; it covers a corner of the scene
+        if wait(notice.is_visible, 20):
+            notice.click()
 
     def fine_tune(self) -> None:
         """A round, and waiting for it, away from the page."""
@@ -253,7 +255,6 @@ class Person:
         self.page.goto("about:blank")
         assert wait(lambda: self.session.round is not before, PATIENT), "the round did not end"
         self.waiting += time.monotonic() - start
-        self.working = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
         self.enter()
 
     def accept(self, id: str) -> None:
@@ -266,8 +267,7 @@ class Person:
 
     def note(self, text: str, **values: float) -> None:
         """Write down what was reached, and take a picture."""
-        cost: dict[str, Any] = {"clicks": self.clicks, "on shapes": self.on_shapes}
-        cost |= {"waited, s": round(self.waiting), "processor, s": round(self.working)}
+        cost: dict[str, Any] = {"clicks": self.clicks, "on shapes": self.on_shapes, "waited, s": round(self.waiting)}
         self.phases.append({"after": text, **cost, **{key: 100 * value for key, value in values.items()}})
         self.page.screenshot(path=self.out / f"{len(self.phases):02}.png")
         write_json(self.out / "phases.json", self.phases)
