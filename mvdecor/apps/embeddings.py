@@ -179,15 +179,15 @@ def _choose(
 
 def whole_views(shape_views: ShapeViews, *numbers: int) -> list[int]:
     """The views in which nothing of any of some shapes is cut off by the edge of the picture or lies behind the camera."""
-    whole = None
+    view_ids = None
     for shape in (shape_views[number] for number in numbers):
         cameras = shape_views.cameras(shape)
         places, depth = cameras.project(shape.vertices[shape.faces.unique()].expand(len(cameras), -1, -1))
         size = torch.tensor([cameras.width, cameras.height], device=places.device)
         inside = ((places >= 0) & (places <= size)).all(dim=2) & (depth > 0)
         found = set(inside.all(dim=1).nonzero()[:, 0].tolist())
-        whole = found if whole is None else whole & found
-    return sorted(whole or ())
+        view_ids = found if view_ids is None else view_ids & found
+    return sorted(view_ids or ())
 
 
 def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
@@ -196,9 +196,9 @@ def _views(cfg: DictConfig, shape_views: ShapeViews) -> tuple[int, int]:
         a, b = cfg.figures.views
         return a, b
     generator = torch.Generator().manual_seed(seed_of(cfg.seed, "pair of views"))
-    whole = whole_views(shape_views, *range(min(2, len(shape_views))))
+    view_ids = whole_views(shape_views, *range(min(2, len(shape_views))))
     pair = None
-    for views in filter(None, (whole, range(shape_views.num_views(shape_views[0])))):
+    for views in filter(None, (view_ids, range(shape_views.num_views(shape_views[0])))):
         pair = pair or _choose(cfg, shape_views, shape_views[0], generator, set(), views)
     if pair is None:
         raise InputError(f"no two views of shape {shape_views[0].id} overlap enough: name two with figures.views=[a,b]")
@@ -302,8 +302,8 @@ def _render_meshes(
 def _sheet(shape_views: ShapeViews, embed: Embed, views: tuple[int, int], colours: PrincipalColours) -> np.ndarray:
     """Views of the first shapes, each above its embeddings in colours that agree across all of them."""
     numbers = range(min(ROWS, len(shape_views)))
-    whole = whole_views(shape_views, *numbers) or list(range(shape_views.num_views(shape_views[0])))
-    index = list(dict.fromkeys([*views, *whole[:: max(1, len(whole) // COLUMNS)]]))[:COLUMNS]
+    view_ids = whole_views(shape_views, *numbers) or list(range(shape_views.num_views(shape_views[0])))
+    index = list(dict.fromkeys([*views, *view_ids[:: max(1, len(view_ids) // COLUMNS)]]))[:COLUMNS]
     parts = []
     for number in numbers:
         shape = shape_views[number]

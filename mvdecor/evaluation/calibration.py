@@ -216,10 +216,10 @@ def describe_calibration(figures: dict) -> str:
         )
         rank = {key: value for key, value in row["rank_correlation"].items() if value is not None}
         words = ", ".join(f"{ranked_by[key]} {value:.2f}" for key, value in rank.items())
-        apart = {key: value for key, value in row["points"].items() if value is not None}
+        shares = {key: value for key, value in row["points"].items() if value is not None}
         lines.append(line + (f"; rank correlation of a shape's error with {words}" if words else ""))
-        if apart:
-            words = ", ".join(f"{ranked_by[key]} in {value:.0f} %" for key, value in apart.items())
+        if shares:
+            words = ", ".join(f"{ranked_by[key]} in {value:.0f} %" for key, value in shares.items())
             lines[-1] += f"; larger at a wrong point than at a right one: {words}"
     if regions := figures.get("regions"):
         found = "none" if regions["found"] is None else f"{regions['found']:.0f} %"

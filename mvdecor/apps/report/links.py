@@ -35,9 +35,9 @@ def links(results: Results, start: Path) -> str:
             target = _link(page, name, start) if page.is_file() else _link(run.folder, name, start)
             rows.append(f"<li>{target}: part mIoU {escape(value_text(run.part_miou))}</li>")
         parts.append(f"<p>Runs</p><ul>{''.join(rows)}</ul>")
-    above = [parent / REPORT for parent in list(folder.absolute().parents)[:2]]
-    beside = sorted(folder.absolute().parent.glob(f"*/{REPORT}"))[:OTHERS]
-    others = [page for page in (*above, *beside) if page.parent != folder.absolute()]
+    parents = [parent / REPORT for parent in list(folder.absolute().parents)[:2]]
+    siblings = sorted(folder.absolute().parent.glob(f"*/{REPORT}"))[:OTHERS]
+    others = [page for page in (*parents, *siblings) if page.parent != folder.absolute()]
     parts.append(_list("Pages of other runs", others, start, folder.absolute().parent))
     return "".join(parts) or '<p class="note">There are no files and no other pages here.</p>'
 
