@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ EYE = 0.05
 """Brightness of an eye."""
 FAINTEST_BLUR = 0.15
 """Pixels: a blur below this changes nothing."""
+SCALES = ((3, 1.0), (6, 0.6), (14, 0.2))
+"""Of the noise of backgrounds: cells along each side, and its greatest strength."""
 
 
 class Colouring:
@@ -66,28 +69,48 @@ class Colouring:
         return 2 * self.labels + (self.place[:, 1] > height[self.labels])
 
 
-def random_background(size: int, lines: int, generator: torch.Generator) -> Tensor:
-    """float32 [3, size, size] in [0, 1], smooth noise of a few scales about a colour, and at most so many lines over it."""
-    image = torch.rand(3, 1, 1, generator=generator).expand(3, size, size).clone()
-    for cells, greatest in ((3, 1.0), (6, 0.6), (14, 0.2)):
-        noise = torch.rand(1, 3, cells, cells, generator=generator) - 0.5
-        strength = greatest * torch.rand(1, generator=generator)
-        image += strength * interpolate(noise, (size, size), mode="bicubic", align_corners=False)[0]
+def random_backgrounds(size: int, lines: int, generators: Sequence[torch.Generator]) -> Tensor:
+    """float32 [B, 3, size, size] in [0, 1], smooth noise of a few scales about a colour, and at most so many lines over it."""
+    drawn = [_draw_background(lines, generator) for generator in generators]
+    colours, noises, strengths, all_lines = zip(*drawn, strict=True)
+    images = torch.stack(colours).expand(-1, 3, size, size).clone()
+    for level in range(len(SCALES)):
+        noise = torch.cat([of_image[level] for of_image in noises]) - 0.5
+        strength = torch.stack([of_image[level] for of_image in strengths])[..., None, None]
+        images += strength * interpolate(noise, (size, size), mode="bicubic", align_corners=False)
     place = torch.linspace(-1, 1, size)
-    for _ in range(int(torch.randint(0, lines + 1, (1,), generator=generator))):
-        angle, offset, width, *colour = torch.rand(6, generator=generator).tolist()
-        across = place * math.sin(math.pi * angle) + place[:, None] * math.cos(math.pi * angle)
-        image[:, (across - 2 * offset + 1).abs() < 0.02 + 0.06 * width] = torch.tensor(colour)[:, None]
-    return image.clamp(0, 1)
+    for image, of_image in zip(images, all_lines, strict=True):
+        for angle, offset, width, *colour in of_image:
+            across = place * math.sin(math.pi * angle) + place[:, None] * math.cos(math.pi * angle)
+            image[:, (across - 2 * offset + 1).abs() < 0.02 + 0.06 * width] = torch.tensor(colour)[:, None]
+    return images.clamp(0, 1)
 
 
-def blurred(image: Tensor, deviation: float) -> Tensor:
-    """float [C, H, W], an image after a Gaussian blur of a standard deviation in pixels; the border goes on beyond itself."""
-    if deviation < FAINTEST_BLUR:
-        return image
-    radius = math.ceil(2.5 * deviation)
-    offsets = torch.arange(-radius, radius + 1, dtype=image.dtype)
-    kernel = (-(offsets**2) / (2 * deviation**2)).exp()
-    kernel = kernel / kernel.sum()
-    padded = pad(image[:, None], (radius,) * 4, mode="replicate")
-    return conv2d(conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[:, 0]
+def _draw_background(
+    lines: int, generator: torch.Generator
+) -> tuple[Tensor, list[Tensor], list[Tensor], list[list[float]]]:
+    """A colour [3, 1, 1]; noise [1, 3, C, C] of each scale, and its strength [1]; for each line six numbers in [0, 1]."""
+    colour = torch.rand(3, 1, 1, generator=generator)
+    noises, strengths = [], []
+    for cells, greatest in SCALES:
+        noises.append(torch.rand(1, 3, cells, cells, generator=generator))
+        strengths.append(greatest * torch.rand(1, generator=generator))
+    count = int(torch.randint(0, lines + 1, (1,), generator=generator))
+    return colour, noises, strengths, [torch.rand(6, generator=generator).tolist() for _ in range(count)]
+
+
+def blurred(images: Tensor, deviations: Tensor) -> Tensor:
+    """images [B, C, H, W] after Gaussian blurs of standard deviations [B] in pixels; borders go on beyond themselves."""
+    greatest = float(deviations.max())
+    if greatest < FAINTEST_BLUR:
+        return images
+    radius = math.ceil(2.5 * greatest)
+    offsets = torch.arange(-radius, radius + 1).to(images)
+    sharp = deviations < FAINTEST_BLUR
+    spread = torch.where(sharp, 1.0, deviations)[:, None]
+    reach = torch.where(sharp[:, None], 0.0, (2.5 * spread).ceil())
+    kernels = torch.where(offsets.abs() <= reach, (-(offsets**2) / (2 * spread**2)).exp(), 0.0)
+    kernels = (kernels / kernels.sum(dim=1, keepdim=True)).repeat_interleave(images.shape[1], dim=0)
+    padded = pad(images, (radius,) * 4, mode="replicate").flatten(0, 1)[None]
+    down = conv2d(padded, kernels[:, None, :, None], groups=len(kernels))
+    return conv2d(down, kernels[:, None, None, :], groups=len(kernels)).view_as(images)

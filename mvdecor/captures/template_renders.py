@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
-from mvdecor.captures.render_colours import Colouring, blurred, random_background
+from mvdecor.captures.render_colours import Colouring, blurred, random_backgrounds
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.deformations import Deformations
-from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.template import Template
-from mvdecor.views import Cameras, make_rasterizer
+from mvdecor.views import make_rasterizer
 from mvdecor.views.placement import look_at
-from mvdecor.views.views import Views, barycentric, surface_of
-from mvdecor.views.visibility import visible_vertices
+from mvdecor.views.tiles import rasterize_poses
+from mvdecor.views.visibility import pixel_weights, visible_vertices
 
 
 @dataclass(frozen=True)
@@ -112,50 +112,63 @@ class TemplateRenders:
         """The batch of a step, or some of its places."""
         places = range(self.count) if positions is None else positions
         generators = [torch.Generator().manual_seed(seed_of(seed, "render", step, place)) for place in places]
-        shapes, cameras, all_positions = [], [], []
-        for generator in generators:
-            vertices = self.settings.deformations(self.template, generator)
-            rotation = _random_view(self.settings, generator)
-            scale, shift = _crop(vertices @ rotation[:2].T, self.settings, generator)
-            all_positions.append(vertices @ rotation[:2].T * scale + shift)
-            shapes.append(self.template.shape.with_vertices(vertices))
-            half = self.size / 2
-            cameras.append(
-                Cameras.scaled_orthographic(
-                    rotation[None], half * scale[None], half * (shift + 1)[None], self.size, self.size
-                )
-            )
+        vertices = self.settings.deformations(self.template, generators)
+        rotation = torch.stack([_random_view(self.settings, generator) for generator in generators])
+        turned = vertices @ rotation.transpose(1, 2)
+        pairs = zip(turned[..., :2], generators, strict=True)
+        crops = [_crop(flat, self.settings, generator) for flat, generator in pairs]
+        scale, shift = (torch.stack(x) for x in zip(*crops, strict=True))
+        placed = turned * scale[:, None, None] + pad(shift, (0, 1))[:, None]
         if self._rasterizer is None:
             self._rasterizer = make_rasterizer("embree")
-        views = self._rasterizer(shapes, cameras)
-        images = [self._shade(*parts) for parts in zip(shapes, views, generators, strict=True)]
-        face_ids = torch.cat([view.face_ids[:, 0] for view in views])
+        shape = self.template.shape
+        face_ids = rasterize_poses(self._rasterizer, shape, placed, self.size)
         return RenderBatch(
-            torch.stack(images),
-            torch.stack(all_positions),
-            visible_vertices(face_ids, self.template.shape.faces, len(self.template.shape.vertices)),
+            self._shade(vertices, rotation, placed[..., :2], face_ids, generators),
+            placed[..., :2].contiguous(),
+            visible_vertices(face_ids, shape.faces, len(shape.vertices)),
             face_ids >= 0,
-            torch.cat([camera.rotation for camera in cameras]),
+            rotation,
             len(places) / self.count,
         )
 
-    def _shade(self, shape: Shape, views: Views, generator: torch.Generator) -> Tensor:
-        """float32 [3, H, W], a random plumage in random light before a random background."""
-        colours = self._colouring(generator)
-        surface = surface_of(shape, views)
-        mask = surface.mask[0, 0]
-        face = views.face_ids[0, 0][mask]
-        weights = barycentric(shape, face, surface.points[0, 0][mask]).clamp(0, 1)
-        albedo = (weights[..., None] * colours[shape.faces[face.long()]]).sum(dim=1)
-        toward_camera = -views.cameras.rotation[0, 2] + torch.tensor([0.0, 0.5, 0.0])
-        light = normalize(toward_camera + 0.8 * torch.randn(3, generator=generator), dim=0)
-        ambient = 0.3 + 0.5 * torch.rand(1, generator=generator)
-        lit = ambient + (1.1 - ambient) * (surface.normals[0, 0][mask] @ light).clamp_min(0)
-        image = random_background(self.size, self.settings.lines, generator)
-        image[:, mask] = (albedo * lit[:, None]).T
-        image = blurred(image, self.settings.blur * float(torch.rand(1, generator=generator)))
-        level = self.settings.noise * torch.rand(1, generator=generator)
-        return (image + level * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+    def _shade(
+        self,
+        vertices: Tensor,
+        rotation: Tensor,
+        positions: Tensor,
+        face_ids: Tensor,
+        generators: Sequence[torch.Generator],
+    ) -> Tensor:
+        """float32 [B, 3, H, W], random plumages in random light before random backgrounds.
+
+        Args:
+            vertices: float [B, V, 3], in the template's frame.
+            rotation: float [B, 3, 3].
+            positions: float [B, V, 2], of the vertices in the image.
+            face_ids: int [B, H, W].
+            generators: B.
+        """
+        faces, (b, height, width) = self.template.shape.faces, face_ids.shape
+        colours = torch.stack([self._colouring(generator) for generator in generators])
+        toward_camera = -rotation[:, 2] + torch.tensor([0.0, 0.5, 0.0])
+        light = normalize(toward_camera + 0.8 * torch.stack([torch.randn(3, generator=g) for g in generators]), dim=1)
+        ambient = 0.3 + 0.5 * torch.stack([torch.rand(1, generator=generator) for generator in generators])
+        first, second, third = vertices[:, faces].unbind(dim=2)
+        normals = normalize(torch.linalg.cross(second - first, third - first), dim=2)
+        facing = torch.einsum("bfi,bi->bf", normals, rotation[:, 2])
+        shade = (torch.einsum("bfi,bi->bf", normals, light) * -facing.sign()).clamp_min(0)
+        lit = ambient + (1.1 - ambient) * shade
+        corners, weights = pixel_weights(face_ids, faces, positions)
+        albedo = colours.gather(1, corners.view(b, -1, 1).expand(-1, -1, 3)).view(b, height, width, 3, 3)
+        lit = lit.gather(1, face_ids.clamp_min(0).flatten(1)).view(b, height, width, 1)
+        foreground = ((weights[..., None] * albedo).sum(dim=3) * lit).permute(0, 3, 1, 2)
+        backgrounds = random_backgrounds(self.size, self.settings.lines, generators)
+        images = torch.where((face_ids >= 0)[:, None], foreground, backgrounds)
+        blurs, levels = torch.stack([torch.rand(2, generator=generator) for generator in generators]).unbind(1)
+        images = blurred(images, self.settings.blur * blurs)
+        noise = torch.stack([torch.randn(images.shape[1:], generator=generator) for generator in generators])
+        return (images + self.settings.noise * levels[:, None, None, None] * noise).clamp(0, 1)
 
 
 def _random_view(settings: RenderSettings, generator: torch.Generator) -> Tensor:

@@ -76,7 +76,8 @@ class VertexRegressor(nn.Module):
             float [B, V, 2] in (-1, 1), x right, y down, (-1, -1) the image's top left corner; float [B, V], logits.
         """
         pooled = adaptive_avg_pool2d(self.reduce(self._encode(images)[-1]), GRID)
-        numbers = self.head(self.hidden(pooled.flatten(1))).float().view(len(images), -1, 3)
+        with torch.autocast(images.device.type, enabled=False):  # positions finer than bfloat16 has them
+            numbers = self.head(self.hidden(pooled.flatten(1).float())).view(len(images), -1, 3)
         return numbers[..., :2].tanh(), numbers[..., 2]
 
     @torch.no_grad()

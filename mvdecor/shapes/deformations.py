@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,40 +26,47 @@ class Deformations:
     bend: float = 0.3
     waves: float = 0.06
 
-    def __call__(self, template: Template, generator: torch.Generator) -> Tensor:
-        """float32 [V, 3], the vertices of a deformed template.
+    def __call__(self, template: Template, generators: Sequence[torch.Generator]) -> Tensor:
+        """float32 [B, V, 3], the vertices of deformed templates, each by a generator of its own.
 
         Args:
             template: on the CPU.
-            generator: of the CPU.
+            generators: of the CPU; one that comes twice goes on.
         """
-        vertices = template.shape.vertices
-        axis = None if template.mirror is None else template.mirror.axis
+        vertices, mirror = template.shape.vertices, template.mirror
+        drawn = [self._draw(generator) for generator in generators]
+        frequency, phase, amplitude, stretch, angles = (torch.stack(x) for x in zip(*drawn, strict=True))
         phase_space = vertices.clone()
-        if axis is not None:
-            phase_space[:, axis] = phase_space[:, axis].abs()
-        frequency = 1.5 * torch.randn(3, 3, generator=generator)
-        phase = 2 * math.pi * torch.rand(3, generator=generator)
-        amplitude = self.waves * torch.randn(3, 3, generator=generator)
-        displacement = (phase_space @ frequency.T + phase).sin() @ amplitude
-        if axis is not None:  # towards the plane on both sides, and not across it
-            displacement[:, axis] *= vertices[:, axis].clamp(-0.2, 0.2) / 0.2
-        vertices = (vertices + displacement) * (self.stretch * torch.randn(3, generator=generator)).exp()
-        angles = self.bend * torch.randn(3, 3, generator=generator)
+        if mirror is not None:
+            phase_space[:, mirror.axis] = phase_space[:, mirror.axis].abs()
+        displacement = (phase_space @ frequency.transpose(1, 2) + phase[:, None]).sin() @ amplitude
+        if mirror is not None:  # towards the plane on both sides, and not across it
+            displacement[..., mirror.axis] *= vertices[:, mirror.axis].clamp(-0.2, 0.2) / 0.2
+        deformed = (vertices + displacement) * stretch.exp()[:, None]
         for around in range(3):
             for along in range(3):
-                vertices = _bent(vertices, around, along, float(angles[around, along]) / 2)
-        return vertices
+                deformed = _bent(deformed, around, along, angles[:, around, along] / 2)
+        return deformed
+
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Frequencies [3, 3], phases [3] and amplitudes [3, 3] of the waves, stretches [3], angles [3, 3]."""
+        return (
+            1.5 * torch.randn(3, 3, generator=generator),
+            2 * math.pi * torch.rand(3, generator=generator),
+            self.waves * torch.randn(3, 3, generator=generator),
+            self.stretch * torch.randn(3, generator=generator),
+            self.bend * torch.randn(3, 3, generator=generator),
+        )
 
 
-def _bent(vertices: Tensor, around: int, along: int, angle: float) -> Tensor:
-    """Vertices turned about an axis by an angle that grows with their place along another (or the same: a twist)."""
-    turn = angle * vertices[:, along]
+def _bent(vertices: Tensor, around: int, along: int, angles: Tensor) -> Tensor:
+    """Vertices [B, V, 3] turned about an axis by an angle [B] that grows along another (or the same: a twist)."""
+    turn = angles[:, None] * vertices[..., along]
     a, b = (around + 1) % 3, (around + 2) % 3
     cosine, sine = turn.cos(), turn.sin()
     bent = vertices.clone()
-    bent[:, a] = cosine * vertices[:, a] - sine * vertices[:, b]
-    bent[:, b] = sine * vertices[:, a] + cosine * vertices[:, b]
+    bent[..., a] = cosine * vertices[..., a] - sine * vertices[..., b]
+    bent[..., b] = sine * vertices[..., a] + cosine * vertices[..., b]
     return bent
 
 
@@ -72,8 +80,7 @@ def principal_deformations(
     """
     target = template.shape.vertices - template.shape.vertices.mean(dim=0)
     rows = []
-    for _ in range(samples):
-        vertices = deformations(template, generator)
+    for vertices in deformations(template, [generator] * samples):
         vertices = vertices - vertices.mean(dim=0)
         left, values, right = torch.linalg.svd(vertices.T @ target)
         sign = torch.ones(3)

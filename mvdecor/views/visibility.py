@@ -14,10 +14,11 @@ def visible_vertices(face_ids: Tensor, faces: Tensor, count: int) -> Tensor:
         faces: int64 [F, 3].
         count: number of vertices.
     """
+    seen = torch.zeros(len(face_ids), len(faces) + 1, dtype=torch.bool, device=face_ids.device)
+    seen.scatter_(1, face_ids.flatten(1).long() + 1, True)
+    view, face = seen[:, 1:].nonzero(as_tuple=True)
     visible = torch.zeros(len(face_ids), count, dtype=torch.bool, device=face_ids.device)
-    view, *_ = (face_ids >= 0).nonzero(as_tuple=True)
-    corners = faces[face_ids[face_ids >= 0].long()]
-    visible[view[:, None].expand(-1, 3), corners] = True
+    visible[view[:, None], faces[face]] = True
     return visible
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from mvdecor.captures.render_colours import EYE, Colouring, blurred, random_background
+from mvdecor.captures.render_colours import EYE, Colouring, blurred, random_backgrounds
 from tests.small_reconstructor import bird_template
 
 
@@ -39,17 +39,19 @@ def test_colours_in_patches_where_there_are_no_labels(template):
     assert float((colours - colours.mean(dim=0)).abs().max()) <= 0.24 + 1e-6, "one patch has one colour and stripes"
 
 
-def test_the_blur_is_a_gaussian():
-    image = torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for deviation in (0.5, 1.0, 1.7):
+def test_the_blur_is_a_gaussian_of_each_image():
+    images = torch.rand(4, 3, 20, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    deviations = (0.5, 1.0, 1.7, 0.1)
+    found = blurred(images, torch.tensor(deviations, dtype=torch.float64)).numpy()
+    for image, deviation, result in zip(images.numpy(), deviations, found, strict=True):
         radius = int(np.ceil(2.5 * deviation))
-        expected = [gaussian_filter(channel, deviation, mode="nearest", radius=radius) for channel in image.numpy()]
-        np.testing.assert_allclose(blurred(image, deviation).numpy(), expected, atol=1e-12)
-    assert blurred(image, 0.0) is image
+        expected = [gaussian_filter(channel, deviation, mode="nearest", radius=radius) for channel in image]
+        np.testing.assert_allclose(result, image if deviation == 0.1 else expected, atol=1e-12)
+    assert blurred(images, torch.zeros(4)) is images
 
 
 def test_lines_lie_over_the_background():
-    plain, lined = (random_background(32, lines, torch.Generator().manual_seed(3)) for lines in (0, 6))
+    plain, lined = (random_backgrounds(32, lines, [torch.Generator().manual_seed(3)])[0] for lines in (0, 6))
     changed = (plain != lined).any(dim=0)
     colours = lined[:, changed].T.unique(dim=0)
     assert 0 < changed.double().mean() < 1 and len(colours) <= 6

@@ -22,7 +22,7 @@ from mvdecor.systems.to_the_point.finetune import Objective, step
 from mvdecor.systems.to_the_point.model import Reconstructor, load_model
 from mvdecor.systems.to_the_point.photos import photographs_of
 from mvdecor.systems.to_the_point.settings import FinetuneSettings, ReconstructorSettings, RendersSettings
-from mvdecor.systems.to_the_point.stages import run_evaluate, run_finetune, run_pipeline, run_pretrain
+from mvdecor.systems.to_the_point.stages import run_ceiling, run_evaluate, run_finetune, run_pipeline, run_pretrain
 from tests.calls import Killed, become_ranks, killed_after, script
 from tests.to_the_point.conftest import TINY
 
@@ -39,6 +39,21 @@ def test_the_figures_of_an_evaluation(stages):
     assert sum(metrics["status"].values()) == 3
     assert 0 <= metrics["labels"]["miou"] <= 1
     assert (stages / "measured" / "figures" / "reconstructions.png").exists()
+
+
+def test_the_ceiling_of_exact_positions(config, tmp_path):
+    stiff, soft = (run_ceiling(config(tmp_path / g, f"reconstructor.solver.gamma={g}")) for g in ("1.0", "0.00001"))
+    for result in (stiff, soft):
+        assert result["pck"]["regressed"]["0.1"] == 1 and result["rotation"]["share_below_30"] == 1
+        assert result["status"] == {"converged": 3}
+    assert soft["mask_iou"] > stiff["mask_iou"] > 0.5
+    with pytest.raises(InputError, match="needs made-up birds and their own template"):
+        run_ceiling(config(tmp_path / "ball", "template=file", f"template.file={_ball(tmp_path)}"))
+
+
+def _ball(folder: Path) -> Path:
+    trimesh.creation.icosphere(2).export(folder / "ball.obj")
+    return folder / "ball.obj"
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])

@@ -31,25 +31,17 @@ from mvdecor.systems.to_the_point.model import Reconstructor, Solved, load_model
 from mvdecor.systems.to_the_point.photos import photographs_of
 from mvdecor.systems.to_the_point.pretrain import render_losses
 from mvdecor.systems.to_the_point.settings import FinetuneSettings, RendersSettings
-from mvdecor.views import Cameras, make_rasterizer
+from mvdecor.views import make_rasterizer
 from mvdecor.views.silhouette import soft_silhouette
+from mvdecor.views.tiles import rasterize_poses
 from mvdecor.views.visibility import pixel_weights, visible_vertices
-
-
-def cameras_of(fit: Fit, size: int) -> Cameras:
-    """The cameras of a fit for images of size x size pixels, without gradient."""
-    half = size / 2
-    pixels = half * fit.scale.detach().float(), half * (fit.shift.detach().float() + 1)
-    return Cameras.scaled_orthographic(fit.rotation.detach().float(), *pixels, size, size)
 
 
 def seen_faces(model: Reconstructor, vertices: Tensor, fit: Fit, size: int) -> Tensor:
     """int [S, size, size], the face that each pixel sees of the template with its vertices at [S, V, 3]; -1 = none."""
-    cameras, device = cameras_of(fit, size), vertices.device
-    template = model.template.shape.to(device)
-    shapes = [template.with_vertices(x) for x in vertices.detach().float()]
-    views = make_rasterizer("auto", device)(shapes, [cameras[i : i + 1] for i in range(len(shapes))])
-    return torch.cat([view.face_ids[:, 0] for view in views])
+    positions = fit.project(vertices).detach().float()
+    template = model.template.shape.to(positions.device)
+    return rasterize_poses(make_rasterizer("auto", positions.device), template, positions, size)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,8 @@ class Reconstructor(nn.Module):
         """The network on float [B, 3, H, W] in [0, 1], and the solver on the first `solved` images (all if None)."""
         positions, logits = self.regressor(images)
         count = len(images) if solved is None else solved
-        fit = self.solve(positions[:count], logits[:count].sigmoid())
+        with torch.autocast(images.device.type, enabled=False):
+            fit = self.solve(positions[:count], logits[:count].sigmoid())
         return Solved(positions, logits, fit.rotation, fit.scale, fit.shift, fit.coefficients, fit.cost, fit.status)
 
     def solve(self, positions: Tensor, weights: Tensor) -> Fit:

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from hydra.utils import instantiate
 from lightning_fabric import Fabric, seed_everything
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from mvdecor.captures.template_renders import RenderBatch, TemplateRenders
@@ -51,23 +52,30 @@ def step(
     yield loss, {"loss": loss, **losses}
 
 
+def untrained(cfg: DictConfig) -> Reconstructor:
+    """The model before the pretraining: random weights (seed them before), the principal components of random deformations."""
+    files, renders = TemplateSettings.of(cfg.template), RendersSettings.of(cfg.renders).make()
+    template, network = read_template(files.file, files.keypoints), ReconstructorSettings.of(cfg.reconstructor)
+    generator = torch.Generator().manual_seed(seed_of(cfg.seed, "basis"))
+    return Reconstructor(
+        network, template, principal_deformations(template, renders.deformations, network.basis, generator)
+    )
+
+
 def pretrain(job: Job) -> dict:
     """Train on renders of the template; writes `out/model` and `out/log`."""
     cfg, settings = job.cfg, PretrainSettings.of(job.cfg.training.pretrain)
     fabric = job.open_device()
-    files, renders = TemplateSettings.of(cfg.template), RendersSettings.of(cfg.renders).make()
-    template, network = read_template(files.file, files.keypoints), ReconstructorSettings.of(cfg.reconstructor)
-    symmetric = "symmetric" if template.mirror is not None else "not symmetric: it trains without mirrored copies"
-    print(f"seed {cfg.seed}: template of {len(template.shape.vertices)} vertices, {symmetric}", flush=True)
     seed = seed_of(cfg.seed, "pretraining")
     seed_everything(seed, verbose=False)
-    generator = torch.Generator().manual_seed(seed_of(cfg.seed, "basis"))
-    basis = principal_deformations(template, renders.deformations, network.basis, generator)
-    model = Reconstructor(network, template, basis)
+    model = untrained(cfg)
+    template, renders = model.template, RendersSettings.of(cfg.renders).make()
+    symmetric = "symmetric" if template.mirror is not None else "not symmetric: it trains without mirrored copies"
+    print(f"seed {cfg.seed}: template of {len(template.shape.vertices)} vertices, {symmetric}", flush=True)
     model.basis.requires_grad_(False)
     optimizer = instantiate(settings.optimizer, _partial_=True, lr=settings.learning_rate)
     recipe = Recipe("pretrain", settings.steps, optimizer, make_schedule(settings.schedule), seed, clip=settings.clip)
-    source = TemplateRenders(template, network.size, settings.batch_size, renders)
+    source = TemplateRenders(template, model.settings.size, settings.batch_size, renders)
     sources = {"renders": (source, "training.pretrain.batch_size")}
     history = train(
         job.loop(fabric), recipe, model, sources, partial(step, fabric=fabric, visibility=settings.visibility)

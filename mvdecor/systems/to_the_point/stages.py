@@ -1,4 +1,4 @@
-"""The stages of To The Point: pretrain, finetune, evaluate, and the pipeline of the three."""
+"""The stages of To The Point: pretrain, finetune, evaluate, the pipeline of the three, and the ceiling."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mvdecor.engine.record import changed, settings_of
 from mvdecor.engine.stage import STATE, Stage
 from mvdecor.evaluation.reconstructions import summary
 from mvdecor.files import write_json
+from mvdecor.systems.to_the_point.ceiling import ceiling
 from mvdecor.systems.to_the_point.evaluate import MEASURED, evaluate
 from mvdecor.systems.to_the_point.finetune import finetune
 from mvdecor.systems.to_the_point.model import model_file
@@ -72,6 +73,18 @@ def evaluate_files(cfg: DictConfig) -> dict[str, Files]:
     return {"the test photographs": photograph_files(cfg, settings.split, settings.limit), **_checkpoint(cfg)}
 
 
+def ceiling_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Settings of the ceiling; of the network nothing but the image's size matters, and the number of deformation vectors."""
+    model = ["reconstructor.size", "reconstructor.basis", "reconstructor.solver", "renders.deformations"]
+    return evaluate_settings(cfg) | settings_of(cfg, model)
+
+
+def ceiling_files(cfg: DictConfig) -> dict[str, Files]:
+    """The test photographs and the template."""
+    settings = cfg.evaluation
+    return {"the test photographs": photograph_files(cfg, settings.split, settings.limit), **pretrain_files(cfg)}
+
+
 def _checkpoint(cfg: DictConfig) -> dict[str, Files]:
     return {"checkpoint": Files.of([model_file(cfg.checkpoint)])}
 
@@ -85,6 +98,8 @@ run_finetune = Stage(
 run_evaluate = Stage(
     "evaluation", "metrics.json", evaluate, evaluate_settings, evaluate_files, check_checkpoint, (MEASURED,)
 )
+
+run_ceiling = Stage("ceiling", "ceiling.json", ceiling, ceiling_settings, ceiling_files, check_config)
 
 
 def run_pipeline(cfg: DictConfig) -> dict:

@@ -35,11 +35,19 @@ class Birds:
         exists = self._file is not None and self._file.exists()
         return read_json(self._file, "write the birds again") if exists and self._file else {}
 
-    def shape(self, id: str) -> Shape | None:
-        """The bird of a picture, with part labels; None if it is not original."""
+    def shape(self, id: str, template: int | None = None) -> Shape | None:
+        """The bird of a picture, with part labels; None if it is not original.
+
+        Args:
+            id: of the picture.
+            template: number of vertices of the birds' template, to get the bird with these vertices; None: a finer mesh.
+        """
         if id not in self._parameters:
             return None
-        mesh = bird_mesh(self._parameters[id], RINGS, SIDES)
+        bird = self._parameters[id]
+        mesh = bird_mesh(bird, RINGS, SIDES) if template is None else bird_mesh(bird)
+        if template is not None and len(mesh.vertices) != template:
+            return None
         vertices, faces, labels = (torch.from_numpy(x) for x in (mesh.vertices, mesh.faces, mesh.face_labels))
         return Shape(id, vertices.float(), faces, labels, LABELS)
 
