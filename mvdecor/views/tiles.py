@@ -37,12 +37,7 @@ def rasterize_poses(rasterizer: Rasterizer, shape: Shape, positions: Tensor, siz
     )
     vars(joined)["twin_groups"] = (shape.twin_groups + faces * number[:, None]).flatten()
     half, pitch = size / 2, round(REACH * size)
-    camera = Cameras.scaled_orthographic(
-        torch.eye(3, device=positions.device)[None],
-        positions.new_tensor([half]),
-        positions.new_tensor([[half, half]]),
-        size,
-        count * pitch,
-    )
+    place = torch.tensor([half]), torch.tensor([[half, half]])
+    camera = Cameras.scaled_orthographic(torch.eye(3)[None], *place, size, count * pitch).to(positions.device)
     wide = rasterizer([joined], [camera])[0].face_ids[0, 0].view(size, count, pitch)[..., :size].transpose(0, 1)
     return torch.where(wide >= 0, wide.long() - faces * number[:, None, None], -1).contiguous()
