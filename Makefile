@@ -31,7 +31,7 @@ gpu: $(if $(GPU_PYTHON),,$(STAMP))
 
 # The pictures of the docs, of the finished runs in RUNS and the data sets in DATA; what is missing is named, or with TRAIN=1 trained.
 pictures: $(STAMP)
-	$(BIN)/python scripts/pictures.py --data $(DATA) --runs $(RUNS) $(if $(TRAIN),--train)
+	$(BIN)/python -m tests.pictures --data $(DATA) --runs $(RUNS) $(if $(TRAIN),--train)
 
 # Kill each stage at random moments, start it again, compare with an undisturbed run.
 faults: $(STAMP)

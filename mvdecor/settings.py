@@ -39,7 +39,7 @@ Count = Annotated[int, Field(ge=1, lt=2**31, description="give a whole number of
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="give a whole number of at least 0, below 2^63")]
 Positive = Annotated[float, Field(gt=0, description="give a number above 0")]
 NotNegative = Annotated[float, Field(ge=0, description="give a number of at least 0")]
-Quantile = Annotated[float, Field(ge=0, lt=0.5, description="give a share from 0 to below 0.5")]
+Quantile = Annotated[float, Field(ge=0, le=0.49, description="give a share from 0 to 0.49")]
 Probability = Annotated[float, Field(ge=0, le=1, description="give a probability between 0 and 1")]
 Share = Annotated[float, Field(gt=0, lt=1, description="give a share between 0 and 1, both excluded")]
 Text = Annotated[str, Field(description="give a word")]

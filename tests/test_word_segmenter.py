@@ -53,7 +53,9 @@ def two_balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(**changes: object) -> CropSettings:
-    return CropSettings.of({"parts": [4], "stride": 2, "growth": 0.0, "over": "all", "temperature": 0.1, **changes})
+    return CropSettings.of(
+        {"parts": [4], "stride": 2, "growth": 0.0, "over": "all", "quantile": 0.0, "temperature": 0.1, **changes}
+    )
 
 
 @pytest.mark.parametrize("over", ["all", "view"])

@@ -32,8 +32,8 @@ class _Placed:
     file: CachedViews | None
 
 
-def _texture_bytes(placed: _Placed) -> int:
-    return 0 if placed.shape.texture is None else 3 * placed.shape.texture.num_pixels
+def _texture_bytes(entry: _Placed) -> int:
+    return 0 if entry.shape.texture is None else 3 * entry.shape.texture.num_pixels
 
 
 class ShapeViews:
@@ -136,24 +136,24 @@ class ShapeViews:
 
     def _make(self, shape: Shape, index: Sequence[int] | None) -> Views:
         """The views at `index`, from their file or rasterized."""
-        placed = self._find(shape)
-        cameras = placed.cameras if index is None else placed.cameras[list(index)]
-        if placed.file is not None and self._fill(placed):
+        entry = self._find(shape)
+        cameras = entry.cameras if index is None else entry.cameras[list(index)]
+        if entry.file is not None and self._fill(entry):
             try:
-                return Views(cameras, placed.file.read(index).to(self.device, non_blocking=True))
+                return Views(cameras, entry.file.read(index).to(self.device, non_blocking=True))
             except InputError:
-                if not placed.file.optional:
+                if not entry.file.optional:
                     raise
-                self._fill(placed, again=True)
-        return self._rasterizer([placed.shape], [cameras], self.layers)[0]
+                self._fill(entry, again=True)
+        return self._rasterizer([entry.shape], [cameras], self.layers)[0]
 
-    def _fill(self, placed: _Placed, again: bool = False) -> bool:
+    def _fill(self, entry: _Placed, again: bool = False) -> bool:
         """Whether the file of a shape's views is there; it is written if need be, or `again`. An optional one may fail."""
-        file = placed.file
+        file = entry.file
         if file is None or not (self._fills or file.exists()):
             return False
         if again or not file.exists():
-            face_ids = self._rasterizer([placed.shape], [placed.cameras], self.layers)[0].face_ids
+            face_ids = self._rasterizer([entry.shape], [entry.cameras], self.layers)[0].face_ids
             try:
                 file.check_room()
                 file.write(face_ids)

@@ -75,6 +75,7 @@ NOT_NEGATIVE = keys(
 BETWEEN = {
     "views.fov": (0, 180, False),
     "crops.growth": (0, 1, True),
+    "crops.quantile": (0, 0.49, True),
     "training.matching.min_overlap": (0, 1, True),
     "training.matching.min_cosine": (-1, 1, True),
     "training.crops.flip": (0, 1, True),

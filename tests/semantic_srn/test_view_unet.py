@@ -19,6 +19,7 @@ from mvdecor.systems.view_unet.finetune import LabelledViewSource
 
 TINY = (
     *("experiment=srn_chairs_cpu", "data.generate=null", "capture.count=5", "capture.size=20"),
+    "capture.supersample=1",
     *("field.code_size=8", "field.width=12", "field.hypernetwork_width=12", "field.steps=3"),
     *("training.pretrain.steps=2", "training.pretrain.objects=3", "training.pretrain.rays=24"),
     *("training.finetune.steps=2", "training.finetune.k=2", "training.finetune.objects=3", "training.finetune.rays=24"),

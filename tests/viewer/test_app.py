@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -244,6 +245,7 @@ def test_flying_to_a_face_puts_it_into_the_middle():
     )
     meshes = {"main": SimpleNamespace(position=np.zeros(3))}
     panel = SimpleNamespace(_session=session, id="ball", meshes=meshes, _mark=lambda _: None)
+    panel._fly_to = partial(Panel._fly_to, panel)
     Panel.fly(panel, SimpleNamespace(camera=camera))
     np.testing.assert_allclose(camera.look_at, center, atol=1e-6)
     assert np.linalg.norm(camera.position) > 2, "from outside"

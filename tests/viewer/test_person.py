@@ -17,7 +17,7 @@ pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
 def test_from_nothing_to_export(made_up_people, tiny, tmp_path):
     words = [str(made_up_people), "--out", str(tmp_path), "--shapes", "2", "--rounds", "1", "--clicks", "14"]
-    settings = [*tiny, "views.channels=[rgb]", "training.finetune.steps=4", "~experiment", "device=cpu"]
+    settings = [*tiny, "views.channels=[rgb]", "training.finetune.steps=4", "~experiment", "data=folder", "device=cpu"]
     done = run("-m", "tests.viewer.person", *words, "--set", *settings, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "person.json").read_text())

@@ -201,11 +201,11 @@ def test_material_and_the_largest_piece():
     face = tools.middle_of_largest(ball | (np.arange(shape.num_faces) % 7 == 0))
     assert ball[face], "the ball is larger than any face of the boxes"
     assert tools.middle_of_largest(np.zeros(shape.num_faces, dtype=bool)) is None
-    left = (shape.face_centers.numpy()[:, 0] < 3.05).astype(int)  # of the ball a little more is right of that
-    face = tools.middle_of_largest(ball, left)
-    assert shape.face_centers[face, 0] > 2.5 and tools.middle_of_largest(ball, left) == tools.middle_of_largest(
-        ball, -left
-    )
+    side = (shape.face_centers.numpy()[:, 0] < 2.7).astype(int)
+    alone = ball & (shape.twin_groups.numpy() == np.arange(shape.num_faces))
+    areas = [shape.face_areas.numpy()[alone & (side == k)].sum() for k in (0, 1)]
+    face = tools.middle_of_largest(ball, side)
+    assert side[face] == np.argmax(areas) and face == tools.middle_of_largest(ball, -side)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -172,7 +172,7 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
 
     page.get_by_role("tab", name="Train").click()
     page.get_by_role("button", name="Fine-tune on what is labelled").click()
-    page.get_by_text("Without labels, most uncertain first (2)").wait_for()
+    page.get_by_text("expected to be wrong (2)").wait_for()
     page.get_by_text("round_1: 2 shapes labelled").wait_for()
     assert (tmp_path / "out" / "round_1" / "model" / "model.safetensors").exists()
     assert page.get_by_label("show", exact=True).input_value() == "prediction"
@@ -183,7 +183,7 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     wait_for_labels(root, predicted, IDS[1])
     accept.wait_for(state="hidden")  # every face has a label
     page.get_by_role("tab", name="Train").click()
-    page.get_by_text("Without labels, most uncertain first (1)").wait_for()
+    page.get_by_text("expected to be wrong (1)").wait_for()
     choose(page, "beside it", IDS[2])
     wait_until(lambda: colours_shown(page) > 50)
 

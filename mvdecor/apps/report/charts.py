@@ -77,7 +77,7 @@ def parts_figure(results: Results) -> go.Figure:
     """IoU in percent of each part that occurs: a bar a method (mean and deviation of its runs), and a mark for the ceiling."""
     figure = go.Figure()
     names = parts_that_occur(results.runs[0].metrics)
-    shown = [text(name) for name in short_names(names)]
+    short = [text(name) for name in short_names(names)]
     for method, colour in colours_of_methods(results.methods).items():
         bars = [part_iou(results.of(method), name) for name in names]
         figure.add_trace(
@@ -85,7 +85,7 @@ def parts_figure(results: Results) -> go.Figure:
                 name=text(method),
                 orientation="h",
                 x=[mean for mean, _ in bars],
-                y=shown,
+                y=short,
                 error_x={"type": "data", "array": [deviation for _, deviation in bars], "thickness": 1},
                 marker_color=colour,
             )
@@ -93,7 +93,7 @@ def parts_figure(results: Results) -> go.Figure:
     ceiling = results.runs[-1].metrics["ceiling"]["parts"]
     marks = {"symbol": "line-ns", "size": 16, "line": {"width": 2, "color": CEILING}}
     values = [ceiling.get(name) for name in names]
-    figure.add_trace(go.Scatter(name="ceiling", x=values, y=shown, mode="markers", marker=marks))
+    figure.add_trace(go.Scatter(name="ceiling", x=values, y=short, mode="markers", marker=marks))
     return iou_rows(figure, len(names), len(results.methods))
 
 

@@ -109,8 +109,8 @@ def _labels(runs: Sequence[Mapping[str, Any]]) -> str:
                 continue
             names = names or list(values)
             pattern = {"shape": "/" if place == "on meshes" else ""}
-            shown = [text(name) for name in short_names(list(values))]
-            bars = {"x": list(values.values()), "y": shown, "orientation": "h"}
+            short = [text(name) for name in short_names(list(values))]
+            bars = {"x": list(values.values()), "y": short, "orientation": "h"}
             figure.add_trace(go.Bar(name=text(f"{code}, {place}"), marker_color=colour, marker_pattern=pattern, **bars))
             rows.append({"code": code, "": place} | {name: values.get(name) for name in names})
     if not rows:

@@ -212,10 +212,10 @@ def _rankings(figures: Mapping[str, Any]) -> dict[str, object]:
         "rank by disagreement": rank.get("disagreement"),
         "rank, regions": regions.get("rank_correlation"),
     }
-    shown: dict[str, object] = {name: "–" if x is None else f"{x:.2f}" for name, x in correlations.items()}
+    cells: dict[str, object] = {name: "–" if x is None else f"{x:.2f}" for name, x in correlations.items()}
     apart = {"told apart": points.get("one_minus_confidence"), "by disagreement": points.get("disagreement")}
     shares = {"first region wrong": "first_wrong", "area of five": "area", "wrong area in them": "found"}
-    return shown | apart | {name: regions.get(key) for name, key in shares.items()}
+    return cells | apart | {name: regions.get(key) for name, key in shares.items()}
 
 
 def _shapes(results: Results, shapes: Sequence[ReportedShape]) -> str:

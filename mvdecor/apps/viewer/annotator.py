@@ -172,10 +172,10 @@ def _tool(name: str, annotator: Annotator, face: int) -> Iterator[Action]:
         settings = [Settings(radius=radius) for radius in RADII]
     elif name == "region":
         settings = [Settings(tolerance=tolerance) for tolerance in TOLERANCES]
-    for chosen in settings:
+    for setting in settings:
         point = annotator.tools.center(face)
-        click = Click(annotator.shape, annotator.tools, face, point, chosen, _no_model)
-        yield Action(name, TOOLS[name].select(click), 1, chosen)
+        click = Click(annotator.shape, annotator.tools, face, point, setting, _no_model)
+        yield Action(name, TOOLS[name].select(click), 1, setting)
 
 
 def _grow(annotator: Annotator, face: int) -> Iterator[Action]:
@@ -222,14 +222,14 @@ ACTIONS: dict[str, Callable[[Annotator, int], Iterator[Action]]] = {
 """What may be done around a face, by the name of the tool; "similar" needs a model."""
 
 
-def clicks_until(annotator: Annotator, tools: Sequence[str], goal: float, most: int) -> tuple[int, float]:
+def clicks_until(annotator: Annotator, tools: Sequence[str], goal: float, max_clicks: int) -> tuple[int, float]:
     """Label a shape with some tools.
 
     Args:
         annotator: of the shape.
         tools: of `ACTIONS`.
         goal: share of the known area, in [0, 1].
-        most: clicks, at most.
+        max_clicks: clicks, at max_clicks.
 
     Returns:
         clicks that were done, and the share that is right after them. If that is less than the goal, the tools
@@ -239,7 +239,7 @@ def clicks_until(annotator: Annotator, tools: Sequence[str], goal: float, most: 
         InputError: as `Annotator.step`.
     """
     clicks = 0
-    while annotator.right < goal and clicks < most:
+    while annotator.right < goal and clicks < max_clicks:
         step = annotator.step(tools)
         if step is None:
             break

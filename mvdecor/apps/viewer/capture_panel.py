@@ -113,11 +113,11 @@ class CapturePanel:
         entries = [(tuple(palette[k].tolist()), name) for k, name in enumerate(names) if k != background]
         self._legend.content = rows_of([*entries, (LIGHT_GREY, "undetermined")]) if entries else ""
 
-    def _show_words(self, asked: bool) -> None:
+    def _show_words(self, new_query: bool) -> None:
         """Show what words find: after a query, or after the choice of another heat map."""
         self._session.forget_points()
         self._add_cloud()
-        if asked:
+        if new_query:
             self._show_legend()
         self._show_view()
 

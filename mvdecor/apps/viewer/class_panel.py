@@ -73,10 +73,10 @@ class ClassPanel:
 
     def _show(self, action: str) -> None:
         id = self._page.id
-        shown, labels = self._session.shown(id), self._session.labels_of(id)
+        faces_shown, labels = self._session.shown(id), self._session.labels_of(id)
         assert labels is not None
         of_class = labels == self._label
-        faces = {"hide": shown & ~of_class, "isolate": of_class, "show all": np.ones_like(shown)}[action]
+        faces = {"hide": faces_shown & ~of_class, "isolate": of_class, "show all": np.ones_like(faces_shown)}[action]
         self._session.show(id, faces)
         self._page.show("")
 

@@ -189,34 +189,34 @@ class LabelPanel:
 
     def show_tool(self) -> None:
         """Only the settings of the tool that is chosen; and have the scene listen to the drags that it means."""
-        chosen = self._tool.value
-        settings = TOOLS[CLICKS[chosen]].settings if CLICKS[chosen] else ()
+        tool = self._tool.value
+        settings = TOOLS[CLICKS[tool]].settings if CLICKS[tool] else ()
         for name, slider in self._sliders.items():
             slider.visible = name in settings
-        self._note.content = small(NOTES[chosen]) if chosen in NOTES else ""
+        self._note.content = small(NOTES[tool]) if tool in NOTES else ""
         for mesh in self._page.meshes.values():
             for node in mesh.nodes:
                 node.remove_drag_callback("all")
-                if chosen == TOOLS["brush"].text:
+                if tool == TOOLS["brush"].text:
                     node.on_drag("left", modifier="shift")(self._strokes.on_drag)
         scene = self._server.scene
         scene.remove_rect_select_callback("all")
-        if chosen == RECTANGLE:
+        if tool == RECTANGLE:
             scene.on_rect_select(modifier="shift")(lambda event: self.do(lambda: self._label_rectangle(event)))
 
     def click(self, mesh: str, hit: Hit) -> None:
         """Do to the shape of a mesh what clicks do."""
-        id, chosen = self._page.open_ids()[mesh], self._tool.value
-        if chosen == LOOK:
+        id, tool = self._page.open_ids()[mesh], self._tool.value
+        if tool == LOOK:
             self._page.look_for_similar(mesh, hit)
-        elif chosen == RECTANGLE:
+        elif tool == RECTANGLE:
             raise InputError("a rectangle is drawn: hold Shift and drag")
-        elif chosen in (HIDE, ISOLATE):
+        elif tool in (HIDE, ISOLATE):
             part = self._session.tools(id).component(hit.face)
-            self._session.show(id, self._session.shown(id) & (part if chosen == ISOLATE else ~part))
+            self._session.show(id, self._session.shown(id) & (part if tool == ISOLATE else ~part))
             self._page.show("")
         else:
-            faces = self._session.select(id, hit.face, hit.point, CLICKS[chosen], self._settings)
+            faces = self._session.select(id, hit.face, hit.point, CLICKS[tool], self._settings)
             self._label({id: faces})
 
     def close(self) -> None:

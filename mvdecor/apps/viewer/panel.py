@@ -275,8 +275,8 @@ class Panel:
 
     def preview(self, mesh: str, labels: NDArray[np.int64]) -> None:
         """Show labels, int64 [F], that are not saved."""
-        shown = self._session.shown(self.open_ids()[mesh])
-        self.meshes[mesh].colour(label_colours(self._session, labels), shown, self.xray)
+        faces_shown = self._session.shown(self.open_ids()[mesh])
+        self.meshes[mesh].colour(label_colours(self._session, labels), faces_shown, self.xray)
 
     def open_ids(self) -> dict[str, str]:
         """The shape of each mesh in the scene."""

@@ -50,7 +50,7 @@ class ColouredMesh:
         shape: the mesh.
         colours: uint8 [F, 3, 3].
         position: of its origin, in the world.
-        shown: bool [F], the faces that are not hidden; None: all.
+        faces_shown: bool [F], the faces that are not hidden; None: all.
         xray: whether all of it is translucent.
 
     Attributes:
@@ -64,14 +64,14 @@ class ColouredMesh:
         shape: Shape,
         colours: NDArray[np.uint8],
         position: NDArray,
-        shown: NDArray[np.bool_] | None = None,
+        faces_shown: NDArray[np.bool_] | None = None,
         xray: bool = False,
     ) -> None:
         self.position = position
         self._server, self._name = server, name
         self._corners = shape.vertices.numpy()[shape.faces.numpy()]
         self._colours = colours.copy()
-        self._shown = np.ones(len(colours), dtype=bool) if shown is None else shown.copy()
+        self._shown = np.ones(len(colours), dtype=bool) if faces_shown is None else faces_shown.copy()
         self._xray = xray
         # of coincident twins the lowest alone: two colours in one place would flicker
         lowest = np.flatnonzero(shape.twin_groups.numpy() == np.arange(shape.num_faces))
@@ -84,12 +84,14 @@ class ColouredMesh:
             for number, faces in enumerate(self._patches)
         ]
 
-    def colour(self, colours: NDArray[np.uint8], shown: NDArray[np.bool_] | None = None, xray: bool = False) -> int:
+    def colour(
+        self, colours: NDArray[np.uint8], faces_shown: NDArray[np.bool_] | None = None, xray: bool = False
+    ) -> int:
         """Show other colours, uint8 [F, 3, 3], of other faces, see the class; gives the number of patches that had to be
         sent."""
-        shown = np.ones(len(colours), dtype=bool) if shown is None else shown
-        changed = (colours != self._colours).any(axis=(1, 2)) | (shown != self._shown) | (xray != self._xray)
-        self._colours, self._shown, self._xray = colours.copy(), shown.copy(), xray
+        faces_shown = np.ones(len(colours), dtype=bool) if faces_shown is None else faces_shown
+        changed = (colours != self._colours).any(axis=(1, 2)) | (faces_shown != self._shown) | (xray != self._xray)
+        self._colours, self._shown, self._xray = colours.copy(), faces_shown.copy(), xray
         count = 0
         with self._server.atomic():  # all patches change at once
             for node, faces in zip(self.nodes, self._patches, strict=True):

@@ -106,9 +106,9 @@ class WordRenderer:
         near = (along > 0) & (aside < 0.02 * along)
         if not near.any():
             return None
-        chosen = np.flatnonzero(near)[along[near].argmin()]
+        nearest = np.flatnonzero(near)[along[near].argmin()]
         features = normalize(self._features_of(self._cloud_pixels), dim=-1)
-        return (features @ features[chosen]).numpy()
+        return (features @ features[nearest]).numpy()
 
     def export(self, folder: Path, points: int, seed: int) -> None:
         """Write what the words find in all views as scripts/segment_scene.py does: masks, label maps, heat maps, points."""

@@ -1,43 +1,32 @@
 """The table of the docs' pictures: it names what is there, and what it says is a command."""
 
-import importlib.util
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+from tests import pictures
+
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
-@pytest.fixture(scope="module")
-def pictures():
-    """scripts/pictures.py."""
-    spec = importlib.util.spec_from_file_location("pictures", ROOT / "scripts" / "pictures.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["pictures"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["pictures"]
-
-
-def test_every_picture_of_the_docs_is_in_the_table_and_each_of_the_table_is_there(pictures):
+def test_every_picture_of_the_docs_is_in_the_table_and_each_of_the_table_is_there():
     there = {path.name for path in DOCS.rglob("*") if path.suffix in (".png", ".gif", ".webp", ".jpg")}
     assert there == pictures.PICTURES.keys() | pictures.BY_HAND.keys()
     assert not pictures.PICTURES.keys() & pictures.BY_HAND.keys()
 
 
-def test_every_picture_is_shown_somewhere(pictures):
+def test_every_picture_is_shown_somewhere():
     text = "\n".join(file.read_text() for file in (ROOT / "README.md", *DOCS.rglob("*.md")))
     shown = {Path(link).name for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)}
     assert shown == pictures.PICTURES.keys() | pictures.BY_HAND.keys()
 
 
-def test_commands_name_scripts_and_experiments_that_are_there(pictures):
+def test_commands_name_scripts_and_experiments_that_are_there():
     commands = [
         *pictures.RUNS.values(),
         *(picture.command for picture in pictures.PICTURES.values() if picture.command),
@@ -52,7 +41,7 @@ def test_commands_name_scripts_and_experiments_that_are_there(pictures):
     assert {picture.run for picture in pictures.PICTURES.values()} <= pictures.RUNS.keys() | {""}
 
 
-def test_a_picture_of_a_finished_run_is_made_and_one_of_a_missing_run_says_what_it_needs(pictures, tmp_path):
+def test_a_picture_of_a_finished_run_is_made_and_one_of_a_missing_run_says_what_it_needs(tmp_path):
     (tmp_path / "people_cpu" / "figures").mkdir(parents=True)
     Image.fromarray(np.full((4, 6, 3), 7, np.uint8)).save(tmp_path / "people_cpu" / "figures" / "meshes.png")
     said = pictures.make("people.png", tmp_path, tmp_path, train=False, docs=tmp_path)

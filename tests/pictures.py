@@ -1,4 +1,4 @@
-"""Make the pictures of the docs again from finished runs: make pictures, or python scripts/pictures.py --data DIR [NAME ...]
+"""Make the pictures of the docs again from finished runs: make pictures, or python -m tests.pictures --data DIR [NAME ...]
 
 A picture whose run is not there is skipped, and the command that trains it is printed; with --train it is run first.
 """
