@@ -51,6 +51,7 @@ def export_labels(mesh: Path, folder: Path, parts: bool = True) -> dict[str, Any
     labels = read_face_labels(label_file, shape.num_faces, label_names, shape.polygons)
 
     def write(into: Path) -> dict[str, Any]:
+        """Write all files into a folder; returns what its record holds."""
         per_face = write_label_files(into, labels, shape.polygons, label_names)
         write_meshes(into, mesh, shape, labels, {})
         if parts:

@@ -238,6 +238,7 @@ def _write(
     shape, labels = segmentation.shape, segmentation.labels
 
     def write(into: Path) -> dict:
+        """Write all files into a folder; returns what its record holds."""
         write_label_files(into, labels, shape.polygons, segmentation.label_names)
         np.save(into / "confidence.npy", segmentation.of_file(segmentation.confidence).numpy())
         confidence = {"confidence": segmentation.confidence}

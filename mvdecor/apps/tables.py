@@ -40,16 +40,13 @@ from mvdecor.results.table import format_table
 from mvdecor.settings import Count, Settings, Text
 from mvdecor.systems.mvdecor.check import check_config, check_run, check_shares
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
-from mvdecor.systems.mvdecor.stages import run_pretrain
 from mvdecor.systems.open_vocabulary.settings import OpenVocabularySettings
-from mvdecor.systems.open_vocabulary.stages import run_pretrain as fit_field
 from mvdecor.systems.to_the_point.settings import ToThePointSettings
-from mvdecor.systems.to_the_point.stages import run_pretrain as pretrain_on_template
 
 STAGES = {"pretraining": "run_pretrain", "fine-tuning": "run_finetune", "evaluation": "run_evaluate"}
 """Names of the stages, and what they are in the module `stages` of a system."""
-SYSTEMS = ("mvdecor", "to_the_point", "open_vocabulary")
-"""Those whose runs a table runs itself."""
+READERS = {"mvdecor": "data.unlabelled", "to_the_point": "template", "open_vocabulary": "capture"}
+"""Systems whose runs a table runs itself, and the setting that says what they pretrain on."""
 
 OWN_KEYS = ("dry_run", "gather", "columns", "measures")
 """Keys of configs/table.yaml that are none of a cell's."""
@@ -128,7 +125,7 @@ class CellStage:
     @property
     def stage(self) -> Stage:
         """As the system of its configuration declares it."""
-        return getattr(import_module(f"mvdecor.systems.{self.cfg.system}.stages"), STAGES[self.kind])
+        return _stage(self.cfg.system, self.kind)
 
     def result(self) -> dict | None:
         """What it left when it finished; None if it has not. InputError if one of other settings or inputs is there."""
@@ -232,7 +229,7 @@ def table_stages(cfg: DictConfig, table: Mapping, overrides: Sequence[str]) -> l
         if not column.get("mean_of") and (cfg.columns is None or column["name"] in cfg.columns):
             for method in table["methods"]:
                 cell = cell_config(table, overrides, method, column)
-                if cell.system not in SYSTEMS:
+                if cell.system not in READERS:
                     raise InputError(
                         f"table {table['name']}: method {method} is of system {cell.system}, whose runs a table only "
                         "gathers: run scripts/pipeline.py with that method, then gather=[FOLDERS]"
@@ -315,6 +312,11 @@ def _check_before(plan: Sequence[CellStage]) -> None:
         columns.add(stage.cfg.cell.column)
 
 
+def _stage(system: str, kind: str) -> Stage:
+    """A stage of a system; `kind` is a key of STAGES."""
+    return getattr(import_module(f"mvdecor.systems.{system}.stages"), STAGES[kind])
+
+
 def _pretraining_key(cfg: DictConfig, data_sets: list[Any]) -> str:
     """A short name of a pretraining: its settings, which shapes of the data set, and its number among the table's data sets.
 
@@ -324,15 +326,10 @@ def _pretraining_key(cfg: DictConfig, data_sets: list[Any]) -> str:
         cfg: of the cell.
         data_sets: those of the cells before; this one is added if it is another.
     """
+    settings = _stage(cfg.system, "pretraining").settings(cfg)
     if cfg.system == "mvdecor":
-        settings = run_pretrain.settings(cfg) | {key: cfg.data[key] for key in ("pretrain_split", "pretrain_limit")}
-        reader = OmegaConf.to_container(cfg.data.unlabelled, resolve=True)
-    elif cfg.system == "to_the_point":
-        settings = pretrain_on_template.settings(cfg)
-        reader = OmegaConf.to_container(cfg.template, resolve=True)
-    else:
-        settings = fit_field.settings(cfg)
-        reader = OmegaConf.to_container(cfg.capture, resolve=True)
+        settings |= {key: cfg.data[key] for key in ("pretrain_split", "pretrain_limit")}
+    reader = OmegaConf.to_container(OmegaConf.select(cfg, READERS[cfg.system]), resolve=True)
     if reader not in data_sets:
         data_sets.append(reader)
     settings["number of the data set"] = data_sets.index(reader)

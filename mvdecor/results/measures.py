@@ -22,14 +22,15 @@ class Measure:
     of: Callable[[Mapping[str, Any]], float | None]
 
 
-def _of_images(*keys: str) -> Callable[[Mapping[str, Any]], float | None]:
-    """A figure of rendered or labelled views, which systems that see meshes do not have."""
+def _figure(*keys: str, factor: float = 1.0) -> Callable[[Mapping[str, Any]], float | None]:
+    """The figure at a path of keys, times a factor; None where a run of another system, or of an older revision, has none."""
 
     def value(metrics: Mapping[str, Any]) -> float | None:
-        value: Any = metrics.get("images")
+        """See `Measure.of`."""
+        figure: Any = metrics
         for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+            figure = figure.get(key) if isinstance(figure, Mapping) else None
+        return None if figure is None else factor * figure
 
     return value
 
@@ -39,84 +40,55 @@ def _seconds_per_shape(metrics: Mapping[str, Any]) -> float | None:
     return cost["cpu_seconds"] / len(shapes) if cost and shapes else None
 
 
-def _of_calibration(*keys: str) -> Callable[[Mapping[str, Any]], float | None]:
-    """A figure of the confidence, which runs of older revisions and of other systems do not have."""
-
-    def value(metrics: Mapping[str, Any]) -> float | None:
-        value: Any = metrics.get("calibration")
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
-
-    return value
-
-
-def _of_reconstructions(*keys: str, factor: float = 1.0) -> Callable[[Mapping[str, Any]], float | None]:
-    """A figure of reconstructions from photographs; None where other runs, or photographs without its truth, have none."""
-
-    def value(metrics: Mapping[str, Any]) -> float | None:
-        value: Any = metrics
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return None if value is None else factor * value
-
-    return value
-
-
-def _of_words(key: str) -> Callable[[Mapping[str, Any]], float | None]:
-    """A figure of an open-vocabulary result, in percent."""
-    return lambda metrics: metrics[key] if "rows" in metrics else None
-
-
 MEASURES = {
     "part_miou": Measure("part mIoU", "part mIoU in percent", lambda metrics: metrics["part_miou"]),
     "shape_miou": Measure("shape mIoU", "shape mIoU in percent", lambda metrics: metrics["shape_miou"]),
     "label_miou": Measure(
-        "label mIoU", "label mIoU of views in percent, pooled, without background", _of_images("labels", "miou")
+        "label mIoU", "label mIoU of views in percent, pooled, without background", _figure("images", "labels", "miou")
     ),
     "label_miou_with_background": Measure(
         "label mIoU with background",
         "the same with background",
-        _of_images("labels", "miou_with_background"),
+        _figure("images", "labels", "miou_with_background"),
     ),
-    "psnr": Measure("PSNR", "PSNR of rendered views in dB", _of_images("psnr")),
-    "rotation": Measure("rotation", "median rotation error in degrees", _of_reconstructions("rotation", "median")),
+    "psnr": Measure("PSNR", "PSNR of rendered views in dB", _figure("images", "psnr")),
+    "rotation": Measure("rotation", "median rotation error in degrees", _figure("rotation", "median")),
     "rotation_below_30": Measure(
         "below 30°",
         "cameras less than 30° off, in percent",
-        _of_reconstructions("rotation", "share_below_30", factor=100.0),
+        _figure("rotation", "share_below_30", factor=100.0),
     ),
     "swaps": Measure(
         "swaps",
         "cameras with front and back swapped, in percent",
-        _of_reconstructions("rotation", "front_back_swaps", factor=100.0),
+        _figure("rotation", "front_back_swaps", factor=100.0),
     ),
-    "mask_iou": Measure("mask IoU", "mean mask IoU in percent", _of_reconstructions("mask_iou", factor=100.0)),
+    "mask_iou": Measure("mask IoU", "mean mask IoU in percent", _figure("mask_iou", factor=100.0)),
     "pck": Measure(
         "PCK@0.1",
         "PCK@0.1 of projected vertices in percent",
-        _of_reconstructions("pck", "projected", "0.1", factor=100.0),
+        _figure("pck", "projected", "0.1", factor=100.0),
     ),
     "picture_miou": Measure(
         "label mIoU on pictures",
         "mIoU in percent of part labels that come from the template, on pictures",
-        _of_reconstructions("labels", "miou", factor=100.0),
+        _figure("labels", "miou", factor=100.0),
     ),
     "chamfer": Measure(
-        "Chamfer", "Chamfer distance in percent of the radius", _of_reconstructions("surface", "chamfer", factor=100.0)
+        "Chamfer", "Chamfer distance in percent of the radius", _figure("surface", "chamfer", factor=100.0)
     ),
     "word_miou": Measure(
-        "mIoU of words", "mIoU in percent over words and views, absent words left out", _of_words("miou")
+        "mIoU of words", "mIoU in percent over words and views, absent words left out", _figure("miou")
     ),
-    "word_accuracy": Measure("accuracy of words", "pixels with the right word, in percent", _of_words("accuracy")),
-    "boundary_f": Measure("boundary F", "boundary F of words in percent", _of_words("boundary_f")),
+    "word_accuracy": Measure("accuracy of words", "pixels with the right word, in percent", _figure("accuracy")),
+    "boundary_f": Measure("boundary F", "boundary F of words in percent", _figure("boundary_f")),
     "calibration_error": Measure(
-        "calibration error", "expected calibration error of the confidence in percent", _of_calibration("ece")
+        "calibration error", "expected calibration error of the confidence in percent", _figure("calibration", "ece")
     ),
     "told_apart": Measure(
         "wrong points told apart",
         "pairs of a wrong and a right point of a shape, in percent, of which the wrong one is less sure",
-        _of_calibration("points", "one_minus_confidence"),
+        _figure("calibration", "points", "one_minus_confidence"),
     ),
     "seconds_per_shape": Measure(
         "seconds per shape", "processor time of the evaluation per test shape", _seconds_per_shape

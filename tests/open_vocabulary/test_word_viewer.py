@@ -47,10 +47,10 @@ def test_other_words_are_found_at_once_and_have_heat_maps(viewer):
     for answer in ANSWERS:
         panel.words.answer.value = answer
         panel.words.find()
-        assert session.words.words == ["gray", "crimson", "blue"] and "3 words in" in panel.words.note.content
+        assert session.words.query.words == ["gray", "crimson", "blue"] and "3 words in" in panel.words.note.content
         panel.words.heat.value = "crimson"
         panel.words._choose_heat()
-        heat = session.words.scores([view])[0, 1].numpy()
+        heat = session.words.scores(view)[1].numpy()
         red = truth == NAMES.index("red ball")
         assert heat[red].mean() > heat[~red].mean() + 0.2
         assert (session.pictures("balls", view)["heat"] != before["heat"]).any()
@@ -69,7 +69,7 @@ def test_words_that_make_no_query_are_said_and_change_nothing(viewer):
     panel = viewer.panel
     panel.words.words.value = "red"
     panel._do(panel.words.find)
-    assert "at least two words" in panel._message.content and viewer.session.words.words == list(NAMES)
+    assert "at least two words" in panel._message.content and viewer.session.words.query.words == list(NAMES)
     with pytest.raises(InputError, match="word 2 is empty"):
         viewer.session.words.ask(words_of("red,,blue"))
 
@@ -97,7 +97,7 @@ def test_what_is_found_is_exported(viewer, tmp_path):
     capture = viewer.session.capture("balls")
     assert len(list((folder / "heat").glob("*/*.png"))) == len(NAMES) * len(capture)
     mask = np.array(Image.open(folder / "segmentations" / "4" / "red ball.png")) == 255
-    expected = viewer.session.words.scores([4])[0].argmax(dim=0) == NAMES.index("red ball")
+    expected = viewer.session.words.scores(4).argmax(dim=0) == NAMES.index("red ball")
     assert torch.equal(torch.from_numpy(mask), expected)
     header = (folder / "cloud.ply").read_bytes().partition(b"end_header")[0]
     assert b"comment label 3 = red ball" in header and "written" in viewer.panel.words.note.content

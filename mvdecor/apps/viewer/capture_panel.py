@@ -108,7 +108,7 @@ class CapturePanel:
     def _show_legend(self) -> None:
         """Colours of the capture's labels, or of the words that were asked last."""
         capture, words = self._session.capture(self.id), self._session.words
-        names = capture.label_names if words is None else words.words
+        names = capture.label_names if words is None else words.query.words
         palette, background = label_palette(len(names)), capture.background if words is None else None
         entries = [(tuple(palette[k].tolist()), name) for k, name in enumerate(names) if k != background]
         self._legend.content = rows_of([*entries, (LIGHT_GREY, "undetermined")]) if entries else ""

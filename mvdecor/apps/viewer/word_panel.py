@@ -49,10 +49,12 @@ class WordPanel:
         self._do, self._show, self._colour_points = do, show, colour_points
         gui: Any = server.gui
         with gui.add_folder("Words", order=0.5):
-            self.words = gui.add_text("words", ", ".join(renderer.words), hint="separated by commas; at least two")
+            self.words = gui.add_text(
+                "words", ", ".join(renderer.query.words), hint="separated by commas; at least two"
+            )
             self.answer = gui.add_dropdown("answered by", ANSWERS)
             find = gui.add_button("Find")
-            self.heat = gui.add_dropdown("heat map of", renderer.words)
+            self.heat = gui.add_dropdown("heat map of", renderer.query.words)
             self.similar = gui.add_checkbox("a click shows what is similar", False)
             export = gui.add_button("Export masks, heat maps and points")
             self.note = gui.add_html("")
@@ -69,15 +71,15 @@ class WordPanel:
     def find(self) -> None:
         """Ask for the words in the box."""
         seconds = self._renderer.ask(words_of(self.words.value), self.answer.value)
-        self.heat.options = self._renderer.words
-        self.heat.value = self._renderer.words[0]
-        self._say(f"{len(self._renderer.words)} words in {seconds:.1f} s")
+        self.heat.options = self._renderer.query.words
+        self.heat.value = self._renderer.query.words[0]
+        self._say(f"{len(self._renderer.query.words)} words in {seconds:.1f} s")
         self._show(True)
 
     def export(self) -> None:
         """Write what the words find in all views below `out`."""
         folder = self._out / "words"
-        self._renderer.export(folder, POINTS, seed=0)
+        self._renderer.export(folder, POINTS)
         self._say(f"written: {folder}")
 
     def show_similar(self, origin: np.ndarray, direction: np.ndarray) -> None:
@@ -90,8 +92,8 @@ class WordPanel:
         self._say("bright: similar to the clicked point")
 
     def _choose_heat(self) -> None:
-        if self.heat.value in self._renderer.words:
-            self._renderer.heat = self._renderer.words.index(self.heat.value)
+        if self.heat.value in self._renderer.query.words:
+            self._renderer.heat = self._renderer.query.words.index(self.heat.value)
             self._show(False)
 
     def _listen(self) -> None:

@@ -135,6 +135,7 @@ def _label(job: Job, fabric: Fabric, unlabelled: LazyShapes, folder: Path) -> di
     numbers = {id: number for number, id in enumerate(unlabelled.ids)}
 
     def measure(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The vote of the teacher on each shape that has no record yet."""
         for id in missing:
             # the views that the training sees: they are in the cache, and a new view would tell the teacher nothing of them
             shape_views = make_shape_views(

@@ -22,6 +22,8 @@ from mvdecor.figures.layout import enlarge, legend, sheet, stack
 from mvdecor.figures.word_maps import write_word_maps
 from mvdecor.networks.crop_features import relevancies
 from mvdecor.seeds import seed_of
+from mvdecor.shapes import Shape
+from mvdecor.systems.open_vocabulary.answers import check_model, labelled_points
 from mvdecor.systems.open_vocabulary.mesh import mesh_miou, mesh_votes
 from mvdecor.systems.open_vocabulary.scene import Scene
 
@@ -48,9 +50,9 @@ def evaluate(job: Job) -> dict[str, Any]:
         name: score(scene.capture, views, scores.argmax(dim=1), record["words"], settings.released)
         for name, scores in maps.items()
     }
-    add_mesh_figures(
-        rows, scene, fitted, view_cosines(features, scene.samples, text) / record["temperature"], record["words"]
-    )
+    if (shape := scene.mesh) is not None and tuple(shape.label_names) == tuple(record["words"]):
+        distilled = view_cosines(features, scene.samples, text) / record["temperature"]
+        add_mesh_figures(rows, scene, shape, fitted, distilled)
     if rank() == 0:
         probabilities = (maps["distilled"] / record["temperature"]).softmax(dim=1)
         write_word_maps(job.out / "words", views, scene.capture.images(views), probabilities, words)
@@ -71,15 +73,6 @@ def evaluate(job: Job) -> dict[str, Any]:
         "trained_with": {key: trained[key] for key in TRAINED if key in trained},
         "shape_miou": None,
     }
-
-
-def check_model(scene: Scene, record: Mapping[str, Any]) -> None:
-    """Raise InputError if features are of another space than the text-image model's."""
-    if record["features"]["dimension"] != scene.model.dimension:
-        raise InputError(
-            f"{scene.cfg.checkpoint}: features of {record['features']['dimension']} numbers, text_image gives "
-            f"{scene.model.dimension}: choose the text_image that it was distilled with"
-        )
 
 
 def queried_words(scene: Scene, trained: Sequence[str], words: Sequence[str] | None) -> list[str]:
@@ -143,35 +136,22 @@ def score(
 
 
 def add_mesh_figures(
-    rows: dict[str, dict[str, float]], scene: Scene, fitted: Tensor, distilled: Tensor, words: Sequence[str]
+    rows: dict[str, dict[str, float]], scene: Scene, shape: Shape, fitted: Tensor, distilled: Tensor
 ) -> None:
     """Add `part_miou` on the scene's mesh to the rows of the votes and the distillation; the fitted views vote on it.
 
-    Adds nothing where the capture has no mesh whose labels are the distilled words.
-
     Args:
         rows: by name.
-        scene: with or without a mesh.
+        scene: with its fitted views.
+        shape: its mesh, labelled with the words.
         fitted: float32 [n, S, C, H, W], relevancies of the fitted views.
         distilled: float32 [n, C, H, W], logits by the distilled features.
-        words: that were distilled, C of them.
     """
-    shape = scene.mesh
-    if shape is None or shape.face_labels is None or tuple(shape.label_names) != tuple(words):
-        return
     relevancy = fitted / scene.cfg.training.finetune.relevancy_temperature
     logits = {f"vote, scale {scale}": relevancy[:, scale] for scale in range(relevancy.shape[1])}
     logits |= {"vote": relevancy.mean(dim=1), "distilled": distilled}
     for name, values in logits.items():
         rows[name]["part_miou"] = mesh_miou(shape, mesh_votes(scene.capture, scene.views, shape, values.softmax(dim=1)))
-
-
-def labelled_points(samples: StrongestSamples, scores: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where at most `count` random rays end, of pixels with scores [n, C, H, W]: positions [P, 3], labels [P], scores [P]."""
-    pixels = torch.randperm(samples.depth.numel(), generator=torch.Generator().manual_seed(seed))[:count]
-    pixels = pixels[samples.opacity(pixels) > 0.5]
-    confidence, labels = scores.permute(0, 2, 3, 1).flatten(0, 2)[pixels].max(dim=-1)
-    return samples.points(pixels), labels, confidence
 
 
 def picture(capture: Capture, views: Sequence[int], maps: Mapping[str, Tensor], words: Sequence[str]) -> np.ndarray:

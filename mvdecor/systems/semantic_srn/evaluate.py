@@ -31,6 +31,7 @@ def evaluate(job: Job) -> dict:
     check_source(settings.source, field.head_kind)
 
     def measure_block(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The record of each capture of a block that has none yet."""
         inferred = evaluation.codes(field, block)
         for id in missing:
             capture = evaluation.loaded[id]

@@ -45,6 +45,7 @@ def evaluate(job: Job) -> dict:
     field, weights = open_field(cfg, device)
 
     def measure_block(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The record of each capture of a block that has none yet."""
         codes = {} if field is None else evaluation.codes(field, block)
         for id in missing:
             capture = evaluation.loaded[id]
