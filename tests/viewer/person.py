@@ -26,7 +26,7 @@ from PIL import Image
 from mvdecor.apps.viewer.annotator import VIEWS, Annotator, Step, clicks_until
 from mvdecor.apps.viewer.app import Viewer
 from mvdecor.apps.viewer.label_panel import RECTANGLE
-from mvdecor.apps.viewer.selection import TOOLS
+from mvdecor.apps.viewer.selection import DEFAULTS, TOOLS
 from mvdecor.apps.viewer.tools import FaceTools
 from mvdecor.files import write_json
 from mvdecor.results.table import format_table
@@ -39,6 +39,8 @@ CLICKED = ("component", "crease", "brush")
 DISTANCES = (1.3, 0.6, 0.3, 0.15)
 """From a face that is clicked on to the camera; the first from where it is seen."""
 PATIENT = 1800
+VISIT = 3
+"""Clicks on the shape of which most is wrong, at most, before the next one is looked for."""
 
 
 @dataclass
@@ -93,6 +95,7 @@ class Person:
     waiting: float = 0.0
     phases: list[dict[str, Any]] = field(default_factory=list)
     _annotators: dict[str, Annotator] = field(default_factory=dict)
+    _radius: float = DEFAULTS.radius
 
     @property
     def session(self) -> Any:
@@ -126,16 +129,25 @@ class Person:
         self.page.get_by_role(role, name=name, exact=True).click()
         self.elsewhere += 1
 
+    def key(self, key: str, happened: Any) -> None:
+        """Press a key until it does something: a box that has the focus keeps it, and a busy page may lose it."""
+        for _ in range(10):
+            self.page.evaluate("document.activeElement.blur()")
+            self.page.keyboard.press(key)
+            if wait(happened, 12):
+                return
+        raise AssertionError(f"the key {key} did nothing")
+
     def field(self, text: str) -> Any:
         """The field beside some text."""
         return self.page.locator(f"xpath=//*[text()='{text}']/following::input[not(@type='hidden')][1]")
 
     def open(self, id: str) -> None:
-        """Go on to the next shape until it is there."""
-        while self.viewer.panel.id != id:
-            before = self.viewer.panel.id
-            self.press("button", "next")
-            wait(lambda before=before: self.viewer.panel.id != before)
+        """Go on to the next shape, or back, until it is there."""
+        place = self.session.ids.index
+        while (before := self.viewer.panel.id) != id:
+            key = "PageDown" if place(before) < place(id) else "PageUp"
+            self.key(key, lambda before=before: self.viewer.panel.id != before)
         wait(lambda: self.field("shape").input_value() == id)
 
     def label(self, id: str, goal: float, most: int) -> None:
@@ -144,6 +156,8 @@ class Person:
         while self.clicks - start < most and self.annotator(id).right < goal:
             for tools in ([*CLICKED, "rectangle"], ["rectangle"]):  # a face may be hidden from all sides
                 step = self.annotator(id).step(tools)
+                if step is not None and self.clicks - start + self.cost(step) > most:
+                    return
                 if step is not None and self.do(id, step):
                     break
                 print(f"{id}: {step and step.action.tool} came to nothing", flush=True)
@@ -151,26 +165,43 @@ class Person:
                 print(f"{id}: no click helps", flush=True)
                 return
 
+    def cost(self, step: Step) -> int:
+        """Clicks that a step takes."""
+        cost = 1 + (self.page.get_by_label("only faces without a label").is_checked() != step.unlabelled)
+        if step.action.tool == "brush":
+            cost += self._radius != step.action.settings.radius
+        return cost + (2 if step.label >= 10 else 0)
+
     def do(self, id: str, step: Step) -> bool:
         """Choose label and tool, look at the place, and click; False if nothing came of it."""
         action, before = step.action, self.session.labels_of(id)
+        name = self.session.label_names[step.label]
         if step.label < 10:
-            self.page.keyboard.press(str((step.label + 1) % 10))
+            self.key(str((step.label + 1) % 10), lambda: self.field("label").input_value() == name)
         else:
-            self.choose("label", self.session.label_names[step.label])
-        text = RECTANGLE if action.tool == "rectangle" else TOOLS[action.tool].text
-        self.page.keyboard.press("r" if action.tool == "rectangle" else TOOLS[action.tool].key.lower())
-        wait(lambda: self.field("a click will").input_value() == text)
+            self.choose("label", name)
+        rectangle = action.tool == "rectangle"
+        text, key = (RECTANGLE, "r") if rectangle else (TOOLS[action.tool].text, TOOLS[action.tool].key.lower())
+        self.key(key, lambda: self.field("a click will").input_value() == text)
         box = self.page.get_by_label("only faces without a label")
         if box.is_checked() != step.unlabelled:
             box.click(force=True)
             self.elsewhere += 1
         if action.tool == "brush":
             self.set_radius(action.settings.radius)
-        if not (self.draw(action) if action.tool == "rectangle" else self.click(id, step.face)):
-            return False
-        self.on_shapes += 1
+        said = self.said
+        for _ in range(5):  # a page that is not drawn yet takes no notice of a click: a person clicks again
+            if not (self.draw(action) if action.tool == "rectangle" else self.click(id, step.face)):
+                return False
+            self.on_shapes += 1
+            if wait(lambda: self.said != said or not np.array_equal(self.session.labels_of(id), before), 20):
+                break
         return wait(lambda: not np.array_equal(self.session.labels_of(id), before), 30)
+
+    @property
+    def said(self) -> str:
+        """What the page says at its top."""
+        return self.viewer.panel._message.content
 
     def choose(self, label: str, option: str) -> None:
         """In a list."""
@@ -179,12 +210,12 @@ class Person:
         self.elsewhere += 2
 
     def set_radius(self, radius: float) -> None:
-        entry = self.page.locator("xpath=//*[text()='brush radius']/following::input[@inputmode][1]")
-        if float(entry.input_value()) != radius:
+        if self._radius != radius:
+            entry = self.page.locator("xpath=//*[text()='brush radius']/following::input[@inputmode][1]")
             entry.fill(f"{radius:g}")
             entry.press("Enter")
+            self._radius = radius
             self.elsewhere += 1
-            self.page.locator("canvas").first.focus()
 
     def click(self, id: str, face: int) -> bool:
         """Look at a face from where it is seen, and click on it."""
@@ -205,8 +236,7 @@ class Person:
         """Draw a rectangle of the annotator's."""
         view, low, high, through = action.rectangle
         if self.viewer.panel.xray != through:
-            self.page.keyboard.press("x")
-            wait(lambda: self.viewer.panel.xray == through)
+            self.key("x", lambda: self.viewer.panel.xray == through)
         self.look(view.position, np.zeros(3))
         canvas = self.canvas()
         aspect = canvas["width"] / canvas["height"]
@@ -228,8 +258,11 @@ class Person:
     def look(self, eye: np.ndarray, target: np.ndarray) -> None:
         """Turn the camera."""
         (client,) = self.viewer.panel._server.get_clients().values()
+        reported = [] if np.abs(client.camera.position - eye).max() > 1e-3 else [np.zeros(3)]
+        client.camera.on_update(lambda camera: reported.append(np.subtract(camera.position, eye)))
         client.camera.position, client.camera.look_at = tuple(eye), tuple(target)
         client.flush()
+        wait(lambda: bool(reported) and bool(np.abs(reported[-1]).max() < 1e-3), 20)
         time.sleep(0.7)
 
     def canvas(self) -> dict[str, float]:
@@ -258,8 +291,10 @@ class Person:
         self.enter()
 
     def accept(self, id: str) -> None:
-        self.press("button", "Accept the prediction")
-        wait(lambda: self.session.unlabelled(id) == 0)
+        """Take the prediction, where there is one."""
+        if self.session.round is None:
+            return
+        self.key("p", lambda: self.session.unlabelled(id) == 0)
 
     def export(self, id: str) -> None:
         self.press("button", "Export this shape")
@@ -284,29 +319,43 @@ def wait(happened: Any, seconds: float = 120) -> bool:
     return True
 
 
-def work(person: Person, rounds: Sequence[int], clicks: int, goal: float) -> None:
-    """Label the first shapes, fine-tune, accept and correct, fine-tune, and so on; the clicks are spread over the shapes.
+def work(person: Person, rounds: Sequence[int], before: float, clicks: int, goal: float) -> None:
+    """Label the first shapes, fine-tune, accept and correct some more, and so on; in the end correct where most is wrong.
 
     Args:
         person: who works.
         rounds: shapes that have labels before each round.
+        before: share of the clicks that the shapes before the first round get.
         clicks: on everything but export, at most.
         goal: share of a shape that is enough.
     """
     ids, done = list(person.task.truth), 0
-    for count in [*rounds, len(ids)]:
-        for id in ids[done:count]:
-            person.open(id)
-            if person.session.round is not None:
-                person.accept(id)
-            left = clicks - person.clicks - (len(ids) - ids.index(id) - 1) * 2 - 3 * len(rounds)
-            share = left / (count - ids.index(id)) if not person.session.round else left / (len(ids) - ids.index(id))
-            person.label(id, goal, max(0, int(share if person.session.round else 0.7 * share)))
-            person.note(f"labelling {id}", shape=person.annotator(id).right, all=person.right(ids))
+    for number, count in enumerate(rounds):
+        for place in range(done, count):
+            if number == 0:
+                share = (before * clicks - person.clicks) / (count - place)
+            else:
+                share = (clicks - person.clicks) / (len(ids) - place)
+            person.open(ids[place])
+            person.accept(ids[place])
+            person.label(ids[place], goal, int(share))
+            person.note(f"labelling {ids[place]}", shape=person.annotator(ids[place]).right, all=person.right(ids))
         done = count
-        if count < len(ids):
-            person.fine_tune()
-            person.note(f"round {1 + rounds.index(count)}", others=person.predicted(ids[count:]), all=person.right(ids))
+        person.fine_tune()
+        person.note(f"round {number + 1}", others=person.predicted(ids[count:]), all=person.right(ids))
+    for id in ids[done:]:
+        person.open(id)
+        person.accept(id)
+    person.note("accepting the others", others=person.right(ids[done:]), all=person.right(ids))
+    finished: set[str] = set()
+    while person.clicks < clicks and len(finished) < len(ids):
+        id = min(set(ids) - finished, key=lambda id: person.annotator(id).right)
+        before_it = person.clicks
+        person.open(id)
+        person.label(id, goal, min(VISIT, clicks - person.clicks))
+        if person.clicks == before_it:
+            finished.add(id)
+    person.note("correcting", others=person.right(ids[done:]), all=person.right(ids))
 
 
 def without_rounds(task: Task, clicks: int) -> float:
@@ -314,7 +363,7 @@ def without_rounds(task: Task, clicks: int) -> float:
     rights = []
     for id, truth in task.truth.items():
         shape = MeshFolder(task.folder).load(id)
-        most = clicks // len(task.truth) - 1  # one click opens the shape
+        most = clicks // len(task.truth)
         rights.append(clicks_until(Annotator(shape, FaceTools(shape), truth), [*CLICKED, "rectangle"], 0.99, most)[1])
     return float(np.mean(rights))
 
@@ -331,6 +380,7 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--shapes", type=int, default=10)
     parser.add_argument("--rounds", type=int, nargs="*", default=[2])
+    parser.add_argument("--before", type=float, default=0.5, help="share of the clicks before the first round")
     parser.add_argument("--clicks", type=int, default=60)
     parser.add_argument("--goal", type=float, default=0.95)
     parser.add_argument("--set", nargs="*", default=[], help="settings of the viewer, KEY=VALUE")
@@ -349,7 +399,7 @@ def main() -> None:
         page.set_default_timeout(120_000)
         person = Person(page, viewer, task, words.out)
         person.enter()
-        work(person, words.rounds, words.clicks, words.goal)
+        work(person, words.rounds, words.before, words.clicks, words.goal)
         minutes = (time.monotonic() - start) / 60
         person.export(ids[-1])
         person.note("export", all=person.right(ids))

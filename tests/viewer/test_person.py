@@ -25,13 +25,15 @@ def test_from_nothing_to_export(made_up_people, tiny, tmp_path):
     assert [phase["after"] for phase in result["phases"]] == [
         f"labelling {first}",
         "round 1",
-        f"labelling {second}",
+        "accepting the others",
+        "correcting",
         "export",
     ]
     assert result["phases"][0]["shape"] > 30 and result["phases"][0]["on shapes"] > 0
+    assert result["phases"][2]["clicks"] == result["phases"][1]["clicks"], "keys open shapes and accept"
     assert result["phases"][-1]["clicks"] <= 18 and 0 < result["without rounds"] <= 1
     with Image.open(tmp_path / "person.webp") as clip:
-        assert clip.n_frames == len(list(tmp_path.glob("*.png"))) == 4
+        assert clip.n_frames == len(list(tmp_path.glob("*.png"))) == 5
     labels = np.load(tmp_path / "meshes" / f"{second}_labels.npy")
     np.testing.assert_array_equal(np.load(tmp_path / "view" / "export" / second / "labels.npy"), labels)
 

@@ -104,6 +104,16 @@ def wait_until(happened: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
+def soon(happened: Callable[[], bool], seconds: float = 15) -> bool:
+    """Whether it happens within a few seconds."""
+    end = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
 def colours_shown(page) -> int:
     """How many colours the page shows left of its controls."""
     picture = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
@@ -188,14 +198,19 @@ def test_click_paint_undo_fine_tune_and_predictions(viewer, page, tmp_path):
     wait_until(lambda: colours_shown(page) > 50)
 
 
-def drag(page, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """With Shift held, as strokes and rectangles are drawn."""
-    page.keyboard.down("Shift")
-    page.mouse.move(*start)
-    page.mouse.down()
-    page.mouse.move(*end, steps=10)
-    page.mouse.up()
-    page.keyboard.up("Shift")
+def drag(page, start: tuple[float, float], end: tuple[float, float], happened: Callable[[], bool]) -> None:
+    """With Shift held, as strokes and rectangles are drawn; again if a busy page was not ready for it."""
+
+    def once() -> bool:
+        page.keyboard.down("Shift")
+        page.mouse.move(*start)
+        page.mouse.down()
+        page.mouse.move(*end, steps=10)
+        page.mouse.up()
+        page.keyboard.up("Shift")
+        return soon(happened)
+
+    wait_until(once)
 
 
 def on_disk(root: Path, id: str = IDS[0]) -> np.ndarray:
@@ -209,8 +224,7 @@ def test_strokes_rectangles_and_classes(viewer, page):
     face, _, (x, y) = large_visible_face(root, width)
     choose(page, "a click will", "label with the brush")
     page.get_by_text("Shift and drag over the shape").wait_for()
-    drag(page, (x, y), (x + 40, y + 40))
-    wait_until(lambda: (on_disk(root) == 0).any())
+    drag(page, (x, y), (x + 40, y + 40), lambda: (on_disk(root) == 0).any())
     assert on_disk(root)[face] == 0
     page.get_by_role("button", name="undo").click()
     wait_until(lambda: (on_disk(root) == -1).all())  # a stroke is one step
@@ -218,13 +232,12 @@ def test_strokes_rectangles_and_classes(viewer, page):
 
     page.keyboard.press("r")  # the hotkey of the rectangle
     page.get_by_text("labels what is seen in the rectangle").wait_for()
-    drag(page, (5, 170), (width - 5, HEIGHT - 5))
-    wait_until(lambda: (on_disk(root) == 0).any())
+    drag(page, (5, 170), (width - 5, HEIGHT - 5), lambda: (on_disk(root) == 0).any())
     seen = on_disk(root) == 0
     assert seen[face] and not seen.all()
     page.keyboard.press("x")
-    drag(page, (5, 5), (width - 5, HEIGHT - 5))  # through the shape, all that the page shows
-    wait_until(lambda: (on_disk(root) == 0).all())
+    # through the shape, all that the page shows
+    drag(page, (5, 5), (width - 5, HEIGHT - 5), lambda: (on_disk(root) == 0).all())
 
     page.get_by_role("tab", name="Classes").click()
     page.get_by_text(f"{len(seen)}", exact=True).first.wait_for()
@@ -250,9 +263,13 @@ def test_two_browsers_and_a_page_that_is_loaded_again(viewer, page):
     choose(page, "a click will", "label with the brush")
     wait_until(lambda: second.get_by_label("a click will").input_value() == "label with the brush")
     wait_until(lambda: colours_shown(second) > 50)
-    for number in range(6):  # one after the other, faster than either is drawn
-        (page if number % 2 else second).mouse.click(x + 15 * number, y)
-    wait_until(lambda: (on_disk(root) == 0).any())
+
+    def clicked() -> bool:
+        for number in range(6):  # one after the other, faster than either is drawn
+            (page if number % 2 else second).mouse.click(x + 15 * number, y)
+        return soon(lambda: (on_disk(root) == 0).any())
+
+    wait_until(clicked)
     page.get_by_label("label", exact=True).wait_for()
     wait_until(lambda: same_for_a_while(root))
     labels = on_disk(root)

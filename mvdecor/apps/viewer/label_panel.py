@@ -168,6 +168,7 @@ class LabelPanel:
             add(row.text, row.key, tool(row.text))
         add(RECTANGLE, "R", tool(RECTANGLE))
         add("undo", "U", lambda _: self._undo("undo"))
+        add("accept the prediction", "P", lambda _: self._accept())
         add("grow", "G", lambda _: self._resize("grow"))
         add("shrink", "G", lambda _: self._resize("shrink"), "shift")
         add("next unlabelled face", "N", lambda event: self._page.fly(event.client))
@@ -193,7 +194,6 @@ class LabelPanel:
         settings = TOOLS[CLICKS[tool]].settings if CLICKS[tool] else ()
         for name, slider in self._sliders.items():
             slider.visible = name in settings
-        self._note.content = small(NOTES[tool]) if tool in NOTES else ""
         for mesh in self._page.meshes.values():
             for node in mesh.nodes:
                 node.remove_drag_callback("all")
@@ -203,6 +203,7 @@ class LabelPanel:
         scene.remove_rect_select_callback("all")
         if tool == RECTANGLE:
             scene.on_rect_select(modifier="shift")(lambda event: self.do(lambda: self._label_rectangle(event)))
+        self._note.content = small(NOTES[tool]) if tool in NOTES else ""  # last: what it asks for is listened to
 
     def click(self, mesh: str, hit: Hit) -> None:
         """Do to the shape of a mesh what clicks do."""
@@ -266,6 +267,10 @@ class LabelPanel:
 
     def _accept(self) -> None:
         id = self._page.id
+        if not self._session.predicts:
+            raise InputError(f"shape {id}: there is no prediction yet: fine-tune first")
+        if self._session.unlabelled(id) == 0:
+            raise InputError(f"shape {id}: every face has a label: there is nothing to accept")
         if not self._session.accept(id, ACCEPTED[self._accepted.value]):
             raise InputError(f"shape {id}: no face without a label is predicted so surely: accept all, or label them")
         self._page.show("labels")

@@ -97,6 +97,8 @@ class Panel:
         self._shape.on_update(lambda _: self.do(lambda: self._go(self._shape.value)))
         self._other.on_update(lambda _: self.do(self._set_beside))
         step.on_click(lambda _: self.do(lambda: self._step(1 if step.value == "next" else -1)))
+        gui.add_command("next shape", hotkey="pagedown").on_trigger(lambda _: self.do(lambda: self._step(1)))
+        gui.add_command("previous shape", hotkey="pageup").on_trigger(lambda _: self.do(lambda: self._step(-1)))
 
     def _add_colour_controls(self) -> None:
         gui: Any = self._server.gui
