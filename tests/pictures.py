@@ -126,6 +126,7 @@ PICTURES = {
 """By name in docs/."""
 BY_HAND = {
     "viewer.png": "a round of the viewer in a browser, see its caption in docs/viewer.md",
+    "viewer_person.webp": "person.webp of python -m tests.viewer.person, see docs/viewer.md",
     "viewer_captures.png": "scripts/view.py run=outputs/srn_demo in a browser",
     "segment_image.png": "scripts/segment_image.py of a photograph, see docs/systems/semantic_srn.md",
     "ttp_bird_turned.png": "scripts/reconstruct.py of a photograph, see docs/systems/to_the_point.md",
