@@ -29,8 +29,7 @@ RUNS = {
     "srn_demo": "scripts/pipeline.py experiment=srn_demo data.root={runs}/generated_demo out={runs}/srn_demo",
     "srn_chairs_cpu": "scripts/pipeline.py " + SRN + " out={runs}/srn_chairs_cpu",
     "srn_chairs_textured_cpu": "scripts/pipeline.py experiment=srn_chairs_textured_cpu out={runs}/srn_chairs_textured_cpu",
-    "srn_tables_cpu": "scripts/pipeline.py experiment=srn_tables_cpu training.pretrain.steps=1000 evaluation.limit=12 "
-    "out={runs}/srn_tables_cpu",
+    "srn_tables_cpu": "scripts/pipeline.py experiment=srn_tables_cpu out={runs}/srn_tables_cpu",
     "srn_people_cpu": "scripts/pipeline.py experiment=srn_people_cpu data.root={data}/people out={runs}/srn_people_cpu",
     "ttp_birds": "scripts/pipeline.py " + BIRDS + " out={runs}/ttp_birds",
     "ttp_dogs": "scripts/pretrain.py experiment=ttp_birds_cpu template=file template.file={data}/templates/fox.obj "
