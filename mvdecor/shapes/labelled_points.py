@@ -174,9 +174,10 @@ def labels_of_faces(shape: Shape, points: NDArray[np.float64], labels: NDArray[n
     near = distance <= REACH * diagonal
     votes = np.bincount(group[owner[nearest[near]]] * num_labels + labels[near], minlength=len(group) * num_labels)
     votes = votes.reshape(len(group), num_labels)
-    result = np.where(votes.any(axis=1), votes.argmax(axis=1), UNDETERMINED)
+    voted = votes.sum(axis=1) > 0
+    result = np.where(voted, votes.argmax(axis=1), UNDETERMINED)
 
-    unvoted = ~votes.any(axis=1)[owner]
+    unvoted = ~voted[owner]
     places, owner = places[unvoted], owner[unvoted]
     distance, nearest = cKDTree(points).query(places)
     by_distance = np.lexsort((distance, owner))

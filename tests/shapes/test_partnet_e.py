@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import shutil
 
 import numpy as np
@@ -319,6 +320,15 @@ def test_bad_labels_are_named_and_never_run(root, monkeypatch, tmp_path, content
 def test_integers_of_every_size_are_labels(root, dtype):
     labels = PARTS[pot_shape()[1][sample_surface(pot_shape()[0], 6000)[1]]]
     save_labels(root / "few_shot/KitchenPot/9", {"semantic_seg": labels.astype(dtype)})
+    assert PartNetE(root, "KitchenPot").load("9").face_labels.tolist() == np.repeat([1, 0, 0, 2, 2], 12).tolist()
+
+
+def test_labels_that_an_older_numpy_wrote_are_read(root):
+    path = root / "few_shot/KitchenPot/9/label.npy"
+    content = np.load(path, allow_pickle=True)
+    old = pickle.dumps(content, protocol=3).replace(b"numpy._core", b"numpy.core")
+    assert b"numpy.core.multiarray" in old
+    path.write_bytes(path.read_bytes()[:128] + old)
     assert PartNetE(root, "KitchenPot").load("9").face_labels.tolist() == np.repeat([1, 0, 0, 2, 2], 12).tolist()
 
 
