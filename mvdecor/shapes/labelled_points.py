@@ -45,8 +45,8 @@ def read_points(path: Path) -> NDArray[np.float64]:
 def read_point_labels(path: Path, num_points: int, part_names: tuple[str, ...]) -> NDArray[np.int64]:
     """int64 [num_points], "semantic_seg" of a `label.npy`: the number of each point's part, -1 for points of no part.
 
-    The file is a pickled dictionary of arrays. It is read by `_LabelUnpickler`, which builds arrays of integers and nothing
-    else, so that no code of the file is run.
+    The file is a pickled dictionary of arrays. It is read by `_LabelUnpickler`, which takes arrays of numbers apart and
+    builds nothing else, so that no code of the file is run.
 
     Raises:
         InputError: the file is missing or damaged, asks for anything else than such a dictionary, or its labels do not fit
@@ -120,13 +120,14 @@ def _semantic_labels(content: Any) -> NDArray[np.int64]:
     array = entries[0].get("semantic_seg")
     if not isinstance(array, _Array):
         raise ValueError("its 'semantic_seg' is missing or no array")
-    if not re.fullmatch(r"[iu][1248]", array.dtype.name) or array.dtype.order not in ("<", ">", "|", "="):
-        raise ValueError("its 'semantic_seg' holds no integers")
-    dtype = np.dtype(array.dtype.name).newbyteorder(array.dtype.order)
-    values = np.frombuffer(array.content, dtype=dtype).astype(np.int64)
+    if not re.fullmatch(r"[iu][1248]|f[48]", array.dtype.name) or array.dtype.order not in ("<", ">", "|", "="):
+        raise ValueError("its 'semantic_seg' holds no numbers")
+    values = np.frombuffer(array.content, dtype=np.dtype(array.dtype.name).newbyteorder(array.dtype.order))
     if array.shape != (len(values),) or len(values) == 0:
         raise ValueError("its 'semantic_seg' is not one number per point")
-    return values
+    if not (np.abs(values) < 2**31).all() or (values != np.round(values)).any():  # -1.0 and 2.0 are as good as integers
+        raise ValueError("its 'semantic_seg' holds no integers")
+    return values.astype(np.int64)
 
 
 def check_frame(shape: Shape, points: NDArray[np.float64], path: Path) -> None:

@@ -296,7 +296,10 @@ class Command:
         ({"semantic_seg": Command()}, r"it asks for (posix|nt)\.mkdir, which is not allowed"),
         ({"instance_seg": np.zeros(6000, dtype=int)}, "'semantic_seg' is missing or no array"),
         ({"semantic_seg": [0] * 6000}, "'semantic_seg' is missing or no array"),
-        ({"semantic_seg": np.zeros(6000)}, "holds no integers"),
+        ({"semantic_seg": np.full(6000, 0.5)}, "holds no integers"),
+        ({"semantic_seg": np.full(6000, np.nan)}, "holds no integers"),
+        ({"semantic_seg": np.zeros(6000, dtype=bool)}, "holds no numbers"),
+        ({"semantic_seg": np.array(["lid"] * 6000)}, "holds no numbers"),
         ({"semantic_seg": np.zeros((6000, 1), dtype=int)}, "not one number per point"),
         ({"semantic_seg": np.array([], dtype=int)}, "not one number per point"),
         ({"semantic_seg": np.zeros(10, dtype=int)}, "10 labels for 6000 points"),
@@ -316,8 +319,8 @@ def test_bad_labels_are_named_and_never_run(root, monkeypatch, tmp_path, content
     assert not (tmp_path / "run_by_a_pickle").exists()
 
 
-@pytest.mark.parametrize("dtype", ["<i8", "<i4", ">i4", "i2", "i1"])
-def test_integers_of_every_size_are_labels(root, dtype):
+@pytest.mark.parametrize("dtype", ["<i8", "<i4", ">i4", "i2", "i1", "f8"])
+def test_integers_of_every_type_are_labels(root, dtype):
     labels = PARTS[pot_shape()[1][sample_surface(pot_shape()[0], 6000)[1]]]
     save_labels(root / "few_shot/KitchenPot/9", {"semantic_seg": labels.astype(dtype)})
     assert PartNetE(root, "KitchenPot").load("9").face_labels.tolist() == np.repeat([1, 0, 0, 2, 2], 12).tolist()
