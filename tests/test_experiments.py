@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.systems.mvdecor.stages import run_pipeline
+from tests.partnet_e_files import write_partnet_e_like
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 # tables: tests/test_tables.py; other systems: tests/semantic_srn, tests/to_the_point, tests/open_vocabulary
@@ -27,6 +28,8 @@ def data_overrides(data: str, partnet: Path, people: Path, folder: Path) -> list
             shutil.copytree(scan, folder / "meshes", dirs_exist_ok=True)
         shutil.copy(people / "split.json", folder / "meshes")
         return [f"data.root={folder / 'meshes'}"]
+    if data == "partnet_e":
+        return [f"data.root={write_partnet_e_like(people, folder / 'partnet_e')}", "data.category=Chair"]
     assert data == "renderpeople", f"no made-up shapes for the data config {data}"
     return [f"data.root={people}"]
 
@@ -79,6 +82,8 @@ def test_experiments_do_not_share_a_folder(make_config):
         ("renderpeople_geometry", {"views.channels": ["rgb", "depth", "normal"], "evaluation.points": 30000}),
         ("people_cpu", {"views.channels": ["rgb"], "training.finetune.k": 3, "training.finetune.runs": 3}),
         ("people_cpu", {"data.pretrain_split": "train"}),
+        ("partnet_e", {"training.finetune.k": 8, "evaluation.protocol": "partnet", "data.other": True}),
+        ("partnet_e", {"views.channels": ["rgb", "depth", "normal"], "network.encoder": "resnet50"}),
     ],
 )
 def test_experiment_keeps_what_its_table_is_about(name, expected, make_config):

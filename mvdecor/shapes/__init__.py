@@ -4,6 +4,8 @@ from mvdecor.shapes.fewshot import sample_few_shot, sample_views
 from mvdecor.shapes.folder import MeshFolder, read_mesh
 from mvdecor.shapes.loading import ShapeSet, load_shapes
 from mvdecor.shapes.partnet import PartNet
+from mvdecor.shapes.partnet_e import PartNetE
+from mvdecor.shapes.partnet_mobility import PartNetMobility
 from mvdecor.shapes.people import RenderPeople
 from mvdecor.shapes.shape import UNDETERMINED, Shape, Texture
 from mvdecor.shapes.store import ShapeStore
@@ -12,6 +14,8 @@ __all__ = [
     "UNDETERMINED",
     "MeshFolder",
     "PartNet",
+    "PartNetE",
+    "PartNetMobility",
     "RenderPeople",
     "Shape",
     "ShapeSet",

@@ -20,7 +20,7 @@ IN_MEMORY = 32
 
 
 class ShapeSet(Protocol):
-    """What `PartNet`, `RenderPeople` and `MeshFolder` have in common; a reader of your own needs no more than this.
+    """What all readers (`PartNet`, `RenderPeople`, …) have in common; a reader of your own needs no more than this.
 
     They also have `files(id, labels) -> list[Path]`, the files that a shape is read from. With it a stage can tell without
     reading meshes whether its result is up to date, and a `ShapeStore` reads each shape only once.

@@ -6,10 +6,8 @@ Labels come part file by part file from `result_after_merging.json`, which is ex
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +18,10 @@ from mvdecor.files import read_json
 from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list
 from mvdecor.shapes.obj import ObjMesh, read_obj
 from mvdecor.shapes.part_paths import PathList, PathMatch, lost_paths_warning, match_paths
+from mvdecor.shapes.part_trees import DOWNLOAD_SHAPE, concatenate, read_category, read_parts, shape_folders
 from mvdecor.shapes.shape import Shape, positions
 
 DOWNLOAD = "download PartNet v0 (PartNet archive of shapenet.org) so that ROOT/data_v0 and ROOT/stats exist"
-DOWNLOAD_SHAPE = "download the shape again, or leave it out with data.on_error=skip"
 
 
 class PartNet:
@@ -82,9 +80,7 @@ class PartNet:
         """
         check_split(split)
         if split == "all":
-            return [
-                id for id in self._folders() if self.category in ("all", _read_category(self.root / "data_v0" / id))
-            ]
+            return [id for id in self._folders() if self.category in ("all", read_category(self.root / "data_v0" / id))]
         if split == "unlabelled":
             return self._unlabelled()
         categories = list(self._splits) if self.category == "all" else [self.category]
@@ -145,18 +141,18 @@ class PartNet:
         folder = self.root / "data_v0" / id
         if not folder.is_dir():
             raise InputError(f"{folder}: PartNet shape {id} is not there; {DOWNLOAD_SHAPE}")
-        parts = _read_parts(folder)
+        parts = read_parts(folder / "result_after_merging.json")
         meshes = [_read_part(folder, name, path) for name, path in parts]
         counts = [len(mesh.faces) for mesh in meshes]
         if sum(counts) == 0:
             raise InputError(f"{folder / 'objs'}: none of its {len(parts)} part files has a face; {DOWNLOAD_SHAPE}")
-        vertices, faces = _concatenate(meshes)
+        vertices, faces = concatenate(meshes)
         shape = Shape(
             id=id,
             vertices=positions(vertices),
             faces=torch.from_numpy(faces),
             label_names=self.label_names,
-            category=_read_category(folder),
+            category=read_category(folder),
         )
         files = torch.from_numpy(np.repeat(np.arange(len(parts)), counts))
         return shape.normalized(), files, [path for _, path in parts]
@@ -174,8 +170,7 @@ class PartNet:
         return [id for id in self._folders() if id not in held_out]
 
     def _folders(self) -> list[str]:
-        names = [f.name for f in (self.root / "data_v0").iterdir() if f.is_dir() and not f.name.startswith(".")]
-        return sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
+        return shape_folders(self.root / "data_v0")
 
 
 def train_lists(root: str | Path, level: int | str, splits: str | Path = "official") -> dict[str, list[str]]:
@@ -269,57 +264,9 @@ def _read_official_splits(folder: Path) -> dict[str, dict[str, list[str]]]:
     return result
 
 
-def _read_parts(folder: Path) -> list[tuple[str, str | None]]:
-    """Part files of a shape as (name, path of the leaf that holds it or None), in the order the tree names them."""
-    path = folder / "result_after_merging.json"
-    tree = read_json(path, DOWNLOAD_SHAPE)
-    if not isinstance(tree, list) or len(tree) != 1:
-        raise InputError(f"{path}: should be a list of one root node; {DOWNLOAD_SHAPE}")
-    parts: dict[str, str | None] = {}
-    for node_path, node in _walk(tree[0], "", path):
-        obj_names = node.get("objs") or []
-        if not isinstance(obj_names, list) or not all(isinstance(name, str) for name in obj_names):
-            raise InputError(f"{path}: 'objs' of {node_path} should be a list of names; {DOWNLOAD_SHAPE}")
-        for name in obj_names:
-            if not name or "/" in name or "\\" in name or ".." in name:
-                raise InputError(f"{path}: {node_path} names the file {name!r}, no plain name; {DOWNLOAD_SHAPE}")
-            parts.setdefault(name, None)
-            if not node.get("children"):
-                if parts[name] not in (None, node_path):
-                    raise InputError(f"{path}: both {parts[name]} and {node_path} hold {name}; {DOWNLOAD_SHAPE}")
-                parts[name] = node_path
-    if not parts:
-        raise InputError(f"{path}: names no part files; {DOWNLOAD_SHAPE}")
-    return list(parts.items())
-
-
-def _walk(node: Any, parent: str, file: Path) -> Iterator[tuple[str, dict]]:
-    """(path, node) of a tree, a node before its children."""
-    if not isinstance(node, dict) or not isinstance(node.get("name"), str):
-        raise InputError(f"{file}: a node below {parent or 'the root'!r} has no name; {DOWNLOAD_SHAPE}")
-    path = f"{parent}/{node['name']}" if parent else node["name"]
-    yield path, node
-    for child in node.get("children") or []:
-        yield from _walk(child, path, file)
-
-
 def _read_part(folder: Path, name: str, path: str | None) -> ObjMesh:
     file = folder / "objs" / f"{name}.obj"
     if not file.is_file():
         part = path or "(of no leaf)"
         raise InputError(f"PartNet shape {folder.name}: part {part} names {file}, which is missing; {DOWNLOAD_SHAPE}")
     return read_obj(file)
-
-
-def _read_category(folder: Path) -> str:
-    meta = read_json(folder / "meta.json", DOWNLOAD_SHAPE)
-    if not isinstance(meta, dict) or not isinstance(meta.get("model_cat"), str):
-        raise InputError(f"{folder / 'meta.json'}: has no 'model_cat'; {DOWNLOAD_SHAPE}")
-    return meta["model_cat"]
-
-
-def _concatenate(meshes: list[ObjMesh]) -> tuple[np.ndarray, np.ndarray]:
-    """float64 [V, 3] and int64 [F, 3] of several meshes one after the other."""
-    offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
-    faces = [mesh.faces + offset for mesh, offset in zip(meshes, offsets[:-1], strict=True)]
-    return np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces)
