@@ -2,14 +2,18 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from mvdecor.engine.cli import CONFIGS
+from mvdecor.shapes import PartNet
 from mvdecor.systems.mvdecor.stages import run_pipeline
+from tests.shapenet_files import SYNSETS, write_lists, write_shape
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 # tables: tests/test_tables.py; other systems: tests/semantic_srn, tests/to_the_point, tests/open_vocabulary
@@ -27,8 +31,23 @@ def data_overrides(data: str, partnet: Path, people: Path, folder: Path) -> list
             shutil.copytree(scan, folder / "meshes", dirs_exist_ok=True)
         shutil.copy(people / "split.json", folder / "meshes")
         return [f"data.root={folder / 'meshes'}"]
+    if data == "shapenet_part":
+        return shapenet_part(partnet, folder)
     assert data == "renderpeople", f"no made-up shapes for the data config {data}"
     return [f"data.root={people}"]
+
+
+def shapenet_part(partnet: Path, folder: Path) -> list[str]:
+    """Some of the made-up chairs as ShapeNetPart has them."""
+    chairs = PartNet(partnet, "Chair", 1)
+    lists = {split: chairs.ids(split)[:3] for split in ("train", "test")}
+    for id in (id for ids in lists.values() for id in ids):
+        chair = chairs.load(id)
+        known = chair.face_labels >= 0
+        labels = torch.where(known, chair.face_labels % 4, -1)
+        write_shape(folder / "parts", folder / "meshes", replace(chair, face_labels=labels), "Chair")
+    write_lists(folder / "parts", **{split: [f"{SYNSETS['Chair']}/{id}" for id in ids] for split, ids in lists.items()})
+    return [f"data.root={folder / 'parts'}", f"data.meshes={folder / 'meshes'}"]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -79,6 +98,7 @@ def test_experiments_do_not_share_a_folder(make_config):
         ("renderpeople_geometry", {"views.channels": ["rgb", "depth", "normal"], "evaluation.points": 30000}),
         ("people_cpu", {"views.channels": ["rgb"], "training.finetune.k": 3, "training.finetune.runs": 3}),
         ("people_cpu", {"data.pretrain_split": "train"}),
+        ("shapenet_part", {"training.finetune.k": 27, "evaluation.protocol": "shapenet", "views.count": 86}),
     ],
 )
 def test_experiment_keeps_what_its_table_is_about(name, expected, make_config):

@@ -24,6 +24,7 @@ PATHS = (
     "data.test_root",
     "data.splits",
     "data.labels",
+    "data.meshes",
     "capture.root",
     "capture.splits",
     "views.cache",

@@ -22,8 +22,12 @@ OF_VIEWS = ("capture.count", "capture.size", "evaluation.measured")
 
 MAY_DIFFER = (
     *("out", "checkpoint", "seed", "run", "device", "workers", "progress", "save_every", "table", "cell"),
-    *("data.root", "data.test_root", "data.splits", "data.labels", "data.generate"),
-    *(f"data.{reader}.{name}" for reader in ("labelled", "unlabelled") for name in ("root", "splits", "labels")),
+    *("data.root", "data.test_root", "data.splits", "data.labels", "data.meshes", "data.generate"),
+    *(
+        f"data.{reader}.{name}"
+        for reader in ("labelled", "unlabelled")
+        for name in ("root", "splits", "labels", "meshes")
+    ),
     *("views.cache", "views.keep", "training.log_every", "training.finetune.runs", "training.finetune.split"),
     *("cache", "training.cudnn_benchmark", "training.finetune.validate_every"),
     *("evaluation.split", "evaluation.limit", "evaluation.batch_size", "evaluation.meshes"),

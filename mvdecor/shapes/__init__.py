@@ -6,6 +6,7 @@ from mvdecor.shapes.loading import ShapeSet, load_shapes
 from mvdecor.shapes.partnet import PartNet
 from mvdecor.shapes.people import RenderPeople
 from mvdecor.shapes.shape import UNDETERMINED, Shape, Texture
+from mvdecor.shapes.shapenet_part import ShapeNetPart
 from mvdecor.shapes.store import ShapeStore
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "PartNet",
     "RenderPeople",
     "Shape",
+    "ShapeNetPart",
     "ShapeSet",
     "ShapeStore",
     "Texture",

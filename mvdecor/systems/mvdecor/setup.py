@@ -54,7 +54,7 @@ def make_store(cfg: DictConfig, node: DictConfig) -> ShapeStore:
     shape_set = make_shape_set(node)
     reader: Any = OmegaConf.to_container(node, resolve=True)
     if type(shape_set).__module__.startswith("mvdecor.shapes."):  # of these, no shape depends on where it lies
-        reader = {key: value for key, value in reader.items() if key not in ("root", "splits", "labels")}
+        reader = {key: value for key, value in reader.items() if key not in ("root", "splits", "labels", "meshes")}
     return ShapeStore(shape_set, folder, reader)
 
 
