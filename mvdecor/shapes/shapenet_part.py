@@ -98,7 +98,7 @@ class ShapeNetPart:
             left_out = {id for name in ("val", "test") if split == "unlabelled" for id in self._lists.get(name, [])}
             folders = [self.root / synset for synset in self._synsets]
             names = [path.stem for folder in folders for path in sorted(folder.glob("*.txt"))]
-            return [id for id in dict.fromkeys(names) if id not in left_out]
+            return [id for id in dict.fromkeys(names) if id not in left_out and not id.startswith(".")]
         if split not in self._lists:
             raise InputError(f"{self.root}: the lists of data.splits have no {split!r}; add it to the file")
         return list(self._lists[split])
