@@ -145,7 +145,7 @@ def test_out_that_cannot_be_written(people, tmp_path, no_training):
 
 
 @pytest.mark.parametrize("stage", [run_pretrain, run_finetune, run_pipeline])
-@pytest.mark.parametrize("data", ["partnet", "renderpeople", "folder"])
+@pytest.mark.parametrize("data", ["partnet", "shapenet_part", "renderpeople", "folder"])
 def test_missing_folder(stage, data, make_config, tiny, tmp_path, no_training):
     cfg = make_config(f"data={data}", *tiny, "data.root=/no/such/folder", f"out={tmp_path / 'out'}")
     fails(stage, cfg, "/no/such/folder", "data.root")

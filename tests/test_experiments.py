@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from mvdecor.engine.cli import CONFIGS
+from mvdecor.shapes import PartNet
 from mvdecor.systems.mvdecor.stages import run_pipeline
 from tests.partnet_e_files import write_partnet_e_like
+from tests.shapenet_files import SYNSETS, write_lists, write_shape
 
 EXPERIMENTS = sorted(path.stem for path in Path(CONFIGS, "experiment").glob("*.yaml"))
 # tables: tests/test_tables.py; other systems: tests/semantic_srn, tests/to_the_point, tests/open_vocabulary
@@ -30,8 +34,23 @@ def data_overrides(data: str, partnet: Path, people: Path, folder: Path) -> list
         return [f"data.root={folder / 'meshes'}"]
     if data == "partnet_e":
         return [f"data.root={write_partnet_e_like(people, folder / 'partnet_e')}", "data.category=Chair"]
+    if data == "shapenet_part":
+        return shapenet_part(partnet, folder)
     assert data == "renderpeople", f"no made-up shapes for the data config {data}"
     return [f"data.root={people}"]
+
+
+def shapenet_part(partnet: Path, folder: Path) -> list[str]:
+    """Some of the made-up chairs as ShapeNetPart has them."""
+    chairs = PartNet(partnet, "Chair", 1)
+    lists = {split: chairs.ids(split)[:3] for split in ("train", "test")}
+    for id in (id for ids in lists.values() for id in ids):
+        chair = chairs.load(id)
+        known = chair.face_labels >= 0
+        labels = torch.where(known, chair.face_labels % 4, -1)
+        write_shape(folder / "parts", folder / "meshes", replace(chair, face_labels=labels), "Chair")
+    write_lists(folder / "parts", **{split: [f"{SYNSETS['Chair']}/{id}" for id in ids] for split, ids in lists.items()})
+    return [f"data.root={folder / 'parts'}", f"data.meshes={folder / 'meshes'}"]
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -84,6 +103,7 @@ def test_experiments_do_not_share_a_folder(make_config):
         ("people_cpu", {"data.pretrain_split": "train"}),
         ("partnet_e", {"training.finetune.k": 8, "evaluation.protocol": "partnet", "data.other": True}),
         ("partnet_e", {"views.channels": ["rgb", "depth", "normal"], "network.encoder": "resnet50"}),
+        ("shapenet_part", {"training.finetune.k": 27, "evaluation.protocol": "shapenet", "views.count": 86}),
     ],
 )
 def test_experiment_keeps_what_its_table_is_about(name, expected, make_config):

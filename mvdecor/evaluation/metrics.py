@@ -14,7 +14,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from mvdecor.errors import InputError
 from mvdecor.shapes.shape import UNDETERMINED, Shape
 
-Protocol = Literal["mvdecor", "partnet"]
+Protocol = Literal["mvdecor", "partnet", "shapenet"]
 PROTOCOLS: tuple[str, ...] = get_args(Protocol)
 
 
@@ -23,9 +23,10 @@ class PartMetrics:
 
     - part mIoU: intersections and unions of each part are pooled over all shapes, then the parts' IoUs are averaged.
       A part that no counted point has, neither as truth nor as prediction, counts 0 under protocol `mvdecor` (as in the
-      paper's code) and is left out under `partnet`.
+      paper's code) and is left out under `partnet` and `shapenet`.
     - shape mIoU: the mean over shapes of the mean IoU over the parts that occur in the shape (as truth or as
-      prediction), under either protocol.
+      prediction). Under `shapenet` it is over all parts, and those that do not occur in the shape count 100: the instance
+      mIoU of ShapeNetPart (Qi et al. 2017, PointNet, section 5.1).
 
     A shape counts by `points` faces sampled by area, with replacement (the paper's sampled surface points: all points
     of a face share its labels). The sample depends on the seed and the shape's id only, not on the order of shapes. With
@@ -38,7 +39,7 @@ class PartMetrics:
         """
         Args:
             label_names: names of the C parts, all different.
-            protocol: "mvdecor" or "partnet".
+            protocol: "mvdecor", "partnet" or "shapenet".
             points: samples per shape; 0 = exact areas.
             seed: of the samples.
 
@@ -124,7 +125,8 @@ class PartMetrics:
     def _shape_result(self, confusion: np.ndarray) -> dict:
         iou = _iou(confusion)
         parts = {n: float(x) for n, x in zip(self.label_names, iou, strict=True) if not np.isnan(x)}
-        return {"miou": float(np.nanmean(iou)), "accuracy": _accuracy(confusion), "parts": parts}
+        counted = np.where(np.isnan(iou), 100.0, iou) if self.protocol == "shapenet" else iou
+        return {"miou": float(np.nanmean(counted)), "accuracy": _accuracy(confusion), "parts": parts}
 
     def _check(self, shape: Shape, predicted: Tensor) -> None:
         if shape.face_labels is None:

@@ -8,6 +8,7 @@ from mvdecor.shapes.partnet_e import PartNetE
 from mvdecor.shapes.partnet_mobility import PartNetMobility
 from mvdecor.shapes.people import RenderPeople
 from mvdecor.shapes.shape import UNDETERMINED, Shape, Texture
+from mvdecor.shapes.shapenet_part import ShapeNetPart
 from mvdecor.shapes.store import ShapeStore
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PartNetMobility",
     "RenderPeople",
     "Shape",
+    "ShapeNetPart",
     "ShapeSet",
     "ShapeStore",
     "Texture",

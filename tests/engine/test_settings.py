@@ -110,7 +110,7 @@ WORDS = {
     "lifting.rule": "entropy mean majority logits official",
     "lifting.layer_order": "all outer_first outer_only",
     "lifting.fill": "nearest component",
-    "evaluation.protocol": "mvdecor partnet",
+    "evaluation.protocol": "mvdecor partnet shapenet",
     "evaluation.split": "train val test all",
     "up": "y z x -y -z -x",
     "rule": "covering uniform",

@@ -80,7 +80,8 @@ def test_exact_areas_equal_a_loop_over_faces(example):
         present = [x for x in parts if x is not None]
         mean = sum(present) / (num_labels if protocol == "mvdecor" else len(present))
         assert result["part_miou"] == pytest.approx(mean)
-        assert result["shape_miou"] == pytest.approx(sum(shapes) / len(shapes))
+        if protocol != "shapenet":  # see test_metrics_points.py
+            assert result["shape_miou"] == pytest.approx(sum(shapes) / len(shapes))
         assert result["accuracy"] == pytest.approx(accuracy)
         for name, iou in zip(NAMES, parts, strict=False):
             expected = iou if iou is not None else 0.0 if protocol == "mvdecor" else None
@@ -145,8 +146,9 @@ def test_absent_parts_count_zero_or_are_left_out():
         results[protocol] = metrics.result()
     assert results["mvdecor"]["part_miou"] == pytest.approx(50)
     assert results["mvdecor"]["parts"] == {"seat": 100, "leg": 100, "arm": 0, "back": 0}
-    assert results["partnet"]["part_miou"] == pytest.approx(100)
-    assert results["partnet"]["parts"] == {"seat": 100, "leg": 100, "arm": None, "back": None}
+    for protocol in ("partnet", "shapenet"):
+        assert results[protocol]["part_miou"] == pytest.approx(100)
+        assert results[protocol]["parts"] == {"seat": 100, "leg": 100, "arm": None, "back": None}
     for result in results.values():
         assert result["absent"] == ["arm", "back"]
         assert result["shape_miou"] == pytest.approx(100)
@@ -193,6 +195,20 @@ def test_nothing_counted_gives_no_number():
     assert result["part_miou"] is result["shape_miou"] is result["accuracy"] is None
     assert set(result["parts"].values()) == {None}
     json.dumps(result, allow_nan=False)
+
+
+def test_parts_that_a_shape_lacks_count_100_in_its_iou_under_shapenet():
+    results = []
+    for protocol in ("partnet", "shapenet"):
+        metrics = PartMetrics(NAMES, protocol, points=0)
+        metrics.add(shape_of("a", [0, 0, 1, 1]), torch.tensor([0, 0, 0, 1]))  # seat 2/3, leg 1/2
+        metrics.add(shape_of("b", [0, 1, 2, 3]), torch.tensor([0, 1, 2, 2]))  # 1, 1, 1/2, and the back 0: it is there
+        results.append(metrics.result())
+    partnet, shapenet = ({id: shape["miou"] for id, shape in result["shapes"].items()} for result in results)
+    assert partnet == pytest.approx({"a": 100 * (2 / 3 + 1 / 2) / 2, "b": 62.5})
+    assert shapenet == pytest.approx({"a": 100 * (2 / 3 + 1 / 2 + 2) / 4, "b": 62.5})
+    assert results[1]["shape_miou"] == pytest.approx(sum(shapenet.values()) / 2)
+    assert results[0]["part_miou"] == results[1]["part_miou"]
 
 
 def test_pooling_is_over_shapes_before_the_mean():
@@ -255,8 +271,8 @@ def test_bad_shapes_and_options_are_refused():
         metrics.add(Shape("c", torch.zeros(3, 3), torch.tensor([[0, 1, 2]]), zero, NAMES), zero)
     with pytest.raises(InputError, match="shape d: it has no face labels"):
         metrics.add(Shape("d", torch.rand(3, 3), torch.tensor([[0, 1, 2]]), None, NAMES), zero)
-    with pytest.raises(InputError, match=r"'shapenet'.*mvdecor, partnet"):
-        PartMetrics(NAMES, "shapenet")
+    with pytest.raises(InputError, match=r"'scannet'.*mvdecor, partnet, shapenet"):
+        PartMetrics(NAMES, "scannet")
     with pytest.raises(InputError, match="-1 evaluation points"):
         PartMetrics(NAMES, points=-1)
     with pytest.raises(InputError, match=r"doubled.*leg"):

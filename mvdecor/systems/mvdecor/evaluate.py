@@ -105,8 +105,9 @@ def evaluate(
     Raises:
         InputError: a bad shape, unless such are skipped; records of another evaluation.
     """
-    # a ceiling leaves absent parts out, whatever the scores do
-    evaluated = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, "partnet"), Reliability(), Reliability())
+    # a ceiling does not count absent parts 0, whatever the scores do
+    of_ceiling: Protocol = "partnet" if cfg.evaluation.protocol == "mvdecor" else cfg.evaluation.protocol
+    evaluated = Evaluated(_metrics(cfg, shape_set), _metrics(cfg, shape_set, of_ceiling), Reliability(), Reliability())
     numbers = {id: number for number, id in enumerate(ids)}
 
     def measure(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
