@@ -1,4 +1,4 @@
-"""Labelled points as PartNetE has them (`pc.ply`, `label.npy`), and how their labels come to the faces of a mesh."""
+"""Labelled points as PartNetE has them (`pc.ply`, `label.npy`)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
-from torch import Tensor
 
 from mvdecor.errors import InputError
 from mvdecor.shapes.part_trees import DOWNLOAD_SHAPE
 from mvdecor.shapes.ply import read_ply
-from mvdecor.shapes.shape import UNDETERMINED, Shape
+from mvdecor.shapes.shape import Shape
 
-REACH = 0.02
-"""How far from a face a point may lie that labels it, in diagonals of the mesh's bounding box."""
-SPACING = 0.005
-"""Distance of the places on faces that are compared with points, in diagonals of the bounding box."""
 BOX_TOLERANCE = 0.05
 """How far the sides of the bounding boxes of points and mesh may lie apart, in diagonals."""
 
@@ -148,59 +141,3 @@ def check_frame(shape: Shape, points: NDArray[np.float64], path: Path) -> None:
             f"{path}: its points reach from {points_box}, the mesh of model {shape.id} from {mesh_box}: they are not in "
             "one frame; take points and meshes of the same model at rest, or leave it out with data.on_error=skip"
         )
-
-
-def labels_of_faces(shape: Shape, points: NDArray[np.float64], labels: NDArray[np.int64], num_labels: int) -> Tensor:
-    """The most frequent label among the points that lie on each face; of equally frequent ones the lowest.
-
-    A point lies on the face that is nearest to it, if that is nearer than `REACH`. A face without such a point takes the
-    label of the point nearest to it if that is nearer than `REACH`, and is undetermined otherwise: nobody has seen it. Faces
-    with the same three corners have the same label. The distance to a face is that to the nearest of places on it which
-    are `SPACING` apart.
-
-    Args:
-        shape: the mesh.
-        points: float64 [P, 3], in the mesh's frame.
-        labels: int64 [P] in [0, num_labels).
-        num_labels: C.
-
-    Returns:
-        int64 [F] in [-1, C).
-    """
-    corners = shape.vertices[shape.faces].double().numpy()
-    diagonal = float(np.linalg.norm(np.ptp(corners.reshape(-1, 3), axis=0)))
-    places, owner = _places_on_faces(corners, SPACING * diagonal)
-    group = shape.twin_groups.numpy()
-    distance, nearest = cKDTree(places).query(points)
-    near = distance <= REACH * diagonal
-    votes = np.bincount(group[owner[nearest[near]]] * num_labels + labels[near], minlength=len(group) * num_labels)
-    votes = votes.reshape(len(group), num_labels)
-    voted = votes.sum(axis=1) > 0
-    result = np.where(voted, votes.argmax(axis=1), UNDETERMINED)
-
-    unvoted = ~voted[owner]
-    places, owner = places[unvoted], owner[unvoted]
-    distance, nearest = cKDTree(points).query(places)
-    by_distance = np.lexsort((distance, owner))
-    faces, first = np.unique(owner[by_distance], return_index=True)
-    best = by_distance[first]
-    result[faces] = np.where(distance[best] <= REACH * diagonal, labels[nearest[best]], UNDETERMINED)
-    return torch.from_numpy(result[group])
-
-
-def _places_on_faces(corners: NDArray[np.float64], spacing: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Places all over faces [F, 3, 3], about `spacing` apart and at least the centre of each; the face of each place.
-
-    The places of a face are a sequence of low discrepancy (Roberts 2018, "The unreasonable effectiveness of quasirandom
-    sequences": steps of the plastic number's powers), folded from the parallelogram to the triangle.
-    """
-    first, second, third = corners.transpose(1, 0, 2)
-    edges = np.linalg.norm(np.stack([second - first, third - second, first - third]), axis=-1)
-    areas = np.linalg.norm(np.cross(second - first, third - first), axis=-1) / 2
-    counts = np.ceil(np.maximum(areas / spacing**2, edges.max(axis=0) / spacing)).clip(min=1).astype(np.int64)
-    owner = np.repeat(np.arange(len(corners)), counts)
-    number = np.arange(len(owner)) - np.repeat(counts.cumsum() - counts, counts)
-    weights = (1 / 3 + number[:, None] * np.array([0.7548776662466927, 0.5698402909980532])) % 1
-    weights = np.where(weights.sum(axis=1, keepdims=True) > 1, 1 - weights, weights)
-    u, v = weights.T[..., None]
-    return first[owner] + u * (second - first)[owner] + v * (third - first)[owner], owner

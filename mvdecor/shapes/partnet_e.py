@@ -8,28 +8,32 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
 from mvdecor.files import read_json
 from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list
-from mvdecor.shapes.labelled_points import check_frame, labels_of_faces, read_point_labels, read_points
+from mvdecor.shapes.labelled_points import check_frame, read_point_labels, read_points
 from mvdecor.shapes.part_trees import shape_folders
 from mvdecor.shapes.partnet_mobility import DOWNLOAD as DOWNLOAD_MESHES
 from mvdecor.shapes.partnet_mobility import model_files, read_model
-from mvdecor.shapes.shape import UNDETERMINED, Shape
+from mvdecor.shapes.point_labels import carry_to_faces
+from mvdecor.shapes.shape import Shape
 from mvdecor.shapes.texture import check_texture_size
 
 DOWNLOAD = "download PartNetE (the data of PartSLIP) so that ROOT/few_shot, ROOT/test and ROOT/PartNetE_meta.json exist"
 FOLDERS = {"train": "few_shot", "test": "test"}
 OTHER = "other"
+REACH = 0.02
+"""Parts of a face that are farther than this from every point have no vote, in diagonals of the mesh's bounding box."""
 
 
 class PartNetE:
     """PartNetE shapes of one category, or of all without labels.
 
     The points are in the frame of the meshes: that of the OBJ files, y up, all joints at rest; a shape whose bounding boxes
-    disagree is refused (`check_frame`). Labels of points come to faces by `labels_of_faces`.
+    disagree is refused (`check_frame`). Labels of points come to faces by `carry_to_faces`.
 
     Args:
         root: folder that holds `few_shot/CATEGORY/ID/`, `test/CATEGORY/ID/` and `PartNetE_meta.json`.
@@ -122,12 +126,11 @@ class PartNetE:
         points = read_points(folder / "pc.ply")
         labels = read_point_labels(folder / "label.npy", len(points), self._part_names)
         check_frame(shape, points, folder / "pc.ply")
-        last = len(self._part_names)
-        labels[labels < 0] = last  # points of no part have a vote, too
-        face_labels = labels_of_faces(shape, points, labels, last + 1)
-        if not self._other:
-            face_labels[face_labels == last] = UNDETERMINED
-        return face_labels
+        if self._other:
+            labels[labels < 0] = len(self._part_names)
+        corners = shape.vertices[shape.faces.reshape(-1)]
+        reach = REACH * float(torch.linalg.vector_norm(corners.amax(dim=0) - corners.amin(dim=0)))
+        return carry_to_faces(shape, points, labels, len(self.label_names), reach)
 
 
 def _read_part_names(path: Path, category: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def carry_to_faces(
     """The label that most of the points nearest to each face have.
 
     Each point of `surface_points` votes for the label of the labelled point nearest to it: a large face is asked all over,
-    not at its centre alone. Of equally frequent labels the lowest wins.
+    not at its centre alone. Of equally frequent labels the lowest wins. Coincident faces (`Shape.twin_groups`) vote together.
 
     Args:
         shape: the mesh.
@@ -71,8 +71,9 @@ def carry_to_faces(
     surface, faces = surface_points(shape)
     distance, nearest = cKDTree(points).query(surface)
     column = labels[nearest] % (num_labels + 1)  # undetermined is the last one
-    cell = (faces * (num_labels + 1) + column)[distance <= reach]
+    group = shape.twin_groups.cpu().numpy()
+    cell = (group[faces] * (num_labels + 1) + column)[distance <= reach]
     votes = np.bincount(cell, minlength=shape.num_faces * (num_labels + 1)).reshape(shape.num_faces, num_labels + 1)
     winner = votes.argmax(axis=1)
     undetermined = (winner == num_labels) | (votes.sum(axis=1) == 0)
-    return torch.from_numpy(np.where(undetermined, UNDETERMINED, winner))
+    return torch.from_numpy(np.where(undetermined, UNDETERMINED, winner)[group])

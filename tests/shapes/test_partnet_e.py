@@ -11,8 +11,8 @@ from PIL import Image
 
 from mvdecor.errors import InputError
 from mvdecor.shapes import PartNetE, PartNetMobility, Shape
-from mvdecor.shapes.labelled_points import labels_of_faces
 from mvdecor.shapes.partnet_mobility import label_of_path
+from mvdecor.shapes.point_labels import carry_to_faces
 from tests.partnet_e_files import face_colours, sample_surface, save_labels, write_partnet_e_like, write_points
 
 RED, BLUE, GREY = (200, 10, 20), (10, 20, 200), (204, 204, 204)
@@ -250,7 +250,7 @@ def test_votes_are_those_of_the_exactly_nearest_faces():
     nearest = distance.argmin(axis=0)
     expected = [np.bincount(labels[nearest == number], minlength=4).argmax() for number in range(25)]
     assert (np.bincount(nearest, minlength=25) > 5).all()  # no face without a vote
-    assert labels_of_faces(shape, points, labels, 4).tolist() == expected
+    assert carry_to_faces(shape, points, labels, 4, 0.1).tolist() == expected
 
 
 def test_what_lies_before_the_middle_of_a_face_does_not_label_it():
@@ -261,7 +261,7 @@ def test_what_lies_before_the_middle_of_a_face_does_not_label_it():
     shape = Shape("door", torch.tensor(corners), faces)
     points, face = sample_surface(shape, 5000)
     hidden = (face < 2) & ((points[:, :2] > 0.2) & (points[:, :2] < 0.8)).all(axis=1)
-    assert labels_of_faces(shape, points[~hidden], (face >= 2)[~hidden].astype(int), 2).tolist() == [0, 0, 1, 1]
+    assert carry_to_faces(shape, points[~hidden], (face >= 2)[~hidden].astype(int), 2, 0.05).tolist() == [0, 0, 1, 1]
 
 
 def test_a_face_without_points_takes_the_nearest_one_within_reach():
@@ -271,14 +271,14 @@ def test_a_face_without_points_takes_the_nearest_one_within_reach():
     vertices[2::3, 1] += 0.05
     shape = Shape("strip", vertices, torch.arange(9).reshape(3, 3))
     points = np.array([[0.01, 0.01, 0.0], [0.01, 0.03, 0.0], [0.02, 0.01, 0.0]])
-    assert labels_of_faces(shape, points, np.array([1, 0, 1]), 2).tolist() == [1, 0, -1]
+    assert carry_to_faces(shape, points, np.array([1, 0, 1]), 2, 0.2).tolist() == [1, 0, -1]
 
 
 def test_twins_have_one_label():
     shape, part = pot_shape()
     doubled = Shape("twins", shape.vertices, torch.cat([shape.faces, shape.faces.flip(1)]))
     points, face = sample_surface(shape, 4000)
-    assert labels_of_faces(doubled, points, part[face], 5).tolist() == [*part, *part]
+    assert carry_to_faces(doubled, points, part[face], 5).tolist() == [*part, *part]
 
 
 # Bad input
