@@ -117,8 +117,8 @@ PICTURES = {
     "cameras_llff.png": _capture("llff", "ethiopian_head"),
     "cameras_transforms.png": _capture("transforms", "fox"),
     "cameras_nsvf.png": _capture("nsvf", "lego_nsvf"),
-    "fit_lego.png": _fit("nsvf", "lego_nsvf", "capture.reduce=5 held_out=5"),
-    "fit_fox.png": _fit("transforms", "fox", "capture.reduce=12"),
+    "fit_lego.png": _fit("nsvf", "lego_nsvf", "capture.reduce=5 held_out=5 radiance.steps=2500"),
+    "fit_fox.png": _fit("transforms", "fox", "capture.reduce=12 radiance.steps=2500"),
     "fit_head.png": _fit("llff", "ethiopian_head", "capture.reduce=5 background=still"),
     "scaling.png": Picture(("{out}/scaling.png",), "scripts/benchmark.py json={out}/all.json plot={out}/scaling.png"),
 }
