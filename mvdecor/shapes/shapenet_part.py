@@ -203,14 +203,14 @@ def align_to_mesh(points: NDArray[np.float64], shape: Shape, first: int, where: 
     centered = (points - _center(points)) * (diagonal / extent)
     best, best_share = points, -1.0
     for number in range(first, first + 4):
-        placed = centered
+        turned = centered
         for _ in range(number % 4):
-            placed = np.stack([placed[:, 2], placed[:, 1], -placed[:, 0]], axis=1)
-        placed = placed + _center(corners)
-        nearest = closest_point(triangles[faces[tree.query(placed)[1]]], placed)
-        share = float((np.linalg.norm(placed - nearest, axis=1) <= NEAR * diagonal).mean())
+            turned = np.stack([turned[:, 2], turned[:, 1], -turned[:, 0]], axis=1)
+        turned = turned + _center(corners)
+        nearest = closest_point(triangles[faces[tree.query(turned)[1]]], turned)
+        share = float((np.linalg.norm(turned - nearest, axis=1) <= NEAR * diagonal).mean())
         if share > best_share:
-            best, best_share = placed, share
+            best, best_share = turned, share
     if best_share < ON_SURFACE:
         raise InputError(
             f"{where}: with their bounding boxes aligned only {100 * best_share:.0f} % of the points lie within "
