@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from mvdecor.errors import InputError
 from mvdecor.files import read_json
 from mvdecor.shapes.annotations import check_disjoint, check_id, check_split, id_list
-from mvdecor.shapes.labelled_points import check_frame, read_point_labels, read_points
 from mvdecor.shapes.part_trees import shape_folders
+from mvdecor.shapes.partnet_e_points import check_frame, read_point_labels, read_points
 from mvdecor.shapes.partnet_mobility import DOWNLOAD as DOWNLOAD_MESHES
 from mvdecor.shapes.partnet_mobility import model_files, read_model
 from mvdecor.shapes.point_labels import carry_to_faces
@@ -128,9 +127,7 @@ class PartNetE:
         check_frame(shape, points, folder / "pc.ply")
         if self._other:
             labels[labels < 0] = len(self._part_names)
-        corners = shape.vertices[shape.faces.reshape(-1)]
-        reach = REACH * float(torch.linalg.vector_norm(corners.amax(dim=0) - corners.amin(dim=0)))
-        return carry_to_faces(shape, points, labels, len(self.label_names), reach)
+        return carry_to_faces(shape, points, labels, len(self.label_names), REACH)
 
 
 def _read_part_names(path: Path, category: str) -> tuple[str, ...]:

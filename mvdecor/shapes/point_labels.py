@@ -58,7 +58,8 @@ def carry_to_faces(
         points: [P, 3], in the mesh's frame.
         labels: [P], in [-1, num_labels). -1 (undetermined) votes like any other label.
         num_labels: C.
-        reach: parts of a face that are farther than this from every labelled point have no vote; in units of the mesh.
+        reach: parts of a face that are farther than this from every labelled point have no vote, in diagonals of the mesh's
+            bounding box.
 
     Returns:
         int64 [F] in [-1, C); -1 also for faces without any vote.
@@ -70,9 +71,10 @@ def carry_to_faces(
         raise InputError(f"shape {shape.id}: the point cloud is empty, so its faces cannot be labelled")
     surface, faces = surface_points(shape)
     distance, nearest = cKDTree(points).query(surface)
+    diagonal = np.linalg.norm(np.ptp(shape.vertices[shape.faces.reshape(-1)].double().cpu().numpy(), axis=0))
     column = labels[nearest] % (num_labels + 1)  # undetermined is the last one
     group = shape.twin_groups.cpu().numpy()
-    cell = (group[faces] * (num_labels + 1) + column)[distance <= reach]
+    cell = (group[faces] * (num_labels + 1) + column)[distance <= reach * diagonal]
     votes = np.bincount(cell, minlength=shape.num_faces * (num_labels + 1)).reshape(shape.num_faces, num_labels + 1)
     winner = votes.argmax(axis=1)
     undetermined = (winner == num_labels) | (votes.sum(axis=1) == 0)

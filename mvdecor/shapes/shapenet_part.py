@@ -123,8 +123,7 @@ class ShapeNetPart:
             return shape.normalized()
         points, labels = self._read_points(file)
         points = align_to_mesh(points, shape, quarter_turns, f"{file} and {mesh}")
-        reach = REACH * float(np.linalg.norm(np.ptp(_corners(shape), axis=0)))
-        face_labels = carry_to_faces(shape, points, labels, len(self.label_names), reach=reach)
+        face_labels = carry_to_faces(shape, points, labels, len(self.label_names), REACH)
         return replace(shape, face_labels=face_labels).normalized()
 
     def files(self, id: str, labels: bool = True) -> list[Path]:

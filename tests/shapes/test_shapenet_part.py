@@ -303,6 +303,7 @@ def test_faces_take_the_label_of_most_of_their_nearest_points(reach):
     shape = triangles(40, seed=2)
     rng = np.random.default_rng(3)
     points, labels = rng.normal(size=(80, 3)), rng.integers(-1, 4, size=80)
+    diagonal = np.linalg.norm(np.ptp(shape.vertices.double().numpy(), axis=0))
     expected = [[0] * 5 for _ in range(40)]
     for place, face in zip(*surface_points(shape), strict=True):
         distances = np.sqrt(((points - place) ** 2).sum(axis=1))
@@ -310,7 +311,7 @@ def test_faces_take_the_label_of_most_of_their_nearest_points(reach):
         if distances[index] <= reach:
             expected[face][labels[index]] += 1  # the last column is that of -1
     winners = [max(range(5), key=lambda label, votes=votes: (votes[label], -label)) for votes in expected]
-    carried = carry_to_faces(shape, points, labels, 4, reach)
+    carried = carry_to_faces(shape, points, labels, 4, reach / diagonal)
     assert carried.tolist() == [
         -1 if winner == 4 or not any(votes) else winner for winner, votes in zip(winners, expected, strict=True)
     ]

@@ -1,7 +1,6 @@
 """The viewer in a real browser, started by its script. Skipped where viser, Playwright or Chromium is not installed."""
 
 import io
-import shutil
 import subprocess
 import sys
 import time
@@ -18,15 +17,16 @@ from mvdecor.engine.provenance import provenance
 from mvdecor.networks import build_model, save_checkpoint
 from mvdecor.shapes import MeshFolder
 from tests.calls import PATIENCE, environment, script
+from tests.viewer.person import CHROMIUM, SOFTWARE, wait
 
 pytest.importorskip("viser", reason="needs viser (pip install -e '.[view]')")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
 
 WIDTH, HEIGHT = 900, 640
+SOON = 15
+"""Seconds after which what a busy page may have taken no notice of is done again."""
 IDS = [f"chair_{i:03d}" for i in range(3)]
-SOFTWARE = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
 @pytest.fixture
@@ -98,20 +98,7 @@ def choose(page, label: str, option: str) -> None:
 
 def wait_until(happened: Callable[[], bool]) -> None:
     """Look again and again, as long as a busy machine may take."""
-    end = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.2)
-
-
-def soon(happened: Callable[[], bool], seconds: float = 15) -> bool:
-    """Whether it happens within a few seconds."""
-    end = time.monotonic() + seconds
-    while not happened():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.2)
-    return True
+    assert wait(happened, PATIENCE), "it did not happen"
 
 
 def colours_shown(page) -> int:
@@ -208,7 +195,7 @@ def drag(page, start: tuple[float, float], end: tuple[float, float], happened: C
         page.mouse.move(*end, steps=10)
         page.mouse.up()
         page.keyboard.up("Shift")
-        return soon(happened)
+        return wait(happened, SOON)
 
     wait_until(once)
 
@@ -267,7 +254,7 @@ def test_two_browsers_and_a_page_that_is_loaded_again(viewer, page):
     def clicked() -> bool:
         for number in range(6):  # one after the other, faster than either is drawn
             (page if number % 2 else second).mouse.click(x + 15 * number, y)
-        return soon(lambda: (on_disk(root) == 0).any())
+        return wait(lambda: (on_disk(root) == 0).any(), SOON)
 
     wait_until(clicked)
     page.get_by_label("label", exact=True).wait_for()
