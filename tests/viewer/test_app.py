@@ -24,6 +24,7 @@ from mvdecor.errors import InputError
 from mvdecor.processes import worker_context
 from mvdecor.shapes import Shape
 from tests.calls import PATIENCE, run_script, script, wait
+from tests.viewer.person import wait as eventually
 
 
 @pytest.fixture
@@ -249,6 +250,35 @@ def test_flying_to_a_face_puts_it_into_the_middle():
     Panel.fly(panel, SimpleNamespace(camera=camera))
     np.testing.assert_allclose(camera.look_at, center, atol=1e-6)
     assert np.linalg.norm(camera.position) > 2, "from outside"
+
+
+def test_a_shape_chosen_while_another_one_opens_is_opened_next(folder, make_view, tmp_path):
+    for name in ("ball", "cone"):
+        trimesh.creation.icosphere(1).export(tmp_path / "meshes" / f"{name}.ply")
+    with Viewer(make_view(*folder, "port=0")) as viewer:
+        panel, shapes = viewer.panel, ["ball", "box", "cone"]
+        assert panel.id == shapes[0]
+        opened = panel._open
+
+        def meanwhile():
+            panel._open = opened
+            panel._shape.value = shapes[2]  # as a browser's message sets it
+            opened()
+
+        panel._open = meanwhile
+        panel._shape.value = shapes[1]
+        assert eventually(lambda: panel.id == shapes[2], PATIENCE)
+        assert panel._shape.value == shapes[2]
+
+
+def test_the_place_to_look_from_is_remembered_once_a_browser_took_it_over():
+    place = SimpleNamespace(position=np.array(CAMERA), look_at=np.array(CENTER))
+    said = []
+    client = SimpleNamespace(camera=SimpleNamespace(on_update=said.append))
+    Panel._remember_place(SimpleNamespace(_server=SimpleNamespace(initial_camera=place)), client)
+    for position, kept in [((3, 3, 3), CAMERA), (CAMERA, CAMERA), ((3, 3, 3), (3, 3, 3))]:
+        said[0](SimpleNamespace(position=np.array(position, dtype=float), look_at=np.array(CENTER)))
+        np.testing.assert_array_equal(place.position, kept)
 
 
 def test_only_patches_that_changed_are_sent():

@@ -1,6 +1,7 @@
 """The viewer in a real browser, started by its script. Skipped where viser, Playwright or Chromium is not installed."""
 
 import io
+import re
 import subprocess
 import sys
 import time
@@ -39,17 +40,17 @@ def viewer(unlabelled, made_up_people, make_config, tiny, tmp_path) -> Iterator[
     words = [*folder.overrides, *tiny, "views.channels=[rgb]", f"checkpoint={tmp_path / 'model'}", "port=0"]
     words += ["labels=[seat,'<b>back</b>']", f"out={tmp_path / 'out'}", "training.finetune.steps=4", "~experiment"]
     command = [sys.executable, *script("view", *words)]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith("viewer: "):
-            break
-    else:
-        pytest.fail("".join(lines))
-    yield folder.root, line.split()[1]
+    log = tmp_path / "viewer.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, env=environment(), stdout=file, stderr=subprocess.STDOUT)
+    started = wait(lambda: "viewer: " in log.read_text() or process.poll() is not None, PATIENCE)
+    address = re.search(r"^viewer: (\S+)\s", log.read_text(), re.MULTILINE)
+    if not started or address is None:
+        pytest.fail(log.read_text())
+    yield folder.root, address[1]
     process.terminate()
     process.wait()
+    print(log.read_text())  # which pytest shows of a test that failed
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def page(viewer) -> Iterator:
         page.get_by_label("shape", exact=True).wait_for()
         wait_until(lambda: colours_shown(page) > 50)  # the mesh is rendered
         yield page
+        print(page.locator("body").inner_text())
         browser.close()
 
 

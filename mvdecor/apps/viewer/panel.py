@@ -150,13 +150,15 @@ class Panel:
             return
         before = self.id
         self.id, self._query = id, None
+        if self._shape.value != id:
+            self._shape.value = id  # before the slow part: what is chosen during it stays chosen, and is opened next
         try:
             self._open()
         except InputError:
             self.id = before
+            if self._shape.value == id:
+                self._shape.value = before
             raise
-        finally:
-            self._shape.value = self.id
 
     def _step(self, offset: int) -> None:
         ids = self._session.ids
@@ -167,8 +169,9 @@ class Panel:
         try:
             self._open()
         except InputError:
+            if self._other.value == self._beside:
+                self._other.value = before
             self._beside = before
-            self._other.value = before
             raise
         if NONE in (before, self._beside) and before != self._beside:
             self._look()
@@ -182,11 +185,19 @@ class Panel:
             camera.position, camera.look_at = position, CENTER
 
     def _remember_place(self, client: Any) -> None:
-        """A browser that opens the page, or loads it again, looks from where one looked last."""
+        """A browser that opens the page, or loads it again, looks from where one looked last.
+
+        A busy browser says where viser's own camera is before it has taken over the place it is given: that is forgotten.
+        """
+        given, arrived = np.array(self._server.initial_camera.position), False
 
         @client.camera.on_update
         def _(camera: Any) -> None:
-            self._server.initial_camera.position, self._server.initial_camera.look_at = camera.position, camera.look_at
+            nonlocal arrived
+            arrived = arrived or np.allclose(camera.position, given, atol=1e-3)
+            if arrived:
+                place = self._server.initial_camera
+                place.position, place.look_at = camera.position, camera.look_at
 
     def _turn(self, client: Any, home: bool) -> None:
         """Show a browser all that is there, from where it looks or from the front; it then turns around the middle again."""
@@ -291,11 +302,13 @@ class Panel:
             ids = self.open_ids().items()
             return {key: corner_colours(self._session, id, mode, self._query) for key, id in ids}
 
+        mode = self._shown.value
         try:
-            colours, self._mode, reason = of(self._shown.value), self._shown.value, ""
+            colours, self._mode, reason = of(mode), mode, ""
         except InputError as error:
             colours, self._mode, reason = of(MODES[0]), MODES[0], f"{error}. The texture is shown"
-            self._shown.value = self._mode
+            if self._shown.value == mode:
+                self._shown.value = self._mode
         return colours, reason
 
     def _describe(self) -> None:
