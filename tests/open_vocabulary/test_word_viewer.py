@@ -10,8 +10,11 @@ from PIL import Image
 from mvdecor.apps.viewer.app import Viewer
 from mvdecor.apps.viewer.word_renderer import ANSWERS, words_of
 from mvdecor.errors import InputError
-from mvdecor.systems.open_vocabulary.stages import run_evaluate
+from mvdecor.fields.feature_views import load_features
+from mvdecor.systems.open_vocabulary.stages import run_evaluate, run_finetune
+from tests.calls import PATIENCE
 from tests.colour_room import BALLS, NAMES
+from tests.viewer.person import CHROMIUM, SOFTWARE, wait
 
 pytest.importorskip("viser", reason="needs viser (pip install -e '.[view]')")
 
@@ -101,3 +104,68 @@ def test_what_is_found_is_exported(viewer, tmp_path):
     assert torch.equal(torch.from_numpy(mask), expected)
     header = (folder / "cloud.ply").read_bytes().partition(b"end_header")[0]
     assert b"comment label 3 = red ball" in header and "written" in viewer.panel.words.note.content
+
+
+OTHERS = ["gray", "crimson", "blue", "green"]
+
+
+def test_distilling_for_other_words_runs_beside_the_page(viewer, scene_config, fitted_field, tmp_path):
+    words = viewer.panel.words
+    words.words.value = ", ".join(OTHERS)
+    words.start_distillation()
+    assert words.distil.disabled and words.stop.visible
+    with pytest.raises(InputError, match="a distillation is running"):
+        words.start_distillation()
+    assert viewer.session.words.query.words == list(NAMES), "what was asked last is still there"
+    assert wait(lambda: viewer.panel.tick() or not words.stop.visible, PATIENCE)
+    assert viewer.session.words.query.words == OTHERS and "distilled for gray, crimson" in words._status.content
+    (folder,) = (tmp_path / "out" / "distilled").iterdir()
+    features, record = load_features(folder / "model")
+    out = tmp_path / "by_hand"
+    run_finetune(scene_config(f"out={out}", f"checkpoint={fitted_field}", f"words=[{','.join(OTHERS)}]"))
+    expected, _ = load_features(out / "model")
+    assert record["words"] == OTHERS
+    for name, weight in expected.state_dict().items():
+        torch.testing.assert_close(features.state_dict()[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_a_stopped_distillation_goes_on(viewer, tmp_path):
+    words = viewer.panel.words
+    words.start_distillation()
+    words.close()
+    assert "stopped" in words._status.content and not words.stop.visible and not words.distil.disabled
+    words.start_distillation()
+    assert wait(lambda: viewer.panel.tick() or not words.stop.visible, PATIENCE)
+    assert len(list((tmp_path / "out" / "distilled").iterdir())) == 1
+    assert "distilled for" in words._status.content
+
+
+def test_what_a_distillation_complains_of_is_said(viewer, monkeypatch):
+    words, panel = viewer.panel.words, viewer.panel
+    words.words.value = "red, red"
+    panel._do(words.start_distillation)
+    assert "red" in panel._message.content and not words.stop.visible
+    words.words.value = "red, blue"
+    monkeypatch.setattr(words._renderer.scene.cfg, "checkpoint", "nowhere")
+    words.start_distillation()
+    assert wait(lambda: viewer.panel.tick() or not words.stop.visible, PATIENCE)
+    assert "nowhere" in panel._message.content and viewer.session.words.query.words == list(NAMES)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+def test_words_are_typed_in_a_browser(viewer):
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright (pip install playwright)")
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
+        page = browser.new_page(viewport={"width": 900, "height": 900})
+        page.set_default_timeout(1000 * PATIENCE)
+        page.goto(viewer.address)
+        box = page.locator("xpath=//*[text()='words']/following::input[not(@type='hidden')][1]")
+        for text, said in [("gray", "at least two words"), ("gray, crimson, blue", "3 words in")]:
+            box.fill(text)
+            assert wait(lambda text=text: viewer.panel.words.words.value == text, PATIENCE)
+            page.get_by_role("button", name="Find").click()
+            page.get_by_text(said).wait_for()
+        assert viewer.session.words.query.words == ["gray", "crimson", "blue"]
+        assert page.get_by_label("heat map of", exact=True).input_value() == "gray"
+        browser.close()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mvdecor.apps.viewer.capture_session import CaptureSession
-from mvdecor.apps.viewer.html import rows_of
+from mvdecor.apps.viewer.html import rows_of, small
 from mvdecor.apps.viewer.word_panel import WordPanel
 from mvdecor.captures import Capture
 from mvdecor.errors import InputError
@@ -86,10 +86,15 @@ class CapturePanel:
         self._do(lambda: self.open(self.id))
 
     def tick(self) -> None:
-        """Nothing runs in the background here."""
+        """Look how far a distillation is; to be called about once per second."""
+        if self.words is not None:
+            self._do(self.words.tick, clear=False)
 
     def close(self) -> None:
-        """Nothing to end."""
+        """End a distillation that is still running."""
+        with self._lock:
+            if self.words is not None:
+                self.words.close()
 
     def open(self, id: str) -> None:
         """Show a capture."""
@@ -129,12 +134,13 @@ class CapturePanel:
         self._add_cloud()
         self._show_view()
 
-    def _do(self, action: Callable[[], None]) -> None:
-        """Run what a control asks for, one at a time, and say what went wrong."""
+    def _do(self, action: Callable[[], None], clear: bool = True) -> None:
+        """Run what a control asks for, one at a time, and say what went wrong; `clear`: in place of what was said."""
         with self._lock:
             try:
                 action()
-                self._message.content = ""
+                if clear:
+                    self._message.content = ""
             except InputError as error:
                 self._say(str(error))
             except Exception as error:  # the viewer stays up
@@ -246,8 +252,8 @@ class CapturePanel:
                 frustum.color = colour
         pictures = self._session.pictures(self.id, view)
         self.pictures.image = side_by_side(pictures)
-        self._info.content = _text(self._session.note(self.id, view, {"image": pictures["image"]}))
-        self._note.content = _text(self._session.note(self.id, view, pictures).partition("; ")[2])
+        self._info.content = small(self._session.note(self.id, view, {"image": pictures["image"]}))
+        self._note.content = small(self._session.note(self.id, view, pictures).partition("; ")[2])
 
 
 def side_by_side(pictures: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -276,7 +282,3 @@ def _small(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         return picture.repeat(max(1, int(scale)), axis=0).repeat(max(1, int(scale)), axis=1)
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
-
-
-def _text(text: str) -> str:
-    return f"<div style='font-size:0.85em;padding:0 1em'>{escape(text)}</div>" if text else ""

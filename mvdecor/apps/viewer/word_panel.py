@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mvdecor.apps.viewer.distillation import Distillation
+from mvdecor.apps.viewer.html import small
 from mvdecor.apps.viewer.word_renderer import ANSWERS, WordRenderer, words_of
+from mvdecor.errors import InputError
 from mvdecor.figures.word_maps import heat_colours
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class WordPanel:
     ) -> None:
         self._server, self._renderer, self._out = server, renderer, out
         self._do, self._show, self._colour_points = do, show, colour_points
+        self._distillation: Distillation | None = None
         gui: Any = server.gui
         with gui.add_folder("Words", order=0.5):
             self.words = gui.add_text(
@@ -54,19 +57,70 @@ class WordPanel:
             )
             self.answer = gui.add_dropdown("answered by", ANSWERS)
             find = gui.add_button("Find")
+            self.distil = gui.add_button("Distil for these words", hint="trains features, in the background")
+            self.stop = gui.add_button("Stop", hint="what it saved stays; started again, it goes on", visible=False)
+            self._bar = gui.add_progress_bar(0, visible=False)
+            self._status = gui.add_html("")
             self.heat = gui.add_dropdown("heat map of", renderer.query.words)
             self.similar = gui.add_checkbox("a click shows what is similar", False)
             export = gui.add_button("Export masks, heat maps and points")
             self.note = gui.add_html("")
         find.on_click(lambda _: do(self.find))
+        self.distil.on_click(lambda _: do(self.start_distillation))
+        self.stop.on_click(lambda _: do(self.close))
         self.heat.on_update(lambda _: do(self._choose_heat))
         self.similar.on_update(lambda _: do(self._listen))
         export.on_click(lambda _: do(self.export))
 
     def use(self, renderer: WordRenderer) -> None:
-        """Ask another run, of the words in the box."""
+        """Ask another run, of the words in the box. A distillation of the run before is stopped."""
+        self.close()
         self._renderer = renderer
         self.find()
+
+    def start_distillation(self) -> None:
+        """Distil for the words in the box, in the background.
+
+        Raises:
+            InputError: bad words; a distillation is running; `out` cannot be written.
+        """
+        if self._distillation is not None:
+            raise InputError("a distillation is running: wait for it, or stop it")
+        words = self._renderer.scene.words(words_of(self.words.value))
+        distillation = Distillation(self._renderer.scene.cfg, words, self._out)
+        distillation.start()
+        self._distillation = distillation
+        self._show_distillation("distilling: starting (some 20 s)", 0.0)
+
+    def tick(self) -> None:
+        """Look how far a distillation is; once it has finished, its features answer.
+
+        Raises:
+            InputError: it failed; the message says why.
+        """
+        if self._distillation is None:
+            return
+        ended, progress = self._distillation, self._distillation.progress()
+        if progress.state != "running":
+            self._distillation = None
+        self._show_distillation(progress.text, progress.share)
+        if progress.state == "failed":
+            raise InputError(progress.text)
+        if progress.state == "finished":
+            self._renderer.adopt(ended.checkpoint)
+            self.words.value, self.answer.value = ", ".join(ended.words), ANSWERS[0]
+            self.find()
+
+    def close(self) -> None:
+        """Stop a distillation that is running."""
+        if self._distillation is not None:
+            self._distillation.stop()
+            self.tick()
+
+    def _show_distillation(self, text: str, share: float) -> None:
+        running = self._distillation is not None
+        self._status.content, self._bar.value = small(text), 100 * share
+        self.distil.disabled = self._bar.visible = self.stop.visible = running
 
     def find(self) -> None:
         """Ask for the words in the box."""
@@ -109,4 +163,4 @@ class WordPanel:
             self._do(lambda: self.show_similar(origin, direction))
 
     def _say(self, text: str) -> None:
-        self.note.content = f"<div style='font-size:0.85em;padding:0 1em'>{escape(text)}</div>"
+        self.note.content = small(text)

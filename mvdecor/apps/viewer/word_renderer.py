@@ -65,6 +65,10 @@ class WordRenderer:
         self.query, self.heat = query, 0
         return time.perf_counter() - begin
 
+    def adopt(self, model: Path) -> None:
+        """Answer by other distilled features of the same field. Raises InputError, see `load_features`."""
+        self._distilled = load_features(model)
+
     def scores(self, view: int) -> Tensor:
         """float32 [C, H, W], how probable each word is at each pixel of a view."""
         return self.query.in_views(self.scene.samples_of([view]))[0]
