@@ -53,7 +53,9 @@ def keys(*names: str) -> list[str]:
     return [key for name in names for key in name.split()]
 
 
-FROM_0 = keys("training.self_train.rounds seed run workers views.close_ups evaluation.points")
+FROM_0 = keys(
+    "training.finetune.substitutes training.self_train.rounds seed run workers views.close_ups evaluation.points"
+)
 FROM_1 = keys(
     "crops.stride",
     "save_every views.count views.size views.layers training.log_every training.matching.tries doctor.rows batch_size",

@@ -39,7 +39,8 @@ def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Settings of the fine-tuning; those of the contrastive term, consistency and self-training only if it has them."""
+    """Settings of the fine-tuning; those of the contrastive term, consistency, substitution and self-training only if it has
+    them."""
     settings = "training.finetune"
     keys = [*NETWORK, "run", "data.category", "segmentation_loss", settings]
     keys += [f"-{settings}.{name}" for name in ("runs", "split", "validate_every")]
@@ -55,6 +56,8 @@ def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
         keys += [*PAIRS[1:], "training.pretrain.colour_jitter", f"{settings}.pairs"]
     else:
         keys.append(f"-{settings}.lambda_consistency")
+    if cfg.training.finetune.substitutes == 0:
+        keys.append(f"-{settings}.substitutes")
     if cfg.training.self_train.rounds > 0:
         keys += ["training.self_train", "lifting", *without_smoothing(cfg.lifting)]
     label_names = make_shape_set(cfg.data.labelled).label_names
