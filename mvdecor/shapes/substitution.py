@@ -19,8 +19,8 @@ from mvdecor.shapes.sampling import image_numbers, image_samplers
 from mvdecor.shapes.shape import Shape, Texture
 from mvdecor.shapes.store import labels_of
 
-MOST = 2.0
-"""By how much a part is stretched along an axis, at most; 1 / MOST is how far it is pressed."""
+STRETCH = 2.0
+"""By how much a part is stretched along an axis, at most; 1 / STRETCH is how far it is pressed."""
 
 
 def substitutes(shapes: Sequence[Shape], count: int, seed: int) -> list[Shape]:
@@ -60,7 +60,7 @@ def substitute(shape: Shape, donor: Shape, label: int) -> Shape:
     """A shape with its faces of one label replaced by those that another shape has of it.
 
     The donor's part is scaled and moved, each axis by itself, such that its bounding box becomes that of the part that it
-    replaces. It is scaled by `MOST` at most; beyond that only the centres of the boxes agree.
+    replaces. It is scaled by `STRETCH` at most; beyond that only the centres of the boxes agree.
 
     Args:
         shape: labelled; shows the label.
@@ -71,17 +71,17 @@ def substitute(shape: Shape, donor: Shape, label: int) -> Shape:
         the remaining faces of `shape` and then the faces of the donor's part, both in their order.
     """
     assert shape.face_labels is not None and donor.face_labels is not None, "parts need labels"
-    kept, taken = shape.face_labels != label, donor.face_labels == label
-    vertices, faces = _cut(shape, kept)
-    part, part_faces = _cut(donor, taken)
-    replaced, _ = _cut(shape, ~kept)
+    remaining, of_part = shape.face_labels != label, donor.face_labels == label
+    vertices, faces = _cut(shape, remaining)
+    part, part_faces = _cut(donor, of_part)
+    replaced, _ = _cut(shape, ~remaining)
     return replace(
         shape,
         id=f"{shape.id}+{label}+{donor.id}",
         vertices=torch.cat([vertices, _fitted(part, replaced)]),
         faces=torch.cat([faces, part_faces + len(vertices)]),
-        face_labels=torch.cat([shape.face_labels[kept], donor.face_labels[taken]]),
-        texture=_joined(shape.texture, donor.texture, kept, taken),
+        face_labels=torch.cat([shape.face_labels[remaining], donor.face_labels[of_part]]),
+        texture=_joined(shape.texture, donor.texture, remaining, of_part),
         polygons=None,
     )
 
@@ -95,17 +95,17 @@ def _cut(shape: Shape, mask: Tensor) -> tuple[Tensor, Tensor]:
 def _fitted(part: Tensor, replaced: Tensor) -> Tensor:
     """The vertices [V, 3] of a part, moved and scaled into the bounding box of those that it replaces."""
     (low, high), (new_low, new_high) = (torch.aminmax(vertices, dim=0) for vertices in (part, replaced))
-    scale = ((new_high - new_low) / (high - low).clamp_min(1e-12)).clamp(1 / MOST, MOST)
+    scale = ((new_high - new_low) / (high - low).clamp_min(1e-12)).clamp(1 / STRETCH, STRETCH)
     return (part - (low + high) / 2) * scale + (new_low + new_high) / 2
 
 
-def _joined(of_shape: Texture | None, of_donor: Texture | None, kept: Tensor, taken: Tensor) -> Texture | None:
+def _joined(of_shape: Texture | None, of_donor: Texture | None, remaining: Tensor, of_part: Tensor) -> Texture | None:
     """The texture of some faces of a shape (bool [F of the shape]) and then some of a donor, with the images of both."""
     if of_shape is None or of_donor is None:
         assert of_shape is of_donor, "a part without texture has no colours to go with"
         return None
     textures = [of_shape, of_donor]
-    faces = torch.cat([kept, taken])
+    faces = torch.cat([remaining, of_part])
     uv = torch.cat([texture.uv for texture in textures])[faces]
     images = (*of_shape.images, *of_donor.images)
     return Texture(uv, images, image_numbers(textures)[faces], image_samplers(textures))

@@ -10,7 +10,7 @@ import trimesh
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape, Texture
 from mvdecor.shapes.sampling import sample_texture
-from mvdecor.shapes.substitution import MOST, substitute, substitutes
+from mvdecor.shapes.substitution import STRETCH, substitute, substitutes
 
 NAMES = ("seat", "back", "legs")
 SIZE = 64
@@ -100,7 +100,7 @@ def test_stretching_is_bounded_and_flat_parts_stay_finite():
     new, (replaced, before) = substitute(shape, donor, 0), (box(corners(s, 0)) for s in (shape, donor))
     after = box(corners(new, 0))
     np.testing.assert_allclose(after.mean(axis=0), replaced.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(after[1] - after[0], [1.0 / MOST, 0.3, 0.1 * MOST], atol=1e-6)
+    np.testing.assert_allclose(after[1] - after[0], [1.0 / STRETCH, 0.3, 0.1 * STRETCH], atol=1e-6)
     flat = replace(donor, vertices=donor.vertices * torch.tensor([1.0, 0, 1]))
     assert bool(substitute(shape, flat, 0).vertices.isfinite().all()) and len(before) == 2
     assert bool(substitute(flat, shape, 0).vertices.isfinite().all())

@@ -181,10 +181,10 @@ def make_mixed_source(
     """
     count = len(labelled.shape_views)
     of_labelled = list(range(count) if labelled.shapes is None else labelled.shapes)
-    others = range(count, len(shapes))
+    added = range(count, len(shapes))
     # each list as often as the other is long
-    sampled = of_labelled * len(others) + list(others) * len(of_labelled)
-    views = [*labelled.views, *[range(cfg.views.count)] * len(others)]
+    sampled = of_labelled * len(added) + list(added) * len(of_labelled)
+    views = [*labelled.views, *[range(cfg.views.count)] * len(added)]
     shape_views = make_shape_views(cfg, shapes, device)
     return LabelledSource(shape_views, labelled.rendering, views, labelled.batch_size, sampled)
 
