@@ -136,7 +136,7 @@ def test_diverse_shapes_are_medoids_of_the_embeddings(sample_splits, made_up_peo
     assert len({json.dumps(run.views) for run in read_split(some).runs}) > 1, "runs differ in the views"
     assert set(split.runs[0].shapes) <= set(lists["train"])
 
-    embedder, reader = Embedder(pretrained, seed=0), RenderPeople(people)
+    embedder, reader = Embedder(pretrained, precision="32-true", seed=0), RenderPeople(people)
     points = np.stack([embedder.of_shape(reader.load(id)).numpy() for id in sorted(lists["train"])]).astype(float)
     distances = np.linalg.norm(points[:, None] - points, axis=2)
     costs = {pair: distances[:, pair].min(axis=1).sum() for pair in combinations(range(len(points)), 2)}

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from mvdecor.errors import InputError
 from mvdecor.progress import with_progress
 from mvdecor.settings import Count, PathName, Settings, WholeNumber, shown
-from mvdecor.shapes import load_shapes
+from mvdecor.shapes import ShapeStore, load_shapes
 from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.shapes.partnet import train_lists
 from mvdecor.shapes.splits import (
@@ -149,10 +149,16 @@ def _read(cfg: DictConfig, ids: list[str]) -> _TrainingList:
         labels = labels_by_shape(shape_set, ids, cfg.data.on_error)[0]
         sample = partial(sample_covering, labels, shape_set.label_names)
         return _TrainingList(len(labels), sample, _source(cfg, ids, len(labels)))
+    return _embedded(cfg, ids, shape_set)
+
+
+def _embedded(cfg: DictConfig, ids: list[str], shape_set: ShapeStore) -> _TrainingList:
+    """The shapes of a list by the embeddings of `checkpoint`."""
     keep = [str(id) for id in cfg.keep]
     if unknown := [id for id in keep if id not in ids or keep.count(id) > 1]:
         raise InputError(f"keep={shown(keep)}: {unknown[0]} is not in the training list, or there twice: name others")
-    embedder, shapes = Embedder(cfg.checkpoint, seed=cfg.seed), load_shapes(shape_set, ids, cfg.data.on_error)[0]
+    embedder = Embedder(cfg.checkpoint, precision="32-true", seed=cfg.seed)  # the same choice on every device
+    shapes = load_shapes(shape_set, ids, cfg.data.on_error)[0]
     embeddings = {s.id: embedder.of_shape(s).numpy() for s in with_progress(shapes, "embedding shapes", len(shapes))}
     if unread := [id for id in keep if id not in embeddings]:
         raise InputError(f"keep={shown(keep)}: shape {unread[0]} was skipped, for it could not be read: leave it out")

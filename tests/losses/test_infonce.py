@@ -17,7 +17,7 @@ from mvdecor.losses.infonce import infonce
 
 def most_alike(a: Tensor, b: Tensor, members: list[int], share: float) -> set[frozenset[int]]:
     """The share of all pairs of matches whose mean embeddings have the largest cosines, one pair after another."""
-    z = {m: [float(x) for x in a[m].detach() / a[m].norm() + b[m].detach() / b[m].norm()] for m in members}
+    z = {m: [float(x) for x in (a[m] / a[m].norm() + b[m] / b[m].norm()).detach()] for m in members}
 
     def cosine(i: int, j: int) -> float:
         return sum(x * y for x, y in zip(z[i], z[j], strict=True)) / math.hypot(*z[i]) / math.hypot(*z[j])
