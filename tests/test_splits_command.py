@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pytest
 from mvdecor.apps.splits import run_splits
 from mvdecor.errors import InputError
 from mvdecor.shapes.partnet import train_lists
+from mvdecor.shapes.people import RenderPeople
 from mvdecor.shapes.splits import read_split
+from mvdecor.systems.mvdecor.embedder import Embedder
+from mvdecor.systems.mvdecor.stages import run_pretrain
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMITTED = ROOT / "data" / "splits"
@@ -78,7 +82,7 @@ def test_order_of_the_lists_does_not_matter(sample_splits, stats, tmp_path):
         (["k=[2]", "v=[87]"], ["num_views=86"]),
         (["k=[2]", "runs=0"], ["runs=0"]),
         (["k=[2]", "seed=x"], ["seed=x"]),
-        (["k=[2]", "rule=best"], ["rule=best", "covering or uniform"]),
+        (["k=[2]", "rule=best"], ["rule=best", "covering, uniform or diverse"]),
         (["k=[2]", "data.category=Flat"], ["data.category=Flat", "Few, Many, Some"]),
         (["k=[50]", "data.category=all"], ["no split could be sampled", "Few, k=50"]),
         (["k=[2]", "data.level=2"], ["no category", "level 2"]),
@@ -106,6 +110,59 @@ def test_covering_samples_of_people_cover_their_label_files(sample_splits, made_
     (moved / "split.json").write_text(json.dumps(lists | {"train": lists["train"][::-1]}))
     again = sample_splits(*overrides, f"data.root={moved}", f"out={tmp_path / 'b'}")
     assert [file.read_bytes() for file in again] == [all_views.read_bytes(), some_views.read_bytes()]
+
+
+@pytest.fixture(scope="module")
+def pretrained(make_config, tiny, made_up_people, tmp_path_factory) -> Path:
+    """A model that has seen the made-up people for one step."""
+    out = tmp_path_factory.mktemp("pretrained")
+    overrides = ["experiment=people_cpu", *tiny, "views.close_ups=0", f"data.root={made_up_people}", f"out={out}"]
+    run_pretrain(make_config(*overrides))
+    return out / "model"
+
+
+def test_diverse_shapes_are_medoids_of_the_embeddings(sample_splits, made_up_people, pretrained, tmp_path, capsys):
+    """The least sum of distances among all pairs of shapes, without any labels."""
+    people = shutil.copytree(made_up_people, tmp_path / "people")
+    overrides = ("data=renderpeople", f"data.root={people}", "rule=diverse", f"checkpoint={pretrained}", "num_views=4")
+    for file in people.rglob("*_labels.npy"):
+        file.unlink()
+    whole, some = sample_splits(*overrides, "k=[2]", "v=[null,2]", "runs=3", f"out={tmp_path / 'out'}")
+    assert whole.name == "people_k2_diverse.json" and "the same in every run" in capsys.readouterr().out
+    split, lists = read_split(whole), json.loads((people / "split.json").read_text())
+    assert "chosen by embeddings of model" in split.source and split.rule == "diverse"
+    assert [run.shapes for run in split.runs] == [split.runs[0].shapes] * 3
+    assert all(run.labels_not_covered is None for run in split.runs)
+    assert len({json.dumps(run.views) for run in read_split(some).runs}) > 1, "runs differ in the views"
+    assert set(split.runs[0].shapes) <= set(lists["train"])
+
+    embedder, reader = Embedder(pretrained, precision="32-true", seed=0), RenderPeople(people)
+    points = np.stack([embedder.of_shape(reader.load(id)).numpy() for id in sorted(lists["train"])]).astype(float)
+    distances = np.linalg.norm(points[:, None] - points, axis=2)
+    costs = {pair: distances[:, pair].min(axis=1).sum() for pair in combinations(range(len(points)), 2)}
+    chosen = tuple(sorted(lists["train"]).index(id) for id in split.runs[0].shapes)
+    assert costs[chosen] == pytest.approx(min(costs.values()))
+
+    kept = next(id for id in lists["train"] if id not in split.runs[0].shapes)
+    (file,) = sample_splits(*overrides, "k=[2]", f"keep=[{kept}]", f"out={tmp_path / 'kept'}")
+    assert kept in read_split(file).runs[0].shapes and read_split(file).source.endswith(f"{kept} kept")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["rule=diverse"], ["rule=diverse compares embeddings: give checkpoint=FOLDER"]),
+        (["rule=uniform", "keep=[a]"], ["keep=[a], but rule=uniform", "choose rule=diverse"]),
+        (["rule=diverse", "checkpoint=nowhere"], ["nowhere"]),
+        (["rule=diverse", "checkpoint=nowhere", "keep=[a]"], ["keep=[a]: a is not in the training list"]),
+    ],
+)
+def test_what_a_diverse_choice_needs(overrides, words, sample_splits, made_up_people, tmp_path):
+    data = ("data=renderpeople", f"data.root={made_up_people}", "k=[2]", "num_views=4", f"out={tmp_path / 'out'}")
+    with pytest.raises(InputError) as info:
+        sample_splits(*data, *overrides)
+    assert all(word in str(info.value) for word in words) and "\n" not in str(info.value), str(info.value)
+    assert not (tmp_path / "out").exists()
 
 
 def check_coverage(root: Path, split) -> None:

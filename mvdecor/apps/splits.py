@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -9,11 +12,21 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, model_validator
 
 from mvdecor.errors import InputError
+from mvdecor.progress import with_progress
 from mvdecor.settings import Count, PathName, Settings, WholeNumber, shown
+from mvdecor.shapes import ShapeStore, load_shapes
 from mvdecor.shapes.loading import labels_by_shape
 from mvdecor.shapes.partnet import train_lists
-from mvdecor.shapes.splits import FewShotSplit, sample_covering, sample_uniform, write_split
+from mvdecor.shapes.splits import (
+    FewShotRun,
+    FewShotSplit,
+    choose_diverse,
+    sample_covering,
+    sample_uniform,
+    write_split,
+)
 from mvdecor.systems.mvdecor.check import check_labels
+from mvdecor.systems.mvdecor.embedder import Embedder
 from mvdecor.systems.mvdecor.settings import DataSettings
 from mvdecor.systems.mvdecor.setup import make_shape_set, make_store
 
@@ -24,7 +37,9 @@ class SplitsSettings(Settings):
     data: DataSettings
     out: PathName
     cache: PathName | None
-    rule: Literal["covering", "uniform"]
+    rule: Literal["covering", "uniform", "diverse"]
+    checkpoint: PathName | None
+    keep: Annotated[list[str | int], Field(description="give a list of ids, for example keep=[1234,1235]")]
     k: Annotated[
         list[Count],
         Field(min_length=1, description="give a list of whole numbers of at least 1, for example k=[10,30]"),
@@ -45,6 +60,21 @@ class SplitsSettings(Settings):
         return self
 
 
+@dataclass(frozen=True)
+class _TrainingList:
+    """What a rule samples from.
+
+    Attributes:
+        count: shapes that it can choose.
+        sample: makes a run, called with k, v, num_views, seed and run.
+        source: `FewShotSplit.source`.
+    """
+
+    count: int
+    sample: Callable[..., FewShotRun]
+    source: str
+
+
 def run_splits(cfg: DictConfig) -> list[Path]:
     """Sample and write the split files that configs/splits.yaml describes; the same command writes the same bytes.
 
@@ -57,13 +87,14 @@ def run_splits(cfg: DictConfig) -> list[Path]:
         InputError: a bad setting; a split that cannot be sampled if one category was asked for, or if it is so for all.
     """
     SplitsSettings.of(cfg)
+    _check_embeddings(cfg)
     all_categories = cfg.data.category == "all"
     splits: list[FewShotSplit] = []
     skipped: list[str] = []
     for category, ids in _training_ids(cfg).items():
         category_cfg: Any = OmegaConf.merge(cfg, {"data": {"category": category}})
         try:
-            names, labels = _labels(category_cfg, ids) if cfg.rule == "covering" else ((), {id: set() for id in ids})
+            training_list = _read(category_cfg, ids)
         except InputError as error:
             if not all_categories:
                 raise
@@ -71,7 +102,7 @@ def run_splits(cfg: DictConfig) -> list[Path]:
             continue
         for k in cfg.k:
             try:
-                splits += [_sample(category_cfg, ids, names, labels, k, v) for v in cfg.v]
+                splits += [_sample(category_cfg, training_list, k, v) for v in cfg.v]
             except InputError as error:
                 if not all_categories:
                     raise
@@ -84,6 +115,13 @@ def run_splits(cfg: DictConfig) -> list[Path]:
         for reason in skipped:
             print(f"  {reason}")
     return files
+
+
+def _check_embeddings(cfg: DictConfig) -> None:
+    if cfg.rule == "diverse" and cfg.checkpoint is None:
+        raise InputError("rule=diverse compares embeddings: give checkpoint=FOLDER (out/model of scripts/pretrain.py)")
+    if cfg.rule != "diverse" and cfg.keep:
+        raise InputError(f"keep={shown(list(cfg.keep))}, but rule={cfg.rule} samples all k: choose rule=diverse")
 
 
 def _training_ids(cfg: DictConfig) -> dict[str, list[str]]:
@@ -101,25 +139,44 @@ def _training_ids(cfg: DictConfig) -> dict[str, list[str]]:
     return {cfg.data.category: lists[cfg.data.category]}
 
 
-def _labels(cfg: DictConfig, ids: list[str]) -> tuple[tuple[str, ...], dict[str, set[int]]]:
-    """Label names, and the labels that each shape of a list shows; bad shapes are left out under data.on_error=skip."""
+def _read(cfg: DictConfig, ids: list[str]) -> _TrainingList:
+    """What `rule` needs to know of the shapes of a list; bad ones that it reads are left out under data.on_error=skip."""
+    if cfg.rule == "uniform":
+        return _TrainingList(len(ids), partial(sample_uniform, ids), _source(cfg, ids, len(ids)))
     shape_set = make_store(cfg, cfg.data.labelled)
-    check_labels(cfg, shape_set.label_names)
-    return shape_set.label_names, labels_by_shape(shape_set, ids, cfg.data.on_error)[0]
-
-
-def _sample(
-    cfg: DictConfig, ids: list[str], names: tuple[str, ...], labels: dict[str, set[int]], k: int, v: int | None
-) -> FewShotSplit:
-    left_out = "" if len(labels) == len(ids) else f", of which {len(labels)} could be read"
-    source = f"training list, {_lists(cfg)}: {len(ids)} shapes{left_out}"
-    if k > len(labels):
-        raise InputError(f"k={k} is more than {cfg.data.category} has ({source}): lower k")
-    options: dict[str, Any] = {"k": k, "v": v, "num_views": cfg.num_views, "seed": cfg.seed}
     if cfg.rule == "covering":
-        runs = [sample_covering(labels, names, run=run, **options) for run in range(cfg.runs)]
-    else:
-        runs = [sample_uniform(labels, run=run, **options) for run in range(cfg.runs)]
+        check_labels(cfg, shape_set.label_names)
+        labels = labels_by_shape(shape_set, ids, cfg.data.on_error)[0]
+        sample = partial(sample_covering, labels, shape_set.label_names)
+        return _TrainingList(len(labels), sample, _source(cfg, ids, len(labels)))
+    return _embedded(cfg, ids, shape_set)
+
+
+def _embedded(cfg: DictConfig, ids: list[str], shape_set: ShapeStore) -> _TrainingList:
+    """The shapes of a list by the embeddings of `checkpoint`."""
+    keep = [str(id) for id in cfg.keep]
+    if unknown := [id for id in keep if id not in ids or keep.count(id) > 1]:
+        raise InputError(f"keep={shown(keep)}: {unknown[0]} is not in the training list, or there twice: name others")
+    embedder = Embedder(cfg.checkpoint, precision="32-true", seed=cfg.seed)  # the same choice on every device
+    shapes = load_shapes(shape_set, ids, cfg.data.on_error)[0]
+    embeddings = {s.id: embedder.of_shape(s).numpy() for s in with_progress(shapes, "embedding shapes", len(shapes))}
+    if unread := [id for id in keep if id not in embeddings]:
+        raise InputError(f"keep={shown(keep)}: shape {unread[0]} was skipped, for it could not be read: leave it out")
+    source = f"{_source(cfg, ids, len(embeddings))}; chosen by embeddings of model {embedder.weights_sha256[:12]}"
+    source += f", {', '.join(keep)} kept" if keep else ""
+    return _TrainingList(len(embeddings), partial(choose_diverse, embeddings, keep=keep), source)
+
+
+def _source(cfg: DictConfig, ids: list[str], count: int) -> str:
+    left_out = "" if count == len(ids) else f", of which {count} could be read"
+    return f"training list, {_lists(cfg)}: {len(ids)} shapes{left_out}"
+
+
+def _sample(cfg: DictConfig, training_list: _TrainingList, k: int, v: int | None) -> FewShotSplit:
+    if k > training_list.count:
+        raise InputError(f"k={k} is more than {cfg.data.category} has ({training_list.source}): lower k")
+    options: dict[str, Any] = {"k": k, "v": v, "num_views": cfg.num_views, "seed": cfg.seed}
+    runs = [training_list.sample(run=run, **options) for run in range(cfg.runs)]
     return FewShotSplit(
         dataset=cfg.data.name,
         category=cfg.data.category,
@@ -129,7 +186,7 @@ def _sample(
         num_views=None if v is None else cfg.num_views,
         seed=cfg.seed,
         rule=cfg.rule,
-        source=source,
+        source=training_list.source,
         runs=runs,
     )
 
@@ -148,5 +205,7 @@ def _write(cfg: DictConfig, split: FewShotSplit) -> Path:
     written = write_split(file, split)
     open_labels = sorted({name for run in split.runs for name in run.labels_not_covered or ()})
     note = f"; some run does not cover {', '.join(open_labels)}" if open_labels else ""
+    if split.rule == "diverse":
+        note = f"; the same in every run: {', '.join(split.runs[0].shapes)}"
     print(f"{file}{'' if written else ' (already there, the same)'}{note}")
     return file

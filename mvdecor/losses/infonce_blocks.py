@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mvdecor.losses.alike import directions, least_cosine
 from mvdecor.losses.pairs import near_points
 
 ROWS = 256
@@ -25,6 +26,8 @@ class Settings(NamedTuple):
     temperature: float
     radius: float
     negatives: str
+    mirror: str | None
+    alike: float
 
 
 def infonce_blocks(
@@ -70,9 +73,10 @@ class _Contrast(torch.autograd.Function):
             torch.zeros(sets, matches, device=za.device, dtype=_precision(settings.temperature)) for _ in range(3)
         )
         hits = torch.empty(sets, matches, device=za.device)
+        alike = _alike(za, zb, counts, settings)
         step = max(1, ENTRIES_CUDA // (sets * matches)) if za.is_cuda else ROWS
         for rows, pair in _blocks(counts, step):
-            similarity = _similarity(za, zb, points, rows, pair, settings)
+            similarity = _similarity(za, zb, points, alike, rows, pair, settings)
             hits[:, rows] = _found(similarity, rows, pair)
             weights = _weights(similarity, rows, pair, settings)
             positives[:, rows] = weights.diagonal(rows.start, 1, 2)
@@ -85,7 +89,7 @@ class _Contrast(torch.autograd.Function):
             grad_a, grad_b = torch.empty_like(za), torch.zeros_like(zb)
             by_rows, by_columns, at_match = scale / of_rows, scale / of_columns, scale * (forth + back - 2)
             for rows, pair in _blocks(counts, step):
-                weights = _weights(_similarity(za, zb, points, rows, pair, settings), rows, pair, settings)
+                weights = _weights(_similarity(za, zb, points, alike, rows, pair, settings), rows, pair, settings)
                 # by the cosine: both softmaxes, less 2 at the match itself (written so that it is 0 without negatives)
                 weights *= by_rows[:, rows, None] + by_columns[:, None]
                 weights.diagonal(rows.start, 1, 2).copy_(at_match[:, rows])
@@ -113,14 +117,37 @@ def _blocks(counts: list[int], step: int) -> Iterator[tuple[slice, slice]]:
         start += count
 
 
-def _similarity(za: Tensor, zb: Tensor, points: Tensor, rows: slice, pair: slice, settings: Settings) -> Tensor:
-    """(cosine - 1) / temperature [P, R, M] of some matches of A to all of B; -inf where points of a pair are too near."""
+def _alike(za: Tensor, zb: Tensor, counts: list[int], settings: Settings) -> tuple[Tensor, Tensor] | None:
+    """The `directions` [P, M, D] of all matches, and for each the least cosine [P, M] of those of its pair that are too much
+    like it; None where that does not matter."""
+    if settings.alike == 0:
+        return None
+    z = directions(za, zb)
+    limits = [least_cosine(part, settings.alike)[:, None].expand(part.shape[:2]) for part in z.split(counts, dim=1)]
+    return z, torch.cat(limits, dim=1)
+
+
+def _similarity(
+    za: Tensor,
+    zb: Tensor,
+    points: Tensor,
+    alike: tuple[Tensor, Tensor] | None,
+    rows: slice,
+    pair: slice,
+    settings: Settings,
+) -> Tensor:
+    """(cosine - 1) / temperature [P, R, M] of some matches of A to all of B; -inf where those of a pair are no negatives."""
     shift = za.new_full((), -1 / settings.temperature)
     similarity = torch.baddbmm(shift, za[:, rows], zb.mT, alpha=1 / settings.temperature)
+    left_out = []
     if settings.radius > 0:
-        near = near_points(points[:, rows], points[:, pair], settings.radius)
-        near.diagonal(rows.start - pair.start, 1, 2).fill_(False)
-        similarity[:, :, pair].masked_fill_(near, -math.inf)
+        left_out.append(near_points(points[:, rows], points[:, pair], settings.radius, settings.mirror))
+    if alike is not None:
+        z, limits = alike
+        left_out.append(z[:, rows] @ z[:, pair].mT > limits[:, rows, None])
+    for mask in left_out:
+        mask.diagonal(rows.start - pair.start, 1, 2).fill_(False)
+        similarity[:, :, pair].masked_fill_(mask, -math.inf)
     return similarity
 
 

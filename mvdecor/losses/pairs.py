@@ -11,6 +11,8 @@ from torch import Tensor
 
 from mvdecor.losses.retrieval import retrieval_accuracy
 
+AXES = ("x", "y", "z")
+
 
 def split_pairs(pair: Tensor, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The tensors' rows of one pair after another; a pair without matches is left out.
@@ -43,7 +45,7 @@ def mean_over_pairs(
     return torch.stack(losses).mean(), torch.stack(accuracies).mean()
 
 
-def similarities(za: Tensor, zb: Tensor, points: Tensor, radius: float) -> Tensor:
+def similarities(za: Tensor, zb: Tensor, points: Tensor, radius: float, mirror: str | None = None) -> Tensor:
     """Cosine similarity [K, K] of every match in A to every match in B of one pair.
 
     Surface points closer than `radius` are nearly the same point: their similarity is -inf, so that they are never each
@@ -54,15 +56,31 @@ def similarities(za: Tensor, zb: Tensor, points: Tensor, radius: float) -> Tenso
         zb: float32 [K, D], the same in view B.
         points: float32 [K, 3], the matched surface points.
         radius: in units of the world; 0 leaves all as they are.
+        mirror: see `near_points`.
     """
     similarity = za @ zb.T
     if radius > 0:
-        near = near_points(points, points, radius).fill_diagonal_(False)
+        near = near_points(points, points, radius, mirror).fill_diagonal_(False)
         similarity = similarity.masked_fill(near, -math.inf)
     return similarity
 
 
-def near_points(a: Tensor, b: Tensor, radius: float) -> Tensor:
-    """bool [..., A, B]: which of the points a [..., A, 3] and b [..., B, 3] are closer than `radius`."""
+def near_points(a: Tensor, b: Tensor, radius: float, mirror: str | None = None) -> Tensor:
+    """Which points are closer than `radius` to each other, or to the mirror image of the other.
+
+    Args:
+        a: float32 [..., A, 3].
+        b: float32 [..., B, 3].
+        radius: in units of the world.
+        mirror: the axis (of `AXES`) whose sign the mirror image changes; None: there is no mirror.
+
+    Returns:
+        bool [..., A, B].
+    """
     # by differences: cdist's own way by products loses small distances to rounding
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") < radius
+    near = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") < radius
+    if mirror is None:
+        return near
+    mirrored = a.clone()
+    mirrored[..., AXES.index(mirror)] *= -1
+    return near | near_points(mirrored, b, radius)

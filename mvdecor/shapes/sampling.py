@@ -34,6 +34,13 @@ def image_numbers(textures: Sequence[Texture]) -> Tensor:
     return torch.cat([texture.image_ids + number for texture, number in zip(textures, first, strict=False)])
 
 
+def image_samplers(textures: Sequence[Texture]) -> Tensor | None:
+    """int64 [I, 3], the samplers of all images of several textures in a row; None if no texture has any."""
+    if all(texture.samplers is None for texture in textures):
+        return None
+    return torch.cat([t.image_ids.new_zeros(len(t.images), 3) if t.samplers is None else t.samplers for t in textures])
+
+
 def sample_textures(textures: Sequence[Texture], image_ids: Tensor, uv: Tensor) -> Tensor:
     """`sample_texture` of several textures, their images counted in a row: int64 [Q] and float32 [Q, 2] to float32 [Q, 3]."""
     offsets, sizes, samplers = _tables(textures)
@@ -65,12 +72,7 @@ def _tables(textures: Sequence[Texture]) -> tuple[Tensor, Tensor, Tensor | None]
         return *textures[0].packed[1:], textures[0].samplers
     ends = accumulate([0, *(texture.num_pixels for texture in textures)])
     offsets = torch.cat([texture.packed[1] + end for texture, end in zip(textures, ends, strict=False)])
-    samplers = None
-    if any(texture.samplers is not None for texture in textures):
-        samplers = torch.cat(
-            [t.packed[2].new_zeros(len(t.images), 3) if t.samplers is None else t.samplers for t in textures]
-        )
-    return offsets, torch.cat([texture.packed[2] for texture in textures]), samplers
+    return offsets, torch.cat([texture.packed[2] for texture in textures]), image_samplers(textures)
 
 
 def _pixels(textures: Sequence[Texture], index: Tensor) -> Tensor:

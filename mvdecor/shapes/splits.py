@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
 
 from mvdecor.errors import InputError
 from mvdecor.files import read_json, write_atomically
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.annotations import id_list
+from mvdecor.shapes.diversity import k_medoids
 from mvdecor.shapes.fewshot import sample_few_shot, sample_views
 
 FORMAT = "mvdecor few-shot split 1"
-RULES = ("covering", "uniform")
+RULES = ("covering", "uniform", "diverse")
 REMEDY = "write it again with scripts/splits.py (data/README.md)"
 
 
@@ -37,7 +40,7 @@ class FewShotRun:
         run: its number.
         shapes: k ids.
         views: for each id its v labelled views, as indices of its cameras; None: all.
-        labels_not_covered: names of the labels that these shapes do not show; None: not known (uniform).
+        labels_not_covered: names of the labels that these shapes do not show; None: not known (uniform, diverse).
     """
 
     run: int
@@ -62,8 +65,9 @@ class FewShotSplit:
         v: labelled views of a shape; None: all.
         num_views: views of a shape, of which v were sampled; None with v: all, however many there are.
         seed: of the samples, see the rule above.
-        rule: "covering" (`sample_few_shot`) or "uniform" (any k of the list, for shapes whose labels are unknown).
-        source: the list of ids that the shapes were sampled from, in words.
+        rule: "covering" (`sample_few_shot`), "uniform" (any k of the list, for shapes whose labels are unknown) or "diverse"
+            (chosen by their embeddings, the same shapes in every run).
+        source: the list of ids that the shapes were sampled from, and the model whose embeddings chose, in words.
         runs: one per sample.
 
     Raises:
@@ -83,7 +87,7 @@ class FewShotSplit:
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
-            raise ValueError(f"rule {self.rule!r} is not {' or '.join(RULES)}")
+            raise ValueError(f"rule {self.rule!r} is not one of {', '.join(RULES)}")
         if (self.v is None) != (self.num_views is None):
             raise ValueError("v and num_views must both be numbers or both be null")
         if len({run.run for run in self.runs}) != len(self.runs):
@@ -140,6 +144,36 @@ def sample_covering(
     ids, uncovered = sample_few_shot(labels, k, seed_of(seed, run, "labelled shapes"), replace=replace)
     views = _sample_views(ids, v, num_views, seed, run, replace)
     return FewShotRun(run, ids, views, [label_names[label] for label in sorted(uncovered)])
+
+
+def choose_diverse(
+    embeddings: Mapping[str, NDArray[np.float32]],
+    *,
+    k: int,
+    v: int | None,
+    num_views: int,
+    seed: int,
+    run: int,
+    keep: Sequence[str] = (),
+) -> FewShotRun:
+    """Choose k shapes such that every shape is near one of them (`k_medoids`), and sample v views of each.
+
+    The choice has nothing random: all runs have the same shapes, and differ in the views.
+
+    Args:
+        embeddings: for each shape id float32 [D]; distances are Euclidean. Their order does not matter.
+        keep: ids of shapes that are labelled already: they are among the k.
+
+        The others as in `sample_covering`.
+
+    Raises:
+        InputError: k or v larger than what there is, or k smaller than `keep`.
+    """
+    ids = sorted(embeddings)
+    points = np.stack([embeddings[id] for id in ids]).astype(np.float64)
+    medoids = k_medoids(squareform(pdist(points)), k, [ids.index(id) for id in keep])
+    shapes = [ids[number] for number in medoids]
+    return FewShotRun(run, shapes, _sample_views(shapes, v, num_views, seed, run), None)
 
 
 def sample_uniform(ids: Iterable[str], *, k: int, v: int | None, num_views: int, seed: int, run: int) -> FewShotRun:

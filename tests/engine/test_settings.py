@@ -53,7 +53,9 @@ def keys(*names: str) -> list[str]:
     return [key for name in names for key in name.split()]
 
 
-FROM_0 = keys("training.self_train.rounds seed run workers views.close_ups evaluation.points")
+FROM_0 = keys(
+    "training.finetune.substitutes training.self_train.rounds seed run workers views.close_ups evaluation.points"
+)
 FROM_1 = keys(
     "crops.stride",
     "save_every views.count views.size views.layers training.log_every training.matching.tries doctor.rows batch_size",
@@ -113,7 +115,7 @@ WORDS = {
     "evaluation.protocol": "mvdecor partnet shapenet",
     "evaluation.split": "train val test all",
     "up": "y z x -y -z -x",
-    "rule": "covering uniform",
+    "rule": "covering uniform diverse",
     "format": "partnet people birds",
     "crops.over": "view all",
     "view:split": "all train val test unlabelled",
@@ -142,6 +144,7 @@ LISTS = {
     "crops.parts": st.lists(whole),
     "mesh": st.lists(st.text(min_size=1), min_size=1) | st.text(min_size=1),
     "figures.shapes": st.lists(st.text(min_size=1) | st.integers()),
+    "keep": st.lists(st.text(min_size=1) | st.integers()),
     "splits:k": st.lists(whole, min_size=1),
     "splits:v": st.lists(st.none() | st.integers(1, 86), min_size=1),
     "categories": st.lists(st.sampled_from(["Chair", "Table", "Lamp"]), min_size=1),

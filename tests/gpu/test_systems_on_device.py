@@ -9,7 +9,6 @@ import mvdecor
 from mvdecor.apps.benchmark import solvers
 from mvdecor.apps.benchmark.rows import ROWS
 from mvdecor.apps.benchmark.run import run_benchmark
-from mvdecor.apps.viewer.similarity import Embedder
 from mvdecor.engine.device import open_device
 from mvdecor.engine.loop import Loop
 from mvdecor.engine.snapshots import Snapshots
@@ -17,6 +16,7 @@ from mvdecor.losses import InfoNCE
 from mvdecor.shapes import Shape
 from mvdecor.systems.mvdecor import pictures
 from mvdecor.systems.mvdecor.batches import LabelledSource, PairSource
+from mvdecor.systems.mvdecor.embedder import Embedder
 from mvdecor.systems.mvdecor.predict import predict_faces
 from tests.benchmark.test_benchmark import TINY
 from tests.gpu.device_runs import CutOff, Stop, on_both, shape_views_on, some_gpu

@@ -145,7 +145,9 @@ def test_no_match_at_all_is_an_error(name, make_loss):
 
 
 @pytest.mark.parametrize(
-    ("name", "override"), [(name, ()) for name in NAMES] + [("infonce", ("loss.negatives=both",))], ids=str
+    ("name", "override"),
+    [(name, ()) for name in NAMES] + [("infonce", ("loss.negatives=both",)), ("infonce", ("loss.alike=0.02",))],
+    ids=str,
 )
 def test_learning_raises_the_retrieval_accuracy(name, override, make_loss):
     """Both views see the points through a fixed distortion of their own; a small network learns what they share."""
@@ -193,6 +195,10 @@ def test_retrieval_accuracy_counts_rows_whose_own_column_is_the_largest():
         ("infonce", "loss.radius=-1", "loss.radius=-1: give a number of at least 0"),
         ("infonce", "loss.radius=nan", "loss.radius=nan: give a number"),
         ("infonce", "loss.negatives=all", "loss.negatives=all is unknown: choose pair, batch or both"),
+        ("infonce", "loss.mirror=w", "loss.mirror=w is unknown: choose x, y, z or null"),
+        ("infonce", "loss.mirror=x", "loss.mirror=x, but loss.radius=0: give the radius"),
+        ("infonce", "loss.alike=-0.1", "loss.alike=-0.1: give a number of at least 0"),
+        ("infonce", "loss.alike=1", "loss.alike=1: give a share of less than 1"),
         ("triplet", "loss.margin=-0.5", "loss.margin=-0.5: give a number above 0"),
         ("triplet", "loss.radius=-1", "loss.radius=-1"),
         ("hardest_contrastive", "loss.positive_margin=-0.1", "loss.positive_margin=-0.1: give a number of at least 0"),

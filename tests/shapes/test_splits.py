@@ -11,6 +11,7 @@ from mvdecor.errors import InputError
 from mvdecor.seeds import seed_of
 from mvdecor.shapes.splits import (
     FewShotSplit,
+    choose_diverse,
     format_split,
     read_split,
     sample_covering,
@@ -94,6 +95,22 @@ def test_order_of_the_shapes_does_not_matter():
     how = {"k": 4, "v": 2, "num_views": 9, "seed": 1, "run": 2}
     assert sample_covering(LABELS, NAMES, **how) == sample_covering(backwards, NAMES, **how)
     assert sample_uniform(IDS, **how) == sample_uniform(reversed(IDS), **how)
+
+
+def test_a_diverse_choice_has_the_same_shapes_in_every_run_and_other_views():
+    rng = np.random.default_rng(0)
+    corners = {id: 9.0 * np.eye(3, dtype=np.float32)[number % 3] for number, id in enumerate(IDS)}
+    embeddings = {id: corner + rng.normal(size=3).astype(np.float32) for id, corner in corners.items()}
+    how = {"k": 3, "v": 3, "num_views": 20, "seed": 3}
+    runs = [choose_diverse(embeddings, run=run, **how) for run in range(9)]
+    (shapes,) = {tuple(run.shapes) for run in runs}
+    assert {IDS.index(id) % 3 for id in shapes} == {0, 1, 2} and sorted(shapes) == list(shapes)
+    assert choose_diverse(dict(reversed(embeddings.items())), run=4, **how) == runs[4]
+    kept = choose_diverse(embeddings, run=0, keep=[IDS[1]], **how).shapes
+    assert IDS[1] in kept and {IDS.index(id) % 3 for id in kept} == {0, 1, 2}
+    for id, views in runs[4].views.items():
+        generator = np.random.default_rng(seed_of(3, 4, "labelled views", id))
+        assert views == sorted(generator.choice(20, 3, replace=False))
 
 
 def test_covering_shows_every_label_and_says_what_it_cannot_show():

@@ -118,6 +118,16 @@ def test_with_a_contrastive_term_its_settings_count(config):
         assert keys.finetune_settings(other) != keys.finetune_settings(joint)
 
 
+def test_what_a_loss_leaves_out_counts_only_if_it_does(config):
+    """A result from before there were such options stays one of the same settings."""
+    plain, ssl = config(), "training.finetune.lambda_ssl=0.1"
+    for settings in (keys.pretrain_settings(plain), keys.finetune_settings(config(ssl))):
+        assert "loss.temperature" in settings and not {"loss.mirror", "loss.alike"} & settings.keys()
+    for change in (["loss.alike=0.1"], ["loss.mirror=x", "loss.radius=0.1"]):
+        key = change[0].split("=")[0]
+        assert key in keys.pretrain_settings(config(*change)) and key in keys.finetune_settings(config(ssl, *change))
+
+
 def test_a_data_set_that_was_moved_is_the_same(config, people, tmp_path):
     moved = shutil.copytree(people, tmp_path / "moved")
     here, there = config(), config(f"data.root={moved}")

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.apps.viewer.selection import DEFAULTS, TOOLS, Click, Settings
-from mvdecor.apps.viewer.similarity import Embedder
 from mvdecor.apps.viewer.tools import Faces, FaceTools, View
 from mvdecor.errors import InputError
 from mvdecor.shapes import Shape
+from mvdecor.systems.mvdecor.embedder import Embedder
 
 RADII = (0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.03, 0.02)
 """Of the brush, from which the best is taken."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mvdecor.apps.viewer.similarity import Embedder
 from mvdecor.apps.viewer.tools import Faces, FaceTools
 from mvdecor.shapes import Shape
+from mvdecor.systems.mvdecor.embedder import Embedder
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from mvdecor.apps.viewer.predictions import FinishedRun, Prediction, Predictor
 from mvdecor.apps.viewer.round_pace import RoundPace
 from mvdecor.apps.viewer.rounds import Pretraining, Round, last_round, prepare_round
 from mvdecor.apps.viewer.selection import DEFAULTS, TOOLS, Click, Settings
-from mvdecor.apps.viewer.similarity import Embedder
 from mvdecor.apps.viewer.tools import Faces, FaceTools, View
 from mvdecor.errors import InputError
 from mvdecor.lifting import Region
@@ -26,6 +25,7 @@ from mvdecor.percent import percent
 from mvdecor.recent import Recent
 from mvdecor.shapes import MeshFolder, Shape, ShapeSet
 from mvdecor.shapes.objects import read_objects
+from mvdecor.systems.mvdecor.embedder import Embedder
 from mvdecor.systems.mvdecor.setup import make_shape_set
 
 CACHE_SIZE = 8

@@ -41,6 +41,7 @@ from mvdecor.systems.mvdecor.setup import (
     make_store,
     rasterizing_device,
 )
+from mvdecor.systems.mvdecor.substitutes import substitution_source
 from mvdecor.systems.mvdecor.validation import validate_parts, validation_ids
 
 CROSS_ENTROPY = CrossEntropy()
@@ -157,14 +158,16 @@ def finetune(job: Job) -> dict:
     shapes, few_shot_run, skipped = few_shot_shapes(cfg, shape_set)
     print(f"seed {cfg.seed}, run {cfg.run}: labelled {', '.join(few_shot_run.shapes)}", flush=True)
     labelled = make_labelled_source(cfg, shapes, few_shot_run, rasterizing_device(cfg, fabric))
+    training_source = labelled
+    if settings.substitutes > 0:
+        training_source = substitution_source(cfg, labelled, rasterizing_device(cfg, fabric))
     without, trained_on_votes = None, None
     if teacher is not None or settings.lambda_consistency > 0:
         without, also_skipped = without_labels(cfg, shape_set, few_shot_run.shapes)
         skipped = [*skipped, *(entry for entry in also_skipped if entry not in skipped)]
-    training_source = labelled
     if teacher is not None and without is not None:
         device = rasterizing_device(cfg, fabric)
-        training_source, trained_on_votes = self_training_source(job, fabric, labelled, without, device)
+        training_source, trained_on_votes = self_training_source(job, fabric, training_source, without, device)
         seed_everything(seed, verbose=False)
     sources: dict[str, Any] = {"labelled": (training_source, "training.finetune.batch_size")}
     if settings.lambda_ssl > 0:

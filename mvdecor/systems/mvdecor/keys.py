@@ -25,12 +25,12 @@ VIEWS = ("views", "-views.cache", "-views.keep")
 NETWORK = ("network", "seed", "precision", "training.random_light", "training.compile", *VIEWS)
 NO_FILE = Path(os.devnull, "no file")
 """A path where no file can be."""
-PAIRS = ("loss", "training.matching", "training.gather", "training.pretrain.points", "training.pretrain.replace")
+MATCHES = ("training.matching", "training.gather", "training.pretrain.points", "training.pretrain.replace")
 
 
 def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
     """Settings of the pretraining."""
-    keys = [*NETWORK, *PAIRS, "training.pretrain"]
+    keys = [*NETWORK, *_loss(cfg), *MATCHES, "training.pretrain"]
     if cfg.training.pretrain.source == "crops":
         keys.append("training.crops")
     if cfg.checkpoint is not None:
@@ -39,7 +39,8 @@ def pretrain_settings(cfg: DictConfig) -> dict[str, Any]:
 
 
 def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
-    """Settings of the fine-tuning; those of the contrastive term, consistency and self-training only if it has them."""
+    """Settings of the fine-tuning; those of the contrastive term, consistency, substitution and self-training only if it has
+    them."""
     settings = "training.finetune"
     keys = [*NETWORK, "run", "data.category", "segmentation_loss", settings]
     keys += [f"-{settings}.{name}" for name in ("runs", "split", "validate_every")]
@@ -48,13 +49,15 @@ def finetune_settings(cfg: DictConfig) -> dict[str, Any]:
     if cfg.training.finetune.split is not None:
         keys.append(f"-{settings}.replace")
     if cfg.training.finetune.lambda_ssl > 0:
-        keys += [*PAIRS, "training.pretrain.colour_jitter"]
+        keys += [*_loss(cfg), *MATCHES, "training.pretrain.colour_jitter"]
     else:
         keys += [f"-{settings}.lambda_ssl", f"-{settings}.pairs", f"-{settings}.joint"]
     if cfg.training.finetune.lambda_consistency > 0:
-        keys += [*PAIRS[1:], "training.pretrain.colour_jitter", f"{settings}.pairs"]
+        keys += [*MATCHES, "training.pretrain.colour_jitter", f"{settings}.pairs"]
     else:
         keys.append(f"-{settings}.lambda_consistency")
+    if cfg.training.finetune.substitutes == 0:
+        keys.append(f"-{settings}.substitutes")
     if cfg.training.self_train.rounds > 0:
         keys += ["training.self_train", "lifting", *without_smoothing(cfg.lifting)]
     label_names = make_shape_set(cfg.data.labelled).label_names
@@ -154,6 +157,11 @@ def stage_settings(cfg: DictConfig, data_role: str, keys: Iterable[str]) -> dict
     if weights and "network.weights" in settings:
         settings["network.weights"] = "a file"  # which one is told by its content
     return settings
+
+
+def _loss(cfg: DictConfig) -> list[str]:
+    """The contrastive loss; of the negatives that it leaves out only what is left out."""
+    return ["loss", *(f"-loss.{name}" for name in ("mirror", "alike") if not cfg.loss.get(name))]
 
 
 def _start(cfg: DictConfig) -> dict[str, Files]:

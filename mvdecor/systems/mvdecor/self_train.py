@@ -29,7 +29,12 @@ from mvdecor.shapes.loading import LazyShapes
 from mvdecor.shapes.shape import UNDETERMINED
 from mvdecor.systems.mvdecor.batches import LabelledSource
 from mvdecor.systems.mvdecor.predict import predict_faces
-from mvdecor.systems.mvdecor.setup import make_rendering, make_shape_views, seed_of_training_views
+from mvdecor.systems.mvdecor.setup import (
+    make_mixed_source,
+    make_rendering,
+    make_shape_views,
+    seed_of_training_views,
+)
 from mvdecor.systems.records import measure_missing
 
 FOLDER = "pseudo_labels"
@@ -107,16 +112,9 @@ def self_training_source(
             f"{folder}: the teacher trusts no label on any of {len(shares)} shapes: lower training.self_train.confidence "
             f"({cfg.training.self_train.confidence}) or agreement ({cfg.training.self_train.agreement})"
         )
-    labelled_shapes = list({shape.id: shape for shape in labelled.shape_views.shapes}.values())
-    shapes = PseudoLabelled(
-        labelled_shapes, LazyShapes(unlabelled.store, {id: unlabelled.summaries[id] for id in trusted}), folder
-    )
-    shape_views = make_shape_views(cfg, shapes, device)
-    views = [*labelled.views, *[range(cfg.views.count)] * len(trusted)]
-    of_labelled = list(range(len(labelled_shapes)) if labelled.shapes is None else labelled.shapes)
-    # each list as often as the other is long
-    sampled = of_labelled * len(trusted) + list(range(len(labelled_shapes), len(shapes))) * len(of_labelled)
-    source = LabelledSource(shape_views, labelled.rendering, views, labelled.batch_size, sampled)
+    summaries = {id: unlabelled.summaries[id] for id in trusted}
+    shapes = PseudoLabelled(list(labelled.shape_views.shapes), LazyShapes(unlabelled.store, summaries), folder)
+    source = make_mixed_source(cfg, labelled, shapes, device)
     mean = 100 * sum(shares.values()) / len(shares)
     print(
         f"self-training on {len(trusted)} of {len(shares)} shapes without labels, {mean:.0f} % of their area",

@@ -129,6 +129,20 @@ class FinetuneSettings(Settings):
     batch_norm: Literal["train", "eval_pretrained"]
     replace: bool
     pairs: Count
+    substitutes: WholeNumber
+
+    @model_validator(mode="after")
+    def _parts_can_be_exchanged(self) -> Self:
+        if self.substitutes > 0 and self.k == 1:
+            raise ValueError(
+                f"substitutes={self.substitutes}, but k=1: parts are exchanged between shapes: raise k or give 0"
+            )
+        if self.substitutes > 0 and self.v is not None:
+            raise ValueError(
+                f"substitutes={self.substitutes}, but v={self.v}: a part that is exchanged needs labels on all of the shape, "
+                "not in some views: give v=null or substitutes=0"
+            )
+        return self
 
 
 class SelfTrainSettings(Settings):

@@ -168,6 +168,27 @@ def make_labelled_source(
     )
 
 
+def make_mixed_source(
+    cfg: DictConfig, labelled: LabelledSource, shapes: Sequence[Shape], device: torch.device
+) -> LabelledSource:
+    """Batches of which half, on average, is of the shapes of `labelled` and half of others.
+
+    Args:
+        cfg: the configuration.
+        labelled: the source of the labelled shapes alone.
+        shapes: its shapes, in their order, and then the others, which have labels on all their views.
+        device: where views are made.
+    """
+    count = len(labelled.shape_views)
+    of_labelled = list(range(count) if labelled.shapes is None else labelled.shapes)
+    added = range(count, len(shapes))
+    # each list as often as the other is long
+    sampled = of_labelled * len(added) + list(added) * len(of_labelled)
+    views = [*labelled.views, *[range(cfg.views.count)] * len(added)]
+    shape_views = make_shape_views(cfg, shapes, device)
+    return LabelledSource(shape_views, labelled.rendering, views, labelled.batch_size, sampled)
+
+
 def make_pair_source(
     cfg: DictConfig,
     shape_views: ShapeViews,

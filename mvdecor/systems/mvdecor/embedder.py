@@ -1,4 +1,4 @@
-"""Embeddings of a model averaged onto the faces of shapes, and how similar a face is to all others."""
+"""Embeddings of a model averaged onto the faces of shapes and over whole shapes, and how similar a face is to all others."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ class Embedder:
         seed: of the cameras.
         batch_size: images (views x layers) a pass.
 
+    Attributes:
+        weights_sha256: of the model.
+
     Raises:
         InputError: a checkpoint that cannot be read, or does not say which views it takes.
     """
@@ -52,17 +55,27 @@ class Embedder:
         views = metadata.get("config", {}).get("views")
         if not views:
             raise InputError(f"{checkpoint}: its checkpoint.json does not say which views it takes: train it again")
+        self.weights_sha256: str = metadata["weights_sha256"]
         self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._config = OmegaConf.create({"views": views})
         self._rasterizer = make_rasterizer(views["rasterizer"], self._fabric.device)
         self._textured = metadata.get("textured")
         self._seed, self._batch_size = seed, batch_size
-        self._means: Recent[Tensor] = Recent(CACHE_SIZE)
+        self._means: Recent[tuple[Tensor, Tensor]] = Recent(CACHE_SIZE)
         self._colours: PrincipalColours | None = None
 
     def on_faces(self, shape: Shape) -> Tensor:
         """float32 [F, D], mean embedding of each face over all views; a face that none saw has the nearest seen one's."""
-        return self._means.get(shape.id, lambda: self._embed(shape))
+        return self._means.get(shape.id, lambda: self._embed(shape))[0]
+
+    def of_shape(self, shape: Shape) -> Tensor:
+        """float32 [D], of unit length: the mean embedding of the faces that some view saw, weighted by their area.
+
+        Faces that coincide (`Shape.twin_groups`) count once.
+        """
+        means, visible = self._means.get(shape.id, lambda: self._embed(shape))
+        counts = visible & (shape.twin_groups == torch.arange(shape.num_faces))
+        return normalize((shape.face_areas[counts] @ means[counts].double()).float(), dim=0)
 
     def colours(self, shape: Shape) -> Tensor:
         """uint8 [F, 3]: the embeddings' principal directions as red, green and blue.
@@ -79,7 +92,8 @@ class Embedder:
         query_embedding = normalize(self.on_faces(query)[face], dim=0)
         return (normalize(self.on_faces(shape), dim=1) @ query_embedding).clamp(-1, 1)
 
-    def _embed(self, shape: Shape) -> Tensor:
+    def _embed(self, shape: Shape) -> tuple[Tensor, Tensor]:
+        """What `on_faces` returns, and bool [F], whether some view saw the face; on the CPU."""
         if self._textured is False:  # trained on shading, it never saw an image
             shape = Shape(shape.id, shape.vertices, shape.faces)
         views = self._config.views
@@ -93,4 +107,4 @@ class Embedder:
         mean, visible = means.result()
         if not bool(visible.any()):
             raise InputError(f"shape {shape.id}: no view sees any of it; check that the mesh has a surface")
-        return mean[seen_faces(shape, visible)].cpu()
+        return mean[seen_faces(shape, visible)].cpu(), visible.cpu()
