@@ -31,6 +31,8 @@ LIGHT = (0.35, 0.8, 0.5)
 SHADING = 0.55
 MARGIN = 1.05
 """Factor between the bounds of a view and the depths that it shows."""
+LEAST_VIEWS = 5
+"""Cameras of a room; every fifth view has a label map."""
 SEEN_PREFIX, HELD_OUT_PREFIX = "room", "held_out"
 
 
@@ -67,10 +69,10 @@ class RoomCaptures:
             raise InputError(
                 f"capture.count={count}, held_out={held_out}, seed={seed}: none may be negative; make a room"
             )
-        if views < 5 or size < 8 or supersample < 1:
+        if views < LEAST_VIEWS or size < 8 or supersample < 1:
             raise InputError(
-                f"capture.views={views}, size={size}, supersample={supersample}: give at least 5 views of 8 pixels per side, "
-                "and supersample 1 or more"
+                f"capture.views={views}, size={size}, supersample={supersample}: give at least {LEAST_VIEWS} views of 8 pixels "
+                "per side, and supersample 1 or more"
             )
         self.label_names: tuple[str, ...] = ()
         self._ids = {

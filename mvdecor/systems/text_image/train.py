@@ -23,7 +23,7 @@ from mvdecor.engine.record import settings_of
 from mvdecor.engine.schedules import make_schedule
 from mvdecor.engine.settings import Device, Precision, check_out
 from mvdecor.engine.stage import STATE, Job, Stage
-from mvdecor.made_up.room_captures import RoomCaptures
+from mvdecor.made_up.room_captures import LEAST_VIEWS, RoomCaptures
 from mvdecor.networks.sentences import SentenceEncoder
 from mvdecor.networks.small_text_image import CropTextNetwork, save_small_text_image
 from mvdecor.seeds import seed_of
@@ -102,7 +102,8 @@ def fit_text_image(job: Job) -> dict:
     cfg, settings = job.cfg, TextImageSettings.of(job.cfg)
     fabric, rooms = job.open_device(), settings.rooms
     sentences = SentenceEncoder(settings.sentences)
-    captures = RoomCaptures(rooms.count, 0, size=rooms.size, seed=ROOM_SEED + cfg.seed)
+    views = max(rooms.views, LEAST_VIEWS)
+    captures = RoomCaptures(rooms.count, 0, views, rooms.size, seed=ROOM_SEED + cfg.seed)
     crops = room_crops(captures, "train", rooms.views, rooms.crops, cfg.seed)
     texts = sorted({text for caption in crops.captions for text in captions_of(caption)})
     embeddings = dict(zip(texts, sentences.embed(texts)))
@@ -110,6 +111,7 @@ def fit_text_image(job: Job) -> dict:
     seed = seed_of(cfg.seed, "text-image model")
     seed_everything(seed, verbose=False)
     network = CropTextNetwork(settings.dimension, sentences.dimension, settings.widths)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = settings.training
     recipe = Recipe(
         "text_image",
@@ -121,7 +123,7 @@ def fit_text_image(job: Job) -> dict:
     sources = {"crops": (CropSource(crops, embeddings, training.batch), "training.batch")}
     history = train(job.loop(fabric), recipe, network, sources, partial(step, fabric=fabric))
     network.eval()
-    measured = RoomCaptures(rooms.measured, rooms.measured, size=rooms.size, seed=2 * ROOM_SEED + cfg.seed)
+    measured = RoomCaptures(rooms.measured, rooms.measured, views, rooms.size, seed=2 * ROOM_SEED + cfg.seed)
     result: dict[str, Any] = {
         name: measure(network, sentences, room_crops(measured, split, rooms.views, rooms.crops, cfg.seed))
         for name, split in (("seen", "train"), ("held_out", "test"))
