@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -262,7 +263,11 @@ def test_a_shape_chosen_while_another_one_opens_is_opened_next(folder, make_view
 
         def meanwhile():
             panel._open = opened
-            panel._shape.value = shapes[2]  # as a browser's message sets it
+            browser = threading.Thread(
+                target=setattr, args=(panel._shape, "value", shapes[2])
+            )  # its message comes by itself
+            browser.start()
+            assert eventually(lambda: panel._shape.value == shapes[2], PATIENCE)
             opened()
 
         panel._open = meanwhile
