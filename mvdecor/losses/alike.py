@@ -39,9 +39,8 @@ def least_cosine(z: Tensor, share: float) -> Tensor:
     count = 2 * int(share * len(rows) * (matches - 1) / 2)  # each pair is there twice
     if count == 0:
         return z.new_full((sets,), math.inf)
-    return (
-        cosines.flatten(1).topk(count + 1).values[:, -2:].mean(dim=1)
-    )  # between two, so that rounding changes nothing
+    last_two = cosines.flatten(1).topk(count + 1).values[:, -2:]
+    return last_two.mean(dim=1)  # between two, so that rounding changes nothing
 
 
 def alike_matches(za: Tensor, zb: Tensor, share: float) -> Tensor:

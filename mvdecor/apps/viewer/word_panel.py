@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mvdecor.apps.viewer.background import Progress
 from mvdecor.apps.viewer.distillation import Distillation
 from mvdecor.apps.viewer.html import small
 from mvdecor.apps.viewer.word_renderer import ANSWERS, WordRenderer, words_of
@@ -90,7 +91,7 @@ class WordPanel:
         distillation = Distillation(self._renderer.scene.cfg, words, self._out)
         distillation.start()
         self._distillation = distillation
-        self._show_distillation("distilling: starting (some 20 s)", 0.0)
+        self._show_distillation(distillation.progress())
 
     def tick(self) -> None:
         """Look how far a distillation is; once it has finished, its features answer.
@@ -103,7 +104,7 @@ class WordPanel:
         ended, progress = self._distillation, self._distillation.progress()
         if progress.state != "running":
             self._distillation = None
-        self._show_distillation(progress.text, progress.share)
+        self._show_distillation(progress)
         if progress.state == "failed":
             raise InputError(progress.text)
         if progress.state == "finished":
@@ -117,9 +118,9 @@ class WordPanel:
             self._distillation.stop()
             self.tick()
 
-    def _show_distillation(self, text: str, share: float) -> None:
+    def _show_distillation(self, progress: Progress) -> None:
         running = self._distillation is not None
-        self._status.content, self._bar.value = small(text), 100 * share
+        self._status.content, self._bar.value = small(progress.text), 100 * progress.share
         self.distil.disabled = self._bar.visible = self.stop.visible = running
 
     def find(self) -> None:
