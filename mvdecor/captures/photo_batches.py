@@ -120,6 +120,12 @@ def crop_photograph(
     )
 
 
+def mirror_image(crop: Crop) -> Crop:
+    """A crop with left and right exchanged; its keypoints must be those that each becomes in a mirror image."""
+    keypoints = crop.keypoints * torch.tensor([-1.0, 1.0, 1.0])
+    return replace(crop, image=crop.image.flip(-1), mask=np.ascontiguousarray(crop.mask[:, ::-1]), keypoints=keypoints)
+
+
 def keypoint_columns(photographs: PhotographSet, names: Sequence[str]) -> list[int]:
     """Which keypoint of a data set has each of some names; -1 for those that it lacks."""
     available = photographs.keypoint_names
@@ -151,6 +157,10 @@ class PhotoSource:
         jitter: greatest shift and growth of the crop, as a share of its side.
         points: of the mask.
         mirror: half of the affine maps mirror.
+        mirrored: half of the photographs come as their mirror images, with the keypoints that these have.
+
+    Raises:
+        InputError: no ids, or `mirrored` with keypoints of which it is not known what they become in a mirror image.
     """
 
     def __init__(
@@ -163,12 +173,19 @@ class PhotoSource:
         jitter: float = 0.05,
         points: int = 200,
         mirror: bool = True,
+        mirrored: bool = False,
     ) -> None:
         if not ids:
             raise InputError("there are no photographs to train on: see training.finetune.split")
+        if mirrored and names and not photographs.mirror:
+            raise InputError(
+                "training.finetune.mirror=true, but the photographs do not say which keypoint each becomes in a mirror image: "
+                "name them by left and right, or set training.finetune.mirror=false"
+            )
         self.photographs, self.ids, self.size, self.count = photographs, list(ids), size, count
         self.columns = keypoint_columns(photographs, names)
-        self.jitter, self.points, self.mirror = jitter, points, mirror
+        self._opposite = [photographs.mirror[i] if i >= 0 else i for i in self.columns] if mirrored else []
+        self.jitter, self.points, self.mirror, self.mirrored = jitter, points, mirror, mirrored
         self._recent: Recent[Photograph] = Recent(IN_MEMORY)
 
     def __len__(self) -> int:
@@ -188,7 +205,10 @@ class PhotoSource:
             generator = torch.Generator().manual_seed(seed_of(seed, "photograph", step, place))
             jitter = (self.jitter * (2 * torch.rand(3, generator=generator) - 1)).tolist()
             photograph = self._recent.get(id, lambda id=id: self.photographs.load(id))  # type: ignore[misc]
-            crop = crop_photograph(photograph, self.size, self.columns, jitter)
+            if self.mirrored and float(torch.rand(1, generator=generator)) < 0.5:
+                crop = mirror_image(crop_photograph(photograph, self.size, self._opposite, jitter))
+            else:
+                crop = crop_photograph(photograph, self.size, self.columns, jitter)
             ids.append(id)
             crops.append(crop)
             distances.append(torch.from_numpy(distance_map(crop.mask)))

@@ -124,3 +124,21 @@ def test_every_photograph_comes_once_before_one_comes_again():
     whole, part = source.sample(0, 2), source.sample(0, 2, range(1, 3))
     for name in ("images", "masks", "distances", "points", "keypoints", "matrices"):
         assert torch.equal(getattr(whole, name)[1:], getattr(part, name)), name
+
+
+def test_mirrored_photographs_have_the_other_sides_keypoints():
+    photos = SimpleNamespace(load=lambda id: photograph(int(id)), keypoint_names=("left", "right"), mirror=(1, 0))
+    names = ("right", "left")
+    plain, mirrored = (
+        PhotoSource(photos, ["0"], names, 32, 12, jitter=0.0, mirrored=m).sample(0, 0) for m in (False, True)
+    )
+    same = (plain.images == mirrored.images).flatten(1).all(dim=1)
+    assert 2 <= int(same.sum()) <= 10
+    assert torch.equal(plain.keypoints[same], mirrored.keypoints[same])
+    flipped = mirrored.images.flip(-1), mirrored.masks.flip(-1), mirrored.distances.flip(-1)
+    for a, b in zip((plain.images, plain.masks, plain.distances), flipped, strict=True):
+        assert torch.equal(a[~same], b[~same])
+    swapped = plain.keypoints[:, [1, 0]] * torch.tensor([-1.0, 1.0, 1.0])
+    assert torch.equal(swapped[~same], mirrored.keypoints[~same])
+    with pytest.raises(InputError, match="do not say which keypoint each becomes"):
+        PhotoSource(SimpleNamespace(keypoint_names=names, mirror=()), ["0"], names, 32, 12, mirrored=True)

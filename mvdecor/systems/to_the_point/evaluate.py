@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -98,64 +99,90 @@ def picture(model: Reconstructor, crops: Sequence[Crop], device: torch.device) -
     return plot_reconstructions(model.template, pictured)
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """Measures ways to reconstruct the photographs of `evaluation.split`, which all processes divide by batches.
+
+    Attributes:
+        job: of the evaluation.
+        model: on the job's device, in evaluation mode.
+        photographs: with their crops, by id.
+        hashes: of what each holds, by id.
+        weights: checksum of the model's file.
+    """
+
+    job: Job
+    model: Reconstructor
+    photographs: Mapping[str, tuple[Photograph, Crop]]
+    hashes: Mapping[str, str]
+    weights: str
+
+    def measure(self, name: str, solve: Solve, **depends_on: Any) -> dict[str, Mapping[str, Any]]:
+        """A record per photograph of one way to reconstruct; they lie in a folder of this name, so that a kill loses none."""
+        birds, ids, batch = (
+            Birds(self.job.cfg.photographs.get("root")),
+            list(self.photographs),
+            self.job.cfg.evaluation.batch_size,
+        )
+
+        def measure_block(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+            metrics, pairs = self._metrics(), [self.photographs[id] for id in block]
+            images = torch.stack([crop.image for _, crop in pairs]).to(self.model.vertices.device)
+            fit, positions = solve(images)
+            measure(metrics, self.model, pairs, birds, fit, positions)
+            for id, rotation in zip(block, fit.rotation.tolist(), strict=True):
+                if id in missing:
+                    yield id, metrics.record(id) | {"camera": rotation}
+
+        key = self.job.key["settings"] | {"weights": self.weights} | depends_on
+        records = ShapeRecords(self.job.out / MEASURED / name, key, self.hashes.__getitem__)
+        blocks = [ids[i : i + batch] for i in range(0, len(ids), batch)]
+        return measure_missing(records, blocks, measure_block, self.job.cost, name)
+
+    def result(self, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """The figures of all photographs together."""
+        metrics = self._metrics()
+        for id, record in records.items():
+            metrics.restore(id, record)
+        return metrics.result()
+
+    def _metrics(self) -> ReconstructionMetrics:
+        settings = self.job.cfg.evaluation
+        return ReconstructionMetrics(settings.threshold, settings.points, self.job.cfg.seed)
+
+
 @torch.no_grad()
 def evaluate(job: Job) -> dict:
-    """Measure `cfg.checkpoint` on the photographs of `evaluation.split`; writes `out/figures`.
-
-    The photographs are divided among all processes by batches; each has a record, so that a kill loses none.
-    """
+    """Measure `cfg.checkpoint` on the photographs of `evaluation.split`; writes `out/figures`."""
     cfg, settings = job.cfg, job.cfg.evaluation
     device = job.open_device().device
     model, checkpoint = load_model(cfg.checkpoint, device)
     source, ids = photographs_of(cfg, settings.split, settings.limit)
     loaded, skipped = load_photographs(source, ids)
-    columns, size = keypoint_columns(source, list(model.template.keypoints)), model.settings.size
-    photographs = {x.id: (x, crop_photograph(x, size, columns)) for x in loaded}
-    blocks = [list(photographs)[i : i + settings.batch_size] for i in range(0, len(photographs), settings.batch_size)]
-    trained = checkpoint["config"]
-    birds, weights = Birds(cfg.photographs.get("root")), checkpoint["weights_sha256"]
+    columns = keypoint_columns(source, list(model.template.keypoints))
+    photographs = {x.id: (x, crop_photograph(x, model.settings.size, columns)) for x in loaded}
     hashes = {id: photograph_content(source, id) for id in photographs}
-
-    def measure_all(name: str, solve: Solve, **depends_on: Any) -> dict[str, Any]:
-        """The figures of one way to reconstruct, whose records are in a folder of this name."""
-
-        def measure_block(block: Sequence[str], missing: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-            metrics = ReconstructionMetrics(settings.threshold, settings.points, cfg.seed)
-            pairs = [photographs[id] for id in block]
-            fit, positions = solve(torch.stack([crop.image for _, crop in pairs]).to(device))
-            measure(metrics, model, pairs, birds, fit, positions)
-            for id, rotation in zip(block, fit.rotation.tolist(), strict=True):
-                if id in missing:
-                    yield id, metrics.record(id) | {"camera": rotation}
-
-        key = job.key["settings"] | {"weights": weights} | depends_on
-        records = ShapeRecords(job.out / MEASURED / name, key, hashes.__getitem__)
-        return measure_missing(records, blocks, measure_block, job.cost, name)
-
-    def result_of(records: Mapping[str, Any]) -> dict[str, Any]:
-        metrics = ReconstructionMetrics(settings.threshold, settings.points, cfg.seed)
-        for id, record in records.items():
-            metrics.restore(id, record)
-        return metrics.result()
+    measurement = Measurement(job, model, photographs, hashes, checkpoint["weights_sha256"])
 
     def with_image(images: Tensor) -> tuple[Fit, Tensor]:
         solved = model(images)
         return likelier_twin(model, solved) if settings.twins else solved.fit, solved.positions
 
-    records = measure_all("reconstructed", with_image)
+    records = measurement.measure("reconstructed", with_image)
     rotation = mean_rotation(torch.tensor([record["camera"] for record in records.values()], device=device))
-    no_image = measure_all(
+    no_image = measurement.measure(
         "no_image", lambda images: (without_image(model, rotation, len(images)), None), rotation=rotation.tolist()
     )
     if rank() == 0 and settings.figures:
         pictured = [photographs[id][1] for id in list(photographs)[: settings.figures]]
         save_png(job.out / "figures" / "reconstructions.png", picture(model, pictured, device))
+    trained = checkpoint["config"]
     result = {
-        **result_of(records),
-        "no_image": result_of(no_image),
+        **measurement.result(records),
+        "no_image": measurement.result(no_image),
         "split": {"name": settings.split, "ids": list(photographs)},
         "skipped": skipped,
-        "weights_sha256": weights,
+        "weights_sha256": measurement.weights,
         "category": type(source).__name__,
         "trained_with": {key: trained[key] for key in TRAINED if key in trained},
         "part_miou": None,

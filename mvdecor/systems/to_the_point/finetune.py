@@ -141,12 +141,22 @@ def finetune(job: Job) -> dict:
     ids = [photograph.id for photograph in usable]
     for id, reason in skipped.items():
         print(f"warning: {id} is left out: {reason}", flush=True)
-    mirrored = template.mirror is not None
+    symmetric = template.mirror is not None
     names = list(template.keypoints) if settings.keypoints else []
-    source = PhotoSource(photographs, ids, names, size, settings.batch_size, settings.jitter, settings.points, mirrored)
+    source = PhotoSource(
+        photographs,
+        ids,
+        names,
+        size,
+        settings.batch_size,
+        settings.jitter,
+        settings.points,
+        mirror=symmetric,
+        mirrored=symmetric and settings.mirror,
+    )
     print(f"seed {cfg.seed}: {len(source.ids)} photographs, {len(names)} keypoints", flush=True)
-    if not mirrored and settings.weights.equivariance > 0:
-        print("note: the template has no plane of symmetry: no moved copy of a photograph is mirrored", flush=True)
+    if not symmetric and (settings.mirror or settings.weights.equivariance > 0):
+        print("note: the template has no plane of symmetry: no photograph or copy of one is mirrored", flush=True)
     seed = seed_of(cfg.seed, cfg.run, "fine-tuning")
     seed_everything(seed, verbose=False)
     sources: dict[str, Any] = {"photographs": (source, "training.finetune.batch_size")}

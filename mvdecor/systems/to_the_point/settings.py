@@ -131,6 +131,7 @@ class FinetuneSettings(Settings):
     batch_size: Count
     renders: Count
     jitter: NotNegative
+    mirror: bool
     points: Count
     texture: Literal["colours", "features"]
     sigma: Positive
