@@ -86,14 +86,16 @@ class ImageReconstructor:
     Args:
         checkpoint: folder of a pretrained or fine-tuned model.
         device: auto, cpu or cuda.
+        mirror: look at the mirror image of a photograph, too, if the template is symmetric.
 
     Raises:
         InputError: no checkpoint, or a damaged one.
     """
 
-    def __init__(self, checkpoint: Path | str, device: str = "auto") -> None:
+    def __init__(self, checkpoint: Path | str, device: str = "auto", mirror: bool = True) -> None:
         self._device = open_device(device, "32-true").device
         self.model, _ = load_model(checkpoint, self._device)
+        self._mirror = mirror
 
     @property
     def template(self) -> Template:
@@ -117,7 +119,7 @@ class ImageReconstructor:
         rgb, object_mask = _opened(image, mask)
         photograph = Photograph("image", rgb, object_mask, box_of(object_mask))
         crop = crop_photograph(photograph, self.model.settings.size)
-        solved = self.model(crop.image[None].to(self._device))
+        solved = self.model.reconstruct(crop.image[None].to(self._device), self._mirror)
         status = Status(int(solved.status[0]))
         if status != Status.CONVERGED:
             raise InputError(

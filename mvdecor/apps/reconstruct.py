@@ -32,6 +32,7 @@ class ReconstructSettings(Settings):
     mask: PathName | None
     checkpoint: PathName
     out: PathName
+    mirror: bool
     count: Count
     size: Annotated[int, Field(ge=8, description="give at least 8 pixels")]
     device: Device
@@ -46,7 +47,9 @@ def run_reconstruct(cfg: DictConfig) -> None:
     settings = ReconstructSettings.of(cfg)
     out = Path(settings.out)
     check_out(out)
-    result = ImageReconstructor(settings.checkpoint, settings.device).reconstruct(settings.image, settings.mask)
+    result = ImageReconstructor(settings.checkpoint, settings.device, settings.mirror).reconstruct(
+        settings.image, settings.mask
+    )
     posed = replace(result.posed, id=Path(settings.image).stem)
     write_textured_glb(out / "mesh.glb", posed)
     write_textured_obj(out / "mesh.obj", posed)

@@ -44,8 +44,8 @@ def photograph(tmp_path):
 
 def test_camera_mesh_and_labels_agree(checkpoint, photograph):
     image, mask = photograph
-    reconstructor = mvdecor.load(checkpoint, device="cpu")
-    assert isinstance(reconstructor, ImageReconstructor)
+    assert isinstance(mvdecor.load(checkpoint, device="cpu"), ImageReconstructor)
+    reconstructor = ImageReconstructor(checkpoint, "cpu", mirror=False)  # a side view, whose tips are pixels wide
     result = reconstructor.reconstruct(image, mask)
     pixels = result.scale * (result.shape.vertices @ result.rotation.T)[:, :2] + result.shift
     for name, vertex in reconstructor.template.keypoints.items():
@@ -125,3 +125,30 @@ def test_an_image_that_nothing_fits_is_refused(checkpoint, photograph, tmp_path)
     save_model(tmp_path / "flat", model, {})
     with pytest.raises(InputError, match="COLLAPSED_POSITIONS"):
         mvdecor.load(tmp_path / "flat", device="cpu").reconstruct(photograph[0])
+
+
+def test_the_mirror_image_cancels_opposite_errors(checkpoint):
+    model, _ = load_model(checkpoint)
+    generator = torch.Generator().manual_seed(0)
+    vertices, weights = model.mirror
+    truth = 0.5 * model.vertices[None, :, :2] + 0.1
+    error = 0.05 * torch.randn(truth.shape, generator=generator)
+    asymmetric = torch.arange(3.0 * 8 * 8).view(1, 3, 8, 8) / 192
+
+    def say(images):
+        """The truth with an error of the image, and in its mirror image the error's opposite, vertex by vertex."""
+        if torch.equal(images, asymmetric):
+            return truth + error, torch.zeros(truth.shape[:2])
+        assert torch.equal(images, asymmetric.flip(-1))
+        seen = (truth - error) * torch.tensor([-1.0, 1.0])
+        said = torch.stack(
+            [sum(weights[i, j] * seen[0, vertices[i, j]] for j in range(3)) for i in range(len(vertices))]
+        )
+        return said[None], torch.zeros(truth.shape[:2])
+
+    model.regressor.forward = say
+    assert torch.allclose(
+        model.reconstruct(asymmetric).positions, truth, atol=0.02
+    )  # vertices of a mirror map may lie between
+    assert (model.reconstruct(asymmetric).positions - truth).abs().mean() < 0.1 * error.abs().mean()
+    assert torch.equal(model.reconstruct(asymmetric, mirror=False).positions, truth + error)

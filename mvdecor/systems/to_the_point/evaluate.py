@@ -90,9 +90,9 @@ def measure(
                 measured.add_labels(id, labels, label_map(truth, photograph, crop, size), len(shape.label_names))
 
 
-def picture(model: Reconstructor, crops: Sequence[Crop], device: torch.device) -> NDArray[np.uint8]:
+def picture(model: Reconstructor, crops: Sequence[Crop], mirror: bool) -> NDArray[np.uint8]:
     """Reconstructions of some photographs, a row each."""
-    solved = model(torch.stack([crop.image for crop in crops]).to(device))
+    solved = model.reconstruct(torch.stack([crop.image for crop in crops]).to(model.vertices.device), mirror)
     face_ids = seen_faces(model, model.deformed(solved.fit), solved.fit, model.settings.size).cpu()
     parts = zip(crops, solved.positions.cpu(), solved.logits.sigmoid().cpu(), face_ids, strict=True)
     pictured = [Pictured(crop.image, crop.mask, *of_crop) for crop, *of_crop in parts]
@@ -165,7 +165,7 @@ def evaluate(job: Job) -> dict:
     measurement = Measurement(job, model, photographs, hashes, checkpoint["weights_sha256"])
 
     def with_image(images: Tensor) -> tuple[Fit, Tensor]:
-        solved = model(images)
+        solved = model.reconstruct(images, settings.mirror)
         return likelier_twin(model, solved) if settings.twins else solved.fit, solved.positions
 
     records = measurement.measure("reconstructed", with_image)
@@ -175,7 +175,7 @@ def evaluate(job: Job) -> dict:
     )
     if rank() == 0 and settings.figures:
         pictured = [photographs[id][1] for id in list(photographs)[: settings.figures]]
-        save_png(job.out / "figures" / "reconstructions.png", picture(model, pictured, device))
+        save_png(job.out / "figures" / "reconstructions.png", picture(model, pictured, settings.mirror))
     trained = checkpoint["config"]
     result = {
         **measurement.result(records),

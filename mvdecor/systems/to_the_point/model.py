@@ -86,6 +86,29 @@ class Reconstructor(nn.Module):
             fit = self.solve(positions[:count], logits[:count].sigmoid())
         return Solved(positions, logits, fit.rotation, fit.scale, fit.shift, fit.coefficients, fit.cost, fit.status)
 
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor, mirror: bool = True) -> Solved:
+        """What is said and solved of unseen images, float [B, 3, H, W] in [0, 1].
+
+        Args:
+            images: of unseen photographs.
+            mirror: take the mean of what the network says of an image and of its mirror image, if the template is symmetric.
+        """
+        positions, logits = self.regressor(images)
+        if mirror and self.mirror is not None:
+            flipped, flipped_logits = self.regressor(images.flip(-1))
+            opposite = self.opposite(flipped) * flipped.new_tensor([-1.0, 1.0])
+            positions = (positions + opposite) / 2
+            logits = (logits + self.opposite(flipped_logits[..., None])[..., 0]) / 2
+        fit = self.solve(positions, logits.sigmoid())
+        return Solved(positions, logits, fit.rotation, fit.scale, fit.shift, fit.coefficients, fit.cost, fit.status)
+
+    def opposite(self, values: Tensor) -> Tensor:
+        """[B, V, D] values of the vertices of a symmetric template, as each vertex's mirror image has them."""
+        assert self.mirror is not None, "asked for only of a symmetric template"
+        vertices, weights = self.mirror
+        return (weights[..., None] * values[:, vertices]).sum(dim=2)
+
     def solve(self, positions: Tensor, weights: Tensor) -> Fit:
         """Camera and coefficients of correspondences [S, V, 2] with weights [S, V]."""
         solver, vertices = self.settings.solver, self.vertices

@@ -159,6 +159,7 @@ class EvaluationSettings(Settings):
     points: Count
     threshold: Share
     figures: WholeNumber
+    mirror: bool
     twins: bool
 
 

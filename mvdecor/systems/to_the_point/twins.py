@@ -26,10 +26,8 @@ def likelier_twin(model: Reconstructor, solved: Solved) -> Fit:
     """
     if model.mirror is None:
         raise InputError("evaluation.twins=true, but the template has no plane of symmetry: set evaluation.twins=false")
-    vertices, weights = model.mirror
-    positions = (weights[..., None] * solved.positions[:, vertices]).sum(dim=2)
-    visibilities = (weights * solved.logits.sigmoid()[:, vertices]).sum(dim=2)
-    fits = solved.fit, model.solve(positions, visibilities)
+    visibilities = model.opposite(solved.logits.sigmoid()[..., None])[..., 0]
+    fits = solved.fit, model.solve(model.opposite(solved.positions), visibilities)
     original, twin = (_disagreement(model, solved.logits, fit) for fit in fits)
     is_twin = (twin < original) & fits[1].converged
     values = [[getattr(fit, field.name) for fit in fits] for field in fields(Fit)]
