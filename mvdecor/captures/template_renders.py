@@ -46,6 +46,27 @@ class RenderBatch:
         names = ("images", "positions", "visible", "masks", "rotation")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
+    def with_mirror_images(self, vertices: Tensor, weights: Tensor, axis: int) -> RenderBatch:
+        """These renders, and after them the mirror image of each.
+
+        Args:
+            vertices, weights: int64 and float [V, 3], where each vertex lies in the template's mirror image, see `Mirror`.
+            axis: of the mirror.
+        """
+        positions = (weights[..., None] * self.positions[:, vertices]).sum(dim=2) * weights.new_tensor([-1.0, 1.0])
+        visible = (weights * self.visible[:, vertices]).sum(dim=2) > 0.5
+        rotation = self.rotation.clone()
+        rotation[:, 0] *= -1
+        rotation[:, :, axis] *= -1
+        return replace(
+            self,
+            images=torch.cat([self.images, self.images.flip(-1)]),
+            positions=torch.cat([self.positions, positions]),
+            visible=torch.cat([self.visible, visible]),
+            masks=torch.cat([self.masks, self.masks.flip(-1)]),
+            rotation=torch.cat([self.rotation, rotation]),
+        )
+
     @property
     def shape_ids(self) -> tuple[str, ...]:
         """Of what they are, for messages."""

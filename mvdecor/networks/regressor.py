@@ -14,8 +14,6 @@ from mvdecor.networks.encoders import checked_encoder
 
 FINE = 1
 """Number of the encoder's map of features that textures are compared by: a quarter of the image's resolution for most."""
-GRID = 4
-"""Rows and columns of the map of features that the last layer sees."""
 
 
 class VertexRegressor(nn.Module):
@@ -27,6 +25,7 @@ class VertexRegressor(nn.Module):
         weights: its initial weights: null, imagenet (download), or a file of them.
         stage: which of its maps of features is used: -1 the last (1/32 of the image for most), -2 the one before.
         width: channels of the convolution.
+        grid: rows and columns of the map of features after it that the next layer sees.
         hidden: numbers between the convolution and the last layer, normalised, so that high learning rates do no harm; 0: none,
             as in the paper.
 
@@ -41,6 +40,7 @@ class VertexRegressor(nn.Module):
         weights: str | None = None,
         stage: int = -1,
         width: int = 256,
+        grid: int = 4,
         hidden: int = 0,
     ) -> None:
         super().__init__()
@@ -53,7 +53,8 @@ class VertexRegressor(nn.Module):
         self.reduce = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
         )
-        inputs = width * GRID * GRID
+        self.grid = grid
+        inputs = width * grid * grid
         self.hidden = (
             nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.ReLU(inplace=True))
             if hidden
@@ -75,7 +76,7 @@ class VertexRegressor(nn.Module):
         Returns:
             float [B, V, 2] in (-1, 1), x right, y down, (-1, -1) the image's top left corner; float [B, V], logits.
         """
-        pooled = adaptive_avg_pool2d(self.reduce(self._encode(images)[-1]), GRID)
+        pooled = adaptive_avg_pool2d(self.reduce(self._encode(images)[-1]), self.grid)
         with torch.autocast(images.device.type, enabled=False):  # positions finer than bfloat16 has them
             numbers = self.head(self.hidden(pooled.flatten(1).float())).view(len(images), -1, 3)
         return numbers[..., :2].tanh(), numbers[..., 2]

@@ -29,7 +29,7 @@ from mvdecor.seeds import seed_of
 from mvdecor.solvers import Fit
 from mvdecor.systems.to_the_point.model import Reconstructor, Solved, load_model, save_model
 from mvdecor.systems.to_the_point.photos import photographs_of
-from mvdecor.systems.to_the_point.pretrain import render_losses
+from mvdecor.systems.to_the_point.pretrain import render_losses, with_mirror_images
 from mvdecor.systems.to_the_point.settings import FinetuneSettings, RendersSettings
 from mvdecor.views import make_rasterizer
 from mvdecor.views.silhouette import soft_silhouette
@@ -101,6 +101,8 @@ def step(
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """The weighted losses of a batch of photographs, their moved copies, and renders; failed fits have no weight."""
     photos, renders, weights = batches["photographs"], batches.get("renders"), objective.settings.weights
+    if renders is not None and objective.settings.mirror:
+        renders = with_mirror_images(objective.model, renders)
     images = [photos.images]
     if weights.equivariance > 0:
         images.append(warp_images(photos.images, photos.matrices))

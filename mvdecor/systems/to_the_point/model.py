@@ -17,7 +17,7 @@ from mvdecor.solvers import Fit, deform, solve_camera, solve_deformation, solve_
 from mvdecor.systems.to_the_point.settings import ReconstructorSettings
 from mvdecor.weights import WEIGHTS, find_weights, is_of_kind, open_weights, write_weights
 
-KIND = "mvdecor reconstructor 1"
+KIND = "mvdecor reconstructor 2"
 
 
 class Solved(NamedTuple):
@@ -64,7 +64,7 @@ class Reconstructor(nn.Module):
     def __init__(self, settings: ReconstructorSettings, template: Template, basis: Tensor) -> None:
         super().__init__()
         self.settings, self.template = settings, template
-        layers = settings.model_dump(include={"encoder", "weights", "stage", "width", "hidden"})
+        layers = settings.model_dump(include={"encoder", "weights", "stage", "width", "grid", "hidden"})
         self.regressor = VertexRegressor(len(template.shape.vertices), **layers)
         self.basis = nn.Parameter(basis.clone())
         vertices, faces = template.shape.vertices, template.shape.faces

@@ -41,14 +41,28 @@ def render_losses(solved: Solved, renders: RenderBatch) -> dict[str, Tensor]:
     }
 
 
+def with_mirror_images(model: Reconstructor, renders: RenderBatch) -> RenderBatch:
+    """Renders with the mirror image of each; as they are, if the template is not symmetric."""
+    mirror = model.template.mirror
+    if mirror is None or model.mirror is None:
+        return renders
+    return renders.with_mirror_images(*model.mirror, mirror.axis)
+
+
 def step(
-    model: nn.Module, batches: Mapping[str, RenderBatch], fabric: Fabric, visibility: float
+    model: nn.Module,
+    batches: Mapping[str, RenderBatch],
+    fabric: Fabric,
+    settings: PretrainSettings,
+    bare: Reconstructor,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """The losses of a batch of renders."""
+    """The losses of a batch of renders; `bare` is the model without the wrapping of several processes."""
     renders = batches["renders"]
+    if settings.mirror:
+        renders = with_mirror_images(bare, renders)
     weight = weight_of_share(fabric, renders.share)
     losses = {name: weight * x.mean() for name, x in render_losses(model(renders.images, 0), renders).items()}
-    loss = losses["positions"] + visibility * losses["visibility"]
+    loss = losses["positions"] + settings.visibility * losses["visibility"]
     yield loss, {"loss": loss, **losses}
 
 
@@ -78,7 +92,7 @@ def pretrain(job: Job) -> dict:
     source = TemplateRenders(template, model.settings.size, settings.batch_size, renders)
     sources = {"renders": (source, "training.pretrain.batch_size")}
     history = train(
-        job.loop(fabric), recipe, model, sources, partial(step, fabric=fabric, visibility=settings.visibility)
+        job.loop(fabric), recipe, model, sources, partial(step, fabric=fabric, settings=settings, bare=model)
     )
     if rank() == 0:
         save_model(job.out / "model", model, job.provenance)

@@ -56,6 +56,7 @@ class ReconstructorSettings(Settings):
     weights: str | None
     stage: Annotated[int, Field(ge=-4, le=-1, description="give -1 (the last map of features) to -4")]
     width: Count
+    grid: Count
     hidden: WholeNumber
     basis: WholeNumber
     solver: SolverSettings
@@ -94,6 +95,7 @@ class PretrainSettings(Settings):
 
     steps: Count
     batch_size: Count
+    mirror: bool
     visibility: NotNegative
     learning_rate: Positive
     optimizer: Target
