@@ -70,6 +70,7 @@ def test_a_signal_ends_it(folder, tmp_path, number):
     os.kill(process.pid, number)
     wait(process)
     assert process.exitcode == 0 and said.read_text().endswith("\nended; every label is saved\n")
+    assert said.read_text().count("http://") == 1, "viser's own addresses lack the token that others need"
 
 
 @pytest.mark.parametrize(

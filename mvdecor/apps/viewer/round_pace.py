@@ -46,7 +46,9 @@ class RoundPace:
         cfg = self._cfg
         fabric = open_device(cfg.device, cfg.precision)
         on_gpu = fabric.device.type == "cuda"
-        self.device = torch.cuda.get_device_name(fabric.device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        processor = f"CPU, {threads} thread{'' if threads == 1 else 's'}"
+        self.device = torch.cuda.get_device_name(fabric.device) if on_gpu else processor
         model = build_model(cfg.network, cfg.views.channels, 2, initial_weights=False)
         model = prepared(model, cfg).to(fabric.device)
         channels, size = len(model.mean), cfg.views.size
