@@ -280,6 +280,17 @@ def test_what_has_no_label_is_neither_locked_nor_renamed(folder, make_view):
         assert viewer.session.locked == set() and viewer.session.label_names == ("a", "b")
 
 
+def test_a_shape_that_cannot_be_opened_leaves_the_one_before(folder, make_view, tmp_path):
+    (tmp_path / "meshes" / "damaged.ply").write_bytes(b"no mesh")
+    with Viewer(make_view(*folder, "port=0")) as viewer:
+        panel = viewer.panel
+        for choice in (panel._shape, panel._other):
+            choice.value = "damaged"
+            assert "damaged.ply" in panel._message.content and choice.value != "damaged"
+            assert panel.open_ids() == {"main": "box"} and panel.meshes.keys() == {"main"}
+            panel.say("")
+
+
 def test_a_shape_chosen_while_another_one_opens_is_opened_next(folder, make_view, tmp_path):
     for name in ("ball", "cone"):
         trimesh.creation.icosphere(1).export(tmp_path / "meshes" / f"{name}.ply")
