@@ -32,7 +32,6 @@ RUNS = {
     "table_labels_cpu": "scripts/table.py experiment=table_labels_cpu data.root={data}/people table.runs=1 "
     "'columns=[smoothing]' out={runs}/table_labels_cpu",
     "person": "-m tests.viewer.person {data}/people --shapes 10 --rounds 2 --before 0.47 --clicks 60 --out {runs}/person",
-    "srn_demo": "scripts/pipeline.py experiment=srn_demo data.root={runs}/generated_demo out={runs}/srn_demo",
     "srn_chairs_cpu": "scripts/pipeline.py " + SRN + " out={runs}/srn_chairs_cpu",
     "srn_chairs_textured_cpu": "scripts/pipeline.py experiment=srn_chairs_textured_cpu out={runs}/srn_chairs_textured_cpu",
     "srn_tables_cpu": "scripts/pipeline.py experiment=srn_tables_cpu out={runs}/srn_tables_cpu",
@@ -110,8 +109,8 @@ PICTURES = {
     ),
     "report_srn.png": Picture(
         ("{out}/page.html",),
-        "scripts/report.py run={runs}/srn_demo shapes=1 out={out}/page.html",
-        "srn_demo",
+        "scripts/report.py run={runs}/srn_chairs_cpu shapes=1 data_root={runs}/generated out={out}/page.html",
+        "srn_chairs_cpu",
         (("shapes",),),
     ),
     "semantic_srn.png": _srn("srn_chairs_cpu"),
