@@ -46,6 +46,22 @@ def test_renders_show_what_they_say(template):
         assert depth[batch.visible[b]].mean() < depth[~batch.visible[b]].mean(), "what is seen lies in front"
 
 
+def test_mirror_images_of_renders_show_what_they_say(template):
+    settings = RenderSettings(deformations=Deformations(0.0, 0.0, 0.0), noise=0.0)
+    renders, mirror = TemplateRenders(template, 48, 3, settings).sample(0, 1), template.mirror
+    batch = renders.with_mirror_images(mirror.vertices, mirror.weights, mirror.axis)
+    assert torch.equal(batch.images[3:].flip(-1), renders.images) and torch.equal(batch.masks[:3], renders.masks)
+    fit = solve_camera(batch.positions, None, template.shape.vertices)
+    assert bool(fit.converged.all()) and bool((torch.linalg.det(batch.rotation) > 0).all())
+    torch.testing.assert_close(fit.rotation, batch.rotation, atol=2e-3, rtol=0)
+    for b in range(6):
+        depth = template.shape.vertices @ batch.rotation[b, 2]
+        assert depth[batch.visible[b]].mean() < depth[~batch.visible[b]].mean(), "what is seen lies in front"
+        column, row = ((batch.positions[b, batch.visible[b]] + 1) * 24).floor().long().clamp(0, 47).unbind(1)
+        around = torch.nn.functional.max_pool2d(batch.masks[b].float()[None, None], 3, 1, 1)[0, 0]
+        assert bool((around[row, column] == 1).all()), "seen vertices lie in the mask"
+
+
 def test_renders_depend_on_seed_step_and_place_alone(template):
     source = TemplateRenders(template, 32, 3)
     whole, part = source.sample(5, 2), source.sample(5, 2, range(1, 3))
