@@ -53,7 +53,8 @@ class RenderBatch:
             vertices, weights: int64 and float [V, 3], where each vertex lies in the template's mirror image, see `Mirror`.
             axis: of the mirror.
         """
-        positions = (weights[..., None] * self.positions[:, vertices]).sum(dim=2) * weights.new_tensor([-1.0, 1.0])
+        positions = (weights[..., None] * self.positions[:, vertices]).sum(dim=2)
+        positions[..., 0] *= -1
         visible = (weights * self.visible[:, vertices]).sum(dim=2) > 0.5
         rotation = self.rotation.clone()
         rotation[:, 0] *= -1

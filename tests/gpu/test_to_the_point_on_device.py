@@ -22,6 +22,7 @@ SETTINGS = FinetuneSettings.of(
             "batch_size": 2,
             "renders": 2,
             "jitter": 0.0,
+            "mirror": True,
         },
         **{
             "points": 9,

@@ -97,7 +97,8 @@ class Reconstructor(nn.Module):
         positions, logits = self.regressor(images)
         if mirror and self.mirror is not None:
             flipped, flipped_logits = self.regressor(images.flip(-1))
-            opposite = self.opposite(flipped) * flipped.new_tensor([-1.0, 1.0])
+            opposite = self.opposite(flipped)
+            opposite[..., 0] *= -1
             positions = (positions + opposite) / 2
             logits = (logits + self.opposite(flipped_logits[..., None])[..., 0]) / 2
         fit = self.solve(positions, logits.sigmoid())
