@@ -31,6 +31,7 @@ class RenderBatch:
         visible: bool [B, V].
         masks: bool [B, H, W].
         rotation: float32 [B, 3, 3], template to camera, OpenCV axes.
+        scale, shift: float32 [B] and [B, 2]; position = scale (rotation vertex)_xy + shift, of vertices that may be deformed.
         share: of the renders of the step's batch, of which another process may have others.
     """
 
@@ -39,11 +40,13 @@ class RenderBatch:
     visible: Tensor
     masks: Tensor
     rotation: Tensor
+    scale: Tensor
+    shift: Tensor
     share: float = 1.0
 
     def to(self, device: torch.device | str) -> RenderBatch:
         """The same batch with its tensors on `device`."""
-        names = ("images", "positions", "visible", "masks", "rotation")
+        names = ("images", "positions", "visible", "masks", "rotation", "scale", "shift")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @property
@@ -129,6 +132,8 @@ class TemplateRenders:
             visible_vertices(face_ids, shape.faces, len(shape.vertices)),
             face_ids >= 0,
             rotation,
+            scale,
+            shift,
             len(places) / self.count,
         )
 

@@ -10,10 +10,12 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 from mvdecor.captures.photo_batches import PhotoSource
+from mvdecor.captures.render_settings import RendersSettings
 from mvdecor.captures.template_renders import TemplateRenders
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords
+from mvdecor.made_up.generate import write_template_renders
 from mvdecor.shapes import read_mesh
 from mvdecor.shapes.deformations import principal_deformations
 from mvdecor.shapes.template import read_template
@@ -21,7 +23,7 @@ from mvdecor.systems import stage_of_system
 from mvdecor.systems.to_the_point.finetune import Objective, step
 from mvdecor.systems.to_the_point.model import Reconstructor, load_model
 from mvdecor.systems.to_the_point.photos import photographs_of
-from mvdecor.systems.to_the_point.settings import FinetuneSettings, ReconstructorSettings, RendersSettings
+from mvdecor.systems.to_the_point.settings import FinetuneSettings, ReconstructorSettings
 from mvdecor.systems.to_the_point.stages import run_ceiling, run_evaluate, run_finetune, run_pipeline, run_pretrain
 from tests.calls import Killed, become_ranks, killed_after, script
 from tests.to_the_point.conftest import TINY
@@ -214,3 +216,14 @@ def test_a_damaged_checkpoint_is_refused(stages, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(content[:-100])
     with pytest.raises(InputError, match="damaged"):
         load_model(tmp_path)
+
+
+def test_renders_of_any_mesh_are_photographs_to_train_and_evaluate_on(config, tmp_path):
+    file = _ball(tmp_path)
+    root = write_template_renders(tmp_path / "set", file, count=6, size=32, test_fraction=0.5)
+    words = ("photographs=folder", f"photographs.root={root}", "template=file", f"template.file={file}")
+    out = tmp_path / "run"
+    table = run_pipeline(config(out, *words, "training.finetune.keypoints=false"))
+    for row in table["rows"].values():
+        assert 0 <= row["mask_iou"] <= 1 and 0 <= row["rotation"]["median"] <= 180
+        assert row["pck"] == {"projected": None, "regressed": None}, "a ball has no keypoints"
