@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from mvdecor.apps.reconstruct import run_reconstruct
 from mvdecor.apps.viewer.app import Viewer
-from mvdecor.apps.viewer.photograph_session import BOTH, MASK_ALONE, MESH_ALONE, PhotographSession
+from mvdecor.apps.viewer.photograph_session import IN_BOTH, MASK_ALONE, MESH_ALONE, PhotographSession
 from mvdecor.captures import PhotographFolder
 from mvdecor.errors import InputError
 from mvdecor.systems.to_the_point.model import save_model
@@ -123,7 +123,7 @@ def test_pictures_beside_the_scene(run, make_view):
     assert len({picture.shape for picture in pictures.values()}) == 1
     seen = result.face_ids >= 0
     counts = {
-        BOTH: photograph.mask & seen,
+        IN_BOTH: photograph.mask & seen,
         MASK_ALONE: photograph.mask & ~seen,
         MESH_ALONE: ~photograph.mask & seen,
     }
@@ -180,7 +180,7 @@ def test_the_page(run, make_view):
         panel.beside.value = True
         assert panel.template.glb_data == session.template_glb(panel.id, "visibility")
         wide = np.ptp(session.reconstruction(panel.id).posed.vertices[:, 0].numpy())
-        assert panel.template.position[0] > wide
+        assert panel.template.position[0] < -wide
         picture = panel.pictures.image
         panel.model.value = "pretrained"
         assert session.model == "pretrained" and panel.pictures.image.shape == picture.shape

@@ -9,14 +9,14 @@ import numpy as np
 from mvdecor.apps.viewer.actions import Actions
 from mvdecor.apps.viewer.capture_panel import LARGE, scaled
 from mvdecor.apps.viewer.html import rows_of, small
-from mvdecor.apps.viewer.photograph_session import BOTH, MASK_ALONE, MESH_ALONE, PhotographSession
+from mvdecor.apps.viewer.photograph_session import IN_BOTH, MASK_ALONE, MESH_ALONE, PhotographSession
 from mvdecor.figures.layout import blank, sheet
 
 if TYPE_CHECKING:
     import viser
 
-CAMERA, FIELD_OF_VIEW = (0.9, 0.7, 2.6), np.radians(45.0)
-"""Where the first look is from, at the origin; the photograph's camera is on +z."""
+CAMERA, TARGET, FIELD_OF_VIEW = (1.3, 0.7, 2.8), (0.4, 0.0, 0.0), np.radians(45.0)
+"""The first look: beside the mesh, since the controls cover the right of the page. The photograph's camera is on +z."""
 GAP = 1.15
 """Distance of mesh and template, in widths."""
 
@@ -40,9 +40,9 @@ class PhotographPanel:
         self.mesh: Any = None
         self.template: Any = None
         gui: Any = server.gui
-        gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
+        gui.configure_theme(control_width="large", show_logo=False, show_share_button=False)
         server.scene.set_up_direction("+y")
-        server.initial_camera.position, server.initial_camera.look_at = CAMERA, (0.0, 0.0, 0.0)
+        server.initial_camera.position, server.initial_camera.look_at = CAMERA, TARGET
         server.initial_camera.fov = FIELD_OF_VIEW
         self._message = gui.add_html("")
         self._actions = Actions(self._message)
@@ -53,7 +53,7 @@ class PhotographPanel:
             self._step = gui.add_button_group("", ("previous", "next"))
             self.note = gui.add_html("")
             self.pictures = gui.add_image(blank(8, 8))
-            gui.add_html(rows_of([(BOTH, "mask and mesh"), (MASK_ALONE, "mask alone"), (MESH_ALONE, "mesh alone")]))
+            gui.add_html(rows_of([(IN_BOTH, "mask and mesh"), (MASK_ALONE, "mask alone"), (MESH_ALONE, "mesh alone")]))
         with gui.add_folder("Scene"):
             self.show = gui.add_dropdown("show", session.modes)
             self.legend = gui.add_html("")
@@ -114,20 +114,20 @@ class PhotographPanel:
         mode, session, scene = self.show.value, self._session, self._server.scene
         self.mesh = scene.add_glb("/mesh", session.glb(self.id, mode), cast_shadow=False, receive_shadow=False)
         if self.beside.value:
-            place = (GAP * session.width(self.id), 0.0, 0.0)
+            place = (-GAP * session.width(self.id), 0.0, 0.0)
             content = session.template_glb(self.id, mode)
             self.template = scene.add_glb("/template", content, position=place, cast_shadow=False, receive_shadow=False)
         self.legend.content = rows_of(session.legend(mode))
 
     def look_from_camera(self, client: Any) -> None:
         """Move a browser's camera to where the mesh looks as in the photograph."""
-        look = self._session.look(self.id)
+        view = self._session.look(self.id)
         if client is None:
             return
         with client.atomic():
             client.camera.up_direction = (0.0, 1.0, 0.0)
-            client.camera.position, client.camera.fov = tuple(look.position), look.fov
-            client.camera.look_at = tuple(look.target)  # last: a new position takes along what is looked at
+            client.camera.position, client.camera.fov = tuple(view.position), view.fov
+            client.camera.look_at = tuple(view.target)  # last: a new position takes along what is looked at
 
     def export(self) -> None:
         """Write the reconstruction of the open photograph, and say where."""

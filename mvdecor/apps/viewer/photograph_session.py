@@ -35,7 +35,7 @@ from mvdecor.systems.to_the_point.truth import Birds
 
 CACHE_SIZE = 32
 """Photographs whose reconstructions stay in memory."""
-BOTH, MASK_ALONE, MESH_ALONE, NEITHER = (190, 220, 190), (38, 114, 196), (214, 32, 32), (255, 255, 255)
+IN_BOTH, MASK_ALONE, MESH_ALONE, NEITHER = (190, 220, 190), (38, 114, 196), (214, 32, 32), (255, 255, 255)
 """Colours of pixels: in mask and silhouette, or in one of the two."""
 FIELD_OF_VIEW = 5.0
 """Degrees; narrow, so that a perspective camera sees much what an orthographic one does."""
@@ -179,7 +179,7 @@ class PhotographSession:
             silhouette = result.face_ids >= 0
             if "labels" in self.modes:
                 pictures["labels"] = overlay(result, label_palette(len(result.shape.label_names)))
-        table = np.array([NEITHER, MASK_ALONE, MESH_ALONE, BOTH], dtype=np.uint8)
+        table = np.array([NEITHER, MASK_ALONE, MESH_ALONE, IN_BOTH], dtype=np.uint8)
         pictures["mask"] = table[photograph.mask + 2 * silhouette]
         return {name: _around(pictures[name], crop) for name in ("photograph", "mask", "labels") if name in pictures}
 
@@ -257,8 +257,8 @@ class PhotographSession:
         elif mode == "visibility":
             colours = confidence_colours(result.visibility.numpy())[faces]
         else:
-            every = torch.ones(len(template.vertices), dtype=torch.bool)
-            colours = position_colours(template, template.vertices, every)[faces]
+            everywhere = torch.ones(len(template.vertices), dtype=torch.bool)
+            colours = position_colours(template, template.vertices, everywhere)[faces]
         return glb_bytes("mesh", posed.vertices.numpy()[faces], colours)
 
 
@@ -272,8 +272,8 @@ def _evaluations(folder: Path) -> dict[str, Path]:
     if not (folder / "table.json").exists():
         return {"model": folder}
     runs = run_folders(folder)
-    named = {"fine-tuned" if len(runs) == 1 else f"fine-tuned, {run.name}": run for run in runs}
-    return named | {"pretrained": folder / "pretrained"}
+    by_model = {"fine-tuned" if len(runs) == 1 else f"fine-tuned, {run.name}": run for run in runs}
+    return by_model | {"pretrained": folder / "pretrained"}
 
 
 def _checkpoint(folder: Path) -> Path:
