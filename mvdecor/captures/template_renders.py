@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +31,6 @@ class RenderBatch:
         visible: bool [B, V].
         masks: bool [B, H, W].
         rotation: float32 [B, 3, 3], template to camera, OpenCV axes.
-        scale, shift: float32 [B] and [B, 2]; position = scale (rotation vertex)_xy + shift, of vertices that may be deformed.
         share: of the renders of the step's batch, of which another process may have others.
     """
 
@@ -40,13 +39,11 @@ class RenderBatch:
     visible: Tensor
     masks: Tensor
     rotation: Tensor
-    scale: Tensor
-    shift: Tensor
     share: float = 1.0
 
     def to(self, device: torch.device | str) -> RenderBatch:
         """The same batch with its tensors on `device`."""
-        names = ("images", "positions", "visible", "masks", "rotation", "scale", "shift")
+        names = ("images", "positions", "visible", "masks", "rotation")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     @property
@@ -58,6 +55,22 @@ class RenderBatch:
     def views(self) -> tuple[tuple[int, ...], ...]:
         """Each is a view that is not seen again."""
         return ((),) * len(self.images)
+
+
+class PosedMeshes(NamedTuple):
+    """The meshes of B renders: image position = scale (rotation vertex)_xy + shift, in [-1, 1].
+
+    Attributes:
+        vertices: float32 [B, V, 3], deformed, in the template's frame.
+        rotation: float32 [B, 3, 3], template to camera, OpenCV axes.
+        scale: float32 [B].
+        shift: float32 [B, 2].
+    """
+
+    vertices: Tensor
+    rotation: Tensor
+    scale: Tensor
+    shift: Tensor
 
 
 @dataclass(frozen=True)
@@ -113,6 +126,10 @@ class TemplateRenders:
 
     def sample(self, seed: int, step: int, positions: range | None = None) -> RenderBatch:
         """The batch of a step, or some of its places."""
+        return self.sample_posed(seed, step, positions)[0]
+
+    def sample_posed(self, seed: int, step: int, positions: range | None = None) -> tuple[RenderBatch, PosedMeshes]:
+        """The batch of `sample`, and the meshes that it shows."""
         places = range(self.count) if positions is None else positions
         generators = [torch.Generator().manual_seed(seed_of(seed, "render", step, place)) for place in places]
         vertices = self.settings.deformations(self.template, generators)
@@ -126,16 +143,15 @@ class TemplateRenders:
             self._rasterizer = make_rasterizer("embree")
         shape = self.template.shape
         face_ids = rasterize_poses(self._rasterizer, shape, placed, self.size)
-        return RenderBatch(
+        batch = RenderBatch(
             self._shade(vertices, rotation, placed[..., :2], face_ids, generators),
             placed[..., :2].contiguous(),
             visible_vertices(face_ids, shape.faces, len(shape.vertices)),
             face_ids >= 0,
             rotation,
-            scale,
-            shift,
             len(places) / self.count,
         )
+        return batch, PosedMeshes(vertices, rotation, scale, shift)
 
     def _shade(
         self,

@@ -9,7 +9,7 @@ import numpy as np
 
 from mvdecor.made_up.bird_pictures import BirdPicture, take_picture
 from mvdecor.made_up.birds import KEYPOINTS, LABELS, bird_mesh, keypoint_vertices, mean_bird
-from mvdecor.made_up.picture_files import write_pictures, write_plain
+from mvdecor.made_up.picture_files import write_pictures, write_plain, write_template_files
 from mvdecor.views import make_rasterizer
 
 
@@ -41,11 +41,10 @@ def write_bird_pictures(folder: Path, ids: dict[str, list[str]], seed: int, size
 def write_template(folder: Path, rings: int = 40, sides: int = 16) -> None:
     """`template.obj`, the mean bird, and `template.json`: its mirror map, keypoints, and a label per face."""
     mesh = bird_mesh(mean_bird(), rings, sides)
-    vertices = "".join(f"v {x:.7f} {y:.7f} {z:.7f}\n" for x, y, z in mesh.vertices)
-    faces = "".join(f"f {a} {b} {c}\n" for a, b, c in mesh.faces + 1)
-    (folder / "template.obj").write_text(vertices + faces)
-    write_plain(
-        folder / "template.json",
+    write_template_files(
+        folder,
+        mesh.vertices,
+        mesh.faces,
         {
             "mirror": mesh.mirror.tolist(),
             "keypoints": keypoint_vertices(mesh),

@@ -237,8 +237,8 @@ def write_template_renders(
 ) -> Path:
     """Write renders of a template as a folder of photographs, with masks, cameras and, if the template has any, keypoints.
 
-    Files as of `write_birds`, without `birds.json` and `template/`. The cameras are those of the deformed template in the
-    template's frame.
+    Files as of `write_birds`, with `vertices/` (the deformed template of each render) in place of `birds.json`; see
+    `mvdecor.made_up.render_files`.
 
     Args:
         root: folder to make. A folder that already holds this very data set is left as it is.

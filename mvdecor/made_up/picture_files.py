@@ -72,6 +72,16 @@ def write_pictures(
     write_plain(folder / "cameras.json", cameras)
 
 
+def write_template_files(
+    folder: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64], about: Mapping[str, object]
+) -> None:
+    """`template.obj`, vertices [V, 3] and faces [F, 3], and `template.json`, what else is known of it, for `read_template`."""
+    lines = "".join(f"v {x:.7f} {y:.7f} {z:.7f}\n" for x, y, z in vertices)
+    lines += "".join(f"f {a} {b} {c}\n" for a, b, c in faces + 1)
+    (folder / "template.obj").write_text(lines)
+    write_plain(folder / "template.json", about)
+
+
 def write_plain(path: Path, content: object) -> None:
     """Plain values as JSON on one line."""
     path.write_text(json.dumps(content) + "\n")

@@ -66,11 +66,15 @@ def test_everything_written_is_of_the_mesh_in_the_picture(egg, tmp_path, setting
     assert not refused
     cameras = json.loads((root / "cameras.json").read_text())
     template, shown = read_template(egg), set()
+    copy = read_template(root / "template" / "template.obj")
+    torch.testing.assert_close(copy.shape.vertices, template.shape.vertices, atol=1e-6, rtol=0)
+    assert torch.equal(copy.shape.faces, template.shape.faces) and copy.keypoints == KEYPOINTS
     for number, photograph in enumerate(photographs):
         generator = torch.Generator().manual_seed(seed_of(seed_of(SEED, "renders"), "render", number, 0))
         vertices = settings.deformations(template, [generator])[0].double().numpy()
         moved = np.abs(vertices - template.shape.vertices.numpy()).max()
         assert moved > 0.05 if settings is BENT else moved < 1e-6
+        np.testing.assert_allclose(np.load(root / "vertices" / f"{photograph.id}.npy"), vertices, atol=1e-6)
         camera = cameras[photograph.id]
         rotation = np.array(camera["rotation"])
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-6)
@@ -108,7 +112,9 @@ def test_the_command_writes_a_folder_of_photographs(egg, tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 renders of" in done.stdout
     files = {path.name for path in (tmp_path / "set").iterdir()}
-    assert files == {"images", "masks", "cameras.json", "split.json", "generated.json"}, "no keypoints, no file of them"
+    assert files == {*("images", "masks", "vertices", "template", "cameras.json", "split.json", "generated.json")}, (
+        "no keypoints, no file of them"
+    )
     assert len(PhotographFolder(tmp_path / "set").ids("train")) == 2
 
 

@@ -26,7 +26,7 @@ def exact_positions(shape: Shape, photograph: Photograph, crop: Crop) -> Tensor:
 
 @torch.no_grad()
 def ceiling(job: Job) -> dict:
-    """Solve for camera and deformation from the exact positions of made-up birds, and measure that as an evaluation does."""
+    """Solve for camera and deformation from the exact positions of made-up pictures, and measure that as an evaluation does."""
     cfg, settings = job.cfg, job.cfg.evaluation
     job.open_device()
     model = untrained(cfg).eval()
@@ -39,7 +39,7 @@ def ceiling(job: Job) -> dict:
         if shape is None:
             raise InputError(
                 f"photograph {photograph.id}: where the template's vertices lie in it is not known: a ceiling needs made-up "
-                "birds and their own template"
+                "birds, or renders of a template, and that template"
             )
         crop = crop_photograph(photograph, model.settings.size, columns)
         positions = exact_positions(shape, photograph, crop)[None]

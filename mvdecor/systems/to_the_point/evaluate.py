@@ -84,7 +84,8 @@ def measure(
             measured.add_rotation(id, fit.rotation[i].cpu(), photograph.cameras.rotation[0])
         if (truth := birds.shape(id)) is not None:
             measured.add_surface(id, shape.with_vertices(vertices[i].cpu()), truth)
-            if shape.face_labels is not None and photograph.cameras is not None:
+            comparable = photograph.cameras is not None and truth.label_names == shape.label_names
+            if shape.face_labels is not None and comparable:
                 labels = np.where(face_ids[i] >= 0, shape.face_labels.numpy()[face_ids[i]], -1)
                 measured.add_labels(id, labels, label_map(truth, photograph, crop, size), len(shape.label_names))
 
