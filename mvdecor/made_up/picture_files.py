@@ -73,13 +73,13 @@ def write_pictures(
 
 
 def write_template_files(
-    folder: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64], about: Mapping[str, object]
+    folder: Path, vertices: NDArray[np.float64], faces: NDArray[np.int64], annotations: Mapping[str, object]
 ) -> None:
     """`template.obj`, vertices [V, 3] and faces [F, 3], and `template.json`, what else is known of it, for `read_template`."""
     lines = "".join(f"v {x:.7f} {y:.7f} {z:.7f}\n" for x, y, z in vertices)
     lines += "".join(f"f {a} {b} {c}\n" for a, b, c in faces + 1)
     (folder / "template.obj").write_text(lines)
-    write_plain(folder / "template.json", about)
+    write_plain(folder / "template.json", annotations)
 
 
 def write_plain(path: Path, content: object) -> None:

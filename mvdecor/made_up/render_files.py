@@ -47,11 +47,11 @@ def write_renders(
 
     write_pictures(folder, splits, list(template.keypoints), render_all())
     shape = template.shape
-    about: dict[str, Any] = {"keypoints": template.keypoints}
+    annotations: dict[str, Any] = {"keypoints": template.keypoints}
     if shape.face_labels is not None:
-        about |= {"label_names": list(shape.label_names), "face_labels": shape.face_labels.tolist()}
+        annotations |= {"label_names": list(shape.label_names), "face_labels": shape.face_labels.tolist()}
     (folder / "template").mkdir()
-    write_template_files(folder / "template", shape.vertices.double().numpy(), shape.faces.numpy(), about)
+    write_template_files(folder / "template", shape.vertices.double().numpy(), shape.faces.numpy(), annotations)
 
 
 def _picture(template: Template, batch: RenderBatch, posed: PosedMeshes) -> KnownPicture:
