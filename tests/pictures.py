@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,16 @@ from mvdecor.figures import save_png
 from mvdecor.figures.layout import sheet, stack
 
 DOCS = Path(__file__).parents[1] / "docs"
+WIDTH = 1500
+"""Pixels of a picture of several sections of a page, at most."""
 SRN = "experiment=srn_chairs_cpu data.root={runs}/generated"
 BIRDS = "experiment=ttp_birds_cpu photographs.root={runs}/generated_birds"
 
 RUNS = {
     "people_cpu": "scripts/pipeline.py experiment=people_cpu data.root={data}/people out={runs}/people_cpu",
-    "srn_demo": "scripts/pipeline.py experiment=srn_demo data.root={runs}/generated_demo out={runs}/srn_demo",
+    "table_labels_cpu": "scripts/table.py experiment=table_labels_cpu data.root={data}/people table.runs=1 "
+    "'columns=[smoothing]' out={runs}/table_labels_cpu",
+    "person": "-m tests.viewer.person {data}/people --shapes 10 --rounds 2 --before 0.47 --clicks 60 --out {runs}/person",
     "srn_chairs_cpu": "scripts/pipeline.py " + SRN + " out={runs}/srn_chairs_cpu",
     "srn_chairs_textured_cpu": "scripts/pipeline.py experiment=srn_chairs_textured_cpu out={runs}/srn_chairs_textured_cpu",
     "srn_tables_cpu": "scripts/pipeline.py experiment=srn_tables_cpu out={runs}/srn_tables_cpu",
@@ -47,12 +52,18 @@ class Picture:
         command: makes them; "" if the run has them.
         run: of `RUNS`; "" if it needs none.
         sections: of an HTML page (the only file), in columns; Chromium takes them.
+        viewer: settings of the viewer that it shows, in place of files.
+        choices: label and option of each list of the viewer's page in which something is chosen.
+        tab: of that page, to be opened.
     """
 
-    files: tuple[str, ...]
+    files: tuple[str, ...] = ()
     command: str = ""
     run: str = ""
     sections: tuple[tuple[str, ...], ...] = ()
+    viewer: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+    tab: str = ""
 
 
 def _capture(kind: str, folder: str) -> Picture:
@@ -80,14 +91,26 @@ PICTURES = {
     ),
     "report.png": Picture(
         ("{out}/page.html",),
-        "scripts/report.py run={runs}/people_cpu shapes=1 out={out}/page.html",
-        "people_cpu",
-        (("results", "parts", "curves"), ("shapes", "turn")),
+        "scripts/report.py run={runs}/table_labels_cpu/smoothing/mvdecor/run_0 shapes=1 out={out}/page.html",
+        "table_labels_cpu",
+        (("results", "parts", "confusion"), ("shapes", "turn")),
+    ),
+    "viewer.png": Picture(
+        run="person",
+        viewer="data.root={runs}/person/meshes out={runs}/person/view",
+        choices=(("shape", "person_027"), ("show", "prediction")),
+        tab="Train",
+    ),
+    "viewer_person.webp": Picture(("{runs}/person/person.webp",), run="person"),
+    "viewer_captures.png": Picture(
+        run="srn_chairs_cpu",
+        viewer="run={runs}/srn_chairs_cpu data_root={runs}/generated out={out}",
+        choices=(("points", "labels"),),
     ),
     "report_srn.png": Picture(
         ("{out}/page.html",),
-        "scripts/report.py run={runs}/srn_demo shapes=1 out={out}/page.html",
-        "srn_demo",
+        "scripts/report.py run={runs}/srn_chairs_cpu shapes=1 data_root={runs}/generated out={out}/page.html",
+        "srn_chairs_cpu",
         (("shapes",),),
     ),
     "semantic_srn.png": _srn("srn_chairs_cpu"),
@@ -124,9 +147,6 @@ PICTURES = {
 }
 """By name in docs/."""
 BY_HAND = {
-    "viewer.png": "a round of the viewer in a browser, see its caption in docs/viewer.md",
-    "viewer_person.webp": "person.webp of python -m tests.viewer.person, see docs/viewer.md",
-    "viewer_captures.png": "scripts/view.py run=outputs/srn_demo in a browser",
     "segment_image.png": "scripts/segment_image.py of a photograph, see docs/systems/semantic_srn.md",
     "ttp_bird_turned.png": "scripts/reconstruct.py of a photograph, see docs/systems/to_the_point.md",
 }
@@ -152,9 +172,14 @@ def make(name: str, data: Path, runs: Path, train: bool, docs: Path = DOCS) -> s
         out.mkdir(parents=True, exist_ok=True)
         _run(picture.command.format(**places))
     shown = [_first(pattern.format(**places), name) for pattern in picture.files]
-    if picture.sections:
+    if name.endswith(".webp"):
+        (docs / name).write_bytes(shown[0].read_bytes())  # an animation, as it is
+        return f"{name}: made"
+    if picture.viewer:
+        image = viewed(picture.viewer.format(**places), picture.choices, picture.tab)
+    elif picture.sections:
         columns = photographed(shown[0], picture.sections)
-        image = sheet([[stack(column) for column in columns]])
+        image = _reduced(sheet([[stack(column) for column in columns]]))
     else:
         image = stack([np.array(Image.open(file).convert("RGB")) for file in shown])
     save_png(docs / name, image)
@@ -176,15 +201,12 @@ def _first(pattern: str, name: str) -> Path:
 
 def photographed(page: Path, columns: Sequence[Sequence[str]]) -> list[list[np.ndarray]]:
     """Sections of an HTML page as Chromium shows them, uint8 [H, W, 3] each."""
-    from io import BytesIO
-    from shutil import which
-
     from playwright.sync_api import sync_playwright
 
-    executable = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+    from tests.viewer.person import CHROMIUM, SOFTWARE
+
     with sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=executable, args=flags)
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
         view = browser.new_page(viewport={"width": 1280, "height": 900})
         view.goto(page.absolute().as_uri())
         view.wait_for_selector("#turn canvas", state="attached")
@@ -192,7 +214,50 @@ def photographed(page: Path, columns: Sequence[Sequence[str]]) -> list[list[np.n
         view.evaluate("document.querySelector('nav').remove()")
         shots = [[view.locator(f"#{id}").screenshot() for id in column] for column in columns]
         browser.close()
-    return [[np.array(Image.open(BytesIO(shot)).convert("RGB")) for shot in column] for column in shots]
+    return [[_pixels(shot) for shot in column] for column in shots]
+
+
+def viewed(settings: str, choices: Sequence[tuple[str, str]], tab: str) -> np.ndarray:
+    """The page of the viewer as Chromium shows it, uint8 [H, W, 3]."""
+    from hydra import compose, initialize_config_dir
+    from playwright.sync_api import sync_playwright
+
+    from mvdecor.apps.viewer.app import Viewer
+    from mvdecor.engine.cli import CONFIGS
+    from tests.viewer.person import CHROMIUM, SOFTWARE, wait
+
+    with initialize_config_dir(str(CONFIGS), version_base=None):
+        cfg = compose("view", overrides=[*shlex.split(settings), "port=0"])
+    with Viewer(cfg) as viewer, sync_playwright() as engine:
+        viewer.panel.tick()  # how long a round takes
+        browser = engine.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
+        page = browser.new_page(viewport={"width": 1200, "height": 700})
+        page.set_default_timeout(120_000)
+        page.goto(viewer.address)
+        for label, option in choices:
+            page.get_by_label(label, exact=True).click()
+            page.get_by_role("option", name=option, exact=True).click()
+        if tab:
+            page.get_by_role("tab", name=tab).click()
+        notice = page.locator(".mantine-Notification-closeButton")  # there is no GPU; it covers a corner of the scene
+        if wait(notice.is_visible, 20):
+            notice.click()
+        page.mouse.move(600, 690)  # over nothing
+        page.wait_for_timeout(15_000)  # until all is drawn
+        shot = page.screenshot()
+        browser.close()
+    return _pixels(shot)
+
+
+def _reduced(image: np.ndarray) -> np.ndarray:
+    """No wider than `WIDTH`."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((WIDTH, picture.height), Image.Resampling.LANCZOS)
+    return np.array(picture)
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    return np.array(Image.open(BytesIO(png)).convert("RGB"))
 
 
 def main() -> int:

@@ -146,6 +146,14 @@ def test_polygons_have_one_label_or_where_their_triangles_differ_none_is_lost(tm
     assert before.equal(MeshFolder(tmp_path / "meshes").load("q").face_labels)
 
 
+def test_labels_that_were_all_erased_are_none(labelled, tmp_path):
+    mesh, labels = labelled("a.glb")
+    np.save(mesh.parent / "a_labels.npy", np.full_like(labels, -1))
+    with pytest.raises(InputError, match=r"a\.glb: no face of it has a label"):
+        export_labels(mesh, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_script_exports_a_folder_keeps_what_is_the_same_and_replaces_what_changed(
     labelled, make_config, tmp_path, capsys
 ):

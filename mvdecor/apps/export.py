@@ -49,6 +49,8 @@ def export_labels(mesh: Path, folder: Path, parts: bool = True) -> dict[str, Any
         return existing
     shape = replace(read_mesh(mesh), label_names=label_names)
     labels = read_face_labels(label_file, shape.num_faces, label_names, shape.polygons)
+    if (labels < 0).all():
+        raise InputError(f"{mesh}: no face of it has a label in {label_file}: label it with scripts/view.py")
 
     def write(into: Path) -> dict[str, Any]:
         """Write all files into a folder; returns what its record holds."""

@@ -33,6 +33,8 @@ def test_commands_name_scripts_and_experiments_that_are_there():
     ]
     for command in commands:
         script, *settings = shlex.split(command)
+        if script == "-m":
+            script = settings[0].replace(".", "/") + ".py"
         assert (ROOT / script).is_file()
         for setting in settings:
             group, _, value = setting.partition("=")
@@ -49,7 +51,11 @@ def test_a_picture_of_a_finished_run_is_made_and_one_of_a_missing_run_says_what_
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "people.png").convert("RGB")), np.full((4, 6, 3), 7))
     said = pictures.make("srn_tables.png", tmp_path, tmp_path, train=False, docs=tmp_path)
     assert "needs" in said and "python scripts/pipeline.py experiment=srn_tables_cpu" in said
-    assert "made by hand" in pictures.make("viewer.png", tmp_path, tmp_path, train=False, docs=tmp_path)
+    (tmp_path / "person").mkdir()
+    (tmp_path / "person" / "person.webp").write_bytes(b"an animation")
+    assert pictures.make("viewer_person.webp", tmp_path, tmp_path, train=False, docs=tmp_path).endswith(": made")
+    assert (tmp_path / "viewer_person.webp").read_bytes() == b"an animation"
+    assert "made by hand" in pictures.make("segment_image.png", tmp_path, tmp_path, train=False, docs=tmp_path)
     with pytest.raises(pictures.InputError, match="has not finished"):
         (tmp_path / "srn_people_cpu").mkdir()
         pictures.make("srn_people.png", tmp_path, tmp_path, train=False, docs=tmp_path)

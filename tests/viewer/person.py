@@ -403,7 +403,7 @@ def main() -> None:
         minutes = (time.monotonic() - start) / 60
         person.export(ids[-1])
         person.note("export", all=person.right(ids))
-        result = {
+        result: dict[str, Any] = {
             "phases": person.phases,
             "minutes": minutes,
             "shapes": {id: person.annotator(id).right for id in ids},

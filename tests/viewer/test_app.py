@@ -19,6 +19,7 @@ import torch
 import trimesh
 
 from mvdecor.apps.viewer.app import Viewer, run_view
+from mvdecor.apps.viewer.labels import UNLABELLED
 from mvdecor.apps.viewer.panel import CAMERA, CENTER, Panel
 from mvdecor.apps.viewer.scene import ColouredMesh, patches_of
 from mvdecor.errors import InputError
@@ -69,6 +70,7 @@ def test_a_signal_ends_it(folder, tmp_path, number):
     os.kill(process.pid, number)
     wait(process)
     assert process.exitcode == 0 and said.read_text().endswith("\nended; every label is saved\n")
+    assert said.read_text().count("http://") == 1, "viser's own addresses lack the token that others need"
 
 
 @pytest.mark.parametrize(
@@ -251,6 +253,42 @@ def test_flying_to_a_face_puts_it_into_the_middle():
     Panel.fly(panel, SimpleNamespace(camera=camera))
     np.testing.assert_allclose(camera.look_at, center, atol=1e-6)
     assert np.linalg.norm(camera.position) > 2, "from outside"
+
+
+def test_no_key_does_two_things(folder, make_view, monkeypatch):
+    """Also none of those that move viser's camera."""
+    viser = pytest.importorskip("viser", reason="needs viser (pip install -e '.[view]')")
+    keys = [(key.upper(), None) for key in "wasdqe"]
+    add = viser.GuiApi.add_command
+
+    def noted(gui, label, *, hotkey=None, modifier=None, **options):
+        keys.append((hotkey.upper(), modifier))
+        return add(gui, label, hotkey=hotkey, modifier=modifier, **options)
+
+    monkeypatch.setattr(viser.GuiApi, "add_command", noted)
+    with Viewer(make_view(*folder, "port=0")):
+        assert len(keys) > 20 and len(set(keys)) == len(keys)
+
+
+def test_what_has_no_label_is_neither_locked_nor_renamed(folder, make_view):
+    with Viewer(make_view(*folder, "port=0")) as viewer:
+        panel, classes = viewer.panel, viewer.panel._classes
+        classes._class.value = UNLABELLED
+        for action in (lambda: classes._lock(True), classes._rename):
+            panel.do(action)
+            assert "is no class: choose one" in panel._message.content
+        assert viewer.session.locked == set() and viewer.session.label_names == ("a", "b")
+
+
+def test_a_shape_that_cannot_be_opened_leaves_the_one_before(folder, make_view, tmp_path):
+    (tmp_path / "meshes" / "damaged.ply").write_bytes(b"no mesh")
+    with Viewer(make_view(*folder, "port=0")) as viewer:
+        panel = viewer.panel
+        for choice in (panel._shape, panel._other):
+            choice.value = "damaged"
+            assert "damaged.ply" in panel._message.content and choice.value != "damaged"
+            assert panel.open_ids() == {"main": "box"} and panel.meshes.keys() == {"main"}
+            panel.say("")
 
 
 def test_a_shape_chosen_while_another_one_opens_is_opened_next(folder, make_view, tmp_path):

@@ -104,7 +104,7 @@ def test_renamed_labels_stay_valid(session, tmp_path):
     assert MeshFolder(root).load("ball").label_names == ("low", "top")
 
 
-@pytest.mark.parametrize(("label", "name"), [(1, ""), (1, " "), (1, "low"), (-1, "x"), (2, "x")])
+@pytest.mark.parametrize(("label", "name"), [(1, ""), (1, " "), (1, "low"), (1, "(erase)"), (-1, "x"), (2, "x")])
 def test_names_that_are_refused(session, tmp_path, label, name):
     click(session, "ball", [0.1, 0.5, 5], "component", 1)
     with pytest.raises(InputError):

@@ -5,12 +5,16 @@ import time
 
 import numpy as np
 import pytest
+import trimesh
 from omegaconf import OmegaConf
 
 from mvdecor.apps.viewer.background import Pace, duration
+from mvdecor.apps.viewer.round_pace import START, RoundPace
 from mvdecor.apps.viewer.rounds import Round, last_round, run_round
+from mvdecor.engine.provenance import provenance
 from mvdecor.engine.record import changed
 from mvdecor.errors import InputError
+from mvdecor.networks import build_model, save_checkpoint
 from mvdecor.systems.mvdecor.stages import run_evaluate, run_finetune
 
 NOT_COMPARED = ("cost", "config", "machine", "key", "trained_with")
@@ -148,6 +152,30 @@ def test_rounds_start_from_the_shapes_pretraining(made_up_people, unlabelled, ma
     session.label("chair_000", folder.truth["chair_000"] >= 0, 1)
     config = OmegaConf.load(session.new_round().folder / "config.yaml")
     assert config.checkpoint == str(session.pretraining.checkpoint)
+
+
+def test_a_round_is_said_to_train_the_network_of_its_checkpoint(make_session, make_config, tiny, tmp_path):
+    root = tmp_path / "balls"
+    root.mkdir()
+    trimesh.creation.icosphere(2).export(root / "ball.ply")
+    folder = ["data=folder", f"data.root={root}", "labels=[a,b]", *tiny]
+    cfg = make_config(*tiny, "network.encoder=resnet18")
+    model = build_model(cfg.network, cfg.views.channels, None)
+    save_checkpoint(tmp_path / "model", model, {"kind": "pretrained", "label_names": [], **provenance(cfg)})
+    assert "resnet18" not in make_session(*folder).recipe
+    session = make_session(*folder, f"checkpoint={tmp_path / 'model'}")
+    assert "resnet18" in session.recipe
+    session.label("ball", np.ones(320, dtype=bool), 1)
+    assert OmegaConf.load(session.new_round().folder / "config.yaml").network.encoder == "resnet18"
+
+
+def test_steps_that_fit_into_a_time(make_view):
+    pace = RoundPace(make_view("views.count=10"))
+    pace._rates = (0.5, 0.02)  # seconds per step, and per image
+    assert pace.seconds(100, 5) == pytest.approx(START + 50 + 1)
+    steps = pace.steps_within(START + 96, 5)
+    assert steps == 190 and pace.seconds(steps, 5) == pytest.approx(START + 96)
+    assert pace.steps_within(START, 5) <= 0
 
 
 def test_time_left_follows_the_pace(monkeypatch):

@@ -78,6 +78,12 @@ def test_bad_palettes(folder, names):
         LabelFolder(folder, names)
 
 
+@pytest.mark.parametrize("name", ["(erase)", " (no label)"])
+def test_no_label_is_called_as_none_is(folder, name):
+    with pytest.raises(InputError, match="means no label"):
+        LabelFolder(folder, ["a", name])
+
+
 def test_no_names_at_all(folder):
     with pytest.raises(InputError, match=r"labels=\[foot,pole,shade\]"):
         LabelFolder(folder)

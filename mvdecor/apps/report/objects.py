@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mvdecor.apps.report.charts import short_names
 from mvdecor.apps.report.shapes import FACES, mesh_trace, on_turntables, scenes, thin_out, upright_axes
 from mvdecor.captures import BACKGROUND_NAME, Capture, CaptureSet, RenderedCaptures, make_capture_set, measured_views
 from mvdecor.errors import InputError
@@ -140,7 +141,7 @@ def _object(
     picture = plot_views(given_image, views, images, (rendered.labels, truth), names, background)
     parts = [k for k in range(len(names)) if k != background]
     colours = label_palette(len(names))[parts]
-    picture = stack([picture, legend([names[k] for k in parts], colours, picture.shape[1])])
+    picture = stack([picture, legend(short_names([names[k] for k in parts]), colours, picture.shape[1])])
     keep = np.linspace(0, len(rendered.points) - 1, min(POINTS, len(rendered.points))).astype(int)
     figures = _figures(names, background, capture, views, input_views, rendered)
     cloud = rendered.points[keep], rendered.point_labels[keep]

@@ -187,21 +187,28 @@ def _confusion(results: Results) -> str:
 def _calibration(results: Results) -> str:
     """How often labels of a confidence are right, and the calibration error of each run."""
     rows: list[dict[str, object]] = []
+    rankings: list[dict[str, object]] = []
     for run in results.runs:
         if figures := run.metrics.get("calibration"):
             errors = {"calibration error": figures["ece"], "of the share of the votes": figures["vote_share"]["ece"]}
             means = {"mean confidence": figures["confidence"], "accuracy": figures["accuracy"]}
-            rows.append({"method": run.method, "run": run.number, **means, **errors} | _rankings(figures))
+            rows.append({"method": run.method, "run": run.number, **means, **errors})
+            rankings.append({"method": run.method, "run": run.number, **_rankings(figures)})
     missing = "metrics.json of these runs holds no calibration (it was written by an older revision): evaluate again"
     plot = plot_html("plot-calibration", calibration_figure(results), missing)
-    note = (
-        "Percent of the area; all shapes have equal weight. On the dotted line accuracy equals confidence. Rank correlations "
+    note = "Percent of the area; all shapes have equal weight. On the dotted line accuracy equals confidence."
+    ranked = (
+        "How well errors are ranked. Rank correlations "
         "(Spearman, 1 is best) are between the true error and the expected one, 1 - confidence: over the shapes; with the "
         "disagreement of the views in its place; and over the least sure regions of all shapes, of which the first of each "
         "shape, and the first five, are counted. Told apart: pairs of a wrong and a right point of a shape of which the wrong "
         "one is less sure (by chance 50)."
     )
-    return (f'<p class="note">{note}</p>' + plot + html_table(rows)) if rows else plot
+    if not rows:
+        return plot
+    return "".join(
+        [f'<p class="note">{note}</p>', plot, html_table(rows), f'<p class="note">{ranked}</p>', html_table(rankings)]
+    )
 
 
 def _rankings(figures: Mapping[str, Any]) -> dict[str, object]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import secrets
 import signal
 import socket
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -152,6 +154,7 @@ def _serve(host: str, port: int, token: str | None) -> viser.ViserServer:
     serve = sockets.serve
     sockets.serve = guarded(serve, token)  # type: ignore[misc,assignment]
     try:
-        return viser.ViserServer(host, port, label="mvdecor", verbose=False)
+        with redirect_stdout(io.StringIO()):  # it prints addresses of its own, without the token
+            return viser.ViserServer(host, port, label="mvdecor", verbose=False)
     finally:
         sockets.serve = serve  # type: ignore[misc]

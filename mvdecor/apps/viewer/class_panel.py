@@ -10,12 +10,12 @@ import numpy as np
 
 from mvdecor.apps.viewer.colours import areas_by_label
 from mvdecor.apps.viewer.label_panel import Page
+from mvdecor.apps.viewer.labels import UNLABELLED
 from mvdecor.apps.viewer.session import Session
+from mvdecor.errors import InputError
 from mvdecor.figures import label_palette
 from mvdecor.figures.palette import LIGHT_GREY
 from mvdecor.percent import percent
-
-UNLABELLED = "(no label)"
 
 
 class ClassPanel:
@@ -67,8 +67,13 @@ class ClassPanel:
         name = self._class.value
         return -1 if name == UNLABELLED else self._session.label_names.index(name)
 
+    def _named_label(self) -> int:
+        if self._label < 0:
+            raise InputError(f"{UNLABELLED} is no class: choose one to lock or to rename")
+        return self._label
+
     def _lock(self, locked: bool) -> None:
-        (self._session.locked.add if locked else self._session.locked.discard)(self._label)
+        (self._session.locked.add if locked else self._session.locked.discard)(self._named_label())
         self.describe()
 
     def _show(self, action: str) -> None:
@@ -81,7 +86,7 @@ class ClassPanel:
         self._page.show("")
 
     def _rename(self) -> None:
-        number = self._label
+        number = self._named_label()
         self._session.rename(number, self._name.value)
         self._class.options = [*self._session.label_names, UNLABELLED]
         self._class.value = self._class.options[number]

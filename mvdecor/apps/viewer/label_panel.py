@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvdecor.apps.viewer.html import small
+from mvdecor.apps.viewer.labels import ERASE
 from mvdecor.apps.viewer.scene import ColouredMesh
 from mvdecor.apps.viewer.selection import TOOLS, Settings
 from mvdecor.apps.viewer.session import Session
@@ -17,7 +18,6 @@ from mvdecor.apps.viewer.strokes import Point, Stroke, Strokes, touches
 from mvdecor.apps.viewer.tools import Faces, Hit, View
 from mvdecor.errors import InputError
 
-ERASE = "(erase)"
 RECTANGLE, LOOK, HIDE, ISOLATE = (
     "label a rectangle",
     "show what is similar",

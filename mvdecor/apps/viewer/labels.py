@@ -20,6 +20,8 @@ from mvdecor.shapes.shape import UNDETERMINED
 NAMES_FILE, SPLIT_FILE = "labels.json", "split.json"
 MAX_LABELS = 255
 """Label names; one more, and 255 would no longer mean undetermined."""
+ERASE, UNLABELLED = "(erase)", "(no label)"
+"""What the page calls no label, where one is chosen and where they are listed: no label may be called so."""
 
 
 class LabelFolder:
@@ -99,8 +101,10 @@ class LabelFolder:
         if not 0 <= label < len(self.label_names):
             raise InputError(f"label {label} is unknown: there are {len(self.label_names)}")
         before, names = self.label_names, list(self.label_names)
-        names[label] = name
-        after = _checked(names)
+        names[label] = name.strip()
+        if not names[label] or names[label] in (ERASE, UNLABELLED) or names.count(names[label]) > 1:
+            raise InputError(f"new name {name!r}: give one that no other label has")
+        after = tuple(names)
         if not self.writable:
             raise InputError(
                 f"{self.root}: cannot be written to, so labels cannot be renamed: copy the meshes elsewhere"
@@ -156,4 +160,6 @@ def _checked(names: Sequence[str]) -> tuple[str, ...]:
     stripped = tuple(str(name).strip() for name in names)
     if not stripped or not all(stripped) or len(set(stripped)) < len(stripped) or len(stripped) > MAX_LABELS:
         raise InputError(f"labels=[{','.join(stripped)}]: give between 1 and {MAX_LABELS} different names")
+    if taken := {ERASE, UNLABELLED}.intersection(stripped):
+        raise InputError(f"labels=[{','.join(stripped)}]: {taken.pop()} means no label: choose another name")
     return stripped

@@ -119,7 +119,7 @@ class Panel:
             self._classes = ClassPanel(gui, self._session, self, self._rename)
         with tabs.add_tab("Train"):
             self._training = TrainingPanel(gui, self._session, self.do, self._go, lambda: self.show("prediction"))
-        gui.add_command("most uncertain shape", hotkey="Q").on_trigger(lambda _: self.do(self._open_uncertain))
+        gui.add_command("most uncertain shape", hotkey="L").on_trigger(lambda _: self.do(self._open_uncertain))
 
     @property
     def xray(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from omegaconf import DictConfig
@@ -28,22 +29,26 @@ class RoundPace:
 
     def __init__(self, cfg: DictConfig) -> None:
         self._cfg = cfg
-        self._rates: tuple[float, float] | None = None
         self.device = ""
 
     def seconds(self, steps: int, shapes: int) -> float:
         """Of a round of so many steps that then labels so many shapes. What rendering takes is left out."""
-        if self._rates is None:
-            self._rates = self._measured()
         step, image = self._rates
         return START + steps * step + shapes * self._cfg.views.count * self._cfg.views.layers * image
 
-    def _measured(self) -> tuple[float, float]:
+    def steps_within(self, seconds: float, shapes: int) -> int:
+        """How many steps, in tens, such a round may have; 0 or less where none is left."""
+        return int((seconds - self.seconds(0, shapes)) / self._rates[0]) // 10 * 10
+
+    @cached_property
+    def _rates(self) -> tuple[float, float]:
         """Seconds per step of fine-tuning, and per image of a prediction."""
         cfg = self._cfg
         fabric = open_device(cfg.device, cfg.precision)
         on_gpu = fabric.device.type == "cuda"
-        self.device = torch.cuda.get_device_name(fabric.device) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        processor = f"CPU, {threads} thread{'' if threads == 1 else 's'}"
+        self.device = torch.cuda.get_device_name(fabric.device) if on_gpu else processor
         model = build_model(cfg.network, cfg.views.channels, 2, initial_weights=False)
         model = prepared(model, cfg).to(fabric.device)
         channels, size = len(model.mean), cfg.views.size

@@ -89,15 +89,21 @@ def _config(cfg: DictConfig, folder: Path, k: int) -> DictConfig:
 
 
 def _of_stage(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """The viewer's settings without its own. A checkpoint brings its network, and how it sees: both are fixed by it."""
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    """The viewer's settings without its own."""
+    settings: Any = OmegaConf.to_container(trained_settings(cfg))
     settings = {name: value for name, value in settings.items() if name in MvDeCorSettings.model_fields}
     settings |= {"out": str(folder), "run": 0, "progress": False, "save_every": min(cfg.save_every, SAVE_EVERY)}
+    return settings
+
+
+def trained_settings(cfg: DictConfig) -> DictConfig:
+    """The viewer's settings as a round trains: a checkpoint brings its network, and how it sees, both fixed by it."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
     if cfg.checkpoint is not None:
         trained = load_checkpoint(cfg.checkpoint)[1].get("config", {})
         settings["network"] = trained.get("network", settings["network"])
         settings["views"] |= {key: value for key, value in trained.get("views", {}).items() if key in SIGHT}
-    return settings
+    return OmegaConf.create(settings)
 
 
 def run_round(folder: Path) -> None:

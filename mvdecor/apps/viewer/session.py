@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from mvdecor.apps.viewer.labelling import Labelling
 from mvdecor.apps.viewer.labels import LabelFolder
 from mvdecor.apps.viewer.predictions import FinishedRun, Prediction, Predictor
 from mvdecor.apps.viewer.round_pace import RoundPace
-from mvdecor.apps.viewer.rounds import Pretraining, Round, last_round, prepare_round
+from mvdecor.apps.viewer.rounds import Pretraining, Round, last_round, prepare_round, trained_settings
 from mvdecor.apps.viewer.selection import DEFAULTS, TOOLS, Click, Settings
 from mvdecor.apps.viewer.tools import Faces, FaceTools, View
 from mvdecor.errors import InputError
@@ -73,7 +73,6 @@ class Session:
         self.pretraining = Pretraining(cfg) if self.labels and cfg.checkpoint is None else None
         self._embedder: tuple[str, Embedder] | None = None
         self._predictor: Predictor | None = None
-        self._pace = RoundPace(cfg)
         self._shapes: Recent[Shape] = Recent(CACHE_SIZE)
         self._tools: Recent[FaceTools] = Recent(CACHE_SIZE)
         self._regions: Recent[list[Region]] = Recent(CACHE_SIZE)
@@ -316,9 +315,9 @@ class Session:
     @property
     def recipe(self) -> str:
         """What a round trains, in words."""
-        views = self._cfg.views
-        network = str(self._cfg.network._target_).rsplit(".", 1)[-1]
-        encoder = f" {self._cfg.network.encoder}" if "encoder" in self._cfg.network else ""
+        views, network_settings = self._trained_settings.views, self._trained_settings.network
+        network = str(network_settings._target_).rsplit(".", 1)[-1]
+        encoder = f" {network_settings.encoder}" if "encoder" in network_settings else ""
         return f"{network}{encoder}, {views.count} views of {views.size} pixels per shape"
 
     @property
@@ -328,8 +327,22 @@ class Session:
 
     def seconds_of_round(self) -> float:
         """About how long the next round takes, by a step of training and a batch of prediction on this device."""
-        labelled = self._saved_in().labelled(self.ids)
-        return self._pace.seconds(self.steps, len(self.ids) - len(labelled))
+        return self._pace.seconds(self.steps, self._without_labels())
+
+    def steps_within(self, seconds: float) -> int:
+        """About how many steps the next round may have to end in time, in tens; 0 or less where none is left."""
+        return self._pace.steps_within(seconds, self._without_labels())
+
+    @cached_property
+    def _trained_settings(self) -> DictConfig:
+        return trained_settings(self._cfg)
+
+    @cached_property
+    def _pace(self) -> RoundPace:
+        return RoundPace(self._trained_settings)
+
+    def _without_labels(self) -> int:
+        return len(self.ids) - len(self._saved_in().labelled(self.ids))
 
     def adopt_round(self, finished: Round) -> None:
         """From now on predictions are those of this round."""

@@ -17,6 +17,8 @@ NONE = "–"
 MAX_RANKED = 12
 """Shapes of the ranking that are shown."""
 MAX_STEPS = 100_000
+LONG = 180.0
+"""Seconds of a round, above which the page says how many steps would fit."""
 
 
 class TrainingPanel:
@@ -127,8 +129,11 @@ class TrainingPanel:
         expected_for = (self._session.steps, len(folder.labelled(self._session.ids)))
         if self._running is None and expected_for != self._expected_for:
             self._expected_for = expected_for
-            time = duration(self._session.seconds_of_round())
-            self._expected.content = small(f"about {time} ({self._session.device}): {self._session.recipe}")
+            seconds = self._session.seconds_of_round()
+            text = f"about {duration(seconds)} ({self._session.device}): {self._session.recipe}"
+            if seconds > LONG and (steps := self._session.steps_within(LONG)) > 0:
+                text += f". {steps} steps would take {duration(LONG)}"
+            self._expected.content = small(text)
 
     def _fine_tune(self) -> None:
         self._begin(self._session.new_round)
