@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from mvdecor.shapes.shape import CLAMP, Shape, Texture
 from mvdecor.shapes.template import Template
 from mvdecor.solvers import Status
 from mvdecor.systems.to_the_point.finetune import seen_faces
-from mvdecor.systems.to_the_point.model import load_model
+from mvdecor.systems.to_the_point.model import Solved, load_model
+from mvdecor.systems.to_the_point.twins import likelier_twin
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,34 @@ class ImageReconstructor:
         """
         rgb, object_mask = _opened(image, mask)
         photograph = Photograph("image", rgb, object_mask, box_of(object_mask))
-        crop = crop_photograph(photograph, self.model.settings.size)
+        return self.reconstruction(photograph, *self.solve(photograph))
+
+    @torch.no_grad()
+    def solve(self, photograph: Photograph, columns: Sequence[int] = (), twins: bool = False) -> tuple[Crop, Solved]:
+        """The part of a photograph that is looked at, with the keypoints of `columns`, and what network and solver say of it.
+
+        Args:
+            photograph: with a mask.
+            columns: see `crop_photograph`.
+            twins: take the likelier one of the two cameras of a silhouette, as `evaluation.twins` does.
+
+        Raises:
+            InputError: no mask, or `twins` for a template without a plane of symmetry.
+        """
+        crop = crop_photograph(photograph, self.model.settings.size, columns)
         solved = self.model.reconstruct(crop.image[None].to(self._device), self._mirror)
+        if twins:
+            fit = likelier_twin(self.model, solved)
+            solved = Solved(solved.positions, solved.logits, *(getattr(fit, field.name) for field in fields(fit)))
+        return crop, solved
+
+    @torch.no_grad()
+    def reconstruction(self, photograph: Photograph, crop: Crop, solved: Solved) -> Reconstruction:
+        """The mesh, from what `solve` gave.
+
+        Raises:
+            InputError: correspondences without a camera.
+        """
         status = Status(int(solved.status[0]))
         if status != Status.CONVERGED:
             raise InputError(
@@ -132,7 +160,7 @@ class ImageReconstructor:
         flat = solved.fit.project(vertices)[0, :, :2].cpu()
         positions, visibility = solved.positions[0].cpu(), solved.logits[0].sigmoid().cpu()
         shape = self.template.shape.with_vertices(vertices[0].cpu())
-        shape = replace(shape, texture=_texture(self.template, rgb, crop, positions, visibility))
+        shape = replace(shape, texture=_texture(self.template, photograph.image, crop, positions, visibility))
         corner = torch.tensor(crop.corner)
         pixels = (flat + 1) / 2 * crop.side + corner
         keypoints = {name: tuple(pixels[vertex].tolist()) for name, vertex in self.template.keypoints.items()}
@@ -144,7 +172,7 @@ class ImageReconstructor:
             solved.coefficients[0].cpu(),
             visibility,
             keypoints,
-            _placed(seen, crop, object_mask.shape),
+            _placed(seen, crop, photograph.image.shape[:2]),
         )
 
 

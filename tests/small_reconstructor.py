@@ -11,7 +11,16 @@ from mvdecor.systems.to_the_point.model import Reconstructor, save_model
 from mvdecor.systems.to_the_point.settings import ReconstructorSettings
 
 SOLVER = {"kind": "joint", "gamma": 1e-4, "damping": 0.0, "steps": 60, "rounds": 4, "scale": "free", "start": "affine"}
-NETWORK = {"size": 32, "encoder": "test_resnet", "weights": None, "stage": -1, "width": 8, "grid": 4, "hidden": 8, "basis": 2}
+NETWORK = {
+    "size": 32,
+    "encoder": "test_resnet",
+    "weights": None,
+    "stage": -1,
+    "width": 8,
+    "grid": 4,
+    "hidden": 8,
+    "basis": 2,
+}
 
 
 def bird_template() -> Template:

@@ -47,13 +47,29 @@ def run_reconstruct(cfg: DictConfig) -> None:
     settings = ReconstructSettings.of(cfg)
     out = Path(settings.out)
     check_out(out)
-    result = ImageReconstructor(settings.checkpoint, settings.device, settings.mirror).reconstruct(
-        settings.image, settings.mask
-    )
-    posed = replace(result.posed, id=Path(settings.image).stem)
+    reconstructor = ImageReconstructor(settings.checkpoint, settings.device, settings.mirror)
+    result = reconstructor.reconstruct(settings.image, settings.mask)
+    write_reconstruction(out, result, Path(settings.image).stem, settings.count, settings.size)
+    print(f"mesh, camera and pictures: {out}")
+
+
+def write_reconstruction(out: Path, result: Reconstruction, name: str, count: int = 6, size: int = 192) -> None:
+    """Write `mesh.glb`, `mesh.obj`, `turned.png`, `camera.json` and, if the template has part labels, `labels.*`.
+
+    Args:
+        out: a folder, made if it is not there.
+        result: what is written.
+        name: of the mesh.
+        count: sides that the mesh is pictured from.
+        size: pixels per side of these pictures.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    posed = replace(result.posed, id=name)
     write_textured_glb(out / "mesh.glb", posed)
     write_textured_obj(out / "mesh.obj", posed)
-    rows = [turned(posed, settings.count, settings.size)]
+    rows = [turned(posed, count, size)]
     names = ["texture"]
     if posed.face_labels is not None:
         palette = label_palette(len(posed.label_names))
@@ -62,12 +78,11 @@ def run_reconstruct(cfg: DictConfig) -> None:
         save_png(out / "labels.png", overlay(result, palette))
         write_json(out / "labels.json", {"labels": list(posed.label_names), "face_labels": posed.face_labels.tolist()})
         colours = colours_of(posed.face_labels.numpy(), palette)
-        pictures = render_shape(posed, colours, settings.size, settings.count, elevation=15.0, azimuth=0.0)
-        rows.append(np.split(pictures, settings.count, axis=1))
+        pictures = render_shape(posed, colours, size, count, elevation=15.0, azimuth=0.0)
+        rows.append(np.split(pictures, count, axis=1))
         names.append("labels")
     save_png(out / "turned.png", sheet(rows, rows=names))
     write_json(out / "camera.json", result.camera())
-    print(f"mesh, camera and pictures: {out}")
 
 
 def turned(shape: Shape, views: int, size: int) -> list[np.ndarray]:

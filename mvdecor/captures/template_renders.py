@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -79,6 +79,22 @@ class RenderBatch:
         return ((),) * len(self.images)
 
 
+class PosedMeshes(NamedTuple):
+    """The meshes of B renders: image position = scale (rotation vertex)_xy + shift, in [-1, 1].
+
+    Attributes:
+        vertices: float32 [B, V, 3], deformed, in the template's frame.
+        rotation: float32 [B, 3, 3], template to camera, OpenCV axes.
+        scale: float32 [B].
+        shift: float32 [B, 2].
+    """
+
+    vertices: Tensor
+    rotation: Tensor
+    scale: Tensor
+    shift: Tensor
+
+
 @dataclass(frozen=True)
 class RenderSettings:
     """Of what a render is sampled.
@@ -132,6 +148,10 @@ class TemplateRenders:
 
     def sample(self, seed: int, step: int, positions: range | None = None) -> RenderBatch:
         """The batch of a step, or some of its places."""
+        return self.sample_posed(seed, step, positions)[0]
+
+    def sample_posed(self, seed: int, step: int, positions: range | None = None) -> tuple[RenderBatch, PosedMeshes]:
+        """The batch of `sample`, and the meshes that it shows."""
         places = range(self.count) if positions is None else positions
         generators = [torch.Generator().manual_seed(seed_of(seed, "render", step, place)) for place in places]
         vertices = self.settings.deformations(self.template, generators)
@@ -145,7 +165,7 @@ class TemplateRenders:
             self._rasterizer = make_rasterizer("embree")
         shape = self.template.shape
         face_ids = rasterize_poses(self._rasterizer, shape, placed, self.size)
-        return RenderBatch(
+        batch = RenderBatch(
             self._shade(vertices, rotation, placed[..., :2], face_ids, generators),
             placed[..., :2].contiguous(),
             visible_vertices(face_ids, shape.faces, len(shape.vertices)),
@@ -153,6 +173,7 @@ class TemplateRenders:
             rotation,
             len(places) / self.count,
         )
+        return batch, PosedMeshes(vertices, rotation, scale, shift)
 
     def _shade(
         self,

@@ -24,8 +24,11 @@ def explain(error: Exception, words: Sequence[str], configs: Path, compose: Call
         compose: makes the configuration of some overrides, whose names are proposed.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return unknown_option(f"{group}={option}", [str(name) for name in error.options or ()])
+        missing = str(error.missing_cfg_file)
+        choice = "=".join(missing.rsplit("/", 1))
+        for word in words:  # an option may be a path, where a group's setting was meant
+            choice = word if word.replace("=", "/", 1) == missing else choice
+        return unknown_option(choice, [str(name) for name in error.options or ()])
     choices = [word for word in words if (configs / word.partition("=")[0]).is_dir()]
     if match := UNKNOWN_KEY.search(str(error)):
         try:

@@ -16,12 +16,22 @@ LINEAR = 9729
 
 
 def write_textured_glb(path: Path | str, shape: Shape) -> None:
-    """Write a shape with a texture of one image as GLB; face f is vertices 3f, 3f+1, 3f+2, in the shape's own order.
-
-    The image is not repeated beyond its border. The material is matt and two-sided.
+    """Write a shape with a texture of one image as GLB (`textured_glb`).
 
     Raises:
         InputError: no texture of one image, or the file cannot be written.
+    """
+    write_atomically(path, textured_glb(shape))
+
+
+def textured_glb(shape: Shape) -> bytes:
+    """The content of a GLB file of a shape with a texture of one image.
+
+    Face f is vertices 3f, 3f+1, 3f+2, in the shape's own order. The image is not repeated beyond its border. The material is
+    matt and two-sided.
+
+    Raises:
+        InputError: no texture of one image.
     """
     image, uv = _single_image(shape)
     glb = Glb()
@@ -36,7 +46,7 @@ def write_textured_glb(path: Path | str, shape: Shape) -> None:
     }
     mesh = glb.add("meshes", {"name": shape.id, "primitives": [{"attributes": attributes, "material": material}]})
     add_scene(glb, [glb.add("nodes", {"name": shape.id, "mesh": mesh})], shape.id, place)
-    write_atomically(path, glb.content())
+    return glb.content()
 
 
 def write_textured_obj(path: Path | str, shape: Shape) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mvdecor.made_up.bird_pictures import BirdPicture, take_picture
 from mvdecor.made_up.birds import KEYPOINTS, LABELS, bird_mesh, keypoint_vertices, mean_bird
+from mvdecor.made_up.picture_files import write_pictures, write_plain, write_template_files
 from mvdecor.views import make_rasterizer
-
-DECIMALS = 4
 
 
 def write_bird_pictures(folder: Path, ids: dict[str, list[str]], seed: int, size: int) -> None:
@@ -25,40 +23,28 @@ def write_bird_pictures(folder: Path, ids: dict[str, list[str]], seed: int, size
         size: pixels per side.
     """
     rasterizer = make_rasterizer("embree")
-    for name in ("images", "masks", "template"):
-        (folder / name).mkdir()
-    pictures: dict[str, BirdPicture] = {}
-    for number, id in enumerate(id for part in ids.values() for id in part):
-        picture = take_picture(np.random.default_rng([seed, number, 13]), size, rasterizer)
-        Image.fromarray(picture.image).save(folder / "images" / f"{id}.png")
-        Image.fromarray(255 * picture.mask.astype(np.uint8)).save(folder / "masks" / f"{id}.png")
-        pictures[id] = picture
-    names = list(KEYPOINTS)
-    _write(
-        folder / "keypoints.json",
-        {
-            "names": names,
-            "mirror": [names.index(_other_side(name)) for name in names],
-            "keypoints": {id: picture.keypoints.round(DECIMALS).tolist() for id, picture in pictures.items()},
-        },
-    )
-    _write(folder / "split.json", ids)
-    cameras = {
-        id: {"rotation": p.rotation.tolist(), "scale": p.scale, "shift": p.shift.tolist()} for id, p in pictures.items()
-    }
-    _write(folder / "cameras.json", cameras)
-    _write(folder / "birds.json", {id: picture.bird for id, picture in pictures.items()})
+    birds: dict[str, dict[str, float]] = {}
+
+    def take_all() -> Iterator[tuple[str, BirdPicture]]:
+        """All pictures with their names."""
+        for number, id in enumerate(id for part in ids.values() for id in part):
+            picture = take_picture(np.random.default_rng([seed, number, 13]), size, rasterizer)
+            birds[id] = picture.bird
+            yield id, picture
+
+    write_pictures(folder, ids, list(KEYPOINTS), take_all())
+    write_plain(folder / "birds.json", birds)
+    (folder / "template").mkdir()
     write_template(folder / "template")
 
 
 def write_template(folder: Path, rings: int = 40, sides: int = 16) -> None:
     """`template.obj`, the mean bird, and `template.json`: its mirror map, keypoints, and a label per face."""
     mesh = bird_mesh(mean_bird(), rings, sides)
-    vertices = "".join(f"v {x:.7f} {y:.7f} {z:.7f}\n" for x, y, z in mesh.vertices)
-    faces = "".join(f"f {a} {b} {c}\n" for a, b, c in mesh.faces + 1)
-    (folder / "template.obj").write_text(vertices + faces)
-    _write(
-        folder / "template.json",
+    write_template_files(
+        folder,
+        mesh.vertices,
+        mesh.faces,
         {
             "mirror": mesh.mirror.tolist(),
             "keypoints": keypoint_vertices(mesh),
@@ -66,13 +52,3 @@ def write_template(folder: Path, rings: int = 40, sides: int = 16) -> None:
             "face_labels": mesh.face_labels.tolist(),
         },
     )
-
-
-def _other_side(name: str) -> str:
-    if name.startswith("left_"):
-        return f"right_{name.removeprefix('left_')}"
-    return f"left_{name.removeprefix('right_')}" if name.startswith("right_") else name
-
-
-def _write(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content) + "\n")

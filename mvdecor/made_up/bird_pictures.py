@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mvdecor.made_up.birds import KEYPOINTS, BirdMesh, bird_mesh, keypoints, random_bird
+from mvdecor.made_up.picture_files import KnownPicture
 from mvdecor.shapes import Shape
 from mvdecor.views import Cameras, Rasterizer, Surface, barycentric, surface_of
 
@@ -21,25 +22,13 @@ HIDDEN = 0.06  # template units: a keypoint this far behind the surface that its
 
 
 @dataclass(frozen=True)
-class BirdPicture:
-    """One picture and all that is known of it.
+class BirdPicture(KnownPicture):
+    """One picture and all that is known of it; keypoints in the order of `KEYPOINTS`.
 
     Attributes:
-        image: uint8 [H, W, 3].
-        mask: bool [H, W].
-        keypoints: float64 [15, 3], pixels and 1 where visible, else 0; in the order of `KEYPOINTS`.
-        rotation: float64 [3, 3], bird to camera (OpenCV axes).
-        scale: pixels per template unit.
-        shift: float64 [2], pixels: image position = scale (rotation point)_xy + shift.
         bird: the shape's parameters.
     """
 
-    image: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    keypoints: Array
-    rotation: Array
-    scale: float
-    shift: Array
     bird: dict[str, float]
 
 

@@ -1,4 +1,5 @@
-"""Write made-up data to disk: chairs, tables and lamps in PartNet's format or as a textured delivery; pictures of birds.
+"""Write made-up data to disk: chairs, tables and lamps in PartNet's format or as a textured delivery; pictures of birds;
+renders of any template.
 
 Everything follows from the seed: the same arguments give the same files. A data set appears under its name only once
 it is complete; it is written into a folder beside it first.
@@ -10,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -17,11 +19,15 @@ import numpy as np
 from omegaconf import DictConfig
 from pydantic import Field, model_validator
 
+from mvdecor.captures.render_settings import RendersSettings
+from mvdecor.captures.template_renders import RenderSettings
 from mvdecor.errors import InputError
+from mvdecor.files import content_hash
 from mvdecor.made_up import chair, lamp, table
 from mvdecor.made_up.files import model_id, names_at_level, write_annotation, write_stats, write_textured
 from mvdecor.made_up.model import Model, Sampler
-from mvdecor.settings import Count, Settings, Share, WholeNumber, shown
+from mvdecor.settings import Count, PathName, Settings, Share, WholeNumber, shown
+from mvdecor.shapes.template import read_template
 
 VERSION = 1
 """Raised whenever the same seed gives other files; part of `generated.json`."""
@@ -34,11 +40,18 @@ CATEGORIES: dict[str, tuple[Callable[[Sampler], Model], tuple[str, ...]]] = {
 """For each category its maker and its leaf labels (at most three levels below the root)."""
 
 
+class RenderedTemplate(Settings):
+    """The group `template`; configs/template/file.yaml says what each setting is."""
+
+    file: PathName | None
+    keypoints: PathName | None
+
+
 class GenerateSettings(Settings):
     """configs/generate.yaml."""
 
     out: Annotated[str, Field(description="name the folder to make, for example out=data/made_up")]
-    format: Literal["partnet", "people", "birds"]
+    format: Literal["partnet", "people", "birds", "renders"]
     count: Count
     seed: WholeNumber
     categories: Annotated[
@@ -46,6 +59,8 @@ class GenerateSettings(Settings):
     ]
     test_fraction: Share
     size: Annotated[int, Field(ge=16, le=1024, description="give the pixels per side of a picture, 16 to 1024")]
+    template: RenderedTemplate
+    renders: RendersSettings
 
     @model_validator(mode="after")
     def _people_are_of_one_category(self) -> Self:
@@ -53,6 +68,12 @@ class GenerateSettings(Settings):
             raise ValueError(
                 f"categories={shown(self.categories)}: format=people takes exactly one, as in categories=[Chair]"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _renders_are_of_a_template(self) -> Self:
+        if self.format == "renders" and self.template.file is None:
+            raise ValueError("template.file=null: format=renders needs a mesh to render: give template.file=FILE")
         return self
 
 
@@ -192,11 +213,7 @@ def write_birds(root: str | Path, count: int = 24, seed: int = 0, test_fraction:
     """
     from mvdecor.made_up.bird_files import write_bird_pictures  # here, since furniture needs no rasterizer
 
-    tests = round(test_fraction * count)
-    if not (0 <= test_fraction < 1 and 0 <= tests < count):
-        raise InputError(f"test_fraction={test_fraction} of {count} pictures of birds leaves none to train on")
-    ids = [f"bird_{number:05d}" for number in range(count)]
-    splits = {"train": ids[: count - tests], "test": ids[count - tests :]}
+    splits = _split_pictures("bird", count, test_fraction)
     recipe = {
         "format": "birds",
         "version": VERSION,
@@ -206,6 +223,63 @@ def write_birds(root: str | Path, count: int = 24, seed: int = 0, test_fraction:
         "size": size,
     }
     return _write_once(Path(root), recipe, lambda folder: write_bird_pictures(folder, splits, seed, size))
+
+
+def write_template_renders(
+    root: str | Path,
+    file: str | Path,
+    keypoints: str | Path | None = None,
+    count: int = 24,
+    seed: int = 0,
+    test_fraction: float = 0.4,
+    size: int = 64,
+    settings: RenderSettings | None = None,
+) -> Path:
+    """Write renders of a template as a folder of photographs, with masks, cameras and, if the template has any, keypoints.
+
+    Files as of `write_birds`, with `vertices/` (the deformed template of each render) in place of `birds.json`; see
+    `mvdecor.made_up.render_files`.
+
+    Args:
+        root: folder to make. A folder that already holds this very data set is left as it is.
+        file, keypoints: the template, see `read_template`.
+        count: number of renders.
+        seed: everything follows from it.
+        test_fraction: share of the renders in the test split; they are the last ones.
+        size: pixels per side.
+        settings: what is sampled, as for a pretraining; None: the defaults of `RenderSettings`.
+
+    Returns:
+        `root`.
+
+    Raises:
+        InputError: a bad template, `root` exists and holds anything else, or an argument is out of range.
+    """
+    from mvdecor.made_up.render_files import write_renders  # here, since furniture needs no rasterizer
+
+    splits = _split_pictures("render", count, test_fraction)
+    template, settings = read_template(file, keypoints), settings or RenderSettings()
+    files = [Path(name) for name in (file, Path(file).with_suffix(".json"), keypoints) if name is not None]
+    recipe = {
+        "format": "renders",
+        "version": VERSION,
+        "seed": seed,
+        "count": count,
+        "test_fraction": test_fraction,
+        "size": size,
+        "template": [content_hash(path).hex() for path in files],
+        "renders": asdict(settings) | {"elevation": list(settings.elevation)},
+    }
+    return _write_once(Path(root), recipe, lambda folder: write_renders(folder, splits, template, seed, size, settings))
+
+
+def _split_pictures(name: str, count: int, test_fraction: float) -> dict[str, list[str]]:
+    """Names of the pictures of each split; the last ones are the test pictures."""
+    tests = round(test_fraction * count)
+    if not (0 <= test_fraction < 1 and 0 <= tests < count):
+        raise InputError(f"test_fraction={test_fraction} of {count} pictures leaves none to train on")
+    ids = [f"{name}_{number:05d}" for number in range(count)]
+    return {"train": ids[: count - tests], "test": ids[count - tests :]}
 
 
 def split_models(models: Sequence[Model], test: float, val: float, seed: int) -> dict[str, list[int]]:
@@ -273,10 +347,18 @@ def _holds(root: Path, recipe: dict) -> bool:
 
 def run_generate(cfg: DictConfig) -> None:
     """Write the data set that configs/generate.yaml describes and print where it is."""
-    out = GenerateSettings.of(cfg).out
+    settings = GenerateSettings.of(cfg)
+    out = settings.out
     shared = {"count": cfg.count, "seed": cfg.seed, "test_fraction": cfg.test_fraction}
     if cfg.format == "birds":
         print(f"{cfg.count} pictures of made-up birds are in {write_birds(out, size=cfg.size, **shared)}")
+        return
+    if settings.format == "renders":
+        file, keypoints = settings.template.file, settings.template.keypoints
+        assert file is not None, "refused by the settings"
+        renders = settings.renders.make()
+        root = write_template_renders(out, file, keypoints, size=cfg.size, settings=renders, **shared)
+        print(f"{cfg.count} renders of {file} are in {root}")
         return
     if cfg.format == "partnet":
         root = write_partnet(out, categories=tuple(cfg.categories), **shared)

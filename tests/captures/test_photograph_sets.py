@@ -19,14 +19,20 @@ from mvdecor.captures import (
     load_photographs,
 )
 from mvdecor.captures.cub import CUB_KEYPOINTS
+from mvdecor.engine.cli import CONFIGS
 from mvdecor.errors import InputError
+from mvdecor.systems.to_the_point.photos import photographs_of
 from tests.photo_files import DATA, HEIGHT, SAMPLES, WIDTH, compressed, image, mask, runs_of, save, struct_array
 
 
 @pytest.fixture
 def cub(tmp_path: Path) -> Path:
+    return write_cub(tmp_path / "CUB_200_2011")
+
+
+def write_cub(root: Path) -> Path:
     """Seven birds: three official training images, the last with 5 keypoints, and four test images of 15, 6, 7, 15."""
-    root, seen = tmp_path / "CUB_200_2011", (15, 6, 5, 15, 6, 7, 15)
+    seen = (15, 6, 5, 15, 6, 7, 15)
     names = [f"00{i}.Bird/Bird {i}" for i in range(1, 8)]
     lines: dict[str, list[str]] = {name: [] for name in ("images", "train_test_split", "bounding_boxes", "part_locs")}
     for i, (name, count) in enumerate(zip(names, seen, strict=True), start=1):
@@ -167,7 +173,10 @@ def slow_projection(point: np.ndarray, v: dict) -> np.ndarray:
 
 @pytest.fixture
 def pascal3d(tmp_path: Path) -> Path:
-    root = tmp_path / "PASCAL3D+"
+    return write_pascal3d(tmp_path / "PASCAL3D+")
+
+
+def write_pascal3d(root: Path) -> Path:
     anchors = {
         "left_wing": {"location": np.array([3.0, 4.0]), "status": 1},
         "tail": {"location": np.zeros((0, 0)), "status": 2},
@@ -311,3 +320,83 @@ def test_the_lists_of_cmr_have_one_image_in_both() -> None:
     lists = json.loads((DATA / "cub_testval_split_indices.json").read_text())
     assert len(lists["val"]) == len(lists["test"]) == 2874
     assert len(set(lists["val"]) & set(lists["test"])) == 1 and len(set(lists["val"]) | set(lists["test"])) == 5747
+
+
+# --- configs/photographs -------------------------------------------------------------------------------------------
+
+
+def folder_words(tmp_path: Path) -> list[str]:
+    save(tmp_path / "images" / "a.png", image())
+    save(tmp_path / "masks" / "a.png", 255 * mask().astype(np.uint8))
+    return [f"photographs.root={tmp_path}"]
+
+
+def cub_words(tmp_path: Path) -> list[str]:
+    return [f"photographs.root={write_cub(tmp_path / 'CUB_200_2011')}"]
+
+
+def cmr_words(tmp_path: Path) -> list[str]:
+    save(tmp_path / "images" / "a" / "1.jpg", image())
+    pose = {"rot": np.eye(3), "scale": 7.0, "trans": np.array([6.5, 5.5])}
+    savemat(tmp_path / "train_cub_cleaned.mat", {"images": struct_array(cmr_rows(["a/1.jpg"]))})
+    savemat(tmp_path / "anno_train.mat", {"sfm_anno": struct_array([pose])})
+    return [
+        f"photographs.images={tmp_path / 'images'}",
+        f"photographs.files={{train:{tmp_path / 'train_cub_cleaned.mat'}}}",
+        f"photographs.cameras={{train:{tmp_path / 'anno_train.mat'}}}",
+    ]
+
+
+def pascal3d_words(tmp_path: Path) -> list[str]:
+    root = write_pascal3d(tmp_path / "PASCAL3D+")
+    for name in ("2008_1", "2008_1.3", "2008_2"):
+        save(tmp_path / "masks" / f"{name}.png", 255 * mask().astype(np.uint8))
+    words = ["photographs.sources=[pascal]"]
+    return [*words, f"photographs.root={root}", f"photographs.masks={tmp_path / 'masks'}"]
+
+
+def stanford_extra_words(tmp_path: Path) -> list[str]:
+    save(tmp_path / "images" / "n1-pug" / "n1_1.jpg", image())
+    dog = {
+        "img_path": "n1-pug/n1_1.jpg", "img_width": WIDTH, "img_height": HEIGHT, "img_bbox": [4, 3, 7, 6],
+        "is_multiple_dogs": False, "joints": [[5, 4, 1]] * 24,
+        "seg": {"size": [HEIGHT, WIDTH], "counts": compressed(runs_of(mask()))},
+    }  # fmt: skip
+    (tmp_path / "dogs.json").write_text(json.dumps([dog]))
+    return [f"photographs.annotations={tmp_path / 'dogs.json'}", f"photographs.images={tmp_path / 'images'}"]
+
+
+def coco_words(tmp_path: Path) -> list[str]:
+    save(tmp_path / "images" / "seven.png", image())
+    content = coco_content()
+    content["annotations"] = content["annotations"][:1]
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    words = ["photographs.category=dog", f"photographs.images={tmp_path / 'images'}"]
+    return [*words, f"photographs.annotations={tmp_path / 'coco.json'}"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(CONFIGS, "photographs").glob("*.yaml")))
+def test_each_configuration_reads_its_format(name, make_config, tmp_path) -> None:
+    write = {"birds": folder_words}.get(name) or globals()[f"{name}_words"]
+    cfg = make_config("experiment=ttp_birds_cpu", f"photographs={name}", *write(tmp_path))
+    source, ids = photographs_of(cfg, "train", None)
+    photographs, refused = load_photographs(source, ids)
+    assert not refused and len(photographs) == len(ids) >= 1
+    for photograph in photographs:
+        np.testing.assert_array_equal(photograph.mask, mask())
+        assert photograph.image.shape == (HEIGHT, WIDTH, 3)
+    assert (photographs[0].cameras is not None) == (name in ("cmr", "pascal3d"))
+
+
+@SAMPLES
+def test_a_real_sample_by_its_configuration(make_config) -> None:
+    folder = DATA / "mmpose_samples" / "tests" / "data" / "coco"
+    words = [f"photographs.annotations={folder / 'test_coco.json'}", f"photographs.images={folder}"]
+    for category, message in (("person", None), ("giraffe", "category=giraffe: choose one of person")):
+        cfg = make_config("experiment=ttp_birds_cpu", "photographs=coco", *words, f"photographs.category={category}")
+        if message is None:
+            source, ids = photographs_of(cfg, "train", None)
+            assert len(load_photographs(source, ids)[0]) > 5 and len(source.keypoint_names) == 17
+        else:
+            with pytest.raises(InputError, match=message):
+                photographs_of(cfg, "train", None)

@@ -228,6 +228,7 @@ def test_errors_are_one_line_on_any_terminal(script, word, message, tmp_path):
         ("level=2", "level is unknown: did you mean data.level?"),
         ("~views.siz", "views.siz is unknown: did you mean views.size?"),
         ("loss=infonc", "loss=infonc is unknown: did you mean loss=infonce? Choose one of circle, "),
+        ("loss=a/b.obj", "loss=a/b.obj is unknown: choose one of circle, "),
         ("hydra/launcher=bsic", "hydra/launcher=bsic is unknown: did you mean hydra/launcher=basic? Choose one of "),
         ("experiment=people", "experiment=people is unknown: did you mean experiment=people_cpu? Choose one of demo, "),
         ("zzzz=3", "zzzz is unknown: choose data, views, "),

@@ -54,7 +54,8 @@ def keys(*names: str) -> list[str]:
 
 
 FROM_0 = keys(
-    "training.finetune.substitutes training.self_train.rounds seed run workers views.close_ups evaluation.points"
+    "renders.lines",
+    "training.finetune.substitutes training.self_train.rounds seed run workers views.close_ups evaluation.points",
 )
 FROM_1 = keys(
     "crops.stride",
@@ -63,6 +64,7 @@ FROM_1 = keys(
     *(f"training.finetune.{name}" for name in ("k", "runs", "steps", "batch_size", "decay_every", "pairs")),
     "evaluation.batch_size figures.limit figures.pairs figures.points num_views splits:runs count",
     "render:workers repeats slow_repeats benchmark:size slow_views benchmark:pairs benchmark:points dim classes vote_faces",
+    "renders.patches",
     "vote_sample view_faces benchmark:steps few_shapes slow_size few_captures field_objects field_rays field_loop_rays samples",
 )
 OR_NULL = keys(
@@ -72,7 +74,8 @@ POSITIVE = keys("crops.temperature training.pretrain.learning_rate training.fine
 NOT_NEGATIVE = keys(
     "views.jitter training.matching.tolerance training.crops.colour_jitter training.pretrain.colour_jitter",
     "training.finetune.colour_jitter training.finetune.lambda_ssl training.finetune.lambda_consistency",
-    "lifting.power lifting.smooth",
+    "lifting.power lifting.smooth renders.roll renders.off_centre renders.noise renders.blur",
+    "renders.deformations.stretch renders.deformations.bend renders.deformations.waves",
 )
 BETWEEN = {
     "views.fov": (0, 180, False),
@@ -89,6 +92,7 @@ BETWEEN = {
     "training.self_train.agreement": (0, 1, True),
     "lifting.crease": (0, 180, True),
     "test_fraction": (0, 1, False),
+    "renders.parts": (0, 1, True),
 }
 """Least, greatest, and whether these are allowed."""
 FLAGS = keys(
@@ -116,14 +120,14 @@ WORDS = {
     "evaluation.split": "train val test all",
     "up": "y z x -y -z -x",
     "rule": "covering uniform diverse",
-    "format": "partnet people birds",
+    "format": "partnet people birds renders",
     "crops.over": "view all",
     "view:split": "all train val test unlabelled",
     "segment:labels": "predicted mine",
 }
 PATHS = keys(
     "out cache checkpoint views.cache training.finetune.split data_root doctor.json view:run report:run json plot",
-    "benchmark:shapes host step_experiment evaluate_network",
+    "benchmark:shapes host step_experiment evaluate_network template.file template.keypoints",
 )
 whole = st.integers(1, 10**6)
 numbers = st.floats(0.001, 1e6) | whole
@@ -266,7 +270,9 @@ OWN = [(n, k) for n, k in LEAVES if n == "config" or ("config", k) not in LEAVES
 CHECKED = [
     (n, k)
     for n, k in OWN
-    if k not in FREE and (n, k) not in (("view", "port"), ("report", "shapes"), ("generate", "size"))
+    if k not in FREE
+    and (n, k) not in (("view", "port"), ("report", "shapes"), ("generate", "size"))
+    and k not in ("renders.elevation", "renders.padding")
 ]
 few = settings(max_examples=20)
 
@@ -346,6 +352,7 @@ def test_right_values_are_taken(name, key):
             values["lifting"]["power"] = 2
         if key == "format":
             values["categories"] = ["Chair"]
+            values["template"]["file"] = "a.obj"
         got: Any = cls.of(values, group)
         for step in (key.removeprefix(f"{group}.") if group else key).split("."):
             fields = {field.alias or own: own for own, field in type(got).model_fields.items()}
@@ -409,6 +416,13 @@ RULES = [
     ("figures", {"figures.views": [0, 86]}, r"figures.views=\[0,86\]: .* from 0 to 85"),
     ("splits", {"v": [None, 87]}, r"v=\[null,87\], but num_views=86: lower v"),
     ("generate", {"format": "people"}, r"categories=\[Chair,Table,Lamp\]: format=people takes exactly one"),
+    (
+        "generate",
+        {"format": "renders"},
+        r"template\.file=null: format=renders needs a mesh to render: give template\.file=",
+    ),
+    ("generate", {"renders.padding": 0.5}, r"renders\.padding=0\.5: give a share of at least 0, below 0\.5"),
+    ("generate", {"renders.elevation": [0, 91]}, r"renders\.elevation=\[0,91\]: give \[least, greatest\] in degrees"),
     ("segment", {"mesh": None}, "mesh=null: name a file, a folder or a pattern"),
     ("segment", {"checkpoint": None}, "checkpoint=null: give a fine-tuned model"),
     ("report", {"run": None}, "run=null: name the folder of a run"),

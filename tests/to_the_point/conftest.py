@@ -9,7 +9,8 @@ from mvdecor.systems.to_the_point.stages import run_evaluate, run_finetune, run_
 
 TINY = (
     *("photographs.generate=null", "reconstructor.encoder=test_resnet", "reconstructor.weights=null"),
-    *("reconstructor.size=32", "reconstructor.stage=-1", "reconstructor.width=8", "reconstructor.grid=4", "reconstructor.hidden=16"),
+    *("reconstructor.size=32", "reconstructor.stage=-1", "reconstructor.width=8", "reconstructor.grid=4"),
+    "reconstructor.hidden=16",
     *("reconstructor.basis=3", "training.pretrain.steps=4", "training.pretrain.batch_size=3"),
     *("training.finetune.steps=4", "training.finetune.batch_size=3", "training.finetune.renders=2"),
     *("training.finetune.points=20", "evaluation.limit=3", "evaluation.batch_size=2", "evaluation.figures=2"),

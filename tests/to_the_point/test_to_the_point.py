@@ -3,17 +3,22 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trimesh
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
-from mvdecor.captures.photo_batches import PhotoSource
+from mvdecor.captures import PhotographFolder
+from mvdecor.captures.photo_batches import Crop, PhotoSource
+from mvdecor.captures.render_settings import RendersSettings
 from mvdecor.captures.template_renders import TemplateRenders
 from mvdecor.engine.cli import CONFIGS
 from mvdecor.errors import InputError
 from mvdecor.evaluation import ShapeRecords
+from mvdecor.made_up.birds import LABELS
+from mvdecor.made_up.generate import write_template_renders
 from mvdecor.shapes import read_mesh
 from mvdecor.shapes.deformations import principal_deformations
 from mvdecor.shapes.template import read_template
@@ -21,8 +26,9 @@ from mvdecor.systems import stage_of_system
 from mvdecor.systems.to_the_point.finetune import Objective, step
 from mvdecor.systems.to_the_point.model import Reconstructor, load_model
 from mvdecor.systems.to_the_point.photos import photographs_of
-from mvdecor.systems.to_the_point.settings import FinetuneSettings, ReconstructorSettings, RendersSettings
+from mvdecor.systems.to_the_point.settings import FinetuneSettings, ReconstructorSettings
 from mvdecor.systems.to_the_point.stages import run_ceiling, run_evaluate, run_finetune, run_pipeline, run_pretrain
+from mvdecor.systems.to_the_point.truth import TrueShapes, label_map
 from tests.calls import Killed, become_ranks, killed_after, script
 from tests.to_the_point.conftest import TINY
 
@@ -47,7 +53,7 @@ def test_the_ceiling_of_exact_positions(config, tmp_path):
         assert result["pck"]["regressed"]["0.1"] == 1 and result["rotation"]["share_below_30"] == 1
         assert result["status"] == {"converged": 3}
     assert soft["mask_iou"] > stiff["mask_iou"] > 0.5
-    with pytest.raises(InputError, match="needs made-up birds and their own template"):
+    with pytest.raises(InputError, match="needs made-up birds, or renders of a template"):
         run_ceiling(config(tmp_path / "ball", "template=file", f"template.file={_ball(tmp_path)}"))
 
 
@@ -214,3 +220,45 @@ def test_a_damaged_checkpoint_is_refused(stages, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(content[:-100])
     with pytest.raises(InputError, match="damaged"):
         load_model(tmp_path)
+
+
+def test_renders_of_any_mesh_are_photographs_to_train_and_evaluate_on(config, tmp_path):
+    file = _ball(tmp_path)
+    root = write_template_renders(tmp_path / "set", file, count=6, size=32, test_fraction=0.5)
+    words = ("photographs=folder", f"photographs.root={root}", "template=file", f"template.file={file}")
+    out = tmp_path / "run"
+    table = run_pipeline(config(out, *words, "training.finetune.keypoints=false"))
+    for row in table["rows"].values():
+        assert 0 <= row["mask_iou"] <= 1 and 0 <= row["rotation"]["median"] <= 180
+        assert row["pck"] == {"projected": None, "regressed": None}, "a ball has no keypoints"
+        assert row["surface"]["chamfer"] > 0 and row["labels"] is None, "true surfaces are known, a ball has no parts"
+    exact = ("reconstructor.solver.gamma=0.00001", "evaluation.points=4000")
+    few, many = (
+        run_ceiling(config(tmp_path / f"basis_{count}", *words, *exact, f"reconstructor.basis={count}"))
+        for count in (3, 32)
+    )
+    assert many["mask_iou"] > few["mask_iou"] > 0.8 and many["surface"]["chamfer"] < few["surface"]["chamfer"]
+    assert few["rotation"]["share_below_30"] == many["rotation"]["share_below_30"] == 1
+
+
+def test_true_shapes_of_renders(birds, tmp_path):
+    root = write_template_renders(
+        tmp_path / "set", birds / "template" / "template.obj", count=3, size=32, test_fraction=0.4
+    )
+    truths = TrueShapes(root)
+    shape = truths.shape("render_00001")
+    assert shape.label_names == LABELS and shape.face_labels is not None
+    torch.testing.assert_close(shape.vertices, torch.from_numpy(np.load(root / "vertices" / "render_00001.npy")))
+    photograph = PhotographFolder(root).load("render_00001")
+    whole = Crop(torch.zeros(3, 32, 32), photograph.mask, torch.zeros(0, 3), (0.0, 0.0), 32.0)
+    assert ((label_map(shape, photograph, whole, 32) >= 0) != photograph.mask).sum() <= 1, (
+        "it is what the picture shows"
+    )
+    assert truths.shape("render_00001", 642) is not None and truths.shape("render_00001", 641) is None
+    assert truths.shape("nothing") is None and TrueShapes(tmp_path).shape("render_00001") is None
+    np.save(root / "vertices" / "render_00001.npy", np.zeros((4, 3)))
+    with pytest.raises(InputError, match=r"render_00001\.npy: is not of the template"):
+        truths.shape("render_00001")
+    (root / "vertices" / "render_00001.npy").write_bytes(b"no array")
+    with pytest.raises(InputError, match="write the renders again"):
+        truths.shape("render_00001")

@@ -20,10 +20,11 @@ from mvdecor.apps.viewer.access import LOCAL, guarded
 from mvdecor.apps.viewer.capture_panel import CapturePanel
 from mvdecor.apps.viewer.capture_session import CaptureSession, is_capture_run
 from mvdecor.apps.viewer.panel import Panel
+from mvdecor.apps.viewer.photograph_panel import PhotographPanel
+from mvdecor.apps.viewer.photograph_session import PhotographSession, is_photograph_run
 from mvdecor.apps.viewer.session import Session
 from mvdecor.engine.settings import check_out
 from mvdecor.errors import InputError
-from mvdecor.results.runs import system_of
 from mvdecor.settings import PathName, Text
 from mvdecor.systems.mvdecor.settings import MvDeCorSettings
 
@@ -39,7 +40,7 @@ class ViewerSettings(MvDeCorSettings):
 
     Attributes:
         capture: reader of posed images, which are shown in place of shapes.
-        run: folder of a finished run to show: of MvDeCor, Semantic SRN, or scripts/fit.py.
+        run: folder of a finished run to show: of any system, or of scripts/fit.py.
         data_root: where its data is now.
         split: shapes to show.
         labels: names of the labels to paint with.
@@ -100,15 +101,14 @@ class Viewer:
     def __init__(self, cfg: DictConfig) -> None:
         check_out(Path(ViewerSettings.of(cfg, complete=True).out))
         _free(cfg.host, cfg.port)
-        if cfg.run is not None and system_of(Path(cfg.run)) == "to_the_point":
-            raise InputError(
-                f"run={cfg.run} is of To The Point, whose reconstructions are in figures/ and in scripts/report.py: meshes of "
-                "scripts/reconstruct.py are shown by data=folder data.root=FOLDER"
-            )
         token = None if cfg.host in LOCAL else secrets.token_urlsafe(24)
-        self.session: Session | CaptureSession
-        self.panel: Panel | CapturePanel
-        if cfg.capture is not None or (cfg.run is not None and is_capture_run(Path(cfg.run))):
+        self.session: Session | CaptureSession | PhotographSession
+        self.panel: Panel | CapturePanel | PhotographPanel
+        if cfg.run is not None and is_photograph_run(Path(cfg.run)):
+            self.session = PhotographSession(cfg)
+            self._server = _serve(cfg.host, cfg.port, token)
+            self.panel = PhotographPanel(self._server, self.session)
+        elif cfg.capture is not None or (cfg.run is not None and is_capture_run(Path(cfg.run))):
             self.session = CaptureSession(cfg)
             self._server = _serve(cfg.host, cfg.port, token)
             self.panel = CapturePanel(self._server, self.session)

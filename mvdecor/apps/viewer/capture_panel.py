@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import traceback
-from collections.abc import Callable
 from functools import partial
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mvdecor.apps.viewer.actions import Actions
 from mvdecor.apps.viewer.capture_session import CaptureSession
 from mvdecor.apps.viewer.html import rows_of, small
 from mvdecor.apps.viewer.word_panel import WordPanel
 from mvdecor.captures import Capture
-from mvdecor.errors import InputError
 from mvdecor.figures import label_palette
 from mvdecor.figures.layout import blank, sheet
 from mvdecor.figures.palette import LIGHT_GREY
@@ -52,13 +48,14 @@ class CapturePanel:
 
     def __init__(self, server: viser.ViserServer, session: CaptureSession) -> None:
         self._server, self._session = server, session
-        self._lock = threading.RLock()  # callbacks come from several threads
         self.frusta: list[Any] = []
         self._cloud: Any = None
         self.id = session.ids[0]
         gui: Any = server.gui
         gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
         self._message = gui.add_html("")
+        self._actions = Actions(self._message)
+        self._do = self._actions.do
         with gui.add_folder("Capture"):
             self.run = gui.add_dropdown("run", session.runs or ("",), visible=len(session.runs) > 0)
             self.choice = gui.add_dropdown("capture", session.ids)
@@ -92,7 +89,7 @@ class CapturePanel:
 
     def close(self) -> None:
         """End a distillation that is still running."""
-        with self._lock:
+        with self._actions.lock:
             if self.words is not None:
                 self.words.close()
 
@@ -134,22 +131,6 @@ class CapturePanel:
         self._add_cloud()
         self._show_view()
 
-    def _do(self, action: Callable[[], None], clear: bool = True) -> None:
-        """Run what a control asks for, one at a time, and say what went wrong; `clear`: in place of what was said."""
-        with self._lock:
-            try:
-                action()
-                if clear:
-                    self._message.content = ""
-            except InputError as error:
-                self._say(str(error))
-            except Exception as error:  # the viewer stays up
-                traceback.print_exc()
-                self._say(f"{type(error).__name__}: {error} (more in the terminal)")
-
-    def _say(self, text: str) -> None:
-        self._message.content = f"<div style='padding:0.3em 1em;font-size:0.85em;color:#c02020'>{escape(text)}</div>"
-
     def _look(self, capture: Capture) -> None:
         """The pictures' mean direction up is up; the first look is at all cameras, from above and outside."""
         up = -capture.cameras.rotation[:, 1].double().mean(dim=0).numpy()
@@ -182,7 +163,7 @@ class CapturePanel:
         for number in range(len(capture)):
             picture = None
             if self.textured.value and number in with_picture:
-                picture = _small(capture.images([number])[0].numpy(), SMALL)
+                picture = scaled(capture.images([number])[0].numpy(), SMALL)
             fov = 2 * np.arctan(cameras.height / 2 / float(cameras.intrinsics[number, 1, 1]))
             frustum = self._server.scene.add_camera_frustum(
                 f"/cameras/{number}",
@@ -263,9 +244,9 @@ def side_by_side(pictures: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
     names = {("image", "true"): "image", ("image", "rendered"): "rendered"}
     names |= {("labels", "true"): "labels", ("labels", "rendered"): "rendered labels", ("heat", "rendered"): "heat"}
     rows += ["heat"] if "heat" in pictures else []
-    empty = blank(*_small(pictures["image"], LARGE).shape[:2])
+    empty = blank(*scaled(pictures["image"], LARGE).shape[:2])
     cells = [[pictures.get(names.get((row, column), "")) for column in columns] for row in rows]
-    return sheet([[empty if cell is None else _small(cell, LARGE) for cell in row] for row in cells], columns)
+    return sheet([[empty if cell is None else scaled(cell, LARGE) for cell in row] for row in cells], columns)
 
 
 def _quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
@@ -275,7 +256,7 @@ def _quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, flo
     return float(w), float(x), float(y), float(z)
 
 
-def _small(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def scaled(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """At most `side` pixels long; smaller ones are enlarged in squares."""
     scale = side / max(picture.shape[:2])
     if scale >= 1:

@@ -66,7 +66,7 @@ class CaptureSession:
             self.captures = make_capture_set(cfg.capture)
             self.ids = self.captures.ids(cfg.split or "all")
         else:
-            folders = _run_folders(Path(cfg.run))
+            folders = run_folders(Path(cfg.run))
             self._folders = {folder.name: folder for folder in folders}
             self.runs = tuple(self._folders) if len(folders) > 1 else ()
             self.captures, self.ids, self.renderer = _of_run(folders[0], cfg.data_root)
@@ -186,8 +186,12 @@ def _is_fit(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
-def _run_folders(folder: Path) -> list[Path]:
-    """The runs of a pipeline in order; any other folder is a run itself."""
+def run_folders(folder: Path) -> list[Path]:
+    """The runs of a pipeline in order; any other folder is a run itself.
+
+    Raises:
+        InputError: a pipeline without runs.
+    """
     if _is_fit(folder) or not (folder / "table.json").exists():
         return [folder]
     system = system_of(folder)

@@ -14,7 +14,7 @@ from mvdecor.shapes.shape import Shape
 from mvdecor.systems.to_the_point.evaluate import measure
 from mvdecor.systems.to_the_point.photos import photographs_of
 from mvdecor.systems.to_the_point.pretrain import untrained
-from mvdecor.systems.to_the_point.truth import Birds
+from mvdecor.systems.to_the_point.truth import TrueShapes
 
 
 def exact_positions(shape: Shape, photograph: Photograph, crop: Crop) -> Tensor:
@@ -26,20 +26,20 @@ def exact_positions(shape: Shape, photograph: Photograph, crop: Crop) -> Tensor:
 
 @torch.no_grad()
 def ceiling(job: Job) -> dict:
-    """Solve for camera and deformation from the exact positions of made-up birds, and measure that as an evaluation does."""
+    """Solve for camera and deformation from the exact positions of made-up pictures, and measure that as an evaluation does."""
     cfg, settings = job.cfg, job.cfg.evaluation
     job.open_device()
     model = untrained(cfg).eval()
     source, ids = photographs_of(cfg, settings.split, settings.limit)
     loaded, skipped = load_photographs(source, ids)
-    birds, columns = Birds(cfg.photographs.get("root")), keypoint_columns(source, list(model.template.keypoints))
+    truths, columns = TrueShapes(cfg.photographs.get("root")), keypoint_columns(source, list(model.template.keypoints))
     metrics = ReconstructionMetrics(settings.threshold, settings.points, cfg.seed)
     for photograph in loaded:
-        shape = birds.shape(photograph.id, len(model.vertices))
+        shape = truths.shape(photograph.id, len(model.vertices))
         if shape is None:
             raise InputError(
                 f"photograph {photograph.id}: where the template's vertices lie in it is not known: a ceiling needs made-up "
-                "birds and their own template"
+                "birds, or renders of a template, and that template"
             )
         crop = crop_photograph(photograph, model.settings.size, columns)
         positions = exact_positions(shape, photograph, crop)[None]
@@ -47,7 +47,7 @@ def ceiling(job: Job) -> dict:
             metrics,
             model,
             [(photograph, crop)],
-            birds,
+            truths,
             model.solve(positions, torch.ones(positions.shape[:2])),
             positions,
         )

@@ -25,7 +25,7 @@ from mvdecor.systems.records import measure_missing
 from mvdecor.systems.to_the_point.finetune import seen_faces
 from mvdecor.systems.to_the_point.model import Reconstructor, load_model
 from mvdecor.systems.to_the_point.photos import photograph_content, photographs_of
-from mvdecor.systems.to_the_point.truth import Birds, label_map
+from mvdecor.systems.to_the_point.truth import TrueShapes, label_map
 from mvdecor.systems.to_the_point.twins import likelier_twin
 
 MEASURED = "measured"
@@ -67,7 +67,7 @@ def measure(
     measured: ReconstructionMetrics,
     model: Reconstructor,
     photographs: Sequence[tuple[Photograph, Crop]],
-    birds: Birds,
+    truths: TrueShapes,
     fit: Fit,
     positions: Tensor | None,
 ) -> None:
@@ -83,9 +83,10 @@ def measure(
         measured.add_keypoints(id, flat[i], regressed, crop.keypoints, BOX)
         if photograph.cameras is not None:
             measured.add_rotation(id, fit.rotation[i].cpu(), photograph.cameras.rotation[0])
-        if (truth := birds.shape(id)) is not None:
+        if (truth := truths.shape(id)) is not None:
             measured.add_surface(id, shape.with_vertices(vertices[i].cpu()), truth)
-            if shape.face_labels is not None and photograph.cameras is not None:
+            comparable = photograph.cameras is not None and truth.label_names == shape.label_names
+            if shape.face_labels is not None and comparable:
                 labels = np.where(face_ids[i] >= 0, shape.face_labels.numpy()[face_ids[i]], -1)
                 measured.add_labels(id, labels, label_map(truth, photograph, crop, size), len(shape.label_names))
 
@@ -119,8 +120,8 @@ class Measurement:
 
     def measure(self, name: str, solve: Solve, **depends_on: Any) -> dict[str, Mapping[str, Any]]:
         """A record per photograph of one way to reconstruct; they lie in a folder of this name, so that a kill loses none."""
-        birds, ids, batch = (
-            Birds(self.job.cfg.photographs.get("root")),
+        truths, ids, batch = (
+            TrueShapes(self.job.cfg.photographs.get("root")),
             list(self.photographs),
             self.job.cfg.evaluation.batch_size,
         )
@@ -129,7 +130,7 @@ class Measurement:
             metrics, pairs = self._metrics(), [self.photographs[id] for id in block]
             images = torch.stack([crop.image for _, crop in pairs]).to(self.model.vertices.device)
             fit, positions = solve(images)
-            measure(metrics, self.model, pairs, birds, fit, positions)
+            measure(metrics, self.model, pairs, truths, fit, positions)
             for id, rotation in zip(block, fit.rotation.tolist(), strict=True):
                 if id in missing:
                     yield id, metrics.record(id) | {"camera": rotation}

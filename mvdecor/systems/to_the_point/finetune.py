@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mvdecor.captures.photo_batches import PhotoBatch, PhotoSource
 from mvdecor.captures.photographs import load_photographs
+from mvdecor.captures.render_settings import RendersSettings
 from mvdecor.captures.template_renders import TemplateRenders
 from mvdecor.captures.warps import warp_images
 from mvdecor.engine.distributed import rank, weight_of_mean, weight_of_share
@@ -30,7 +31,7 @@ from mvdecor.solvers import Fit
 from mvdecor.systems.to_the_point.model import Reconstructor, Solved, load_model, save_model
 from mvdecor.systems.to_the_point.photos import photographs_of
 from mvdecor.systems.to_the_point.pretrain import render_losses, with_mirror_images
-from mvdecor.systems.to_the_point.settings import FinetuneSettings, RendersSettings
+from mvdecor.systems.to_the_point.settings import FinetuneSettings
 from mvdecor.views import make_rasterizer
 from mvdecor.views.silhouette import soft_silhouette
 from mvdecor.views.tiles import rasterize_poses

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric, seed_everything
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from mvdecor.captures.render_settings import RendersSettings
 from mvdecor.captures.template_renders import RenderBatch, TemplateRenders
 from mvdecor.engine.distributed import rank, weight_of_share
 from mvdecor.engine.loop import Recipe, train
@@ -24,7 +25,6 @@ from mvdecor.systems.to_the_point.model import Reconstructor, Solved, save_model
 from mvdecor.systems.to_the_point.settings import (
     PretrainSettings,
     ReconstructorSettings,
-    RendersSettings,
     TemplateSettings,
 )
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig
 from pydantic import Field
 
-from mvdecor.captures.template_renders import RenderSettings
+from mvdecor.captures.render_settings import RendersSettings
 from mvdecor.engine.distributed import check_shared
 from mvdecor.engine.settings import (
     Group,
@@ -21,12 +21,6 @@ from mvdecor.engine.settings import (
 )
 from mvdecor.errors import InputError
 from mvdecor.settings import Count, NotNegative, PathName, Positive, Settings, Share, WholeNumber
-from mvdecor.shapes.deformations import Deformations
-
-Degrees = Annotated[float, Field(ge=-90, le=90, description="give degrees between -90 and 90")]
-Elevations = Annotated[
-    tuple[Degrees, Degrees], Field(strict=False, description="give [least, greatest] in degrees between -90 and 90")
-]
 
 
 class TemplateSettings(Settings):
@@ -60,34 +54,6 @@ class ReconstructorSettings(Settings):
     hidden: WholeNumber
     basis: WholeNumber
     solver: SolverSettings
-
-
-class DeformationSettings(Settings):
-    """The group `renders.deformations`, see `mvdecor.shapes.deformations.Deformations`."""
-
-    stretch: NotNegative
-    bend: NotNegative
-    waves: NotNegative
-
-
-class RendersSettings(Settings):
-    """The group `renders`, see `mvdecor.captures.template_renders.RenderSettings`."""
-
-    elevation: Elevations
-    roll: NotNegative
-    padding: Annotated[float, Field(ge=0, lt=0.5, description="give a share of at least 0, below 0.5")]
-    off_centre: NotNegative
-    patches: Count
-    noise: NotNegative
-    parts: Annotated[float, Field(ge=0, le=1, description="give a share between 0 and 1")]
-    lines: WholeNumber
-    blur: NotNegative
-    deformations: DeformationSettings
-
-    def make(self) -> RenderSettings:
-        """As the library takes them."""
-        values = self.model_dump()
-        return RenderSettings(**values | {"deformations": Deformations(**values["deformations"])})
 
 
 class PretrainSettings(Settings):
