@@ -15,7 +15,8 @@ CHANGED = {
     "to_the_point_no_mixing": ("training.finetune.weights.renders", 0.0),
     "to_the_point_rigid": ("reconstructor.solver.kind", "rigid"),
     "to_the_point_no_mask": ("training.finetune.weights.mask", 0.0),
-    "to_the_point_no_equivariance": ("training.finetune.weights.equivariance", 0.0),
+    "to_the_point_no_mirror": ("training.finetune.mirror", False),
+    "to_the_point_equivariance": ("training.finetune.weights.equivariance", 1.0),
     "to_the_point_no_cycle": ("training.finetune.weights.reprojection", 0.0),
     "to_the_point_released_solver": ("reconstructor.solver.scale", "deviation"),
     "to_the_point_released": ("reconstructor.solver.kind", "released"),
@@ -28,7 +29,7 @@ def test_every_row_composes(make_config):
     plan = table_stages(cfg, table, ["experiment=table_ttp_cpu"])
     tuned = [stage.cfg for stage in plan if stage.kind == "fine-tuning"]
     assert len(tuned) == len(table["methods"]) * 2 and set(table["methods"]) == {"to_the_point", *CHANGED}
-    assert sum(stage.kind == "pretraining" for stage in plan) == 3, "ours, patches alone, none"
+    assert sum(stage.kind == "pretraining" for stage in plan) == 4, "ours, patches alone, no mirror images, none"
     for of_cell in tuned:
         check_config(of_cell)
         assert of_cell.training.finetune.keypoints == (of_cell.cell.column == "keypoints")
