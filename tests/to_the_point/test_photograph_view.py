@@ -33,9 +33,9 @@ def run(config, tmp_path_factory):
         with torch.no_grad():
             model.regressor.head.bias.view(-1, 3)[:, :2] *= scale
         save_model(folder / "model", model, {"config": {}})
-    run_evaluate(config(out / "pretrained", f"checkpoint={out / 'pretrain' / 'model'}"))
+    run_evaluate(config(out / "pretrained", "evaluation.mirror=false", f"checkpoint={out / 'pretrain' / 'model'}"))
     tuned = out / "to_the_point" / "run_0"
-    run_evaluate(config(tuned, f"checkpoint={tuned / 'model'}"))
+    run_evaluate(config(tuned, "evaluation.mirror=false", f"checkpoint={tuned / 'model'}"))
     table = {"config": OmegaConf.to_container(config(out), resolve=True)}
     (out / "table.json").write_text(json.dumps(table))
     return out
@@ -152,7 +152,7 @@ def test_export_writes_what_the_command_writes(run, birds, make_config, make_vie
     assert folder == tmp_path / "view" / "export" / "fine-tuned" / id
     words = [f"image={birds}/images/{id}.png", f"mask={birds}/masks/{id}.png", f"out={tmp_path / 'command'}"]
     model = run / "to_the_point" / "run_0" / "model"
-    run_reconstruct(make_config(*words, f"checkpoint={model}", "device=cpu", name="reconstruct"))
+    run_reconstruct(make_config(*words, f"checkpoint={model}", "mirror=false", "device=cpu", name="reconstruct"))
     names = sorted(path.name for path in (tmp_path / "command").iterdir())
     assert sorted(path.name for path in folder.iterdir()) == names and "mesh.glb" in names
     for name in names:
