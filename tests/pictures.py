@@ -37,8 +37,8 @@ RUNS = {
     "srn_tables_cpu": "scripts/pipeline.py experiment=srn_tables_cpu out={runs}/srn_tables_cpu",
     "srn_people_cpu": "scripts/pipeline.py experiment=srn_people_cpu data.root={data}/people out={runs}/srn_people_cpu",
     "ttp_birds": "scripts/pipeline.py " + BIRDS + " out={runs}/ttp_birds",
-    "ttp_dogs": "scripts/pretrain.py experiment=ttp_birds_cpu template=file template.file={data}/templates/fox.obj "
-    "'renders.elevation=[-10,40]' training.pretrain.steps=600 out={runs}/ttp_dogs",
+    "ttp_dogs": "scripts/pretrain.py experiment=ttp_birds_cpu template=file template.file={data}/templates/multiframe/meshes/fox.obj "
+    "'renders.elevation=[-10,40]' out={runs}/ttp_dogs",
 }
 """The trainings that pictures are of: a folder in `--runs` each, and the command that makes it."""
 
@@ -129,11 +129,17 @@ PICTURES = {
         "srn_chairs_cpu",
     ),
     "ttp_birds.png": Picture(("{runs}/ttp_birds/to_the_point/run_0/figures/reconstructions.png",), run="ttp_birds"),
+    "ttp_bird_turned.png": Picture(
+        ("{out}/turned.png",),
+        "scripts/reconstruct.py image={runs}/generated_birds/images/bird_00003.png "
+        "mask={runs}/generated_birds/masks/bird_00003.png checkpoint={runs}/ttp_birds/to_the_point/run_0/model out={out}",
+        "ttp_birds",
+    ),
     "ttp_dogs.png": Picture(
         ("{out}/figures/reconstructions.png",),
         "scripts/evaluate.py experiment=ttp_birds_cpu photographs=stanford_extra template=file "
         "photographs.annotations={data}/photos/stanfordextra/StanfordExtra_sample.json "
-        "photographs.images={data}/photos/stanfordextra template.file={data}/templates/fox.obj evaluation.split=all "
+        "photographs.images={data}/photos/stanfordextra template.file={data}/templates/multiframe/meshes/fox.obj evaluation.split=all "
         "checkpoint={runs}/ttp_dogs/model out={out}",
         "ttp_dogs",
     ),
@@ -148,7 +154,6 @@ PICTURES = {
 """By name in docs/."""
 BY_HAND = {
     "segment_image.png": "scripts/segment_image.py of a photograph, see docs/systems/semantic_srn.md",
-    "ttp_bird_turned.png": "scripts/reconstruct.py of a photograph, see docs/systems/to_the_point.md",
 }
 """Pictures that no command makes without a person: what is to be done."""
 
