@@ -27,6 +27,8 @@ WIDTH = 1500
 SRN = "experiment=srn_chairs_cpu data.root={runs}/generated"
 BIRDS = "experiment=ttp_birds_cpu photographs.root={runs}/generated_birds"
 
+FOX = "template=file template.file={data}/templates/multiframe/meshes/fox.obj "
+
 RUNS = {
     "people_cpu": "scripts/pipeline.py experiment=people_cpu data.root={data}/people out={runs}/people_cpu",
     "table_labels_cpu": "scripts/table.py experiment=table_labels_cpu data.root={data}/people table.runs=1 "
@@ -37,8 +39,9 @@ RUNS = {
     "srn_tables_cpu": "scripts/pipeline.py experiment=srn_tables_cpu out={runs}/srn_tables_cpu",
     "srn_people_cpu": "scripts/pipeline.py experiment=srn_people_cpu data.root={data}/people out={runs}/srn_people_cpu",
     "ttp_birds": "scripts/pipeline.py " + BIRDS + " out={runs}/ttp_birds",
-    "ttp_dogs": "scripts/pretrain.py experiment=ttp_birds_cpu template=file template.file={data}/templates/multiframe/meshes/fox.obj "
-    "'renders.elevation=[-10,40]' out={runs}/ttp_dogs",
+    "ttp_dogs": "scripts/pretrain.py experiment=ttp_birds_cpu "
+    + FOX
+    + "'renders.elevation=[-10,40]' out={runs}/ttp_dogs",
 }
 """The trainings that pictures are of: a folder in `--runs` each, and the command that makes it."""
 
@@ -137,10 +140,9 @@ PICTURES = {
     ),
     "ttp_dogs.png": Picture(
         ("{out}/figures/reconstructions.png",),
-        "scripts/evaluate.py experiment=ttp_birds_cpu photographs=stanford_extra template=file "
+        "scripts/evaluate.py experiment=ttp_birds_cpu photographs=stanford_extra " + FOX + "evaluation.split=all "
         "photographs.annotations={data}/photos/stanfordextra/StanfordExtra_sample.json "
-        "photographs.images={data}/photos/stanfordextra template.file={data}/templates/multiframe/meshes/fox.obj evaluation.split=all "
-        "checkpoint={runs}/ttp_dogs/model out={out}",
+        "photographs.images={data}/photos/stanfordextra checkpoint={runs}/ttp_dogs/model out={out}",
         "ttp_dogs",
     ),
     "cameras_llff.png": _capture("llff", "ethiopian_head"),
