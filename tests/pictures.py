@@ -134,8 +134,8 @@ PICTURES = {
     "ttp_birds.png": Picture(("{runs}/ttp_birds/to_the_point/run_0/figures/reconstructions.png",), run="ttp_birds"),
     "ttp_bird_turned.png": Picture(
         ("{out}/turned.png",),
-        "scripts/reconstruct.py image={runs}/generated_birds/images/bird_00003.png "
-        "mask={runs}/generated_birds/masks/bird_00003.png checkpoint={runs}/ttp_birds/to_the_point/run_0/model out={out}",
+        "scripts/reconstruct.py image={runs}/generated_birds/images/bird_00804.png "
+        "mask={runs}/generated_birds/masks/bird_00804.png checkpoint={runs}/ttp_birds/to_the_point/run_0/model out={out}",
         "ttp_birds",
     ),
     "ttp_dogs.png": Picture(
