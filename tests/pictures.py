@@ -140,9 +140,11 @@ PICTURES = {
     ),
     "ttp_dogs.png": Picture(
         ("{out}/figures/reconstructions.png",),
-        "scripts/evaluate.py experiment=ttp_birds_cpu photographs=stanford_extra " + FOX + "evaluation.split=all "
+        "scripts/evaluate.py experiment=ttp_birds_cpu reconstructor=lite0 photographs=stanford_extra "
+        + FOX
+        + "evaluation.split=all "
         "photographs.annotations={data}/photos/stanfordextra/StanfordExtra_sample.json "
-        "photographs.images={data}/photos/stanfordextra checkpoint={runs}/ttp_dogs/model out={out}",
+        "photographs.images={data}/photos/stanfordextra/sample_imgs checkpoint={runs}/ttp_dogs/model out={out}",
         "ttp_dogs",
     ),
     "cameras_llff.png": _capture("llff", "ethiopian_head"),
