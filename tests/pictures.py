@@ -39,7 +39,7 @@ RUNS = {
     "srn_tables_cpu": "scripts/pipeline.py experiment=srn_tables_cpu out={runs}/srn_tables_cpu",
     "srn_people_cpu": "scripts/pipeline.py experiment=srn_people_cpu data.root={data}/people out={runs}/srn_people_cpu",
     "ttp_birds": "scripts/pipeline.py " + BIRDS + " out={runs}/ttp_birds",
-    "ttp_dogs": "scripts/pretrain.py experiment=ttp_birds_cpu "
+    "ttp_dogs": "scripts/pretrain.py experiment=ttp_birds_cpu reconstructor=lite0 training.pretrain.steps=2000 "
     + FOX
     + "'renders.elevation=[-10,40]' out={runs}/ttp_dogs",
 }
