@@ -83,8 +83,7 @@ class Reconstructor(nn.Module):
         positions, logits = self.regressor(images)
         count = len(images) if solved is None else solved
         with torch.autocast(images.device.type, enabled=False):
-            fit = self.solve(positions[:count], logits[:count].sigmoid())
-        return Solved(positions, logits, fit.rotation, fit.scale, fit.shift, fit.coefficients, fit.cost, fit.status)
+            return self._solved(positions, logits, count)
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, mirror: bool = True) -> Solved:
@@ -101,7 +100,10 @@ class Reconstructor(nn.Module):
             opposite[..., 0] *= -1
             positions = (positions + opposite) / 2
             logits = (logits + self.opposite(flipped_logits[..., None])[..., 0]) / 2
-        fit = self.solve(positions, logits.sigmoid())
+        return self._solved(positions, logits, len(images))
+
+    def _solved(self, positions: Tensor, logits: Tensor, count: int) -> Solved:
+        fit = self.solve(positions[:count], logits[:count].sigmoid())
         return Solved(positions, logits, fit.rotation, fit.scale, fit.shift, fit.coefficients, fit.cost, fit.status)
 
     def opposite(self, values: Tensor) -> Tensor:
